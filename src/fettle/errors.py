@@ -1,0 +1,130 @@
+"""The one exception tree, its exit codes and its HTTP statuses.
+
+A message has four parts: what was expected, what came, where, and what to do about it. Everything that a user can cause is a
+`FettleError`; any other exception is our bug and ends with exit code 1 and an invitation to run again with `--debug`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FettleError(Exception):
+    """Something the user can act on. Never shown with a traceback unless `--debug` is given.
+
+    Args:
+        problem: What was expected and what came, in one or two sentences.
+        where: The file and line, record, flag or URL concerned; None when the problem says it already.
+        remedy: What to do about it, as an instruction; None only where nothing can be done.
+    """
+
+    def __init__(self, problem: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+        super().__init__(self.describe())
+
+    def describe(self) -> str:
+        """The whole message as one text.
+
+        >>> FettleError("no rows", where="a.csv", remedy="add rows").describe()
+        'a.csv: no rows. Remedy: add rows'
+        """
+        text = f"{self.where}: {self.problem}" if self.where else self.problem
+        return f"{text.rstrip('.')}. Remedy: {self.remedy}" if self.remedy else text
+
+
+class DataError(FettleError):
+    """The examples cannot be used as they are."""
+
+
+class ConfigError(FettleError):
+    """An option, a setting or a combination of them is wrong."""
+
+
+class ModelError(FettleError):
+    """A model name resolves to nothing, or what it resolves to cannot be loaded."""
+
+
+class ResourceError(FettleError):
+    """The machine lacks something: disk, memory, a processor feature."""
+
+
+class DiskFullError(ResourceError):
+    """The disk, or the user's quota, is full. What was finished before is kept."""
+
+
+class RemoteError(FettleError):
+    """A remote endpoint did not answer, or answered with an error."""
+
+
+class StudyConflictError(ConfigError):
+    """The output folder belongs to another study, or another process is working in it."""
+
+
+class IntegrityError(FettleError):
+    """Carrying on would give silently wrong results: an inactive adapter, a wrong loss mask, a leaked test example."""
+
+
+EXIT_CODES: dict[type[FettleError], int] = {FettleError: 2, IntegrityError: 1}
+"""Exit code by class; a class without an entry takes that of its nearest parent."""
+
+HTTP_STATUSES: dict[type[FettleError], int] = {
+    FettleError: 400,
+    ModelError: 404,
+    ResourceError: 503,
+    RemoteError: 502,
+    IntegrityError: 500,
+}
+"""HTTP status by class; a class without an entry takes that of its nearest parent."""
+
+EXIT_SHIP, EXIT_INTERNAL, EXIT_USER, EXIT_STAY, EXIT_CANNOT_TELL, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+def exit_code(error: FettleError) -> int:
+    """The process exit code for an error.
+
+    >>> exit_code(DataError("no rows")), exit_code(IntegrityError("adapter is inactive"))
+    (2, 1)
+    """
+    return _by_nearest_parent(EXIT_CODES, error)
+
+
+def http_status(error: FettleError) -> int:
+    """The HTTP status for an error.
+
+    >>> http_status(ModelError("no such model"))
+    404
+    """
+    return _by_nearest_parent(HTTP_STATUSES, error)
+
+
+def _by_nearest_parent(table: dict[type[FettleError], int], error: FettleError) -> int:
+    return next(table[parent] for parent in type(error).__mro__ if parent in table)
+
+
+@contextmanager
+def disk_errors_explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about writing `path` into messages a user can act on.
+
+    Raises:
+        DiskFullError: No space or quota is left.
+        ConfigError: The place is read-only, or not the user's.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFullError(
+                "the disk is full; what was finished before is kept",
+                where=str(path),
+                remedy="free some space and run the same command again: it goes on where it was",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ConfigError(
+                f"cannot write here ({error.strerror})", where=str(path), remedy="choose another folder with --out"
+            ) from error
+        raise

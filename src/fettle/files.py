@@ -1,0 +1,87 @@
+"""Files that survive a kill and a full disk: atomic replacement, append-only JSON lines, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fettle.errors import disk_errors_explained
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content` so that a reader, or a crash, sees the old file or the new one and nothing between.
+
+    Raises:
+        DiskFullError: No space is left; the old file is untouched.
+        ConfigError: The folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def append_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Append `rows` to a JSON-lines file in one write, and have them on disk before returning.
+
+    A line cut by a kill is mended by the next reader (`read_json_lines`), never by guessing.
+
+    Raises:
+        DiskFullError: No space is left.
+        ValueError: A row holds NaN or infinity.
+    """
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The complete rows of a JSON-lines file that we wrote; [] when it does not exist.
+
+    A last line without its line end was cut by a kill; it is removed from the file, so that the next append starts clean.
+    """
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    complete = data[: data.rfind(b"\n") + 1]
+    if len(complete) < len(data):
+        write_atomically(path, complete)
+    return [json.loads(line) for line in complete.split(b"\n") if line]
+
+
+def sha256_of_file(path: Path) -> str:
+    """The hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """The hex SHA-256 of a value's canonical JSON text (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def iter_files(folder: Path) -> Iterator[Path]:
+    """Every visible file below `folder`, in the order of their paths."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path

@@ -1,0 +1,425 @@
+"""What travels along the arrows of the pipeline: one frozen record type per stage, in the order in which data flows.
+
+Plain data only: no torch, no pydantic, no files. Conversions to and from files and the wire live with the code that reads or writes
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+# ---------------------------------------------------------------------------------------------------- examples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where a record came from. `line` counts from 1; in a table it is the row as an editor shows it, the header being line 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A function call made by the assistant; `arguments` is a JSON text, as on the wire."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function the assistant may call; `parameters` is a JSON Schema as JSON text."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn. `weight` 0 switches the loss off on an assistant turn; None and 1 mean on."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A conversation whose last message, always the assistant's, is the wanted answer."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: Location
+    tools: tuple[Tool, ...] = ()
+    group: str | None = None
+    """Examples with the same group (a customer, a thread) stay in one split; None: no group was given."""
+
+    @property
+    def prompt(self) -> tuple[Message, ...]:
+        """Everything before the wanted answer."""
+        return self.messages[:-1]
+
+    @property
+    def answer(self) -> str:
+        """The text of the wanted answer."""
+        return self.messages[-1].content
+
+    @property
+    def input_text(self) -> str:
+        """The text of the last user turn: what nearest neighbours and classifiers look at."""
+        return next((message.content for message in reversed(self.prompt) if message.role == "user"), "")
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    """The row, or the whole file, cannot be used."""
+    WARNING = "warning"
+    """Usable, but the user should know."""
+    INFO = "info"
+
+
+class Action(StrEnum):
+    """What was done about a finding."""
+
+    KEPT = "kept"
+    REPAIRED = "repaired"
+    LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing noticed in the data: where it is, what is wrong, what was done, and what the user can do."""
+
+    code: str
+    severity: Severity
+    action: Action
+    message: str
+    remedy: str
+    file: str
+    line: int | None = None
+    """None: the finding is about the whole file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Examples read from one or more files, with everything noticed on the way."""
+
+    name: str
+    examples: tuple[Example, ...]
+    findings: tuple[Finding, ...]
+    file_sha256: Mapping[str, str]
+    """The hash of every file read, by its name."""
+
+
+class TaskKind(StrEnum):
+    LABELS = "labels"
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What kind of answer is wanted, recognised from the answers."""
+
+    kind: TaskKind
+    reason: str
+    """Why it was taken for this kind, in words."""
+    labels: tuple[str, ...] = ()
+    """All labels, most frequent first; empty unless `kind` is LABELS."""
+    json_schema: str | None = None
+    """A JSON Schema that every training answer satisfies, as JSON text; None unless `kind` is JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Three disjoint parts; near-duplicates and groups never straddle two of them."""
+
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    test: tuple[Example, ...]
+    cluster_by_id: Mapping[str, int]
+    """The cluster of near-duplicates (and of the group) each example belongs to; a cluster of one is the normal case."""
+    seed: int
+    given_by_user: bool = False
+
+
+# ---------------------------------------------------------------------------------------------------- answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What an engine is asked: the conversation up to the answer."""
+
+    example_id: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer took. `seconds` is its share of the batch's wall time."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a contender said to one example. Exactly one exists per contender and example, failures included."""
+
+    example_id: str
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    error: str | None = None
+    """Why there is no answer; None unless `finish_reason` is ERROR."""
+    choice_log_likelihoods: Mapping[str, float] | None = None
+    """For a label task: natural-log likelihood of each label given the prompt; None where the engine cannot tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a grader makes of one answer. `value` is in [0, 1], or None: could not be scored, for `reason`."""
+
+    example_id: str
+    value: float | None
+    reason: str | None = None
+
+
+# ---------------------------------------------------------------------------------------------------- comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate with its confidence interval, in the unit of the estimate."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detectable:
+    """What a test split can show at all, before any result is known."""
+
+    num_examples: int
+    num_clusters: int
+    design_effect: float
+    smallest_difference: float
+    """Smallest true difference of two arms' mean scores that is found with `power` at two-sided `alpha`, in [0, 1]."""
+    num_examples_to_halve: int
+    """Test examples needed to detect half of `smallest_difference`."""
+    alpha: float = 0.05
+    power: float = 0.80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One contender's mean score by one grader over a split."""
+
+    grader: str
+    interval: Interval
+    num_scored: int
+    num_unscored: int
+    is_percentage: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a contender took over a split, measured."""
+
+    prompt_tokens_per_request: float
+    completion_tokens_per_request: float
+    seconds_per_request: float
+    """Wall time of the batch run divided by its requests."""
+    latency_seconds_p50: float | None = None
+    """One request at a time; None where it was not measured."""
+    latency_seconds_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContenderResult:
+    """One contender on the test split."""
+
+    name: str
+    title: str
+    description: str
+    """How it answers, with what was chosen for it on the validation split."""
+    is_fine_tuned: bool
+    metrics: tuple[Metric, ...]
+    """The primary metric first."""
+    resources: Resources
+    validation_score: float | None
+    """Mean primary score on the validation split, which all choices were made on."""
+    num_failed: int = 0
+    num_truncated: int = 0
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two contenders on the same examples; differences are `challenger` minus `baseline` in mean primary score."""
+
+    challenger: str
+    baseline: str
+    is_primary: bool
+    num_pairs: int
+    num_pairs_unscored: int
+    difference: Interval
+    win_rate: Interval
+    num_wins: int
+    num_ties: int
+    num_losses: int
+    p_value: float
+    p_value_method: str
+    p_value_adjusted: float
+    """Holm-adjusted over the secondary comparisons; equal to `p_value` for the primary one."""
+
+
+class Decision(StrEnum):
+    SHIP = "ship"
+    STAY = "stay"
+    CANNOT_TELL = "cannot tell yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    decision: Decision
+    headline: str
+    """One sentence a founder can act on."""
+    reasons: tuple[str, ...]
+    num_more_test_examples: int | None = None
+    """How many more test examples would probably decide it; None when it is decided, or cannot be."""
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPoint:
+    step: int
+    epoch: float
+    train_loss: float | None = None
+    """Mean loss per trained token, nats."""
+    valid_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSummary:
+    """How the tuned contender came to be."""
+
+    base_model: str
+    adapter_path: str
+    settings: Mapping[str, str | int | float | bool | None]
+    loss_points: tuple[LossPoint, ...]
+    best_step: int
+    num_steps: int
+    stopped_early: bool
+    num_train_examples: int
+    num_trained_tokens: int
+    num_processed_tokens: int
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRow:
+    """One test example with every contender's answer, for the side-by-side view."""
+
+    example_id: str
+    source: str
+    input_text: str
+    wanted: str
+    answers: Mapping[str, str]
+    scores: Mapping[str, float | None]
+    """Primary score by contender; None: unscored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """Counts of (wanted label, answered label) for one contender; `answered` outside the label set is under `other`."""
+
+    contender: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    """[wanted][answered], one more column than rows: the last is `other`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthHistogram:
+    """Number of answers by length in words."""
+
+    bin_edges: tuple[int, ...]
+    counts_by_series: Mapping[str, tuple[int, ...]]
+    """One series per contender, and `wanted`; each one shorter than `bin_edges`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Everything needed to run the study again."""
+
+    command: str
+    seed: int
+    created_at: str
+    fettle_version: str
+    versions: Mapping[str, str]
+    machine: str
+    data_sha256: Mapping[str, str]
+    split_sha256: Mapping[str, str]
+    template_sha256: str
+    model_sha256: str
+    settings: Mapping[str, str | int | float | bool | None]
+    num_test_looks: int
+    """How often a study has read the answers of this test split on this machine, this time included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyReport:
+    """One dataset, all contenders, one verdict."""
+
+    name: str
+    task: Task
+    verdict: Verdict
+    declaration: str
+    """The primary comparison, as declared before the test split was answered."""
+    primary_metric: str
+    detectable: Detectable
+    contenders: tuple[ContenderResult, ...]
+    comparisons: tuple[Comparison, ...]
+    """The primary one first."""
+    training: TrainingSummary | None
+    findings: tuple[Finding, ...]
+    num_examples: Mapping[str, int]
+    """By split: train, valid, test."""
+    rows: tuple[AnswerRow, ...]
+    confusions: tuple[Confusion, ...]
+    length_histogram: LengthHistogram | None
+    provenance: Provenance
+    warnings: tuple[str, ...] = field(default=())
+    """What a reader must know before trusting the figures."""

@@ -1,0 +1,28 @@
+"""The only reader of the environment."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What the environment says. Every variable starts with `FETTLE_`."""
+
+    model_config = SettingsConfigDict(env_prefix="FETTLE_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=lambda: Path.home() / ".fettle")
+    """Folder for models, studies and the count of looks at test splits."""
+    remote_api_key: SecretStr | None = None
+    """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads for model work; None: one per core."""
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
