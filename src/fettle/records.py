@@ -85,6 +85,8 @@ class Example:
 
 
 class Severity(StrEnum):
+    """How bad a finding is."""
+
     ERROR = "error"
     """The row, or the whole file, cannot be used."""
     WARNING = "warning"
@@ -126,6 +128,8 @@ class Dataset:
 
 
 class TaskKind(StrEnum):
+    """The kinds of answer a study knows how to grade."""
+
     LABELS = "labels"
     JSON = "json"
     TEXT = "text"
@@ -157,6 +161,23 @@ class Split:
     given_by_user: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenisedExample:
+    """An example as the model sees it, written by the chat renderer alone."""
+
+    example_id: str
+    token_ids: tuple[int, ...]
+    is_trained: tuple[bool, ...]
+    """One flag per token: True where the loss is taken. The first token is never trained."""
+    num_untrained_turns: int = 0
+    """Assistant turns that carry loss in the data but cannot with this template, which rewrites earlier turns."""
+
+    @property
+    def num_trained_tokens(self) -> int:
+        """Number of tokens with loss."""
+        return sum(self.is_trained)
+
+
 # ---------------------------------------------------------------------------------------------------- answers
 
 
@@ -170,6 +191,8 @@ class Prompt:
 
 
 class FinishReason(StrEnum):
+    """Why an answer ends where it does."""
+
     STOP = "stop"
     LENGTH = "length"
     ERROR = "error"
@@ -303,6 +326,8 @@ class Comparison:
 
 
 class Decision(StrEnum):
+    """What a study can conclude."""
+
     SHIP = "ship"
     STAY = "stay"
     CANNOT_TELL = "cannot tell yet"
@@ -310,6 +335,8 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
+    """What to do, and why."""
+
     decision: Decision
     headline: str
     """One sentence a founder can act on."""
@@ -323,6 +350,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossPoint:
+    """Losses at one optimiser step."""
+
     step: int
     epoch: float
     train_loss: float | None = None

@@ -1,0 +1,164 @@
+"""Weights to a model in memory, with its tokenizer and chat renderer, at a stated precision."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from enum import StrEnum
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fettle.chat.renderer import ChatRenderer
+from fettle.errors import ModelError, ResourceError, disk_errors_explained
+from fettle.models.resolve import ResolvedModel, WeightsKind
+from fettle.settings import get_settings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as bf16 when it is converted
+_WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
+
+
+class Precision(StrEnum):
+    """In which number format the base model computes. Adapters are kept in fp32 either way."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    """fp32 throughout."""
+    FAST = "fast"
+    """bf16 weights and activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A base model in memory, without any adapter."""
+
+    source: ResolvedModel
+    model: PreTrainedModel
+    renderer: ChatRenderer
+    precision: Precision
+    """EXACT or FAST, never AUTO."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence the model takes, tokens."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+
+def choose_precision(asked: Precision) -> Precision:
+    """What AUTO means on this machine: FAST where the processor or GPU multiplies bf16 natively, else EXACT."""
+    if asked is not Precision.AUTO:
+        return asked
+    import torch
+
+    if torch.cuda.is_available():
+        return Precision.FAST if torch.cuda.is_bf16_supported() else Precision.EXACT
+    # Elsewhere bf16 products are emulated and slower than fp32. The only public-enough probe is torch's own, underscored.
+    is_native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Precision.FAST if is_native else Precision.EXACT
+
+
+def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> LoadedModel:
+    """Load a model for answering and training.
+
+    Raises:
+        ModelError: The files are damaged or of a class that transformers does not know.
+        ResourceError: The model does not fit into this machine's memory.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    chosen = choose_precision(precision)
+    dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if threads := get_settings().threads:
+        torch.set_num_threads(threads)
+    if source.kind is WeightsKind.FOLDER:
+        _refuse_what_does_not_fit(source, dtype)
+    folder = source.path if source.kind is WeightsKind.FOLDER else _converted(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(
+            f"the model cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+            where=str(source.path),
+            remedy="check that the folder holds config.json, the tokenizer and undamaged *.safetensors of one model",
+        ) from error
+    if torch.cuda.is_available():
+        model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
+    model.eval()
+    model.requires_grad_(requires_grad=False)
+    return LoadedModel(source=source, model=model, renderer=ChatRenderer(tokenizer), precision=chosen)
+
+
+def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None:
+    import psutil
+    import torch
+
+    stored = json.loads((source.path / "config.json").read_text()).get("dtype", "float32")
+    stored_bytes = 4 if stored == "float32" else 2
+    needed = source.num_weight_bytes / stored_bytes * dtype.itemsize * _WORKING_MEMORY_FACTOR
+    if torch.cuda.is_available():
+        free, what = torch.cuda.mem_get_info()[0], "GPU memory"
+    else:
+        free, what = psutil.virtual_memory().available, "memory"
+    if needed > free:
+        raise ResourceError(
+            f"this model needs about {needed / 2**30:.1f} GiB of {what}, and {free / 2**30:.1f} GiB are free",
+            where=str(source.path),
+            remedy="use a smaller model, --precision fast, or a machine with more memory",
+        )
+
+
+def _converted(source: ResolvedModel) -> Path:
+    """The folder with a GGUF file's weights as safetensors, made once and kept under FETTLE_HOME.
+
+    The conversion keeps fp32 where that is small (dequantised values are exact there), else bf16.
+    """
+    folder = get_settings().home / "models" / f"{source.public_id}-{source.sha256()[:16]}"
+    if (folder / "config.json").is_file():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    dtype = torch.float32 if source.num_weight_bytes * 4 < _MAX_FLOAT32_COPY_BYTES else torch.bfloat16
+    try:
+        with redirect_stderr(StringIO()):  # its progress bar cannot be switched off otherwise
+            tokenizer = AutoTokenizer.from_pretrained(str(source.path.parent), gguf_file=source.path.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(source.path.parent),
+                gguf_file=source.path.name,
+                dtype=dtype,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(
+            f"this GGUF file cannot be read ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+            where=str(source.path),
+            remedy="use a GGUF file of a model class that transformers knows, or a folder in Hugging Face format",
+        ) from error
+    with disk_errors_explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+        try:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not (folder / "config.json").is_file():  # another process was not faster: a real error
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
