@@ -1,0 +1,1 @@
+"""What retrieval and nearest-neighbour prompts search with."""

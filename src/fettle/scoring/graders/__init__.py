@@ -1,0 +1,1 @@
+"""The graders, one file per kind."""
