@@ -1,0 +1,1 @@
+"""Bytes to examples: read, convert, check, mend, find duplicates, recognise the task, split."""

@@ -1,0 +1,104 @@
+"""A JSON file that is one document: an array of rows, or an object with one array of rows in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fettle.errors import DataError
+from fettle.examples.archives import PlainFile
+from fettle.examples.encoding import decode_text
+from fettle.examples.notes import left_out
+from fettle.examples.reader import Row, Rows
+from fettle.examples.readers.json_lines import SUFFIXES as LINES_SUFFIXES
+from fettle.examples.readers.json_values import parse_row
+
+_SPACE = " \t\r\n"
+
+
+class JsonDocumentReader:
+    """Reads an array of objects; `line` of a row is the line on which its object starts."""
+
+    def reads(self, file: PlainFile) -> bool:
+        """True when the first line alone is not JSON, or it is the only line and an array."""
+        if file.suffix not in (".json", ".txt", "", *LINES_SUFFIXES):
+            return False
+        text = decode_text(file.data, name=file.name).text.strip(_SPACE + "\N{BYTE ORDER MARK}")
+        if not text.startswith(("[", "{")):
+            return False
+        first_line, _, rest = text.partition("\n")
+        if text.startswith("{"):
+            return not _is_json(first_line) and _is_json(text) and bool(rest)
+        return not rest or not _is_json(first_line.rstrip(_SPACE))
+
+    def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:  # noqa: ARG002 -- the interface's
+        """Every element of the array.
+
+        Raises:
+            DataError: The document is an object without exactly one array of objects in it.
+        """
+        decoded = decode_text(file.data, name=file.name)
+        text = decoded.text
+        start = len(text) - len(text.lstrip(_SPACE + "\N{BYTE ORDER MARK}"))
+        if text[start] == "{":
+            start = _find_array(text, start, file.name)
+        return Rows(rows=_elements(text, start + 1), notes=decoded.notes)
+
+
+def _elements(text: str, position: int) -> tuple[Row, ...]:
+    """The rows of the array whose first element starts at or after `position`; what follows a syntax error is left out."""
+    rows: list[Row] = []
+    line, counted_to = 1, 0
+    while True:
+        position = _skip(text, position, _SPACE + ",")
+        line += text.count("\n", counted_to, position)
+        counted_to = position
+        if text.startswith("]", position):
+            return tuple(rows)
+        end = _end_of_value(text, position)
+        if end is None:
+            note = left_out("not-json", "the rest of the file is not valid JSON", "export the file again")
+            return (*rows, Row(line=line, values=None, notes=(note,)))
+        rows.append(parse_row(text[position:end], line))
+        position = end
+
+
+def _end_of_value(text: str, position: int) -> int | None:
+    try:
+        return json.JSONDecoder().raw_decode(text, position)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_array(text: str, start: int, name: str) -> int:
+    """The position of the only array of objects among the values of the object that starts at `start`."""
+    document: dict[str, Any] = json.loads(text[start:].strip(_SPACE))
+    keys = [key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if len(keys) != 1 or "messages" in document:
+        raise DataError(
+            "expected one JSON object per line or an array of objects, and this is one object",
+            where=name,
+            remedy="write one row per line (JSON Lines)",
+        )
+    position = text.index("{", start) + 1
+    for key in document:
+        position = text.index(":", _end_of_value(text, _skip(text, position, _SPACE + ",")) or 0) + 1
+        position = _skip(text, position, _SPACE)
+        if key == keys[0]:
+            break
+        position = _end_of_value(text, position) or position
+    return position
+
+
+def _skip(text: str, position: int, characters: str) -> int:
+    while position < len(text) and text[position] in characters:
+        position += 1
+    return position
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

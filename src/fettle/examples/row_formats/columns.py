@@ -1,0 +1,35 @@
+"""Records and table rows in which one column is the input and another the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fettle.examples.column_names import ColumnMapping
+from fettle.examples.row_format import Conversation
+from fettle.examples.row_formats.turns import identifier, pair, plain_text
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsFormat:
+    """Reads the mapped columns; an answer that is an object becomes JSON text with its keys in the order given."""
+
+    mapping: ColumnMapping
+    name = "columns"
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Whether one of the two columns is there."""
+        return self.mapping.input in values or self.mapping.answer in values
+
+    def convert(self, values: Mapping[str, Any]) -> Conversation:
+        """The two turns.
+
+        Raises:
+            UnusableRowError: The input or the answer is empty.
+        """
+        return Conversation(
+            messages=pair(plain_text(values.get(self.mapping.input)), plain_text(values.get(self.mapping.answer))),
+            id=identifier(values, self.mapping.id),
+            group=identifier(values, self.mapping.group),
+        )

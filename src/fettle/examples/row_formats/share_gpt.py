@@ -1,0 +1,62 @@
+"""ShareGPT rows: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fettle.examples.notes import UnusableRowError
+from fettle.examples.row_format import Conversation
+from fettle.examples.row_formats.chat import conversation_from_messages
+
+_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+
+
+class ShareGptFormat:
+    """Reads `from`/`value` turns; rows whose turns already have `role`/`content` are read too."""
+
+    name = "ShareGPT"
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Whether there is a `conversations` key (or `conversation`)."""
+        return "conversations" in values or "conversation" in values
+
+    def convert(self, values: Mapping[str, Any]) -> Conversation:
+        """The turns with their senders renamed.
+
+        Raises:
+            UnusableRowError: A turn is malformed or its sender unknown.
+        """
+        turns = values.get("conversations", values.get("conversation"))
+        if not isinstance(turns, list) or not turns:
+            raise UnusableRowError("bad-messages", "`conversations` must be a list with at least one turn", "add turns")
+        messages = [_message(turn, number) for number, turn in enumerate(turns, start=1)]
+        if isinstance(values.get("system"), str) and values["system"].strip():
+            messages.insert(0, {"role": "system", "content": values["system"]})
+        return conversation_from_messages(messages, {key: values[key] for key in ("id", "group") if key in values})
+
+
+def _message(turn: Any, number: int) -> dict[str, Any]:
+    if not isinstance(turn, Mapping):
+        raise UnusableRowError("bad-message", f"turn {number} must be an object", 'write {"from": …, "value": …}')
+    if "role" in turn:
+        return dict(turn)
+    sender = turn.get("from")
+    role = _ROLES.get(sender) if isinstance(sender, str) else None
+    if role is None:
+        raise UnusableRowError(
+            "bad-role",
+            f"turn {number}: `from` must be one of {', '.join(_ROLES)}, not {str(sender)[:40]!r}",
+            "rename it",
+        )
+    message = {"role": role, "content": turn.get("value")}
+    return message | {"weight": turn["weight"]} if "weight" in turn else message

@@ -1,0 +1,112 @@
+"""What every format shares: values as text, and the rules that the turns of a conversation keep."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, time
+from itertools import pairwise
+from typing import Any
+
+from fettle.examples.notes import Note, UnusableRowError, info, warning
+from fettle.records import Message
+
+
+def plain_text(value: Any) -> str:
+    """A value of a record as text: objects as JSON with their keys in the order given, null as nothing.
+
+    >>> plain_text({"b": 1, "a": None}), plain_text(None), plain_text(True), plain_text(7)
+    ('{"b": 1, "a": null}', '', 'true', '7')
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def identifier(values: Mapping[str, Any], key: str | None) -> str | None:
+    """The row's own name under `key`; None when it has none."""
+    value = values.get(key) if key else None
+    if value is None or isinstance(value, Mapping | list | bool):
+        return None
+    return str(value).strip() or None
+
+
+def pair(input_text: str, answer: str) -> tuple[Message, ...]:
+    """A question with its answer.
+
+    Raises:
+        UnusableRowError: One of them holds no text.
+    """
+    if is_blank(input_text):
+        raise UnusableRowError("empty-input", "the input is empty", "fill it in, or remove the row")
+    if is_blank(answer):
+        raise UnusableRowError("empty-answer", "the answer is empty", "fill it in, or remove the row")
+    return (Message(role="user", content=input_text), Message(role="assistant", content=answer))
+
+
+def is_blank(text: str) -> bool:
+    """True for text without a letter, digit or symbol: spaces, or punctuation that stands for nothing, such as `-` and `.`.
+
+    >>> is_blank(" - "), is_blank("?"), is_blank("👍"), is_blank("7")
+    (True, False, False, False)
+    """
+    return not text.strip(" \t\r\n\v\f\u00a0\u200b\ufeff.-–—_,;:/|*~\"'`")
+
+
+def check_turns(messages: tuple[Message, ...]) -> tuple[Note, ...]:
+    """What is unusual about the turns.
+
+    Raises:
+        UnusableRowError: They cannot be an example: no assistant, no answer at the end, a tool result without its call.
+    """
+    if not any(message.role == "assistant" for message in messages):
+        raise UnusableRowError(
+            "no-assistant", "no message is from the assistant", "add the wanted answer as last message"
+        )
+    answer = messages[-1]
+    if answer.role != "assistant":
+        raise UnusableRowError(
+            "no-answer-at-end",
+            f"expected the assistant's answer last, and the last message is from the {answer.role}",
+            "end the conversation with the wanted answer",
+        )
+    if is_blank(answer.content) and not answer.tool_calls:
+        raise UnusableRowError("empty-answer", "the assistant's answer is empty", "fill it in, or remove the row")
+    asked = [message for message in messages[:-1] if message.role == "user"]
+    if not messages[:-1] or (asked and all(is_blank(message.content) for message in asked)):
+        raise UnusableRowError("empty-input", "nothing is asked", "add the user's message before the answer")
+    _check_tool_results(messages)
+    return tuple(_unusual(messages, asked))
+
+
+def _check_tool_results(messages: tuple[Message, ...]) -> None:
+    called: set[str] = set()
+    for number, message in enumerate(messages, start=1):
+        if message.role == "tool" and message.tool_call_id not in called:
+            raise UnusableRowError(
+                "tool-result-without-call",
+                f"message {number}: a tool result must carry the tool_call_id of a call made before it",
+                "add the assistant's tool_calls message, or correct the id",
+            )
+        called.update(call.id for call in message.tool_calls)
+
+
+def _unusual(messages: tuple[Message, ...], asked: list[Message]) -> list[Note]:
+    notes: list[Note] = []
+    if not asked:
+        notes.append(warning("no-user-message", "no message is from the user", "add what the user asked"))
+    if sum(message.role in ("system", "developer") for message in messages) > 1:
+        notes.append(warning("two-system-messages", "more than one system message", "join them into the first"))
+    if any(first.role == second.role == "user" for first, second in pairwise(messages)):
+        notes.append(warning("two-user-messages", "two user messages in a row", "join them, or add the answer between"))
+    assistant_turns = [message for message in messages if message.role == "assistant"]
+    if any(is_blank(message.content) and not message.tool_calls for message in assistant_turns):
+        notes.append(warning("empty-turn", "an earlier answer of the assistant is empty", "fill it in, or remove it"))
+    if all(message.weight == 0 for message in assistant_turns):
+        notes.append(info("nothing-trained", "every answer has weight 0: nothing is learned here", "set a weight to 1"))
+    return notes
