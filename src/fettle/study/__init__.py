@@ -1,0 +1,1 @@
+"""One dataset, all contenders, one verdict, one report."""
