@@ -36,7 +36,7 @@ class ChatRenderer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer)
         self._end_of_turn = self.template.end_of_turn()
         self.end_of_turn_id = int(tokenizer.convert_tokens_to_ids(self._end_of_turn))  # type: ignore[arg-type]
@@ -96,21 +96,19 @@ class ChatRenderer:
     def encode(self, text: str) -> list[int]:
         """Tokens of rendered text, each stretch between two `BREAK`s by itself so that broken markers stay text."""
         stretches = [stretch for stretch in text.split(BREAK) if stretch]
-        encoded = self._tokenizer(stretches, add_special_tokens=False)["input_ids"] if stretches else []
+        encoded = self.tokenizer(stretches, add_special_tokens=False)["input_ids"] if stretches else []
         return [int(token) for ids in encoded for token in ids]  # type: ignore[union-attr]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated tokens, special tokens left out."""
-        return str(
-            self._tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def decode_visibly(self, token_ids: Sequence[int]) -> str:
         """The text of tokens with special tokens spelled out, for showing what a model sees."""
-        return str(self._tokenizer.decode(list(token_ids), skip_special_tokens=False))
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
     def _break_markers(self, text: str) -> str:
-        for marker in (str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special):
+        for marker in (str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special):
             text = text.replace(marker, marker[:1] + BREAK + marker[1:])
         return text
 

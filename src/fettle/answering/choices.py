@@ -1,0 +1,87 @@
+"""All choices of a label task in one tree of tokens, so that one pass of the model scores every one of them.
+
+Each choice is spelled as the model would write it, end of turn included; choices that begin alike share nodes. One forward
+pass over the nodes gives the probability of every next token at every node, hence both the answer of constrained greedy decoding
+and the exact likelihood of each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fettle.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceTree:
+    """A trie over tokens. Node 0 stands for the end of the prompt; node n > 0 for token `token_ids[n]` after its parent.
+
+    Legend: N nodes without the root, C choices, E edges.
+    """
+
+    token_ids: tuple[int, ...]
+    parents: tuple[int, ...]
+    depths: tuple[int, ...]
+    children: tuple[tuple[int, ...], ...]
+    """Node numbers below each node."""
+    paths: tuple[tuple[int, ...], ...]
+    """For each choice its nodes from the first token to the end of turn."""
+
+    @property
+    def inner_nodes(self) -> tuple[int, ...]:
+        """Nodes (root excluded) that something follows: the ones the model must be run on."""
+        return tuple(node for node in range(1, len(self.token_ids)) if self.children[node])
+
+
+def build_choice_tree(spellings: Sequence[Sequence[int]]) -> ChoiceTree:
+    """The tree of the given token sequences, each of which ends with the end of turn.
+
+    Raises:
+        ConfigError: Two choices are spelled alike.
+
+    >>> tree = build_choice_tree([(5, 6, 0), (5, 7, 0)])
+    >>> len(tree.token_ids) - 1, tree.children[1]
+    (5, (2, 4))
+    """
+    token_ids, parents, depths = [-1], [-1], [0]
+    children: list[dict[int, int]] = [{}]
+    paths: list[tuple[int, ...]] = []
+    for spelling in spellings:
+        node, path = 0, []
+        for token in spelling:
+            if token not in children[node]:
+                children[node][token] = len(token_ids)
+                token_ids.append(token)
+                parents.append(node)
+                depths.append(depths[node] + 1)
+                children.append({})
+            node = children[node][token]
+            path.append(node)
+        paths.append(tuple(path))
+    if len(set(paths)) < len(paths):
+        raise ConfigError("two labels are written with the same tokens", remedy="give every label its own spelling")
+    below = tuple(tuple(nodes.values()) for nodes in children)
+    return ChoiceTree(tuple(token_ids), tuple(parents), tuple(depths), below, tuple(paths))
+
+
+def greedy_choice(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> int:
+    """The choice that greedy decoding ends in when it may only walk along the tree.
+
+    Args:
+        tree: The choices.
+        edge_log_probs: Log-probability of each node's token given its parent [N + 1]; entry 0 is unused.
+    """
+    node = 0
+    while tree.children[node]:
+        node = max(tree.children[node], key=lambda child: float(edge_log_probs[child]))
+    return next(index for index, path in enumerate(tree.paths) if path[-1] == node)
+
+
+def choice_log_likelihoods(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> list[float]:
+    """Natural-log likelihood of each choice [C]: the sum along its path."""
+    return [float(edge_log_probs[list(path)].double().sum()) for path in tree.paths]

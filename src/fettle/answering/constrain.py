@@ -1,0 +1,76 @@
+"""Forces answers into a JSON Schema while they are written, by llguidance's token masks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fettle.answering.engine import JsonForm
+from fettle.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from llguidance import LLMatcher, LLTokenizer
+    from transformers import PreTrainedTokenizerBase
+
+
+class JsonConstrainer:
+    """Makes one matcher per row for one schema and one tokenizer.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        form: The schema, and the separators to write.
+        end_of_turn_id: The token that ends an answer.
+        vocabulary_size: Width of the model's logits, which may exceed the tokenizer's vocabulary.
+
+    Raises:
+        ConfigError: The schema cannot be used.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, form: JsonForm, *, end_of_turn_id: int, vocabulary_size: int
+    ) -> None:
+        import llguidance.hf
+
+        self._tokenizer: LLTokenizer = llguidance.hf.from_tokenizer(
+            tokenizer,  # pyright: ignore[reportArgumentType] (any fast tokenizer)
+            n_vocab=vocabulary_size,
+            eos_token=end_of_turn_id,
+        )
+        self._grammar = _grammar(form)
+        problem = llguidance.LLMatcher.validate_grammar(self._grammar, self._tokenizer)
+        if problem:
+            raise ConfigError(f"the JSON schema cannot be used to constrain answers: {problem}")
+
+    def new_matcher(self) -> LLMatcher:
+        """A matcher at the beginning of an answer."""
+        import llguidance
+
+        return llguidance.LLMatcher(self._tokenizer, self._grammar)
+
+
+def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Tensor:
+    """Logits with -inf wherever a row's matcher forbids the token."""
+    import torch
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+    bits = allocate_token_bitmask(len(matchers), logits_BV.shape[1])
+    for index, matcher in enumerate(matchers):
+        fill_next_token_bitmask(matcher, bits, index)
+    allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : logits_BV.shape[1]]
+    return logits_BV.masked_fill(torch.from_numpy(allowed == 0).to(logits_BV.device), float("-inf"))
+
+
+def _grammar(form: JsonForm) -> str:
+    from llguidance import LLMatcher
+
+    options = {key: value for key, value in asdict(form).items() if key != "schema" and value is not None}
+    try:
+        return LLMatcher.grammar_from_json_schema(
+            json.loads(form.schema), defaults={"whitespace_flexible": False, **options} if options else None
+        )
+    except ValueError as error:
+        raise ConfigError(f"the JSON schema cannot be used to constrain answers: {error}") from error

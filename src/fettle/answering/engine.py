@@ -1,0 +1,67 @@
+"""The interface of everything that turns prompts into answers.
+
+An engine answers one batch at a time, and says itself how prompts fall into batches. The batches depend on the list of prompts
+alone, so that a study that was killed answers the rest exactly as it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fettle.records import Answer, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonForm:
+    """A JSON answer is forced into this form while it is written."""
+
+    schema: str
+    """JSON Schema as JSON text."""
+    item_separator: str | None = None
+    """Text between two members, as the training answers have it; None: any white space."""
+    key_separator: str | None = None
+    """Text between a key and its value, likewise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """How an answer is written. Decoding is greedy: the same prompt gives the same answer."""
+
+    max_new_tokens: int
+    """Longest answer, tokens, end of turn included."""
+    json_form: JsonForm | None = None
+
+
+class Engine(Protocol):
+    """Answers prompts with one model, or with one adapter of it."""
+
+    @property
+    def name(self) -> str:
+        """What the engine and its model are called in a report."""
+        ...
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest prompt and answer together, tokens; None: the engine does not say."""
+        ...
+
+    def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, with the chat template."""
+        ...
+
+    def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
+        """Indices into `prompts`, in the batches to answer them in; every index exactly once."""
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
+        """One answer for each prompt, in order. A prompt that fails gives an answer that says so."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
+        """One of `choices` for each prompt: what greedy decoding says when it may say nothing else.
+
+        Where the engine sees probabilities, the answers carry the log-likelihood of every choice.
+        """
+        ...

@@ -1,0 +1,299 @@
+"""The reference engine: the transformers model with the very weights that were trained.
+
+Rows of a batch share their common prefix (computed once), are padded on the left, and leave the batch when they are finished.
+
+Legend: B rows, P prefix tokens, L padded remainder, N tree nodes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
+from fettle.answering.constrain import JsonConstrainer, mask_logits
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.errors import ConfigError
+from fettle.models.adapter import load_adapter, require_active, unload_adapters
+from fettle.models.head import logits_of, require_head_understood
+from fettle.models.load import LoadedModel
+from fettle.models.shared_prefix import cache_for_rows, pad_rows, prefix_key_values, shareable_prefix_length
+from fettle.records import Answer, FinishReason, Prompt, Usage
+
+if TYPE_CHECKING:
+    import torch
+    from llguidance import LLMatcher
+    from transformers import DynamicCache
+
+_COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How much is answered at once."""
+
+    max_rows: int = 32
+    max_tokens: int = 24_576
+    """Rows times the longest prompt; bounds memory."""
+
+
+class LocalEngine:
+    """Answers with a base model, or with one adapter on it.
+
+    Args:
+        loaded: The base model.
+        adapter: A PEFT folder; None answers with the base model alone.
+        limits: How much is answered at once.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, adapter: Path | None = None, limits: BatchLimits | None = None) -> None:
+        self._loaded = loaded
+        self._model = loaded.model
+        self._renderer = loaded.renderer
+        self._limits = limits or BatchLimits()
+        self._adapter = adapter
+        self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        require_head_understood(self._model)
+        self._peft = load_adapter(loaded, adapter, name="tuned") if adapter else None
+
+    @property
+    def name(self) -> str:
+        """The model, and whether an adapter is on it."""
+        return self._loaded.source.public_id + (" + adapter" if self._adapter else "")
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest prompt and answer together, tokens."""
+        return self._loaded.max_tokens
+
+    def close(self) -> None:
+        """Take the adapter off, leaving the base model as it was."""
+        if self._peft is not None:
+            unload_adapters(self._peft)
+            self._peft = None
+
+    def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """Tokens of a prompt, with the chat template."""
+        return len(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
+
+    def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
+        """Prompts of like length together, longest first, so that a batch that is too large for the memory fails at once."""
+        lengths = [self.count_prompt_tokens(prompt) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
+        batches: list[tuple[int, ...]] = []
+        current: list[int] = []
+        for index in order:
+            longest = lengths[current[0]] if current else lengths[index]
+            if current and (
+                len(current) >= self._limits.max_rows or longest * (len(current) + 1) > self._limits.max_tokens
+            ):
+                batches.append(tuple(current))
+                current = []
+            current.append(index)
+        return (*batches, tuple(current)) if current else tuple(batches)
+
+    def require_adapter_active(self, prompts: Sequence[Prompt]) -> float:
+        """Show on some prompts that the adapter changes the model's first token logits; the largest change, in logits.
+
+        Raises:
+            IntegrityError: It changes nothing.
+            ConfigError: This engine has no adapter.
+        """
+        import torch
+
+        if self._peft is None:
+            raise ConfigError("this engine answers with the base model; there is no adapter to check")
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        with torch.inference_mode():
+            _, tuned_BV = self._prefill(rows, 1)
+            with self._peft.disable_adapter():
+                _, base_BV = self._prefill(rows, 1)
+        return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
+
+    def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
+        """Greedy answers, kept inside the JSON form where one is asked for."""
+        import torch
+
+        started = time.perf_counter()
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        with torch.inference_mode():
+            written = self._write(rows, options)
+        seconds = (time.perf_counter() - started) / len(prompts)
+        stop = self._renderer.end_of_turn_id
+        return tuple(
+            Answer(
+                example_id=prompt.example_id,
+                text=self._renderer.decode(tokens[:-1] if tokens and tokens[-1] == stop else tokens).strip(),
+                finish_reason=FinishReason.STOP if tokens and tokens[-1] == stop else FinishReason.LENGTH,
+                usage=Usage(prompt_tokens=len(row), completion_tokens=len(tokens), seconds=seconds),
+            )
+            for prompt, row, tokens in zip(prompts, rows, written, strict=True)
+        )
+
+    def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
+        """The greedy choice for each prompt, with the likelihood of all, from one pass over a tree of the choices."""
+        import torch
+
+        started = time.perf_counter()
+        tree = build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        with torch.inference_mode():
+            edges_BN = self._edge_log_probs(rows, tree)
+        seconds = (time.perf_counter() - started) / len(prompts)
+        answers = []
+        for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
+            chosen = greedy_choice(tree, edges_N)
+            usage = Usage(prompt_tokens=len(row), completion_tokens=len(tree.paths[chosen]), seconds=seconds)
+            likelihoods = dict(zip(choices, choice_log_likelihoods(tree, edges_N), strict=True))
+            answers.append(
+                Answer(
+                    example_id=prompt.example_id,
+                    text=choices[chosen],
+                    finish_reason=FinishReason.STOP,
+                    usage=usage,
+                    choice_log_likelihoods=likelihoods,
+                )
+            )
+        return tuple(answers)
+
+    def _prefill(self, rows: Sequence[Sequence[int]], num_new_tokens: int) -> tuple[_Filled, torch.Tensor]:
+        """Run the prompts; the state to go on from, and the logits [B, V] of the next token, fp32."""
+        length = shareable_prefix_length(self._model, rows, num_new_tokens)
+        prefix = prefix_key_values(self._model, rows[0][:length]) if length else None
+        padded = pad_rows([row[length:] for row in rows], prefix_length=length, left=True, pad_id=0)
+        device = self._model.device
+        cache = cache_for_rows(prefix, len(rows))
+        hidden_BLH = self._model.base_model(
+            input_ids=padded.ids_BL.to(device),
+            attention_mask=padded.mask_BT.to(device),
+            position_ids=padded.positions_BL.to(device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        logits_BV = logits_of(self._model, hidden_BLH[:, -1]).float()
+        return _Filled(cache, padded.mask_BT.to(device), [len(row) for row in rows]), logits_BV
+
+    def _write(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
+        import torch
+
+        state, logits_BV = self._prefill(rows, options.max_new_tokens)
+        matchers = self._matchers(options.json_form, len(rows))
+        written: list[list[int]] = [[] for _ in rows]
+        active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
+        is_open = [True] * len(rows)
+        for step in range(options.max_new_tokens):
+            if matchers:
+                logits_BV = mask_logits([matchers[row] for row in active], logits_BV)
+            tokens_B = logits_BV.argmax(dim=-1)
+            for row, token in zip(active, tokens_B.tolist(), strict=True):
+                if is_open[row]:
+                    written[row].append(token)
+                    is_open[row] = token != self._renderer.end_of_turn_id
+                    if matchers and is_open[row]:
+                        matchers[row].consume_token(token)
+            open_now = [index for index, row in enumerate(active) if is_open[row]]
+            if not open_now or step + 1 == options.max_new_tokens:
+                break
+            if len(open_now) < _COMPACT_BELOW * len(active):
+                keep = torch.tensor(open_now, device=self._model.device)
+                state = state.select(keep)
+                tokens_B = tokens_B[keep]
+                active = [active[index] for index in open_now]
+            state, logits_BV = self._step(state, tokens_B)
+        return written
+
+    def _step(self, state: _Filled, tokens_B: torch.Tensor) -> tuple[_Filled, torch.Tensor]:
+        import torch
+
+        mask_BT = torch.cat([state.mask_BT, state.mask_BT.new_ones(len(tokens_B), 1)], dim=1)
+        hidden_B1H = self._model.base_model(
+            input_ids=tokens_B[:, None],
+            attention_mask=mask_BT,
+            position_ids=torch.tensor(state.lengths, device=tokens_B.device)[:, None],
+            past_key_values=state.cache,
+            use_cache=True,
+        ).last_hidden_state
+        logits_BV = logits_of(self._model, hidden_B1H[:, -1]).float()
+        return _Filled(state.cache, mask_BT, [length + 1 for length in state.lengths]), logits_BV
+
+    def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> torch.Tensor:
+        """Log-probability of every node's token given its parent [B, N + 1], fp32; entry 0 is unused."""
+        import torch
+
+        inner = tree.inner_nodes
+        state, logits_BV = self._prefill(rows, max(tree.depths))
+        edges_BN = torch.zeros(len(rows), len(tree.token_ids), device=logits_BV.device)
+
+        def fill(node: int, log_probs_BV: torch.Tensor) -> None:
+            below = list(tree.children[node])
+            edges_BN[:, below] = log_probs_BV[:, [tree.token_ids[child] for child in below]]
+
+        fill(0, logits_BV.log_softmax(-1))
+        if inner:
+            hidden_BNH = self._run_nodes(state, tree, inner)
+            for place, node in enumerate(inner):
+                fill(node, logits_of(self._model, hidden_BNH[:, place]).float().log_softmax(-1))
+        return edges_BN.cpu()
+
+    def _run_nodes(self, state: _Filled, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
+        """Hidden states of the tree's inner nodes [B, N, H]: each sees its prompt, its ancestors and itself."""
+        import torch
+
+        device, num_rows = self._model.device, len(state.lengths)
+        place_of = {node: place for place, node in enumerate(inner)}
+        sees_NN = torch.zeros(len(inner), len(inner), dtype=torch.bool)
+        for place, start in enumerate(inner):
+            node = start
+            while node:
+                sees_NN[place, place_of[node]] = True
+                node = tree.parents[node]
+        sees_B1NT = torch.cat(
+            [
+                state.mask_BT.bool()[:, None, None].expand(-1, 1, len(inner), -1),
+                sees_NN.to(device).expand(num_rows, 1, -1, -1),
+            ],
+            dim=-1,
+        )
+        dtype = self._model.dtype
+        mask_B1NT = torch.zeros(sees_B1NT.shape, dtype=dtype, device=device)
+        mask_B1NT.masked_fill_(~sees_B1NT, torch.finfo(dtype).min)
+        ids_N = torch.tensor([tree.token_ids[node] for node in inner], device=device)
+        depths_N = torch.tensor([tree.depths[node] - 1 for node in inner], device=device)
+        lengths_B = torch.tensor(state.lengths, device=device)
+        return self._model.base_model(
+            input_ids=ids_N.expand(num_rows, -1),
+            attention_mask=mask_B1NT,
+            position_ids=lengths_B[:, None] + depths_N[None],
+            past_key_values=state.cache,
+            use_cache=True,
+        ).last_hidden_state
+
+    def _matchers(self, form: JsonForm | None, num_rows: int) -> list[LLMatcher]:
+        if form is None:
+            return []
+        if form not in self._constrainers:
+            self._constrainers[form] = JsonConstrainer(
+                self._renderer.tokenizer,
+                form,
+                end_of_turn_id=self._renderer.end_of_turn_id,
+                vocabulary_size=self._model.get_output_embeddings().weight.shape[0],
+            )
+        return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A batch whose prompts have been run."""
+
+    cache: DynamicCache
+    mask_BT: torch.Tensor
+    lengths: list[int]
+    """Tokens of each row so far, padding excluded: the position of its next token."""
+
+    def select(self, keep: torch.Tensor) -> _Filled:
+        """The batch with some rows only."""
+        self.cache.batch_select_indices(keep)
+        return _Filled(self.cache, self.mask_BT[keep], [self.lengths[index] for index in keep.tolist()])
