@@ -1,0 +1,178 @@
+"""Which examples ask the same thing: word for word, or nearly so.
+
+Two inputs are *exact* duplicates when they are equal without case, white space and punctuation. They are *near*-duplicates when,
+without opening and closing courtesies ("Hi team", "Thanks"), the Jaccard similarity of their character trigrams is at least
+`NEAR_DUPLICATE_SIMILARITY`. MinHash finds the candidates and the similarity is then computed exactly, so nothing here is random.
+
+The threshold was measured: at 0.72 all 18 lightly reworded copies planted in a split of BANKING77 are found, with 4 matches that
+nobody planted, all of them rewordings; at 0.65 chains of similar questions join 30 % of a set of templated support messages into
+one cluster, at 0.8 two of the 18 are missed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fettle.records import Example
+
+NEAR_DUPLICATE_SIMILARITY = 0.72
+"""Jaccard similarity of character trigrams, in [0, 1]."""
+_SHINGLE_CHARACTERS = 3
+_NUM_PERMUTATIONS = 125
+_NUM_BANDS, _ROWS_PER_BAND = 25, 5  # finds 99.5 % of pairs exactly at the threshold, practically all above it
+_COURTESY = re.compile(
+    r"^(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))(?: (?:there|team|all|support|sir|madam))*\b"
+    r"|\b(?:(?:many |kind |best |warm )?(?:thanks|thank you|regards|cheers)(?: in advance| so much| very much| a lot)?"
+    r"|please|sent from my phone)$"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicatePair:
+    """Two examples with the same input, or nearly."""
+
+    first: Example
+    second: Example
+    similarity: float
+    """In [`NEAR_DUPLICATE_SIMILARITY`, 1]."""
+    is_exact: bool
+
+
+def comparable_text(example: Example) -> str:
+    """What is compared: all that is asked, as plain words; the system message counts only if there is nothing else."""
+    asked = [message.content for message in example.prompt if message.role not in ("system", "developer")]
+    text = "\n".join(asked or (message.content for message in example.prompt))
+    return plain_words(text) or text.strip().casefold()
+
+
+def plain_words(text: str) -> str:
+    """The words of a text, lower case, one space between them.
+
+    >>> plain_words("Where's my CARD?!")
+    'where s my card'
+    """
+    return " ".join(re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).split())
+
+
+def find_duplicates(examples: Sequence[Example]) -> tuple[DuplicatePair, ...]:
+    """For every example that repeats an earlier one: the pair of both, with the most similar earlier one as `first`."""
+    best: dict[int, DuplicatePair] = {}
+    for first, second, similarity, is_exact in _pairs(examples):
+        known = best.get(second)
+        if known is None or (is_exact, similarity) > (known.is_exact, known.similarity):
+            best[second] = DuplicatePair(
+                first=examples[first], second=examples[second], similarity=similarity, is_exact=is_exact
+            )
+    return tuple(best[index] for index in sorted(best))
+
+
+def find_leaks(train: Sequence[Example], test: Sequence[Example]) -> tuple[DuplicatePair, ...]:
+    """Every pair of a training example (`first`) with a held-out one (`second`) that ask the same, or nearly."""
+    together = [*train, *test]
+    return tuple(
+        DuplicatePair(first=together[first], second=together[second], similarity=similarity, is_exact=is_exact)
+        for first, second, similarity, is_exact in sorted(_pairs(together, boundary=len(train)))
+    )
+
+
+def cluster_by_id(examples: Sequence[Example]) -> dict[str, int]:
+    """The cluster of each example, by its id: duplicates, near-duplicates and examples of one group are joined, through chains too.
+
+    Clusters are numbered in the order of their first example; which examples share one does not depend on the order.
+    """
+    import numpy
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not examples:
+        return {}
+    edges = [(first, second) for first, second, _, _ in _pairs(examples)]
+    indices_by_group: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        if example.group is not None:
+            indices_by_group[example.group].append(index)
+    edges += [edge for indices in indices_by_group.values() for edge in pairwise(indices)]
+    ends = numpy.array(edges, dtype=int).reshape(-1, 2).T
+    graph = coo_array((numpy.ones(len(edges), dtype=bool), (ends[0], ends[1])), shape=(len(examples), len(examples)))
+    _, components = connected_components(graph, directed=False)
+    number_by_component: dict[int, int] = {}
+    return {
+        example.id: number_by_component.setdefault(int(component), len(number_by_component))
+        for example, component in zip(examples, components, strict=True)
+    }
+
+
+def _pairs(examples: Sequence[Example], *, boundary: int | None = None) -> Iterator[tuple[int, int, float, bool]]:
+    """(earlier index, later index, similarity, is exact) of similar pairs.
+
+    Args:
+        examples: What to compare.
+        boundary: All pairs with one index below it and the other not; None: of examples with equal texts only the pairs with the
+            first, which is enough to find each and to cluster them.
+    """
+    indices_by_text: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        indices_by_text[comparable_text(example)].append(index)
+    for indices in indices_by_text.values():
+        for first, second in _links(indices, indices, boundary):
+            yield first, second, 1.0, True
+    texts = sorted(indices_by_text)
+    for left, right, similarity in _similar_texts(texts):
+        for first, second in _links(indices_by_text[texts[left]], indices_by_text[texts[right]], boundary):
+            yield first, second, similarity, False
+
+
+def _links(ours: list[int], theirs: list[int], boundary: int | None) -> Iterator[tuple[int, int]]:
+    """Pairs, lower index first: all across the boundary; without one, enough to connect everything with the first."""
+    if boundary is not None:
+        crossing = (sorted((index, other)) for index in ours for other in theirs)
+        yield from {(first, second) for first, second in crossing if first < boundary <= second}
+    elif ours is theirs:
+        yield from ((ours[0], index) for index in ours[1:])
+    else:
+        yield min(ours[0], theirs[0]), max(ours[0], theirs[0])
+
+
+def _similar_texts(texts: list[str]) -> Iterator[tuple[int, int, float]]:
+    """(index, index, similarity) of different texts that are near-duplicates."""
+    from datasketch import MinHash, MinHashLSH
+
+    shingles = [_shingles(_without_courtesies(text)) for text in texts]
+    index = MinHashLSH(params=(_NUM_BANDS, _ROWS_PER_BAND), num_perm=_NUM_PERMUTATIONS)
+    hashes = MinHash.generator(
+        ([shingle.encode() for shingle in sorted(item)] for item in shingles),
+        num_perm=_NUM_PERMUTATIONS,
+        seed=1,
+        hashfunc=zlib.crc32,
+    )
+    for right, minhash in enumerate(hashes):
+        for left in sorted(key for key in index.query(minhash) if isinstance(key, int)):
+            similarity = _jaccard(shingles[left], shingles[right])
+            if similarity >= NEAR_DUPLICATE_SIMILARITY:
+                yield left, right, similarity
+        index.insert(right, minhash, check_duplication=False)
+
+
+def _without_courtesies(text: str) -> str:
+    while (shorter := _COURTESY.sub("", text).strip()) != text:
+        if not shorter:
+            return text
+        text = shorter
+    return text
+
+
+def _shingles(text: str) -> frozenset[str]:
+    padded = f" {text} "
+    starts: Iterable[int] = range(max(1, len(padded) - _SHINGLE_CHARACTERS + 1))
+    return frozenset(padded[start : start + _SHINGLE_CHARACTERS] for start in starts)
+
+
+def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    num_shared = len(left & right)
+    return num_shared / (len(left) + len(right) - num_shared)

@@ -1,0 +1,272 @@
+"""Examples to a training, a validation and a test part that share no question, however it is worded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from fettle.errors import ConfigError, DataError
+from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks
+from fettle.records import Action, Example, Finding, Severity, Split, Task, TaskKind
+
+MIN_EXAMPLES = 10
+"""Fewest examples that can be split; the hosted fine-tuning services ask for as many."""
+_DEFAULT_MAX_VALID = 300
+_DEFAULT_MAX_TEST = 1000
+_MAX_CLUSTER_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSizes:
+    """How large the parts shall be: a fraction in (0, 1), or a number of examples. A cluster is never cut to meet a size."""
+
+    valid: float | int | None = None
+    """None: 15 % of the examples, at most 300."""
+    test: float | int | None = None
+    """None: 25 % of the examples, at most 1,000."""
+    train: int | None = None
+    """None: all others."""
+
+
+DEFAULT_SIZES = SplitSizes()
+
+
+def split_examples(examples: Sequence[Example], task: Task, *, seed: int, sizes: SplitSizes = DEFAULT_SIZES) -> Split:
+    """Split by clusters of near-duplicates, stratified by label.
+
+    The result depends on the examples' content and the seed, not on the order of rows in the file. A label's first cluster goes to
+    training, so that no label is tested that was never taught; clusters larger than half a held-out part go to training as well.
+
+    Raises:
+        DataError: There are fewer than `MIN_EXAMPLES` examples or 3 clusters, or a label task has only one label.
+        ConfigError: The sizes leave nothing for training.
+    """
+    _check_enough(examples, task)
+    cluster_of = cluster_by_id(examples)
+    targets = _targets(len(examples), sizes)
+    parts = _assign(examples, cluster_of, targets, task=task, seed=seed)
+    _check_parts(parts)
+    return _split(parts["train"], parts["valid"], parts["test"], cluster_of, seed=seed, given_by_user=False)
+
+
+def given_split(
+    train: Sequence[Example],
+    valid: Sequence[Example] | None,
+    test: Sequence[Example],
+    task: Task,
+    *,
+    seed: int,
+    sizes: SplitSizes = DEFAULT_SIZES,
+) -> tuple[Split, tuple[Finding, ...]]:
+    """The user's own split, with leaks between its parts reported and left out of training (and validation), never of the test.
+
+    Args:
+        train: Training examples.
+        valid: Validation examples; None: cut from `train` by clusters, `sizes.valid` of it.
+        test: Test examples. None of them is left out.
+        task: What `recognise_task` said.
+        seed: For cutting the validation part.
+        sizes: Only `valid` is read.
+
+    Raises:
+        DataError: A part is empty, too little is left, or a label task has only one label.
+    """
+    if not train or not test:
+        raise DataError("a part of the split is empty", remedy="give a training and a test file with examples")
+    train, valid, test = _with_distinct_ids(train, valid, test)
+    findings: list[Finding] = []
+    train, leaks = _without_leaks(train, test, "test")
+    findings += leaks
+    if valid is not None:
+        valid, leaks = _without_leaks(valid, test, "test")
+        findings += leaks
+        train, leaks = _without_leaks(train, valid, "validation")
+        findings += leaks
+    _check_enough(train, task)
+    if valid is None:
+        targets = _targets(len(train), replace(sizes, test=0, train=None))
+        parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)
+        train, valid = parts["train"], parts["valid"]
+    if not train or not valid:
+        raise DataError("nothing is left to train or to validate with", remedy="give files that do not overlap")
+    cluster_of = cluster_by_id([*train, *valid, *test])
+    return _split(train, valid, test, cluster_of, seed=seed, given_by_user=True), tuple(findings)
+
+
+def describe_split(split: Split) -> str:
+    """The sizes in words, to be shown before anything starts."""
+    parts = {"training": split.train, "validation": split.valid, "test": split.test}
+    sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+    how = "given by the user" if split.given_by_user else f"cut by near-duplicate clusters with seed {split.seed}"
+    num_clusters = len(set(split.cluster_by_id.values()))
+    return f"{sizes} ({how}; {len(split.cluster_by_id)} examples in {num_clusters} clusters)"
+
+
+def _targets(num_examples: int, sizes: SplitSizes) -> dict[str, int]:
+    """Examples wanted in each part; `unused` takes what is left over when `sizes.train` asks for fewer than there are."""
+    valid = _count(
+        sizes.valid, num_examples, "valid", default=min(_DEFAULT_MAX_VALID, max(1, round(0.15 * num_examples)))
+    )
+    test = _count(sizes.test, num_examples, "test", default=min(_DEFAULT_MAX_TEST, max(1, round(0.25 * num_examples))))
+    left = num_examples - valid - test
+    train = left if sizes.train is None else sizes.train
+    if not 1 <= train <= left:
+        raise ConfigError(
+            f"{valid} validation and {test} test examples leave {left} of {num_examples} for training",
+            remedy=f"ask for between 1 and {left} training examples" if left > 0 else "make the held-out parts smaller",
+        )
+    return {"train": train, "valid": valid, "test": test, "unused": left - train}
+
+
+def _count(size: float | None, num_examples: int, name: str, *, default: int) -> int:
+    if size is None:
+        return default
+    if isinstance(size, float) and not 0 < size < 1:
+        raise ConfigError(f"the {name} size must be a fraction between 0 and 1 or a whole number, not {size}")
+    if size < 0:
+        raise ConfigError(f"the {name} size is {size}", remedy="give a positive number")
+    return max(1, round(size * num_examples)) if isinstance(size, float) else size
+
+
+def _assign(
+    examples: Sequence[Example], cluster_of: Mapping[str, int], targets: Mapping[str, int], *, task: Task, seed: int
+) -> dict[str, list[Example]]:
+    """Clusters to parts, by carrying each part's claim from cluster to cluster and giving to the one with the largest.
+
+    Sorted by label, this keeps every label's share and the totals right at once, to within a cluster.
+    """
+    members: dict[int, list[Example]] = defaultdict(list)
+    for example in examples:
+        members[cluster_of[example.id]].append(example)
+    label_counts = Counter(_stratum(example, task) for example in examples)
+    keyed = [
+        (_cluster_stratum(items, task, label_counts), _cluster_key(items, seed), items) for items in members.values()
+    ]
+    keyed.sort(key=lambda entry: (label_counts[entry[0]], entry[0], entry[1]))
+    shares = {part: Fraction(target, len(examples)) for part, target in targets.items() if target}
+    largest = _MAX_CLUSTER_SHARE * min(target for part, target in targets.items() if target and part != "train")
+    claims = dict.fromkeys(shares, Fraction(0))
+    parts: dict[str, list[Example]] = {part: [] for part in targets}
+    taught: set[str] = set()
+    for stratum, _, items in keyed:
+        for part, share in shares.items():
+            claims[part] += share * len(items)
+        labels = {_stratum(item, task) for item in items}
+        must_train = not labels <= taught or len(items) > max(1, largest)
+        part = "train" if must_train else max(claims, key=lambda name: (claims[name], name))
+        claims[part] -= len(items)
+        parts[part].extend(sorted(items, key=_content_key))
+        if part == "train":
+            taught |= {stratum, *labels}
+    return {part: sorted(items, key=lambda item: _shuffle_key(item, seed)) for part, items in parts.items()}
+
+
+def _stratum(example: Example, task: Task) -> str:
+    return example.answer.strip() if task.kind is TaskKind.LABELS else ""
+
+
+def _cluster_stratum(items: list[Example], task: Task, label_counts: Counter[str]) -> str:
+    """The rarest label in the cluster: rare ones are dealt out first."""
+    return min((_stratum(item, task) for item in items), key=lambda label: (label_counts[label], label))
+
+
+def _content_key(example: Example) -> str:
+    """A hash of what the example says, whatever it is called and wherever it stands."""
+    turns = [
+        (message.role, message.content, [call.arguments for call in message.tool_calls]) for message in example.messages
+    ]
+    return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
+
+
+def _cluster_key(items: Iterable[Example], seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{min(map(_content_key, items))}".encode()).hexdigest()
+
+
+def _shuffle_key(example: Example, seed: int) -> tuple[str, str]:
+    return hashlib.sha256(f"order:{seed}:{_content_key(example)}".encode()).hexdigest(), example.id
+
+
+def _split(
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    test: Sequence[Example],
+    cluster_of: Mapping[str, int],
+    *,
+    seed: int,
+    given_by_user: bool,
+) -> Split:
+    used = {example.id: cluster_of[example.id] for example in (*train, *valid, *test)}
+    return Split(
+        train=tuple(train),
+        valid=tuple(valid),
+        test=tuple(test),
+        cluster_by_id=used,
+        seed=seed,
+        given_by_user=given_by_user,
+    )
+
+
+def _check_enough(examples: Sequence[Example], task: Task) -> None:
+    if len(examples) < MIN_EXAMPLES:
+        raise DataError(
+            f"expected at least {MIN_EXAMPLES} examples, and there are {len(examples)}",
+            remedy="add examples; a few hundred are needed for a clear answer",
+        )
+    labels = {_stratum(example, task) for example in examples}
+    if task.kind is TaskKind.LABELS and len(labels) < 2:
+        raise DataError(
+            f"every example has the label {next(iter(labels))!r}, so there is nothing to learn",
+            remedy="add examples of other labels, or name another answer column with --answer",
+        )
+
+
+def _check_parts(parts: Mapping[str, Sequence[Example]]) -> None:
+    if empty := [name for name in ("train", "valid", "test") if not parts[name]]:
+        raise DataError(
+            f"no examples are left for {' and '.join(empty)}: too many ask nearly the same, or every label is rare",
+            remedy="add examples that differ, or give the three parts as files of your own",
+        )
+
+
+def _with_distinct_ids(
+    train: Sequence[Example], valid: Sequence[Example] | None, test: Sequence[Example]
+) -> tuple[Sequence[Example], Sequence[Example] | None, Sequence[Example]]:
+    """The parts, with ids that two of them share replaced by `<part>/<id>`."""
+    counts = Counter(example.id for part in (train, valid or (), test) for example in part)
+
+    def renamed(part: Sequence[Example], name: str) -> tuple[Example, ...]:
+        return tuple(
+            replace(example, id=f"{name}/{example.id}") if counts[example.id] > 1 else example for example in part
+        )
+
+    return renamed(train, "train"), None if valid is None else renamed(valid, "valid"), renamed(test, "test")
+
+
+def _without_leaks(
+    examples: Sequence[Example], held_out: Sequence[Example], name: str
+) -> tuple[Sequence[Example], list[Finding]]:
+    """The examples that ask nothing which `held_out` asks, and an error for each of the others."""
+    closest: dict[str, DuplicatePair] = {}
+    for leak in find_leaks(examples, held_out):
+        known = closest.get(leak.first.id)
+        if known is None or (leak.is_exact, leak.similarity) > (known.is_exact, known.similarity):
+            closest[leak.first.id] = leak
+    kept = [example for example in examples if example.id not in closest]
+    return kept, [_leak_finding(leak, name) for leak in closest.values()]
+
+
+def _leak_finding(leak: DuplicatePair, name: str) -> Finding:
+    how = "repeats" if leak.is_exact else f"is nearly the same ({leak.similarity:.0%}) as"
+    return Finding(
+        code="leak-exact" if leak.is_exact else "leak-near",
+        severity=Severity.ERROR,
+        action=Action.LEFT_OUT,
+        message=f"{how} the {name} example at {leak.second.source}",
+        remedy=f"keep each question in one part only; it was left out here and kept in the {name} part",
+        file=leak.first.source.file,
+        line=leak.first.source.line,
+    )
