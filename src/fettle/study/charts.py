@@ -141,13 +141,9 @@ def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool) -> Markup:
 
 
 def _bottom_axis(ticks: Iterable[float], scale: Scale) -> Markup:
-    """Tick labels along the bottom of a chart; the outermost ones stay inside it."""
+    """Tick labels along the bottom of a chart."""
     labels = Markup("").join(
-        Markup('<text class="tick {anchor}" x="{x}%" y="14">{text}</text>').format(
-            anchor="first" if scale.position(tick) == 0 else "last" if scale.position(tick) == 100 else "middle",
-            x=scale.position(tick),
-            text=_tick_text(tick),
-        )
+        Markup('<text class="middle" x="{x}%" y="14">{text}</text>').format(x=scale.position(tick), text=_tick_text(tick))
         for tick in ticks
     )
     return Markup('<svg class="axis" width="100%" height="20" aria-hidden="true" focusable="false">{}</svg>').format(
@@ -189,8 +185,7 @@ def loss_chart(loss_points: Sequence[LossPoint], *, best_step: int, num_steps: i
     train = _thinned(train)
     scale_y = _loss_scale([loss for _, loss in (*train, *valid)])
     last_step = max([num_steps, best_step, *(step for step, _ in (*train, *valid))])
-    scale_x = linear_scale(0, max(1, last_step))
-    scale_x = Scale(low=0, high=max(1, last_step), ticks=tuple(tick for tick in scale_x.ticks if tick <= last_step))
+    scale_x = _step_scale(last_step)
     best_loss = dict(valid).get(best_step)
     summary = (
         f"Loss by training step. Training: {_from_to(train)}. Validation: {_from_to(valid)}. Best step {count(best_step)}"
@@ -217,6 +212,14 @@ def loss_chart(loss_points: Sequence[LossPoint], *, best_step: int, num_steps: i
         best_dot="" if best_loss is None else _dot((best_step, best_loss), scale_x, scale_y, 9, "ring"),
         axis=_bottom_axis(scale_x.ticks, scale_x),
     )
+
+
+def _step_scale(last_step: int) -> Scale:
+    """From 0 to the last step, which gets a tick of its own."""
+    end = max(1, last_step)
+    rounded = linear_scale(0, end).ticks
+    ticks = (*(tick for tick in rounded if end - tick > 0.5 * (rounded[1] - rounded[0])), end)
+    return Scale(low=0, high=end, ticks=ticks)
 
 
 def _loss_scale(losses: Sequence[float]) -> Scale:
@@ -254,7 +257,7 @@ def _dot(point: tuple[int, float], scale_x: Scale, scale_y: Scale, radius: int, 
 
 def _side_axis(scale: Scale) -> Markup:
     labels = Markup("").join(
-        Markup('<text class="tick last" x="100%" y="{y}%" dy="4">{text}</text>').format(
+        Markup('<text class="end" x="100%" y="{y}%" dy="4">{text}</text>').format(
             y=round(100 - scale.position(tick), 3), text=_tick_text(tick)
         )
         for tick in scale.ticks
@@ -306,11 +309,7 @@ def _histogram(
     shown = range(0, len(edges), max(1, math.ceil(len(edges) / 7)))
     scale = Scale(low=0, high=max(1, len(edges) - 1), ticks=())
     ticks = Markup("").join(
-        Markup('<text class="tick {anchor}" x="{x}%" y="14">{text}</text>').format(
-            anchor="first" if i == 0 else "last" if i == len(edges) - 1 else "middle",
-            x=scale.position(i),
-            text=count(edges[i]),
-        )
+        Markup('<text class="middle" x="{x}%" y="14">{text}</text>').format(x=scale.position(i), text=count(edges[i]))
         for i in shown
     )
     total = sum(counts)

@@ -14,6 +14,8 @@ NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 MISSING = "\u2013"
 
+PROPER_NAMES = {"f1": "F1", "json": "JSON", "chrf": "chrF", "rouge_l": "ROUGE-L", "rouge": "ROUGE", "lora": "LoRA"}
+
 DECISION_PHRASES = {
     Decision.SHIP: "Ship the tuned model",
     Decision.STAY: "Stay with the baseline",
@@ -197,10 +199,21 @@ def setting(value: str | int | float | bool | None) -> str:
 def spoken(identifier: str) -> str:
     """A grader's or setting's identifier as words.
 
-    >>> spoken("exact_label")
-    'exact label'
+    >>> spoken("exact_label"), spoken("macro_f1"), spoken("json_fields")
+    ('exact label', 'macro F1', 'JSON fields')
     """
-    return identifier.replace("_", " ").strip() or identifier
+    words = [PROPER_NAMES.get(word, word) for word in identifier.split("_") if word]
+    return PROPER_NAMES.get(identifier) or " ".join(words) or identifier
+
+
+def heading(identifier: str) -> str:
+    """An identifier as the first words of a heading; a proper name keeps its spelling.
+
+    >>> heading("exact_label"), heading("chrf")
+    ('Exact label', 'chrF')
+    """
+    text = spoken(identifier)
+    return text if text in PROPER_NAMES.values() else text[:1].upper() + text[1:]
 
 
 def win_rate_against(comparisons: Iterable[Comparison], contender: str, opponent: str) -> Interval | None:

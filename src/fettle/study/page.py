@@ -136,7 +136,7 @@ def _score_chart(contenders: Sequence[ContenderResult], pair: PrimaryPair | None
         )
     first = scored[0].metrics[0]
     unit = ", %" if first.is_percentage else ""
-    return interval_chart(marks, label=f"{_capital(figures.spoken(first.grader))}{unit}")
+    return interval_chart(marks, label=f"{figures.heading(first.grader)}{unit}")
 
 
 def _part_played(name: str, pair: PrimaryPair | None) -> str:
@@ -187,6 +187,15 @@ def _signed_points(fraction: float) -> str:
     return figures.signed(100 * fraction, 1)
 
 
+def _unsigned_points(fraction: float) -> str:
+    return f"{figures.fixed(100 * fraction, 1)}{figures.NO_BREAK}points"
+
+
+def _breakable(text: str) -> Markup:
+    """An identifier that a narrow page may break after its underscores."""
+    return Markup("_<wbr>").join(text.split("_"))
+
+
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -218,12 +227,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": _breakable,
         "byte_size": figures.byte_size,
         "capital": _capital,
         "count": figures.count,
         "counted": figures.counted,
         "decision_phrase": figures.DECISION_PHRASES.__getitem__,
         "duration": figures.duration,
+        "heading": figures.heading,
         "level_percent": figures.level_percent,
         "metric_by": metric_of,
         "metric_range": figures.metric_range,
@@ -237,6 +248,7 @@ def _environment() -> Environment:
         "signed_points": _signed_points,
         "significant": figures.significant,
         "spoken": figures.spoken,
+        "unsigned_points": _unsigned_points,
     }
     environment.globals |= {"validation_points": validation_points}
     return environment

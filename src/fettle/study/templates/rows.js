@@ -2,6 +2,7 @@
  * The side-by-side view. Rows come from the JSON block of the page and are drawn a few at a time. They hold whatever people and
  * models wrote, so every text goes into the page as a text node and never as markup.
  */
+const FIRST_CHUNK = 10;
 const CHUNK = 25;
 const SHORT_ANSWER = 80;
 const LONG_TEXT = 1400;
@@ -78,7 +79,7 @@ function said(text, wantedJson, study) {
   if (text.trim() === "") return [element("p", { className: "said nothing", text: "empty" })];
   const value = study.kind === "json" ? parseJson(text) : undefined;
   if (value !== undefined) return [jsonBlock(value, wantedJson)];
-  const block = element("div", { className: "said", text });
+  const block = element("div", { className: "said", children: breakable(text) });
   if (text.length <= LONG_TEXT && text.split("\n").length <= 24) return [block];
   block.classList.add("clipped");
   const unfold = element("button", { className: "unfold", text: "Show all of it" });
@@ -88,6 +89,13 @@ function said(text, wantedJson, study) {
     unfold.textContent = isClipped ? "Show all of it" : "Show less";
   });
   return [block, unfold];
+}
+
+/** Text nodes with a chance to break the line after each underscore, so that long labels break between words. */
+function breakable(text) {
+  return text.split("_").flatMap((piece, i, pieces) => (
+    i < pieces.length - 1 ? [piece + "_", document.createElement("wbr")] : [piece]
+  ));
 }
 
 function jsonBlock(value, wanted) {
@@ -117,21 +125,16 @@ function rowElement(row, study, shown) {
   const answers = study.contenders.flatMap((contender, i) => (shown[i]
     ? [part(contender.title, said(row.answers[i], wantedJson, study), {
       score: scoreText(row.scores[i], study),
-      className: contender.isAccented ? "accented" : "",
+      className: (contender.isAccented ? "accented" : "") + (study.isMarked && row.scores[i] === 1 ? " is-right" : ""),
     })]
     : []));
   const heading = element("h3", { children: [element("b", { text: `${row.number}` }), `${row.id} · ${row.source}`] });
-  return element("article", {
-    className: isShort ? "row short" : "row",
-    children: [
-      heading,
-      element("div", {
-        className: "texts",
-        children: [part("Input", said(row.input, undefined, { kind: "text" })), part("Wanted", said(row.wanted, undefined, study))],
-      }),
-      element("div", { className: "texts answers", children: answers }),
-    ],
-  });
+  const input = part("Input", said(row.input, undefined, { kind: "text" }), { className: "input" });
+  const wanted = part("Wanted", said(row.wanted, undefined, study));
+  const body = isShort
+    ? [element("div", { className: "asked", children: [input, wanted] }), element("div", { className: "answers", children: answers })]
+    : [input, element("div", { className: "texts", children: [wanted, ...answers] })];
+  return element("article", { className: isShort ? "row short" : "row", children: [heading, ...body] });
 }
 
 /** The row's whole text in lower case, for the search; made once. */
@@ -197,7 +200,7 @@ function showRows() {
   const view = { filter: filters[0], order: orders[0], needle: "", rows: [], numDrawn: 0 };
 
   function drawMore() {
-    const next = view.rows.slice(view.numDrawn, view.numDrawn + CHUNK);
+    const next = view.rows.slice(view.numDrawn, view.numDrawn + (view.numDrawn ? CHUNK : FIRST_CHUNK));
     list.append(...next.map((row) => rowElement(row, study, shown)));
     view.numDrawn += next.length;
     const numLeft = view.rows.length - view.numDrawn;
