@@ -1,0 +1,262 @@
+"""From the one comparison declared beforehand to a decision: ship the tuned model, stay with the baseline, or cannot tell yet.
+
+The rule is fixed before the test split is answered. Nothing else (secondary comparisons, costs) enters it; points are percentage
+points of the mean score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scipy import special
+
+from fettle.records import Comparison, Decision, Interval, Verdict
+from fettle.statistics.compare import UnscoredBounds
+
+MAX_UNSCORED_SHARE = 0.05
+"""Above this share of unscored pairs a decision must also hold with every one of them taken at its worst."""
+FEW_CLUSTERS = 15
+"""Below this many groups of examples intervals are wide and lean on their assumptions; the reader is told."""
+_POWER = 0.80
+
+
+class BaselineKind(StrEnum):
+    """What the best contender without training is."""
+
+    PROMPTED = "prompted"
+    """The same language model, prompted, with or without examples and retrieval."""
+    CLASSIFIER = "classifier"
+    REMOTE = "remote"
+    """A model behind an endpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictContext:
+    """What the decision needs besides the primary comparison."""
+
+    challenger_title: str
+    baseline_title: str
+    baseline_kind: BaselineKind
+    num_clusters: int
+    """Number of groups of examples that belong together, among the scored pairs."""
+    unscored: UnscoredBounds | None = None
+    """The difference with unscored answers at their worst; None only where every pair was scored."""
+    worthwhile: float = 0.01
+    """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
+
+
+def decide(primary: Comparison, context: VerdictContext) -> Verdict:
+    """The decision on the primary comparison (best tuned contender minus baseline), with its reasons in words.
+
+    - SHIP: the interval lies above 0 and the estimate is at least `worthwhile`.
+    - STAY: the interval lies below `worthwhile`.
+    - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
+
+    Raises:
+        ValueError: Pairs are unscored but `context.unscored` is missing.
+    """
+    if primary.num_pairs_unscored and context.unscored is None:
+        raise ValueError("pairs are unscored; give their worst case in the context")
+    decision = _by_interval(primary.difference, context.worthwhile)
+    if _overturned_by_unscored(primary, context, decision):
+        headline = (
+            f"Cannot tell yet: {primary.num_pairs_unscored} of {_num_pairs(primary)} pairs of answers could not be scored, "
+            "and they could turn the result."
+        )
+        why = (
+            f"Going by the scored pairs alone it would be to {decision.value}; with the unscored ones at their worst it would not. "
+            "More examples would not help before answers can be scored."
+        )
+        return Verdict(decision=Decision.CANNOT_TELL, headline=headline, reasons=(why, *_evidence(primary, context)))
+    if decision is Decision.SHIP:
+        return Verdict(
+            decision=decision, headline=_ship_headline(primary, context), reasons=_ship_reasons(primary, context)
+        )
+    if decision is Decision.STAY:
+        return Verdict(
+            decision=decision, headline=_stay_headline(primary, context), reasons=_stay_reasons(primary, context)
+        )
+    return _cannot_tell(primary, context)
+
+
+def num_more_examples(primary: Comparison, context: VerdictContext) -> int | None:
+    """How many more test examples would decide with 80 % probability if the true difference is the observed one.
+
+    The interval shrinks with the square root of the number of examples as long as they come in groups like those at hand. It has
+    to clear 0 where the observed difference is worthwhile, else it has to fall below `worthwhile`; a gap smaller than half of
+    `worthwhile` is taken for that half. Rounded up to two digits. None where more of the same would not decide: one group only,
+    or a difference that sits on the bar itself.
+    """
+    if context.num_clusters < 2:
+        return None
+    estimate, worthwhile = primary.difference.estimate, context.worthwhile
+    gap = estimate if estimate >= worthwhile else max(worthwhile - estimate, worthwhile / 2)
+    half_width = (primary.difference.high - primary.difference.low) / 2
+    quantile = float(special.ndtri((1 + primary.difference.level) / 2))
+    shrink_needed = half_width / gap * (quantile + float(special.ndtri(_POWER))) / quantile
+    num_more = primary.num_pairs * (shrink_needed**2 - 1)
+    return _rounded_up(num_more) if num_more > 0 else None
+
+
+def _by_interval(difference: Interval, worthwhile: float) -> Decision:
+    if difference.low > 0 and difference.estimate >= worthwhile:
+        return Decision.SHIP
+    if difference.high < worthwhile:
+        return Decision.STAY
+    return Decision.CANNOT_TELL
+
+
+def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:
+    if context.unscored is None or primary.num_pairs_unscored <= MAX_UNSCORED_SHARE * _num_pairs(primary):
+        return False
+    if decision is Decision.SHIP:
+        return _by_interval(context.unscored.against_challenger, context.worthwhile) is not decision
+    if decision is Decision.STAY:
+        return _by_interval(context.unscored.for_challenger, context.worthwhile) is not decision
+    return False
+
+
+def _num_pairs(primary: Comparison) -> int:
+    return primary.num_pairs + primary.num_pairs_unscored
+
+
+def _ship_headline(primary: Comparison, context: VerdictContext) -> str:
+    return (
+        f"Ship {context.challenger_title}: it scores {_amount(primary.difference.estimate)} points higher than "
+        f"{context.baseline_title} ({_range(primary.difference)})."
+    )
+
+
+def _ship_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
+    rule = (
+        "The whole interval lies above 0, and the difference reaches the "
+        f"{_amount(context.worthwhile)} points that were called worthwhile beforehand."
+    )
+    return (rule, *_evidence(primary, context))
+
+
+def _stay_headline(primary: Comparison, context: VerdictContext) -> str:
+    advice = (
+        "Ship the classifier, not a language model"
+        if context.baseline_kind is BaselineKind.CLASSIFIER
+        else f"Do not fine-tune; stay with {context.baseline_title}"
+    )
+    return f"{advice}: {_worth(primary.difference, context.worthwhile)}."
+
+
+def _worth(difference: Interval, worthwhile: float) -> str:
+    if difference.high < 0:
+        return f"the tuned model scores {_amount(-difference.estimate)} points lower ({_range(difference)})"
+    same_at_one_digit = _amount(difference.high) == _amount(worthwhile)
+    return f"fine-tuning is worth at most {_points(difference.high, num_digits=2 if same_at_one_digit else 1)} points"
+
+
+def _stay_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
+    rule = (
+        f"The whole interval lies below the {_amount(context.worthwhile)} points that were called worthwhile beforehand: "
+        "the tuned model is surely not better by as much."
+    )
+    classifier = (
+        f"{context.baseline_title} is the best contender without training, and no tuned language model does usefully better.",
+    )
+    is_classifier = context.baseline_kind is BaselineKind.CLASSIFIER
+    return (rule, *(classifier if is_classifier else ()), *_evidence(primary, context))
+
+
+def _cannot_tell(primary: Comparison, context: VerdictContext) -> Verdict:
+    num_more = num_more_examples(primary, context)
+    difference = primary.difference
+    headline = f"Cannot tell yet: the difference is {_points(difference.estimate)} points ({_range(difference)})"
+    headline += f"; about {num_more:,} more test examples would probably decide it." if num_more else "."
+    if difference.low > 0:
+        rule = f"The tuned model is better, but perhaps by less than the {_amount(context.worthwhile)} points called worthwhile."
+    else:
+        rule = (
+            "The interval holds both no gain at all and a worthwhile one "
+            f"(at least {_amount(context.worthwhile)} points), so either may be true."
+        )
+    return Verdict(
+        decision=Decision.CANNOT_TELL,
+        headline=headline,
+        reasons=(rule, _about_more(num_more, primary, context), *_evidence(primary, context)),
+        num_more_test_examples=num_more,
+    )
+
+
+def _about_more(num_more: int | None, primary: Comparison, context: VerdictContext) -> str:
+    if context.num_clusters < 2:
+        return "All test examples belong to one group; examples of other groups are needed before anything can be said."
+    if num_more is None:
+        return "The difference lies so close to what is worthwhile that more examples would hardly decide; let the cost decide."
+    goal = (
+        "show it to be above 0"
+        if primary.difference.estimate >= context.worthwhile
+        else f"show it to be below {_amount(context.worthwhile)} points"
+    )
+    return (
+        f"If the true difference is the one observed, {num_more:,} more test examples like these (besides the "
+        f"{_num_pairs(primary):,} at hand) would {goal} with 80 % probability."
+    )
+
+
+def _evidence(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
+    """What every verdict tells: the figures behind it, and what to mind about them."""
+    win_rate = primary.win_rate
+    lines = [
+        f"{context.challenger_title} against {context.baseline_title} on the same {primary.num_pairs:,} test examples: "
+        f"{_points(primary.difference.estimate)} points ({_range(primary.difference)}); points are percentage points of the score.",
+        f"It does better on {primary.num_wins:,} examples, worse on {primary.num_losses:,} and equally well on "
+        f"{primary.num_ties:,}: a win rate of {100 * win_rate.estimate:.1f} % with ties as half "
+        f"({100 * win_rate.low:.1f} to {100 * win_rate.high:.1f} %).",
+        f"{_p_value(primary.p_value)} ({primary.p_value_method}).",
+    ]
+    excludes_zero = primary.difference.low > 0 or primary.difference.high < 0
+    if excludes_zero and primary.p_value > 1 - primary.difference.level:
+        lines.append("The test does not quite agree with the interval: take it for a close call.")
+    if primary.num_pairs_unscored:
+        lines.append(
+            f"{primary.num_pairs_unscored:,} of {_num_pairs(primary):,} pairs of answers could not be scored and are left out."
+        )
+    if context.num_clusters < primary.num_pairs:
+        lines.append(
+            f"The test examples form {context.num_clusters:,} groups that belong together (near-duplicates, one origin); "
+            "the interval allows for it."
+        )
+    if context.num_clusters < FEW_CLUSTERS:
+        lines.append(f"{context.num_clusters} independent groups of examples are few: more would make this much surer.")
+    return tuple(lines)
+
+
+def _range(interval: Interval) -> str:
+    return f"{100 * interval.level:.0f} % interval {_points(interval.low)} to {_points(interval.high)} points"
+
+
+def _points(value: float, *, num_digits: int = 1) -> str:
+    """A difference in signed percentage points.
+
+    >>> _points(0.0312), _points(-0.2), _points(-0.0001)
+    ('+3.1', '−20.0', '0.0')
+    """
+    text = f"{100 * value:+.{num_digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def _amount(value: float) -> str:
+    """A number of percentage points without a sign in front of positive ones."""
+    return _points(value).removeprefix("+")
+
+
+def _p_value(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def _rounded_up(value: float) -> int:
+    """The next integer with at most two digits that are not 0.
+
+    >>> _rounded_up(3.2), _rounded_up(1234.5)
+    (4, 1300)
+    """
+    unit = 10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1)
+    return math.ceil(value / unit) * unit
