@@ -20,6 +20,9 @@ MAX_CURVE_POINTS = 400
 LOG_SCALE_FROM_RATIO = 20.0
 """A loss that falls by more than this factor is drawn on a logarithmic axis: a linear one would flatten its better part."""
 
+LONG_TITLE = 60
+"""Characters above which a title in a chart or table is cut."""
+
 TRACK_HEIGHT = 34
 PLOT_HEIGHT = 260
 HISTOGRAM_HEIGHT = 96
@@ -109,6 +112,12 @@ def interval_chart(marks: Sequence[IntervalMark], *, label: str, zero_line: bool
     ).format(label=label, spoken=spoken, lines=lines, axis=axis)
 
 
+def clamped(title: str) -> Markup:
+    """A contender's title; a very long one is cut to a few lines, whole when pointed at."""
+    kind = "clamped long" if len(title) > LONG_TITLE else "clamped"
+    return Markup('<span class="{kind}" title="{title}">{title}</span>').format(kind=kind, title=title)
+
+
 def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool) -> Markup:
     grid = Markup("").join(
         Markup('<line class="{kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(
@@ -127,7 +136,7 @@ def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool) -> Markup:
         '<span class="value"><b>{value}</b> <span class="bounds">{bounds}</span></span></div>'
     ).format(
         accent=" accented" if mark.is_accented else "",
-        title=mark.title,
+        title=clamped(mark.title),
         note=Markup(' <span class="tag">{note}</span>').format(note=mark.note) if mark.note else "",
         height=TRACK_HEIGHT,
         grid=grid,
@@ -143,7 +152,9 @@ def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool) -> Markup:
 def _bottom_axis(ticks: Iterable[float], scale: Scale) -> Markup:
     """Tick labels along the bottom of a chart."""
     labels = Markup("").join(
-        Markup('<text class="middle" x="{x}%" y="14">{text}</text>').format(x=scale.position(tick), text=_tick_text(tick))
+        Markup('<text class="middle" x="{x}%" y="14">{text}</text>').format(
+            x=scale.position(tick), text=_tick_text(tick)
+        )
         for tick in ticks
     )
     return Markup('<svg class="axis" width="100%" height="20" aria-hidden="true" focusable="false">{}</svg>').format(
@@ -168,9 +179,9 @@ def outcome_bar(wins: int, ties: int, losses: int) -> Markup:
             )
         )
         start += width
-    return Markup('<svg class="outcomes" width="100%" height="10" role="img" aria-label="{label}">{parts}</svg>').format(
-        label=f"{count(wins)} wins, {count(ties)} ties, {count(losses)} losses", parts=Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="outcomes" width="100%" height="10" role="img" aria-label="{label}">{parts}</svg>'
+    ).format(label=f"{count(wins)} wins, {count(ties)} ties, {count(losses)} losses", parts=Markup("").join(parts))
 
 
 def loss_chart(loss_points: Sequence[LossPoint], *, best_step: int, num_steps: int) -> Markup:
@@ -314,7 +325,9 @@ def _histogram(
     )
     total = sum(counts)
     spoken = ", ".join(
-        f"{low} to {high} words: {number}" for (low, high), number in zip(pairwise(edges), counts, strict=True) if number
+        f"{low} to {high} words: {number}"
+        for (low, high), number in zip(pairwise(edges), counts, strict=True)
+        if number
     )
     return Markup(
         '<figure class="chart histogram" role="img" aria-label="{title}: {total} answers by length. {spoken}">'

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from fettle.records import Comparison, ContenderResult, StudyReport
 from fettle.study import figures
-from fettle.study.charts import IntervalMark, histogram_charts, interval_chart, loss_chart, outcome_bar
+from fettle.study.charts import IntervalMark, clamped, histogram_charts, interval_chart, loss_chart, outcome_bar
 from fettle.study.views import (
     ConfusionView,
     FindingGroup,
@@ -110,7 +110,7 @@ def embedded_json(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - the escapes above leave nothing that HTML reads as markup
+    return Markup(text)
 
 
 def _score_chart(contenders: Sequence[ContenderResult], pair: PrimaryPair | None) -> Markup:
@@ -214,7 +214,7 @@ def _hash_source(text: str) -> str:
 @lru_cache(maxsize=2)
 def _inlined(names: tuple[str, ...]) -> Markup:
     folder = files("fettle.study") / "templates"
-    return Markup("\n".join((folder / name).read_text("utf-8") for name in names))  # noqa: S704 - our own files
+    return Markup("\n".join((folder / name).read_text("utf-8") for name in names))
 
 
 @lru_cache(maxsize=1)
@@ -230,6 +230,7 @@ def _environment() -> Environment:
         "breakable": _breakable,
         "byte_size": figures.byte_size,
         "capital": _capital,
+        "clamped": clamped,
         "count": figures.count,
         "counted": figures.counted,
         "decision_phrase": figures.DECISION_PHRASES.__getitem__,

@@ -135,7 +135,7 @@ class ConfusionView:
     pairs: tuple[ConfusedPair, ...]
     labels: tuple[str, ...]
     cells: tuple[tuple[HeatCell, ...], ...]
-    """[wanted][answered]; after the shown labels come one column for all labels not shown, if there are any, and one for no label."""
+    """[wanted][answered]; after the shown labels comes a column for the labels not shown, if any, and one for no label."""
     num_labels_not_shown: int
 
 
@@ -165,9 +165,7 @@ def _view_confusion(confusion: Confusion, errors: Counter[str]) -> ConfusionView
     wrong = [number for i, row in enumerate(table) for j, number in enumerate(row) if i != j]
     right = [row[i] for i, row in enumerate(table)]
     pairs = [
-        ConfusedPair(
-            wanted=confusion.labels[i], answered=confusion.labels[j] if j < num_labels else None, count=number
-        )
+        ConfusedPair(wanted=confusion.labels[i], answered=confusion.labels[j] if j < num_labels else None, count=number)
         for i, row in enumerate(confusion.counts)
         for j, number in enumerate(row)
         if i != j and number

@@ -26,7 +26,7 @@ function filtersFor(study) {
     filters.push(
       { title: `${ours} wins`, keep: (row) => both(row) && row.scores[0] > row.scores[1] },
       { title: `${ours} loses`, keep: (row) => both(row) && row.scores[0] < row.scores[1] },
-      { title: "Disagreements", keep: (row) => (row.answers[0] ?? "").trim() !== (row.answers[1] ?? "").trim() },
+      { title: "Disagreements", keep: (row) => !saysTheSame(row.answers[0], row.answers[1], study.kind) },
     );
     if (study.kind === "text") {
       const better = (row) => Math.max(row.scores[0], row.scores[1]);
@@ -41,6 +41,12 @@ function filtersFor(study) {
     filters.push({ title: "Not scored", keep: (row) => row.scores.includes(null) });
   }
   return filters;
+}
+
+function saysTheSame(one, other, kind) {
+  if ((one ?? "").trim() === (other ?? "").trim()) return true;
+  const values = kind === "json" ? [one, other].map((text) => parseJson(text ?? "")) : [];
+  return values.length > 0 && values.every((value) => value !== undefined) && isSame(...values);
 }
 
 function ordersFor(study) {
