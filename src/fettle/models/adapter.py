@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +41,14 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         target_modules="all-linear",
         base_model_name_or_path=loaded.source.public_id,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # PEFT puts the path of this machine in place of the name; see below
         torch.manual_seed(seed)
-        return get_peft_model(loaded.model, config, adapter_name=name)  # pyright: ignore[reportReturnType] (mixed only if asked)
+        model = get_peft_model(loaded.model, config, adapter_name=name)
+    model.peft_config[name].base_model_name_or_path = loaded.source.public_id
+    return model  # pyright: ignore[reportReturnType] (a mixed model only when asked for)
 
 
 def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:

@@ -1,0 +1,1 @@
+"""One loop for every algorithm; an algorithm is a pure step."""

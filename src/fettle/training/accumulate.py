@@ -1,0 +1,83 @@
+"""The gradient of a whole batch from micro-batches that share one computed prefix.
+
+The prefix is run once with its graph kept. Each micro-batch back-propagates into a detached copy of the prefix's keys and values,
+and what gathers there is sent through the prefix's graph at the end. Exact: the chain rule in two steps; memory is that of one
+micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fettle.models.shared_prefix import MIN_SHARED_TOKENS, KeyValues, prefix_key_values, shareable_prefix_length
+from fettle.records import TokenisedExample
+from fettle.training.batches import micro_batches
+from fettle.training.sft import sft_loss
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def add_gradients(
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int
+) -> tuple[float, int]:
+    """Add the gradient of the summed loss of `examples` to the trainable parameters.
+
+    Returns:
+        The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
+    """
+    import torch
+
+    length = _shared_length(model, examples)
+    computed = prefix_key_values(model, examples[0].token_ids[:length]) if length else None
+    leaves = _detached(computed)
+    total, num_tokens = 0.0, 0
+    for group in micro_batches(examples, shared=length, max_tokens=max_tokens):
+        loss = sft_loss(model, group, prefix=leaves, prefix_length=length)
+        loss.total.backward()
+        total += float(loss.total.detach())
+        num_tokens += loss.num_tokens
+    if computed is not None and leaves is not None:
+        ends = [
+            (end, leaf.grad)
+            for pair, copies in zip(computed, leaves, strict=True)
+            for end, leaf in zip(pair, copies, strict=True)
+        ]
+        reached = [(end, grad) for end, grad in ends if grad is not None and end.requires_grad]
+        torch.autograd.backward([end for end, _ in reached], [grad for _, grad in reached])
+    return total, num_tokens
+
+
+def mean_loss(
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, batch_size: int, max_tokens: int
+) -> float:
+    """Mean cross-entropy per trained token over all examples, nats, without gradients."""
+    import torch
+
+    total, num_tokens = 0.0, 0
+    ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
+    with torch.no_grad():
+        for start in range(0, len(ordered), batch_size):
+            batch = ordered[start : start + batch_size]
+            length = _shared_length(model, batch)
+            prefix = prefix_key_values(model, batch[0].token_ids[:length]) if length else None
+            for group in micro_batches(batch, shared=length, max_tokens=max_tokens):
+                loss = sft_loss(model, group, prefix=prefix, prefix_length=length)
+                total += float(loss.total)
+                num_tokens += loss.num_tokens
+    return total / num_tokens
+
+
+def _shared_length(model: PreTrainedModel, examples: Sequence[TokenisedExample]) -> int:
+    """Leading tokens to share: common to all, and followed by at least one more untrained token in each."""
+    common = shareable_prefix_length(model, [example.token_ids for example in examples])
+    first_trained = min(example.is_trained.index(True) for example in examples)
+    length = min(common, first_trained - 1)
+    return length if length >= MIN_SHARED_TOKENS else 0
+
+
+def _detached(computed: KeyValues | None) -> KeyValues | None:
+    if computed is None:
+        return None
+    return tuple((keys.detach().requires_grad_(), values.detach().requires_grad_()) for keys, values in computed)

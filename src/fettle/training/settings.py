@@ -1,0 +1,63 @@
+"""What a training run is told, and what it derives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from fettle.models.adapter import LoraSettings
+
+_REFERENCE_PARAMETERS = 8e9
+_REFERENCE_LEARNING_RATE = 2e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """Settings of one run; the defaults are those of the design."""
+
+    epochs: int = 3
+    """Passes over the training examples, >= 1; early stopping may end sooner."""
+    batch_size: int = 16
+    """Examples per optimiser step."""
+    learning_rate: float | None = None
+    """Peak learning rate; None: derived from the model's size (`derived_learning_rate`)."""
+    warmup_fraction: float = 0.03
+    """Share of all steps in which the learning rate rises from 0; afterwards it falls to 0 along a cosine."""
+    max_grad_norm: float = 1.0
+    """Gradients with a larger norm are scaled down to it."""
+    evals_per_epoch: int = 2
+    """How often the validation loss is measured."""
+    patience: int = 3
+    """Stop after this many evaluations in a row without a better validation loss."""
+    checkpoint_steps: int = 10
+    """Steps between two checkpoints: what a kill can cost at most."""
+    micro_batch_tokens: int = 4096
+    """Padded tokens run at once; bounds memory and changes no result beyond rounding."""
+    seed: int = 0
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+
+def derived_learning_rate(num_parameters: int) -> float:
+    """A peak learning rate for LoRA: 2e-4 at 8 billion parameters, rising as the fourth root of the shrinkage, two digits.
+
+    Small models bear, and need, larger steps; LOG.md has the sweep on the embedded model that the exponent was taken from.
+
+    >>> derived_learning_rate(8_000_000_000), derived_learning_rate(135_000_000)
+    (0.0002, 0.00055)
+    """
+    rate = _REFERENCE_LEARNING_RATE * (_REFERENCE_PARAMETERS / num_parameters) ** 0.25
+    digits = 1 - math.floor(math.log10(rate))
+    return round(rate, digits)
+
+
+def learning_rate_at(step: int, *, num_steps: int, peak: float, warmup_fraction: float) -> float:
+    """The learning rate of step `step` (from 0): linear warm-up, then cosine to zero (Loshchilov & Hutter 2017).
+
+    >>> [round(learning_rate_at(s, num_steps=4, peak=1.0, warmup_fraction=0.0), 3) for s in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+    num_warmup = math.ceil(warmup_fraction * num_steps)
+    if step < num_warmup:
+        return peak * (step + 1) / num_warmup
+    progress = (step - num_warmup) / max(1, num_steps - num_warmup)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
