@@ -1,0 +1,165 @@
+"""Labels that are spelled in several ways, too rare, alone, or probably wrong; answers of a JSON task that are not JSON."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from fettle.examples.duplicates import comparable_text, plain_words
+from fettle.examples.json_schema import parse_object
+from fettle.examples.notes import Note, info, warning
+from fettle.records import Action, Example, Finding, Severity, Task, TaskKind
+
+_TYPO_SIMILARITY = 90
+_TYPO_SHARE = 0.1
+_MIN_TYPO_CHARACTERS = 5
+_RARE = 5
+_NUM_FOLDS = 5
+_MIN_EXAMPLES_FOR_MODEL = 60
+_MIN_EXAMPLES_PER_LABEL = 3
+
+
+def usual_spellings(examples: Sequence[Example]) -> dict[str, str]:
+    """The usual spelling of every answer that is an unusual spelling of another: other case, spaces or punctuation, or a typo.
+
+    A typo is a rare label very much like one that is at least ten times as frequent; labels that differ in a digit are never typos.
+    """
+    counts = Counter(example.answer for example in examples)
+    by_words: dict[str, list[str]] = defaultdict(list)
+    for answer in counts:
+        by_words[plain_words(answer) or answer.strip()].append(answer)
+    usual: dict[str, str] = {}
+    frequent: dict[str, str] = {}
+    for words, spellings in by_words.items():
+        # Among equally frequent spellings the one that most labels follow: no capitals, no stray spaces.
+        best = max(
+            spellings, key=lambda text: (counts[text], text == text.strip(), text == text.lower(), "_" in text, text)
+        )
+        frequent[words] = best
+        usual |= {spelling: best for spelling in spellings if spelling != best}
+    totals = {words: sum(counts[spelling] for spelling in by_words[words]) for words in by_words}
+    for words, target in _typos(totals).items():
+        usual |= dict.fromkeys(by_words[words], frequent[target])
+    return usual
+
+
+def _typos(totals: Mapping[str, int]) -> dict[str, str]:
+    from rapidfuzz import fuzz, process
+
+    found: dict[str, str] = {}
+    for words, total in totals.items():
+        candidates = [other for other, count in totals.items() if other != words and total <= _TYPO_SHARE * count]
+        if len(words) < _MIN_TYPO_CHARACTERS or not candidates:
+            continue
+        best = process.extractOne(words, candidates, scorer=fuzz.ratio, score_cutoff=_TYPO_SIMILARITY)
+        if best and _digits(words) == _digits(best[0]) and len(words.split()) == len(best[0].split()):
+            found[words] = best[0]
+    return found
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in text if char.isdigit())
+
+
+def check_label_spelling(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
+    """Rows whose label is an unusual spelling of another."""
+    if task.kind is not TaskKind.LABELS:
+        return
+    usual = usual_spellings(examples)
+    for example in examples:
+        if example.answer in usual:
+            text = f"label {example.answer!r} is usually spelled {usual[example.answer]!r}"
+            yield warning("label-spelling", text, "spell it the usual way; --fix does").at(example.source)
+
+
+def check_label_counts(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
+    """An error when there is only one label, a note about labels with fewer than five examples."""
+    if task.kind is not TaskKind.LABELS or not examples:
+        return
+    counts = Counter(comparable for example in examples if (comparable := example.answer.strip()))
+    file = examples[0].source.file
+    if len(counts) == 1:
+        yield Note(
+            code="one-label",
+            severity=Severity.ERROR,
+            action=Action.KEPT,
+            message=f"every example has the label {next(iter(counts))!r}: there is nothing to learn",
+            remedy="add examples of other labels, or name another answer column with --answer",
+        ).about(file)
+    elif rare := sorted(label for label, count in counts.items() if count < _RARE):
+        shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
+        text = f"{len(rare)} of {len(counts)} labels have fewer than {_RARE} examples: {shown}"
+        yield info("rare-labels", text, "collect more of them, or join them into one label").about(file)
+
+
+def check_wrong_labels(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
+    """Rows whose label a model trained on the other rows contradicts with confidence.
+
+    The model is logistic regression over TF-IDF of words and character n-grams; each row is judged by a model that did not see
+    it, and is reported when another label reaches the confidence that rows of that label have on average, and its own stays far below.
+    Source: Northcutt, Jiang, Chuang (2021), "Confident learning", the confident joint; pruned here by normalised margin too.
+    """
+    if task.kind is not TaskKind.LABELS or len(examples) < _MIN_EXAMPLES_FOR_MODEL:
+        return
+    usual = usual_spellings(examples)
+    labels = [usual.get(example.answer, example.answer).strip() for example in examples]
+    counts = Counter(labels)
+    judged = [index for index, label in enumerate(labels) if counts[label] >= _MIN_EXAMPLES_PER_LABEL]
+    if len({labels[index] for index in judged}) < 2:
+        return
+    texts = [comparable_text(examples[index]) for index in judged]
+    for position, other, confidence in _contradicted(texts, [labels[index] for index in judged]):
+        example = examples[judged[position]]
+        text = f"label {example.answer.strip()!r} is probably wrong; similar messages have {other!r} ({confidence:.0%} sure)"
+        yield warning("probable-wrong-label", text, "read it again and correct the label").at(example.source)
+
+
+def _contradicted(texts: list[str], labels: list[str]) -> Iterator[tuple[int, str, float]]:
+    """(index, better label, its out-of-fold probability) of rows whose label is probably wrong."""
+    import numpy
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline, make_union
+
+    names, wanted = numpy.unique(labels, return_inverse=True)
+    groups = numpy.unique(texts, return_inverse=True)[1]
+    folds = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=0)
+    probabilities_NL = numpy.zeros((len(texts), len(names)))
+    documents = numpy.array(texts, dtype=object)
+    for train, held_out in folds.split(documents, wanted, groups):
+        if len(set(wanted[train])) < 2 or not len(held_out):
+            continue
+        features = make_union(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+"),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=20_000),
+        )
+        model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=300))
+        model.fit(documents[train], wanted[train])
+        columns = model[-1].classes_
+        probabilities_NL[numpy.ix_(held_out, columns)] = model.predict_proba(documents[held_out])
+    yield from _confident_disagreements(probabilities_NL, wanted, [str(name) for name in names])
+
+
+def _confident_disagreements(probabilities_NL, wanted, names: list[str]) -> Iterator[tuple[int, str, float]]:
+    import numpy
+
+    rows = numpy.arange(len(wanted))
+    own_N = probabilities_NL[rows, wanted]
+    usual_L = numpy.array([own_N[wanted == label].mean() for label in range(len(names))])
+    best_N = probabilities_NL.argmax(axis=1)
+    best_probability_N = probabilities_NL[rows, best_N]
+    is_wrong_N = (best_N != wanted) & (best_probability_N >= usual_L[best_N]) & (own_N < 0.5 * usual_L[wanted])
+    for row in numpy.flatnonzero(is_wrong_N):
+        yield int(row), names[best_N[row]], float(best_probability_N[row])
+
+
+def check_json_answers(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
+    """Answers that are no JSON object in a task whose answers are."""
+    if task.kind is not TaskKind.JSON:
+        return
+    for example in examples:
+        if parse_object(example.answer) is None:
+            yield warning(
+                "answer-not-json", "the answer is not a JSON object", "write it as JSON, or remove the row"
+            ).at(example.source)

@@ -1,0 +1,61 @@
+"""Personal data in texts, told by its form: the message shows a masked value, so that a report can be passed on.
+
+What has no form of its own (a name alone in a message, four digits that answer a question) cannot be told apart from other text by
+rules and is not found; see `benchmarks/messy_recall.py` for how much that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fettle.examples.checks.personal_kinds import KINDS, PersonalKind
+from fettle.examples.notes import warning
+from fettle.records import Example, Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonalSpan:
+    """Where personal data stand in a text, in characters."""
+
+    kind: PersonalKind
+    start: int
+    end: int
+
+
+def personal_spans(text: str) -> list[PersonalSpan]:
+    """Personal data in a text, from left to right; where two kinds overlap, the first in `KINDS` counts."""
+    spans: list[PersonalSpan] = []
+    for kind in KINDS:
+        for match in kind.pattern.finditer(text):
+            start, end = match.span("value") if "value" in kind.pattern.groupindex and match["value"] else match.span()
+            is_taken = any(start < span.end and span.start < end for span in spans)
+            if not is_taken and kind.is_real(match.group()):
+                spans.append(PersonalSpan(kind=kind, start=start, end=end))
+    return sorted(spans, key=lambda span: span.start)
+
+
+def mask(value: str) -> str:
+    """A value that can be recognised by who knows it, and by nobody else.
+
+    >>> mask("grace@example.com"), mask("41")
+    ('g…m', '…')
+    """
+    value = value.strip()
+    return f"{value[0]}…{value[-1]}" if len(value) > 3 else "…"
+
+
+def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
+    """One finding per example and kind of personal data, in what people wrote and in the answer."""
+    for example in examples:
+        texts = [message.content for message in example.messages if message.role in ("user", "assistant")]
+        found: dict[str, tuple[PersonalKind, str]] = {}
+        for text in texts:
+            for span in personal_spans(text):
+                found.setdefault(span.kind.code, (span.kind, text[span.start : span.end]))
+        for kind, value in found.values():
+            yield warning(
+                kind.code,
+                f"holds {kind.name} ({mask(value)})",
+                "replace it by a placeholder: a tuned model can repeat what it was trained on",
+            ).at(example.source)
