@@ -54,7 +54,8 @@ def linear_scale(low: float, high: float, *, max_ticks: int = 6) -> Scale:
     >>> linear_scale(0.71, 0.93, max_ticks=6).ticks
     (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
     """
-    span = (high - low) or abs(high) or 1.0
+    size = max(1.0, abs(low), abs(high))
+    span = high - low if high - low > 1e-6 * size else size
     power = 10.0 ** math.floor(math.log10(span / max_ticks))
     steps = (power * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50))
     step = next(step for step in steps if math.ceil(high / step - 1e-9) - math.floor(low / step + 1e-9) < max_ticks)
