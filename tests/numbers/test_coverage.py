@@ -1,0 +1,222 @@
+"""What our intervals, decisions and power promise, checked on simulated studies whose truth is known.
+
+Monte Carlo error: with R studies a share p has the standard error sqrt(p (1 - p) / R); at R = 2,000 and p = 0.95 that is 0.5
+points. Limits are those promised (93 to 97 %; at most 2.5 %; 3 points of power) plus two such errors, so that a true value within
+the promise passes. Everything is seeded; `benchmarks/coverage.py` prints the full table.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from simulated_arms import Draw, cluster_ids, two_binary_arms, two_graded_arms
+
+from fettle.records import Decision, Interval
+from fettle.statistics.compare import ScoredArm, compare
+from fettle.statistics.intervals import mean_interval, paired_difference, statistic_interval
+from fettle.statistics.power import detectable
+from fettle.statistics.win_rate import win_rate
+from fettle.study.verdict import BaselineKind, VerdictContext, decide
+
+NUM_STUDIES = 2000
+
+
+def two_errors(share: float, num_studies: int) -> float:
+    return 2 * math.sqrt(share * (1 - share) / num_studies)
+
+
+def share_covered(intervals: Iterable[Interval], truth: float) -> float:
+    return float(np.mean([interval.low <= truth <= interval.high for interval in intervals]))
+
+
+def assert_covers(share: float, num_studies: int = NUM_STUDIES) -> None:
+    assert 0.93 - two_errors(0.93, num_studies) <= share <= 0.97 + two_errors(0.97, num_studies), share
+
+
+CLUSTERINGS = [(150, 1), (40, 1), (100, 5), (40, 5), (60, 20), (25, 20)]
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), CLUSTERINGS)
+def test_difference_of_binary_arms_is_covered(num_clusters: int, cluster_size: int) -> None:
+    studies = two_binary_arms(
+        np.random.default_rng(1),
+        NUM_STUDIES,
+        num_clusters=num_clusters,
+        cluster_size=cluster_size,
+        accuracies=(0.75, 0.6),
+        both_by_nature=0.2,
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    assert_covers(share_covered((paired_difference(study[:, 0], study[:, 1], ids) for study in studies), 0.15))
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [*CLUSTERINGS, (15, 1), (15, 5), (15, 20)])
+@pytest.mark.parametrize("means", [(0.7, 0.6), (0.93, 0.9)])
+def test_difference_of_graded_arms_is_covered(num_clusters: int, cluster_size: int, means: tuple[float, float]) -> None:
+    studies = two_graded_arms(
+        np.random.default_rng(2), NUM_STUDIES, num_clusters=num_clusters, cluster_size=cluster_size, means=means
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    intervals = (paired_difference(study[:, 0], study[:, 1], ids) for study in studies)
+    assert_covers(share_covered(intervals, means[0] - means[1]))
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(15, 1), (15, 5), (15, 20), (25, 1), (25, 5)])
+def test_few_clusters_of_binary_scores_err_on_the_wide_side_only(num_clusters: int, cluster_size: int) -> None:
+    """With three or four disagreements in all, no honest interval is short; McNemar's exact test is no sharper there."""
+    studies = two_binary_arms(
+        np.random.default_rng(3), 1000, num_clusters=num_clusters, cluster_size=cluster_size, accuracies=(0.8, 0.75)
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    share = share_covered((paired_difference(study[:, 0], study[:, 1], ids) for study in studies), 0.05)
+    assert share >= 0.93 - two_errors(0.93, 1000)
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(150, 1), (100, 5), (40, 5), (15, 5), (60, 20), (25, 20)])
+@pytest.mark.parametrize("accuracy", [0.5, 0.8])
+def test_mean_of_binary_scores_is_covered(num_clusters: int, cluster_size: int, accuracy: float) -> None:
+    studies = two_binary_arms(
+        np.random.default_rng(4),
+        NUM_STUDIES,
+        num_clusters=num_clusters,
+        cluster_size=cluster_size,
+        accuracies=(accuracy, accuracy),
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    assert_covers(share_covered((mean_interval(study[:, 0], ids) for study in studies), accuracy))
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(150, 1), (15, 1), (100, 5), (15, 5), (60, 20), (25, 20)])
+@pytest.mark.parametrize("mean", [0.6, 0.95])
+def test_mean_of_graded_scores_is_covered(num_clusters: int, cluster_size: int, mean: float) -> None:
+    studies = two_graded_arms(
+        np.random.default_rng(5), NUM_STUDIES, num_clusters=num_clusters, cluster_size=cluster_size, means=(mean, mean)
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    assert_covers(share_covered((mean_interval(study[:, 0], ids) for study in studies), mean))
+
+
+@pytest.mark.parametrize("accuracy", [0.95, 0.98])
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(150, 1), (100, 5), (40, 5), (100, 20), (40, 20)])
+def test_mean_near_one_is_covered(num_clusters: int, cluster_size: int, accuracy: float) -> None:
+    """Clusters differ by a beta-distributed accuracy here (intra-cluster correlation 0.7)."""
+    generator = np.random.default_rng(6)
+    spread = 1 / 0.7 - 1
+    of_clusters = generator.beta(accuracy * spread, (1 - accuracy) * spread, (NUM_STUDIES, num_clusters, 1))
+    scores = generator.random((NUM_STUDIES, num_clusters, cluster_size)) < of_clusters
+    ids = cluster_ids(num_clusters, cluster_size)
+    rows = scores.reshape(NUM_STUDIES, -1).astype(float)
+    assert share_covered((mean_interval(row, ids) for row in rows), accuracy) >= 0.93 - two_errors(0.93, NUM_STUDIES)
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(150, 1), (100, 5), (60, 20)])
+def test_win_rate_is_covered(num_clusters: int, cluster_size: int) -> None:
+    studies = two_binary_arms(
+        np.random.default_rng(7),
+        NUM_STUDIES,
+        num_clusters=num_clusters,
+        cluster_size=cluster_size,
+        accuracies=(0.75, 0.6),
+        both_by_nature=0.2,
+    )
+    ids = cluster_ids(num_clusters, cluster_size)
+    assert_covers(share_covered((win_rate(study[:, 0], study[:, 1], ids).interval for study in studies), 0.575))
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(100, 1), (40, 5)])
+def test_bootstrap_of_a_corpus_statistic_is_covered(num_clusters: int, cluster_size: int) -> None:
+    """The statistic is a median, which has no closed form; 500 studies of 300 resamples keep this short."""
+    studies = two_graded_arms(
+        np.random.default_rng(8), 500, num_clusters=num_clusters, cluster_size=cluster_size, means=(0.5, 0.5)
+    )[..., 0]
+    ids = cluster_ids(num_clusters, cluster_size)
+
+    def interval(row: np.ndarray) -> Interval:
+        return statistic_interval(lambda at: float(np.median(row[at])), len(row), ids, seed=1, num_resamples=300)
+
+    share = share_covered((interval(row) for row in studies), 0.5)
+    assert share >= 0.93 - two_errors(0.93, 500)
+
+
+def decisions(studies: Draw, ids: list[int], *, is_binary: bool) -> list[Decision]:
+    context = VerdictContext(
+        challenger_title="Tuned",
+        baseline_title="Prompt",
+        baseline_kind=BaselineKind.PROMPTED,
+        num_clusters=len(set(ids)),
+    )
+
+    def verdict(study: Draw) -> Decision:
+        tuned = ScoredArm(name="tuned", scores=tuple(study[:, 0].tolist()), is_binary=is_binary)
+        prompt = ScoredArm(name="prompt", scores=tuple(study[:, 1].tolist()), is_binary=is_binary)
+        return decide(compare(tuned, prompt, ids, is_primary=True, seed=1), context).decision
+
+    return [verdict(study) for study in studies]
+
+
+@pytest.mark.parametrize(
+    ("num_clusters", "cluster_size", "num_studies"),
+    [(200, 1, 4000), (30, 1, 4000), (15, 5, 4000), (16, 20, 4000), (40, 5, 800)],
+)
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_equal_arms_are_seldom_shipped(num_clusters: int, cluster_size: int, num_studies: int, is_binary: bool) -> None:
+    generator = np.random.default_rng(9)
+    num_studies = (
+        num_studies if is_binary or num_clusters <= 16 else 800
+    )  # these draw random permutations, which is slow
+    if is_binary:
+        studies = two_binary_arms(
+            generator, num_studies, num_clusters=num_clusters, cluster_size=cluster_size, accuracies=(0.8, 0.8)
+        )
+    else:
+        studies = two_graded_arms(
+            generator, num_studies, num_clusters=num_clusters, cluster_size=cluster_size, means=(0.7, 0.7)
+        )
+    outcomes = decisions(studies, cluster_ids(num_clusters, cluster_size), is_binary=is_binary)
+    share = outcomes.count(Decision.SHIP) / num_studies
+    assert share <= 0.025 + two_errors(0.025, num_studies), share
+
+
+@pytest.mark.parametrize("num_examples", [100, 300, 1000])
+def test_power_of_binary_comparisons_is_as_stated(num_examples: int) -> None:
+    ids = list(range(num_examples))
+    difference = detectable(num_examples, ids, is_binary=True, discordance=0.25).smallest_difference
+    generator = np.random.default_rng(10)
+    luck = generator.random((NUM_STUDIES, num_examples))
+    wins, losses = (0.25 + difference) / 2, (0.25 - difference) / 2
+    differences = (luck < wins).astype(float) - (luck > 1 - losses)
+    assert_found(differences, ids)
+
+
+@pytest.mark.parametrize(("num_clusters", "cluster_size"), [(100, 1), (400, 1), (100, 5), (50, 20)])
+def test_power_of_graded_comparisons_is_as_stated(num_clusters: int, cluster_size: int) -> None:
+    ids = cluster_ids(num_clusters, cluster_size)
+    difference = detectable(len(ids), ids, is_binary=False, score_sd=0.2).smallest_difference
+    generator = np.random.default_rng(11)
+    of_clusters = generator.normal(size=(NUM_STUDIES, num_clusters, 1)) * math.sqrt(0.7)
+    own = generator.normal(size=(NUM_STUDIES, num_clusters, cluster_size)) * math.sqrt(0.3)
+    differences = np.clip(difference + 0.2 * (of_clusters + own), -1, 1).reshape(NUM_STUDIES, -1)
+    assert_found(differences, ids)
+
+
+def assert_found(differences: np.ndarray, ids: list[int]) -> None:
+    halves = np.full(len(ids), 0.5)
+    found = np.mean([paired_difference(halves + row / 2, halves - row / 2, ids).low > 0 for row in differences])
+    assert abs(float(found) - 0.80) <= 0.03 + two_errors(0.8, len(differences)), found
+
+
+def test_the_number_of_further_examples_decides_four_times_in_five() -> None:
+    """A study of 100 pairs sees a worthwhile difference it cannot prove; studies enlarged as advised prove it."""
+    context = VerdictContext(
+        challenger_title="Tuned", baseline_title="Prompt", baseline_kind=BaselineKind.PROMPTED, num_clusters=100
+    )
+    tuned, prompt = [1.0] * 16 + [0.0] * 9 + [1.0] * 75, [0.0] * 16 + [1.0] * 9 + [1.0] * 75
+    arms = [ScoredArm(name="arm", scores=tuple(scores), is_binary=True) for scores in (tuned, prompt)]
+    verdict = decide(compare(arms[0], arms[1], range(100), is_primary=True, seed=1), context)
+    assert verdict.decision is Decision.CANNOT_TELL
+    assert verdict.num_more_test_examples is not None
+    num_examples = 100 + verdict.num_more_test_examples
+    luck = np.random.default_rng(12).random((NUM_STUDIES, num_examples))
+    differences = (luck < 0.16).astype(float) - (luck > 0.91)
+    assert_found(differences, list(range(num_examples)))
