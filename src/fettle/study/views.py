@@ -23,7 +23,7 @@ from fettle.records import (
 NUM_CONFUSED_LABELS = 12
 NUM_CONFUSED_PAIRS = 8
 NUM_HEATS = 8
-MAX_PLACES_PER_FINDING = 40
+MAX_PLACES_PER_FINDING = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ const FIRST_CHUNK = 10;
 const CHUNK = 25;
 const SHORT_ANSWER = 80;
 const LONG_TEXT = 1400;
+const LONG_TITLE = 60;
 const MARKS = { same: "", differs: "≠", extra: "+", missing: "−" };
 const SPOKEN = { differs: "differs: ", extra: "not wanted: ", missing: "missing: " };
 
@@ -115,8 +116,15 @@ function jsonBlock(value, wanted) {
   return element("div", { className: "said json", children: lines });
 }
 
+/** A contender's title; a very long one is cut to a few lines, whole when pointed at. */
+function titleElement(title) {
+  const made = element("span", { className: title.length > LONG_TITLE ? "clamped long" : "clamped", text: title });
+  made.title = title;
+  return made;
+}
+
 function part(title, content, { score = "", className = "" } = {}) {
-  const heading = [element("span", { text: title })];
+  const heading = [titleElement(title)];
   if (score) heading.push(element("span", { className: "score", text: score }));
   return element("div", {
     className: "part " + className,
@@ -191,7 +199,7 @@ function contenderChecks(study, shown, onChange) {
       shown[i] = box.checked;
       onChange();
     });
-    return element("label", { children: [box, element("span", { text: contender.title })] });
+    return element("label", { children: [box, titleElement(contender.title)] });
   });
   return element("fieldset", { className: "shown", children: [element("legend", { text: "Answers of" }), ...checks] });
 }
@@ -210,6 +218,8 @@ function showRows() {
     list.append(...next.map((row) => rowElement(row, study, shown)));
     view.numDrawn += next.length;
     const numLeft = view.rows.length - view.numDrawn;
+    status.textContent = `${view.rows.length} of ${study.rows.length} test rows`
+      + (numLeft ? `, the first ${view.numDrawn} shown` : "");
     more.hidden = numLeft === 0;
     more.textContent = `Show ${Math.min(CHUNK, numLeft)} more of ${numLeft} left`;
   }
@@ -218,7 +228,6 @@ function showRows() {
     view.rows = ordered(found, view.order.key);
     view.numDrawn = 0;
     list.replaceChildren();
-    status.textContent = `${view.rows.length} of ${study.rows.length} test rows`;
     drawMore();
   }
 
