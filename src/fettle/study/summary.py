@@ -50,9 +50,6 @@ def _verdict_panel(report: StudyReport, pair: PrimaryPair | None) -> Panel:
     if verdict.reasons:
         lines.append(Text())
     lines += [Text(f"• {_plain(reason)}") for reason in verdict.reasons]
-    if verdict.num_more_test_examples:
-        more = figures.counted(verdict.num_more_test_examples, "more test example")
-        lines.append(Text(f"• About {more} would probably decide it."))
     return Panel(
         Group(*lines),
         title=Text(f" {figures.DECISION_PHRASES[verdict.decision]} ", style=f"bold {COLOURS[verdict.decision]}"),

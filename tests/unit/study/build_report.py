@@ -147,7 +147,10 @@ def text_report(*, num_rows: int = 90, seed: int = 3) -> StudyReport:
         verdict=Verdict(
             decision=Decision.CANNOT_TELL,
             headline="Nobody can tell yet whether fine-tuning helps here: the difference is smaller than this test split can show.",
-            reasons=("The interval reaches from clearly worse to clearly better.",),
+            reasons=(
+                "The interval reaches from clearly worse to clearly better.",
+                "About 640 more test examples would probably decide it.",
+            ),
             num_more_test_examples=640,
         ),
         histogram=histogram(rows),
