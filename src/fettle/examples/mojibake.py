@@ -33,8 +33,15 @@ def undo_double_encoding(text: str) -> str:
     >>> undo_double_encoding("Please refund Â£20, donâ€™t wait"), undo_double_encoding("NESTLÉ® â la carte")
     ('Please refund £20, don’t wait', 'NESTLÉ® â la carte')
     """
-    if text.isascii():
-        return text
+    while not text.isascii():
+        shorter = _undo_once(text)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def _undo_once(text: str) -> str:
     whole = _undo(text)
     if whole is not None and len(whole) < len(text) - 1:
         return whole

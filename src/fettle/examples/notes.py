@@ -63,3 +63,12 @@ def warning(code: str, message: str, remedy: str) -> Note:
 def info(code: str, message: str, remedy: str) -> Note:
     """Something we decided for the user, who may decide otherwise."""
     return Note(code=code, severity=Severity.INFO, action=Action.KEPT, message=message, remedy=remedy)
+
+
+def place_from(here: Location, there: Location) -> str:
+    """How a finding at `here` calls the place `there`.
+
+    >>> place_from(Location(file="a.csv", line=2), Location(file="a.csv", line=9))
+    'line 9'
+    """
+    return f"line {there.line}" if here.file == there.file else str(there)

@@ -13,7 +13,7 @@ from fettle.errors import DataError
 from fettle.examples.archives import PlainFile, open_plain, plain_suffix
 from fettle.examples.column_names import ColumnMapping, guess_columns, resolve_columns
 from fettle.examples.mojibake import undo_double_encoding
-from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired, warning
+from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired
 from fettle.examples.reader import Row, Rows
 from fettle.examples.readers.registry import DATA_SUFFIXES, reader_for
 from fettle.examples.row_format import Conversation, RowFormat
@@ -237,7 +237,7 @@ def _with_unique_ids(found: list[_Found]) -> tuple[tuple[Example, ...], list[Fin
                 name += "'"
             taken.add(name)
         if own is not None and counts[own] > 1:
-            note = warning(
+            note = repaired(
                 "repeated-id",
                 f"id {own!r} is used by {counts[own]} rows; {name!r} is used instead",
                 "give each row its own",

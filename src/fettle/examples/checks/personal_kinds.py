@@ -48,10 +48,18 @@ _STREET = (
     r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|way|court|ct|square|sq|boulevard|blvd|place|pl|terrace|close|crescent|"
     r"highway|hwy|parkway|colony|nagar|stra(?:ß|ss)e|str|weg|platz|allee|gasse)"
 )
+_STATE = (
+    r"(?:al|ak|az|ar|ca|co|ct|de|fl|ga|hi|ia|id|il|in|ks|ky|la|ma|md|me|mi|mn|mo|ms|mt|nc|nd|ne|nh|nj|nm|nv|ny|oh|ok|or|pa|ri|"
+    r"sc|sd|tn|tx|ut|va|vt|wa|wi|wv|wy|dc)"
+)
 _NUMBER_WORD = r"(?:no\b|num\b|number\b|nos\b|code\b|id\b|#|digits?\b|ending\b)"
 _NAMED = (
     r"(?:ssn|social security|account|acct|a/c|ac|acc|policy|claims?|booking|confirmation|conformation|card|member(?:ship)?|"
     r"passport|licen[cs]e|customer|insurance|pin|nhs|tax)"
+)
+_NOT_PREFIXES = (
+    r"(?:call|text|txt|send|sent|on|now|for|to|free|tel|no|at|and|is|or|in|of|by|the|top|just|only|paid|pay|am|pm|was|eve|over|year|"
+    r"usd|eur|gbp|inr|aud|cad|chf|jpy|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\b"
 )
 _NAME_INTRODUCTION = (
     r"(?:my (?:full |first |last )?name(?: is|'s|:)?|i am called|this is|name(?: is|:)|regards,?|sincerely,?|cheers,?)"
@@ -70,7 +78,7 @@ _NOT_NAMES = frozenset(
 
 def _is_introduced_name(text: str) -> bool:
     """The words after an introduction are a name if none of the first two is an everyday word."""
-    words = re.sub(rf"^{_NAME_INTRODUCTION}\s*", "", text.strip(), flags=re.IGNORECASE).lower().split()
+    words = re.sub(rf"^(?:{_NAME_INTRODUCTION}|[-–—])\s*", "", text.strip(), flags=re.IGNORECASE).lower().split()
     return bool(words) and not _NOT_NAMES.intersection(words[:2]) and all(len(word) > 1 for word in words[:1])
 
 
@@ -94,14 +102,14 @@ KINDS: tuple[PersonalKind, ...] = (
         "personal-address",
         "a postal address",
         re.compile(
-            rf"\b(?:no\.? ?)?\d{{1,5}}[a-z]?,? (?:[\w'.]+ ){{1,3}}{_STREET}\b\.?"
+            rf"(?<![\d.,:£$€])\b(?:no\.? ?)?\d{{1,5}}[a-z]?,? "
+            rf"(?:(?!(?:of|to|in|go|the|my|and|a|by|for|at|ne)\b)[\w'.]+ ){{1,3}}{_STREET}\b"
             rf"|\b[A-ZÄÖÜ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse) \d{{1,4}}\b"
             r"|\b(?:my|new|home|postal|mailing|billing|delivery|shipping) address is (?=.{0,60}\d).{4,80}"
             r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"  # a British postcode
-            r"|\b[a-z][a-z ]{2,30} [a-z]{2} \d{5}(?:-\d{4})?\s*$",  # town, state, ZIP at the end
+            rf"|\b[a-z][a-z ]{{2,30}} {_STATE} \d{{5}}(?:-\d{{4}})?\b",  # town, state, ZIP
             re.IGNORECASE,
         ),
-        lambda text: not re.search(r"\b(?:in|by|for|at|of|way to|no way)\b.*\bway\b", text, re.IGNORECASE),
     ),
     PersonalKind(
         "personal-number",
@@ -110,7 +118,10 @@ KINDS: tuple[PersonalKind, ...] = (
             rf"\b{_NAMED}\b[\s.:#]*(?:{_NUMBER_WORD}[\s.:]*){{0,3}}(?:(?:is|are|was|of|its)\s+)*(?:(?:my|the)\s+)?"
             r"(?P<value>(?=[a-z ]{0,6}\d)(?:[a-z]{1,4} ?)?\d[\da-z]*(?:[ -]?\d[\da-z]*)*)"
             r"|\b\d{3}-\d{2}-\d{4}\b"  # a US social security number
-            r"|\b[a-z]{2,4} ?\d{6,12}\b|\b\d{6,12} [a-z]{3}\b",
+            rf"|\b(?!{_NOT_PREFIXES})[a-z]{{2,4}} ?\d{{6,12}}\b|\b\d{{6,12}} (?!{_NOT_PREFIXES})[a-z]{{3}}\b"
+            # a whole message that is nothing but a code or a number answers a question for one
+            rf"|\A\W*(?!{_NOT_PREFIXES}|(?:19|20)\d\d\W*\Z)(?:[a-z]{{1,4}} ?)?"
+            r"(?=(?:\W?[a-z]?\W?\d){3})[\da-z](?:[ -]?[\da-z]){3,20}\W*\Z",
             re.IGNORECASE,
         ),
         lambda text: _num_digits(text) >= 3,
@@ -134,7 +145,7 @@ KINDS: tuple[PersonalKind, ...] = (
         re.compile(
             rf"\b(?i:{_NAME_INTRODUCTION})\s+(?:{_CAPITAL_NAME}|[A-Z][a-z'’-]+)"
             r"|\b(?i:my (?:full |first |last )?name(?: is|'s|:)?|name is)\s+[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2}"
-            rf"|(?:^|\n|[.?!] )\s*[-–—]\s?{_CAPITAL_NAME}\s*$"
+            rf"|(?:^|\s)[-–—]\s?{_CAPITAL_NAME}(?=\W*(?:$|\n|</))"
         ),
         _is_introduced_name,
     ),

@@ -8,21 +8,22 @@ from collections.abc import Iterator, Sequence
 
 from fettle.examples.duplicates import comparable_text, find_duplicates, plain_words
 from fettle.examples.json_schema import parse_object
-from fettle.examples.notes import warning
+from fettle.examples.notes import place_from, warning
 from fettle.records import Example, Finding, Task, TaskKind
 
 
 def check_duplicates(examples: Sequence[Example]) -> Iterator[Finding]:
     """Inputs that repeat an earlier one, word for word or nearly. They are kept: a split keeps them together."""
     for pair in find_duplicates(examples):
+        first = place_from(pair.second.source, pair.first.source)
         if pair.is_exact:
             note = warning(
                 "exact-duplicate",
-                f"asks the same as {pair.first.source}",
+                f"asks the same as {first}",
                 "keep one of them; --fix does if the answers agree",
             )
         else:
-            text = f"asks nearly the same as {pair.first.source} ({pair.similarity:.0%} alike)"
+            text = f"asks nearly the same as {first} ({pair.similarity:.0%} alike)"
             note = warning("near-duplicate", text, "keep both only if both really came in; they stay in one split")
         yield note.at(pair.second.source)
 
@@ -42,7 +43,8 @@ def check_conflicts(examples: Sequence[Example], task: Task) -> Iterator[Finding
         first = next(example for example in group if comparable_answer(example.answer) == usual)
         for example in group:
             if comparable_answer(example.answer) != usual:
-                text = f"answers {_short(example)}, where {first.source} answers {_short(first)} to the same input"
+                place = place_from(example.source, first.source)
+                text = f"answers {_short(example)}, where {place} answers {_short(first)} to the same input"
                 yield warning("conflicting-answers", text, "decide which answer is right").at(example.source)
 
 

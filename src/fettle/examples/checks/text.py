@@ -39,10 +39,11 @@ _MIN_SHOUTED_WORDS = 2
 
 @dataclass(frozen=True, slots=True)
 class _TextCheck:
-    """A kind of finding in one text. `is_for_answers` False: only inputs are looked at."""
+    """A kind of finding in one text."""
 
     found_in: Callable[[str], bool]
     note: Note
+    is_for_inputs: bool = True
     is_for_answers: bool = False
 
 
@@ -58,7 +59,13 @@ def _searches(*patterns: re.Pattern[str]) -> Callable[[str], bool]:
 
 
 _TEXT_CHECKS: tuple[_TextCheck, ...] = (
-    _TextCheck(_searches(HTML_TAG, HTML_ENTITY), warning("html", "holds HTML", "remove the markup; --fix does"), True),
+    _TextCheck(_searches(HTML_TAG, HTML_ENTITY), warning("html", "holds HTML", "remove the markup; --fix does")),
+    _TextCheck(
+        _searches(HTML_TAG, HTML_ENTITY),
+        info("html-in-answer", "holds HTML", "leave it if your house style has it, else remove it"),
+        is_for_inputs=False,
+        is_for_answers=True,
+    ),
     _TextCheck(
         _searches(_QUOTED),
         warning("quoted-thread", "quotes an earlier message", "keep only what the customer wrote last"),
@@ -105,7 +112,7 @@ def check_texts(examples: Sequence[Example]) -> Iterator[Finding]:
     for example in examples:
         inputs = [message.content for message in example.prompt if message.role == "user"]
         for check in _TEXT_CHECKS:
-            if any(map(check.found_in, inputs)):
+            if check.is_for_inputs and any(map(check.found_in, inputs)):
                 yield _placed(check.note, "the input", example)
             elif check.is_for_answers and check.found_in(example.answer):
                 yield _placed(check.note, "the answer", example)

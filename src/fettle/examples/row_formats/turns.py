@@ -12,6 +12,9 @@ from typing import Any
 from fettle.examples.notes import Note, UnusableRowError, info, warning
 from fettle.records import Message
 
+_PLACEHOLDERS = frozenset({"n/a", "#n/a", "nan", "null", "<na>"})
+"""What programs write for "nothing here"; a label may really be called so, a customer's message is not."""
+
 
 def plain_text(value: Any) -> str:
     """A value of a record as text: objects as JSON with their keys in the order given, null as nothing.
@@ -42,7 +45,7 @@ def pair(input_text: str, answer: str) -> tuple[Message, ...]:
     Raises:
         UnusableRowError: One of them holds no text.
     """
-    if is_blank(input_text):
+    if is_blank(input_text) or input_text.strip().lower() in _PLACEHOLDERS:
         raise UnusableRowError("empty-input", "the input is empty", "fill it in, or remove the row")
     if is_blank(answer):
         raise UnusableRowError("empty-answer", "the answer is empty", "fill it in, or remove the row")

@@ -1,0 +1,142 @@
+"""`fettle check`: what is wrong with the examples, and a repaired file where that is wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from fettle.errors import EXIT_USER, ConfigError
+from fettle.examples.column_names import ColumnMapping
+from fettle.records import Dataset, Finding, Severity, Task
+
+_COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+
+
+def check(
+    examples: Annotated[Path, typer.Argument(help="A file of examples, or a folder of such files.")],
+    input_column: Annotated[str | None, typer.Option("--input", help="Column or key that holds the input.")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer", help="Column or key that holds the answer.")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id-column", help="Column or key with each row's own name.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", help="Write the mended examples here, as chat JSON Lines.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON instead of a table.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
+) -> None:
+    """Say what is wrong with EXAMPLES: where, and what to do about it. Exit code 2 when there are errors."""
+    from fettle.examples.check import check_examples
+    from fettle.examples.fix import fix_examples
+    from fettle.examples.read import read_examples
+    from fettle.examples.task import recognise_task
+    from fettle.examples.write import write_chat_jsonl
+
+    columns = _mapping(input_column, answer_column, id_column)
+    dataset = read_examples(examples, columns=columns)
+    task = recognise_task(dataset.examples)
+    findings = check_examples(dataset, task)
+    fixed: Dataset | None = None
+    repairs: tuple[Finding, ...] = ()
+    if fix is not None:
+        _refuse_overwriting(fix, examples)
+        fixed, repairs = fix_examples(dataset, task)
+        write_chat_jsonl(fixed.examples, fix)
+    if as_json:
+        typer.echo(
+            json.dumps([dataclasses.asdict(finding) for finding in (*findings, *repairs)], ensure_ascii=False, indent=1)
+        )
+    else:
+        console = Console()
+        _print_findings(console, dataset, task, findings, limit=limit)
+        if fix is not None and fixed is not None:
+            _print_repairs(console, fix, fixed, repairs)
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        raise typer.Exit(EXIT_USER)
+
+
+def _mapping(input_column: str | None, answer_column: str | None, id_column: str | None) -> ColumnMapping | None:
+    if input_column is None and answer_column is None and id_column is None:
+        return None
+    if input_column is None or answer_column is None:
+        raise ConfigError("--input and --answer go together", remedy="give both, each with the name of a column")
+    return ColumnMapping(input=input_column, answer=answer_column, id=id_column)
+
+
+def _refuse_overwriting(out: Path, examples: Path) -> None:
+    if out.resolve() == examples.resolve() or out.is_dir():
+        raise ConfigError(
+            "the mended examples need a file of their own", where=f"--fix {out}", remedy="name a new file"
+        )
+
+
+def _print_findings(console: Console, dataset: Dataset, task: Task, findings: Sequence[Finding], *, limit: int) -> None:
+    from fettle.examples.check import summarise_findings
+
+    console.print(
+        f"[bold]{len(dataset.examples):,} usable examples[/] in {escape(dataset.name)}. Task: {task.kind} ({escape(task.reason)})"
+    )
+    if not findings:
+        console.print("[green]Nothing to report.[/]")
+        return
+    has_many_files = len({finding.file for finding in findings}) > 1
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 2, 1, 0))
+    table.add_column("finding", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("where, what, and what to do", ratio=1, overflow="fold")
+    for group in summarise_findings(findings):
+        table.add_row(
+            Text.assemble(
+                group.code, "\n", (f"{group.severity}, {group.action}", "dim"), style=_COLOURS[group.severity]
+            ),
+            f"{len(group.findings):,}",
+            _details(group.findings, limit=limit, has_many_files=has_many_files),
+        )
+    console.print(table)
+    counts = Counter(finding.severity for finding in findings)
+    console.print(", ".join(f"{counts[severity]:,} findings of severity {severity}" for severity in Severity))
+
+
+def _details(findings: Sequence[Finding], *, limit: int, has_many_files: bool) -> Text:
+    """The first `limit` places, those with the same message on one line, and the remedy."""
+    places_by_message: dict[str, list[str]] = defaultdict(list)
+    for finding in findings[:limit]:
+        places_by_message[finding.message].append(_place(finding, has_many_files=has_many_files))
+    text = Text()
+    for message, places in places_by_message.items():
+        text.append(_joined(places), style="bold").append(f": {message}\n")
+    if len(findings) > limit:
+        text.append(f"… and {len(findings) - limit:,} more\n", style="dim")
+    return text.append(f"→ {findings[0].remedy}", style="green")
+
+
+def _joined(places: Sequence[str]) -> str:
+    """Several places as one phrase: `lines 3, 7, 9`."""
+    if len(places) > 1 and all(place.startswith("line ") for place in places):
+        return "lines " + ", ".join(place.removeprefix("line ") for place in places)
+    return ", ".join(places)
+
+
+def _print_repairs(console: Console, path: Path, fixed: Dataset, repairs: Sequence[Finding]) -> None:
+    from fettle.examples.check import summarise_findings
+
+    console.print(f"[green]{len(fixed.examples):,} mended examples are in {escape(str(path))}[/]")
+    for group in summarise_findings(repairs):
+        console.print(f"  {group.code}: {len(group.findings):,} {group.action}")
+
+
+def _place(finding: Finding, *, has_many_files: bool) -> str:
+    if finding.line is None:
+        return finding.file if has_many_files else "whole file"
+    return f"{finding.file}:{finding.line}" if has_many_files else f"line {finding.line}"
