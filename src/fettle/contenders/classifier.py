@@ -29,7 +29,7 @@ _REGULARISATIONS = (1.0, 10.0, 100.0)
 """scikit-learn's C, from strong to hardly any; finer steps differ by less than a few hundred validation examples can show."""
 _EMBEDDING_WEIGHT = 2.0
 """Beside the two TF-IDF blocks, each of unit length like the embedding, so that neither side drowns the other."""
-_MAX_NGRAMS = 10_000
+_MAX_NGRAMS = 5_000
 """Of words and of characters each, the most frequent ones."""
 _SMOOTHING = 1e-6
 """Probability shared out among all labels, so that one without a training example has a finite log-likelihood."""
