@@ -178,7 +178,7 @@ def test_equal_arms_are_seldom_shipped(num_clusters: int, cluster_size: int, num
     assert share <= 0.025 + two_errors(0.025, num_studies), share
 
 
-@pytest.mark.parametrize("num_examples", [100, 300, 1000])
+@pytest.mark.parametrize("num_examples", [50, 100, 300, 1000])
 def test_power_of_binary_comparisons_is_as_stated(num_examples: int) -> None:
     ids = list(range(num_examples))
     difference = detectable(num_examples, ids, is_binary=True, discordance=0.25).smallest_difference

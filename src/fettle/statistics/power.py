@@ -61,7 +61,7 @@ def detectable(
     loss of our interval.
 
     >>> round(detectable(200, range(200), is_binary=True).smallest_difference, 3)
-    0.1
+    0.099
     """
     if num_examples < 1 or not clusters:
         raise ValueError("there are no examples")
@@ -97,7 +97,7 @@ def num_examples_for(
         ValueError: `difference` is not in (0, 1], or another argument lies outside its range.
 
     >>> num_examples_for(0.1, range(200), is_binary=True)
-    199
+    195
     """
     variance = _variance_of_one(is_binary=is_binary, discordance=discordance, score_sd=score_sd)
     effect = assumed_design_effect(clusters, correlation=ASSUMED_CORRELATION) if clusters else 1.0
@@ -140,12 +140,23 @@ def _power_at(difference: float, num_effective: float, variance: float, *, is_bi
     height_squared = 1.0 if is_binary else mean_square
     num_with_imaginary = num_effective + 2
     quantile = float(special.stdtrit(2 * max(num_effective, 1.0), 1 - alpha / 2))
-    # The interval excludes 0 when t > quantile, t being sum / sqrt(N / (N - 1) * (sum of squares - sum^2 / N)).
+    # The interval excludes 0 when t > quantile, t being sum / sqrt(N / (N - 1) * (sum of squares - sum^2 / N)). The sum of squares
+    # rises with the sum, which makes their distance steadier than the sum: `slope` is how the sum needed follows the squares.
     squares = num_effective * mean_square + 2 * height_squared
     scale = quantile**2 * num_with_imaginary / (num_with_imaginary - 1)
     sum_needed = math.sqrt(scale * squares / (1 + scale / num_with_imaginary))
-    spread = math.sqrt(num_effective * max(mean_square - difference**2, 1e-12))
+    slope = sum_needed / (2 * squares)
+    variance_of_distance = _variance_of_distance(difference, mean_square, slope, is_binary=is_binary)
+    spread = math.sqrt(num_effective * max(variance_of_distance, 1e-12))
     return float(special.ndtr((num_effective * difference - sum_needed) / spread))
+
+
+def _variance_of_distance(difference: float, mean_square: float, slope: float, *, is_binary: bool) -> float:
+    """The variance of d - slope * d^2 for one paired difference d: in {-1, 0, 1} if binary, else taken for normal."""
+    if is_binary:
+        return mean_square * (1 + slope**2) - 2 * slope * difference - (difference - slope * mean_square) ** 2
+    spread = mean_square - difference**2
+    return spread * (1 - 2 * slope * difference) ** 2 + 2 * (slope * spread) ** 2
 
 
 def _num_examples(
