@@ -1,9 +1,9 @@
-"""How much of what is wrong with the messy inputs `read_examples` and `check_examples` find, and how much they find that is not there.
+"""How much of what is wrong with the messy inputs reading and checking find, and how much they find that is not there.
 
     python benchmarks/messy_recall.py --shared ../shared
 
-Recall: rows with the defect that have a finding of its kinds. Precision: rows with a finding of these kinds that have the defect, by
-the truth files, which do not know what the original texts held already (double spaces, repeats, wrong labels, curly quotes): the
+Recall: rows with the defect that have a finding of its kinds. Precision: rows with a finding of these kinds that have the defect,
+by the truth files, which do not know what the original texts held already (double spaces, repeats, rewordings, wrong labels): the
 precision is a lower bound. Rows that reading leaves out (no text, no label) count for those two defects only.
 """
 
@@ -238,7 +238,8 @@ def main() -> None:
     sms = read_examples(folder / "sms_spam_cp1252.csv")
     codes = Counter(finding.code for finding in check_examples(sms))
     print(
-        f"\nsms_spam_cp1252.csv: {len(sms.examples)} of 5565 rows read; {codes['exact-duplicate']} exact repeats (402 byte for byte)"
+        f"\nsms_spam_cp1252.csv: {len(sms.examples)} of 5565 rows read;"
+        f" {codes['exact-duplicate']} exact repeats (402 byte for byte)"
     )
     print("   ", ", ".join(f"{code} {count}" for code, count in codes.most_common()))
     differences = compare_verdicts(folder)

@@ -23,10 +23,12 @@ class PersonalSpan:
     end: int
 
 
-def personal_spans(text: str) -> list[PersonalSpan]:
+def personal_spans(text: str, *, is_answer: bool = False) -> list[PersonalSpan]:
     """Personal data in a text, from left to right; where two kinds overlap, the first in `KINDS` counts."""
     spans: list[PersonalSpan] = []
     for kind in KINDS:
+        if is_answer and not kind.is_in_answers:
+            continue
         for match in kind.pattern.finditer(text):
             start, end = match.span("value") if "value" in kind.pattern.groupindex and match["value"] else match.span()
             is_taken = any(start < span.end and span.start < end for span in spans)
@@ -48,11 +50,11 @@ def mask(value: str) -> str:
 def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
     """One finding per example and kind of personal data, in what people wrote and in the answer."""
     for example in examples:
-        texts = [message.content for message in example.messages if message.role in ("user", "assistant")]
         found: dict[str, tuple[PersonalKind, str]] = {}
-        for text in texts:
-            for span in personal_spans(text):
-                found.setdefault(span.kind.code, (span.kind, text[span.start : span.end]))
+        for message in example.messages:
+            if message.role in ("user", "assistant"):
+                for span in personal_spans(message.content, is_answer=message.role == "assistant"):
+                    found.setdefault(span.kind.code, (span.kind, message.content[span.start : span.end]))
         for kind, value in found.values():
             yield warning(
                 kind.code,

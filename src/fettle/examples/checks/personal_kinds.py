@@ -9,12 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PersonalKind:
-    """One kind of personal data: how it looks, and what else must hold of a match."""
+    """One kind of personal data: how it looks, and what else must hold of a match.
+
+    A group called `value` in the pattern narrows the match to what is personal.
+    """
 
     code: str
     name: str
     pattern: re.Pattern[str]
     is_real: Callable[[str], bool] = lambda _: True
+    is_in_answers: bool = True
+    """False: the same form means nothing in an answer."""
 
 
 def is_card_number(text: str) -> bool:
@@ -44,42 +49,103 @@ def _num_digits(text: str) -> int:
     return sum(char.isdigit() for char in text)
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _STREET = (
-    r"(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|way|court|ct|square|sq|boulevard|blvd|place|pl|terrace|close|crescent|"
-    r"highway|hwy|parkway|colony|nagar|stra(?:ß|ss)e|str|weg|platz|allee|gasse)"
+    r"(?:street|road|rd|avenue|ave|lane|ln|drive|dr|boulevard|blvd|terrace|crescent|highway|hwy|parkway|colony|nagar|"
+    r"stra(?:ß|ss)e|allee|gasse)"
 )
+_STREET_OR_WORD = r"(?:St|Way|Court|Ct|Square|Sq|Place|Pl|Close)"
 _STATE = (
-    r"(?:al|ak|az|ar|ca|co|ct|de|fl|ga|hi|ia|id|il|in|ks|ky|la|ma|md|me|mi|mn|mo|ms|mt|nc|nd|ne|nh|nj|nm|nv|ny|oh|ok|or|pa|ri|"
-    r"sc|sd|tn|tx|ut|va|vt|wa|wi|wv|wy|dc)"
+    r"(?:al|ak|az|ar|ca|co|ct|de|fl|ga|ia|il|ks|ky|la|ma|md|mi|mn|mo|ms|mt|nc|nd|ne|nh|nj|nm|nv|ny|pa|ri|sc|sd|tn|tx|ut|va|vt|"
+    r"wa|wi|wv|wy|dc)"
 )
+_NO_NAME = r"(?!(?:of|to|in|go|the|my|and|a|by|for|at|per|from|on|are|is)\b)"
 _NUMBER_WORD = r"(?:no\b|num\b|number\b|nos\b|code\b|id\b|#|digits?\b|ending\b)"
 _NAMED = (
     r"(?:ssn|social security|account|acct|a/c|ac|acc|policy|claims?|booking|confirmation|conformation|card|member(?:ship)?|"
     r"passport|licen[cs]e|customer|insurance|pin|nhs|tax)"
 )
-_NOT_PREFIXES = (
-    r"(?:call|text|txt|send|sent|on|now|for|to|free|tel|no|at|and|is|or|in|of|by|the|top|just|only|paid|pay|am|pm|was|eve|over|year|"
-    r"usd|eur|gbp|inr|aud|cad|chf|jpy|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\b"
-)
+_NOT_CODES = _words("""
+    a about am and approx at before book booked booking by call come cost costs day days for free from hours if in
+    is it just lunch make mins no nos now of off on only or our over paid party pay people pm reach sent send table
+    tel text than the them time to top txt under until us was we year years you sat sun mon tue wed thu fri jan feb
+    mar apr may jun jul aug sep oct nov dec usd eur gbp inr aud cad chf jpy hz kg km cm mm ml mg lb lbs ft st nd rd
+    th
+""")
 _NAME_INTRODUCTION = (
-    r"(?:my (?:full |first |last )?name(?: is|'s|:)?|i am called|this is|name(?: is|:)|regards,?|sincerely,?|cheers,?)"
+    r"(?:my (?:full |first |last )?name(?: is|'s|:)|i am called|this is|name(?: is|:)|regards,?|sincerely,?|cheers,?)"
 )
 _CAPITAL_NAME = r"[A-Z][a-zà-öø-ÿ'’-]+(?:[ -][A-Z][a-zà-öø-ÿ'’.-]+){1,2}"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
-_NOT_NAMES = frozenset(
-    {
-        "a", "an", "the", "my", "not", "just", "about", "for", "from", "to", "in", "on", "and", "but", "what", "why", "how", "when",
-        "is", "it", "so", "very", "urgent", "regarding", "concerning", "because", "unacceptable", "ridiculous", "wrong", "spelled",
-        "spelt", "misspelled", "still", "also", "your", "our", "his", "her", "their", "with", "getting", "being", "was", "has",
-        "really", "now", "card", "account", "there", "that",
-    }
-)  # fmt: skip
+_NOT_NAMES = _words("""
+    a an the my not just about for from to in on and but what why how when is it so very urgent regarding
+    concerning because after before changed unacceptable ridiculous wrong spelled spelt misspelled still also your
+    our his her their with getting being was has really now card account there that
+""")
+
+_ADDRESS = re.compile(
+    rf"(?<![\d.,:£$€])\b(?:no\.? ?)?\d{{1,5}}[a-z]?,? (?:{_NO_NAME}[\w'.]+ ){{1,3}}{_STREET}\b"
+    rf"|(?<![\d.,:£$€])\b\d{{1,5}}[a-z]? (?-i:(?:[A-Z][\w'.]+ ){{1,3}}{_STREET_OR_WORD})\b"
+    r"|\b[A-ZÄÖÜ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse) \d{1,4}\b"
+    r"|\b(?:my|new|home|postal|mailing|billing|delivery|shipping) address is (?=.{0,60}\d).{4,80}"
+    r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"  # a British postcode
+    rf"|\b[a-z][a-z ]{{2,30}} {_STATE} \d{{5}}(?:-\d{{4}})?\b",  # town, state, ZIP
+    re.IGNORECASE,
+)
+_NAMED_NUMBER = re.compile(
+    rf"\b{_NAMED}\b[\s.:#]*(?:{_NUMBER_WORD}[\s.:]*){{0,3}}(?:(?:is|are|was|of|its)\s+)*(?:(?:my|the)\s+)?"
+    r"(?P<value>(?!(?:for|at|on|in|of|to|by)\b)(?:[a-z]{1,4} ?)?\d[\da-z]*(?:[ -]?\d[\da-z]*)*)"
+    r"|\b\d{3}-\d{2}-\d{4}\b"  # a US social security number
+    r"|\b(?P<prefix>[a-z]{2,4}) ?\d{6,12}\b|\b\d{6,12} (?P<suffix>[a-z]{3})\b",
+    re.IGNORECASE,
+)
+_BARE_CODE = re.compile(r"\A\W*[a-z]{0,4}(?:[ -]?[\da-z]{1,19}){1,7}\W*\Z", re.IGNORECASE)
+_PHONE = re.compile(r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)")
+_DATE_OR_SUM = re.compile(r"\d{1,4}[.-]\d{1,2}[.-]\d{1,4}|\d+[.-]\d{1,5}")
+_LONG_NUMBER = re.compile(r"(?<![\w.,$€£+*/=-])\d(?:[ -]?\d){8,18}(?![\w%]|[.,+*/=-]\d)")
+_NAME = re.compile(
+    rf"\b(?i:{_NAME_INTRODUCTION})\s+(?:{_CAPITAL_NAME}|[A-Z][a-z'’-]+)"
+    r"|\b(?i:my (?:full |first |last )?name(?: is|'s|:)?|name is)\s+[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2}"
+    rf"|(?:^|\s)[-–—]\s?{_CAPITAL_NAME}(?=\W*(?:$|\n|</))"
+)
+
+
+def _is_number(text: str) -> bool:
+    """At least three digits, and no ordinary word for the letters beside them."""
+    words = set(re.findall(r"[a-z]+", text.lower()))
+    return _num_digits(text) >= 3 and (not words & _NOT_CODES or bool(re.search(rf"\b{_NAMED}\b", text, re.IGNORECASE)))
+
+
+def _is_code(text: str) -> bool:
+    """A whole message that is nothing but a code: few letters, three digits or more, no time, year or everyday word."""
+    tokens = re.findall(r"[a-z]+|\d+", text.lower())
+    letters = [token for token in tokens if token.isalpha()]
+    is_year = re.fullmatch(r"\W*(?:19|20)\d\d\W*", text) is not None
+    return (
+        _num_digits(text) >= 3
+        and sum(map(len, letters)) <= 6
+        and not _NOT_CODES.intersection(letters)
+        and not is_year
+        and len("".join(tokens)) >= 4
+    )
+
+
+def _is_phone(text: str) -> bool:
+    """Seven to eleven digits, or more with a country code in front; neither a date nor two numbers side by side."""
+    num_digits = _num_digits(text)
+    is_marked = text.strip().startswith(("+", "00"))
+    return 7 <= num_digits <= (15 if is_marked else 11) and not _DATE_OR_SUM.fullmatch(text.strip())
 
 
 def _is_introduced_name(text: str) -> bool:
     """The words after an introduction are a name if none of the first two is an everyday word."""
-    words = re.sub(rf"^(?:{_NAME_INTRODUCTION}|[-–—])\s*", "", text.strip(), flags=re.IGNORECASE).lower().split()
-    return bool(words) and not _NOT_NAMES.intersection(words[:2]) and all(len(word) > 1 for word in words[:1])
+    words = (
+        re.sub(rf"^(?:{_NAME_INTRODUCTION}|my name|[-–—])\s*", "", text.strip(), flags=re.IGNORECASE).lower().split()
+    )
+    return bool(words) and not _NOT_NAMES.intersection(words[:2]) and len(words[0]) > 1
 
 
 KINDS: tuple[PersonalKind, ...] = (
@@ -98,55 +164,11 @@ KINDS: tuple[PersonalKind, ...] = (
             re.IGNORECASE,
         ),
     ),
-    PersonalKind(
-        "personal-address",
-        "a postal address",
-        re.compile(
-            rf"(?<![\d.,:£$€])\b(?:no\.? ?)?\d{{1,5}}[a-z]?,? "
-            rf"(?:(?!(?:of|to|in|go|the|my|and|a|by|for|at|ne)\b)[\w'.]+ ){{1,3}}{_STREET}\b"
-            rf"|\b[A-ZÄÖÜ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse) \d{{1,4}}\b"
-            r"|\b(?:my|new|home|postal|mailing|billing|delivery|shipping) address is (?=.{0,60}\d).{4,80}"
-            r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"  # a British postcode
-            rf"|\b[a-z][a-z ]{{2,30}} {_STATE} \d{{5}}(?:-\d{{4}})?\b",  # town, state, ZIP
-            re.IGNORECASE,
-        ),
-    ),
-    PersonalKind(
-        "personal-number",
-        "an account, policy or identity number",
-        re.compile(
-            rf"\b{_NAMED}\b[\s.:#]*(?:{_NUMBER_WORD}[\s.:]*){{0,3}}(?:(?:is|are|was|of|its)\s+)*(?:(?:my|the)\s+)?"
-            r"(?P<value>(?=[a-z ]{0,6}\d)(?:[a-z]{1,4} ?)?\d[\da-z]*(?:[ -]?\d[\da-z]*)*)"
-            r"|\b\d{3}-\d{2}-\d{4}\b"  # a US social security number
-            rf"|\b(?!{_NOT_PREFIXES})[a-z]{{2,4}} ?\d{{6,12}}\b|\b\d{{6,12}} (?!{_NOT_PREFIXES})[a-z]{{3}}\b"
-            # a whole message that is nothing but a code or a number answers a question for one
-            rf"|\A\W*(?!{_NOT_PREFIXES}|(?:19|20)\d\d\W*\Z)(?:[a-z]{{1,4}} ?)?"
-            r"(?=(?:\W?[a-z]?\W?\d){3})[\da-z](?:[ -]?[\da-z]){3,20}\W*\Z",
-            re.IGNORECASE,
-        ),
-        lambda text: _num_digits(text) >= 3,
-    ),
-    PersonalKind(
-        "personal-phone",
-        "a telephone number",
-        re.compile(r"(?<![\w.,$€£-])(?:\+|00)?\(?\d(?:[ ./()-]{0,2}\d){6,14}(?![\w%]|[.,]\d)"),
-        lambda text: (
-            7 <= _num_digits(text) <= 15 and not re.fullmatch(r"\d{4}[./-]\d{1,2}[./-]\d{1,2}.*", text.strip())
-        ),
-    ),
-    PersonalKind(
-        "personal-number",
-        "an account, policy or identity number",
-        re.compile(r"(?<![\w.,$€£])\d(?:[ -]?\d){8,18}(?![\w%]|[.,]\d)"),
-    ),
-    PersonalKind(
-        "personal-name",
-        "a name",
-        re.compile(
-            rf"\b(?i:{_NAME_INTRODUCTION})\s+(?:{_CAPITAL_NAME}|[A-Z][a-z'’-]+)"
-            r"|\b(?i:my (?:full |first |last )?name(?: is|'s|:)?|name is)\s+[^\W\d_]{2,}(?: [^\W\d_]{2,}){0,2}"
-            rf"|(?:^|\s)[-–—]\s?{_CAPITAL_NAME}(?=\W*(?:$|\n|</))"
-        ),
-        _is_introduced_name,
-    ),
+    PersonalKind("personal-address", "a postal address", _ADDRESS),
+    PersonalKind("personal-number", "an account, policy or identity number", _NAMED_NUMBER, _is_number),
+    PersonalKind("personal-number", "an account, policy or identity number", _BARE_CODE, _is_code, is_in_answers=False),
+    PersonalKind("personal-phone", "a telephone number", _PHONE, _is_phone),
+    PersonalKind("personal-number", "an account, policy or identity number", _LONG_NUMBER),
+    PersonalKind("personal-name", "a name", _NAME, _is_introduced_name),
 )
+"""In order of certainty: where two match the same characters, the first counts."""
