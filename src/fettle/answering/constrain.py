@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fettle.answering.engine import JsonForm
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     import torch
@@ -64,13 +64,29 @@ def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Ten
     return logits_BV.masked_fill(torch.from_numpy(allowed == 0).to(logits_BV.device), float("-inf"))
 
 
+def forced_tokens(matcher: LLMatcher, token: int) -> list[int]:
+    """Let the matcher take `token`; the tokens that the grammar leaves no choice about after it (keys, punctuation).
+
+    They need no pass of the model of their own.
+
+    Raises:
+        IntegrityError: The matcher refuses the token it had allowed.
+    """
+    if not matcher.consume_token(token):
+        raise IntegrityError(f"the JSON constraint refuses token {token}, which it had allowed: {matcher.get_error()}")
+    forced = [] if matcher.is_stopped() else list(matcher.compute_ff_tokens())
+    if forced and not matcher.consume_tokens(forced):
+        raise IntegrityError(f"the JSON constraint refuses its own tokens: {matcher.get_error()}")
+    return forced
+
+
 def _grammar(form: JsonForm) -> str:
     from llguidance import LLMatcher
 
-    options = {key: value for key, value in asdict(form).items() if key != "schema" and value is not None}
+    options: Any = {key: value for key, value in asdict(form).items() if key != "schema" and value is not None}
+    if options:
+        options["whitespace_flexible"] = False
     try:
-        return LLMatcher.grammar_from_json_schema(
-            json.loads(form.schema), defaults={"whitespace_flexible": False, **options} if options else None
-        )
+        return LLMatcher.grammar_from_json_schema(json.loads(form.schema), defaults=options or None)
     except ValueError as error:
         raise ConfigError(f"the JSON schema cannot be used to constrain answers: {error}") from error

@@ -138,7 +138,7 @@ class ChatTemplate:
             {"role": "tool", "content": _PROBE + "result", "tool_call_id": "callprobe", "name": _PROBE + "call"},
             {"role": "assistant", "content": "b"},
         ]
-        tools = [tool_as_wire(Tool(name=_PROBE + "tool"))]
+        tools: Any = [tool_as_wire(Tool(name=_PROBE + "tool"))]
         try:
             text = str(self._tokenizer.apply_chat_template(messages, tools=tools, tokenize=False))
         except (TemplateError, TypeError):

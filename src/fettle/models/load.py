@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from enum import StrEnum
 from io import StringIO
@@ -19,7 +20,7 @@ from fettle.settings import get_settings
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as bf16 when it is converted
 _WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
@@ -64,6 +65,19 @@ def choose_precision(asked: Precision) -> Precision:
     return Precision.FAST if is_native else Precision.EXACT
 
 
+def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model alone, with its chat template.
+
+    Raises:
+        ModelError: There is none, or it is damaged.
+    """
+    from transformers import AutoTokenizer
+
+    folder = source.path if source.kind is WeightsKind.FOLDER else _converted(source)
+    with _load_errors_explained(source):
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+
+
 def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> LoadedModel:
     """Load a model for answering and training.
 
@@ -72,7 +86,7 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
         ResourceError: The model does not fit into this machine's memory.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     chosen = choose_precision(precision)
@@ -83,23 +97,31 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
         torch.set_num_threads(threads)
     if source.kind is WeightsKind.FOLDER:
         _refuse_what_does_not_fit(source, dtype)
+    tokenizer = load_tokenizer(source)
     folder = source.path if source.kind is WeightsKind.FOLDER else _converted(source)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with _load_errors_explained(source):
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"the model cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
-            where=str(source.path),
-            remedy="check that the folder holds config.json, the tokenizer and undamaged *.safetensors of one model",
-        ) from error
     if torch.cuda.is_available():
         model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
     model.eval()
     model.requires_grad_(requires_grad=False)
     return LoadedModel(source=source, model=model, renderer=ChatRenderer(tokenizer), precision=chosen)
+
+
+@contextmanager
+def _load_errors_explained(source: ResolvedModel) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"the model cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+            where=str(source.path),
+            remedy="check that the folder holds config.json, the tokenizer and undamaged *.safetensors of one model",
+        ) from error
 
 
 def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None:

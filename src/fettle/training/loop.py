@@ -302,8 +302,6 @@ class _Run:
             self._on_event(event)
 
     def _log(self, event: TrainingEvent) -> None:
-        from dataclasses import asdict
-
         append_json_lines(self._events_file, [asdict(event)])
         self._announce(event)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
-from fettle.answering.constrain import JsonConstrainer, mask_logits
+from fettle.answering.constrain import JsonConstrainer, forced_tokens, mask_logits
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.errors import ConfigError
 from fettle.models.adapter import load_adapter, require_active, unload_adapters
@@ -177,6 +177,7 @@ class LocalEngine:
         return _Filled(cache, padded.mask_BT.to(device), [len(row) for row in rows]), logits_BV
 
     def _write(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
+        """Greedy tokens of every row, the end of turn included where it was reached."""
         import torch
 
         state, logits_BV = self._prefill(rows, options.max_new_tokens)
@@ -184,40 +185,45 @@ class LocalEngine:
         written: list[list[int]] = [[] for _ in rows]
         active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
         is_open = [True] * len(rows)
-        for step in range(options.max_new_tokens):
+        while True:
             if matchers:
                 logits_BV = mask_logits([matchers[row] for row in active], logits_BV)
-            tokens_B = logits_BV.argmax(dim=-1)
-            for row, token in zip(active, tokens_B.tolist(), strict=True):
+            new: list[list[int]] = []  # per active row, what it goes on with
+            for row, token in zip(active, logits_BV.argmax(dim=-1).tolist(), strict=True):
+                tokens = [token]
                 if is_open[row]:
-                    written[row].append(token)
-                    is_open[row] = token != self._renderer.end_of_turn_id
-                    if matchers and is_open[row]:
-                        matchers[row].consume_token(token)
+                    if matchers and token != self._renderer.end_of_turn_id:
+                        tokens += forced_tokens(matchers[row], token)
+                    tokens = tokens[: options.max_new_tokens - len(written[row])]
+                    written[row] += tokens
+                    is_open[row] = len(written[row]) < options.max_new_tokens and token != self._renderer.end_of_turn_id
+                new.append(tokens)
             open_now = [index for index, row in enumerate(active) if is_open[row]]
-            if not open_now or step + 1 == options.max_new_tokens:
-                break
+            if not open_now:
+                return written
             if len(open_now) < _COMPACT_BELOW * len(active):
-                keep = torch.tensor(open_now, device=self._model.device)
-                state = state.select(keep)
-                tokens_B = tokens_B[keep]
-                active = [active[index] for index in open_now]
-            state, logits_BV = self._step(state, tokens_B)
-        return written
+                state = state.select(torch.tensor(open_now, device=self._model.device))
+                new, active = [new[index] for index in open_now], [active[index] for index in open_now]
+            state, logits_BV = self._step(state, new)
 
-    def _step(self, state: _Filled, tokens_B: torch.Tensor) -> tuple[_Filled, torch.Tensor]:
+    def _step(self, state: _Filled, new: Sequence[Sequence[int]]) -> tuple[_Filled, torch.Tensor]:
+        """Run one or more new tokens per row, fewer ones padded on the left; logits [B, V] after the last."""
         import torch
 
-        mask_BT = torch.cat([state.mask_BT, state.mask_BT.new_ones(len(tokens_B), 1)], dim=1)
-        hidden_B1H = self._model.base_model(
-            input_ids=tokens_B[:, None],
+        device = self._model.device
+        padded = pad_rows(new, prefix_length=0, left=True, pad_id=0)
+        mask_BT = torch.cat([state.mask_BT, padded.mask_BT.to(device)], dim=1)
+        lengths_B1 = torch.tensor(state.lengths, device=device)[:, None]
+        hidden_BKH = self._model.base_model(
+            input_ids=padded.ids_BL.to(device),
             attention_mask=mask_BT,
-            position_ids=torch.tensor(state.lengths, device=tokens_B.device)[:, None],
+            position_ids=padded.positions_BL.to(device) + lengths_B1,
             past_key_values=state.cache,
             use_cache=True,
         ).last_hidden_state
-        logits_BV = logits_of(self._model, hidden_B1H[:, -1]).float()
-        return _Filled(state.cache, mask_BT, [length + 1 for length in state.lengths]), logits_BV
+        logits_BV = logits_of(self._model, hidden_BKH[:, -1]).float()
+        lengths = [length + len(tokens) for length, tokens in zip(state.lengths, new, strict=True)]
+        return _Filled(state.cache, mask_BT, lengths), logits_BV
 
     def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> torch.Tensor:
         """Log-probability of every node's token given its parent [B, N + 1], fp32; entry 0 is unused."""
@@ -279,7 +285,7 @@ class LocalEngine:
                 self._renderer.tokenizer,
                 form,
                 end_of_turn_id=self._renderer.end_of_turn_id,
-                vocabulary_size=self._model.get_output_embeddings().weight.shape[0],
+                vocabulary_size=int(self._model.config.get_text_config().vocab_size),
             )
         return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
 

@@ -140,6 +140,11 @@ def _is_phone(text: str) -> bool:
     return 7 <= num_digits <= (15 if is_marked else 11) and not _DATE_OR_SUM.fullmatch(text.strip())
 
 
+def _is_long_number(text: str) -> bool:
+    """Not two numbers with a dash between them, which are a span or a subtraction."""
+    return re.fullmatch(r"\d+-\d+", text) is None
+
+
 def _is_introduced_name(text: str) -> bool:
     """The words after an introduction are a name if none of the first two is an everyday word."""
     words = (
@@ -168,7 +173,7 @@ KINDS: tuple[PersonalKind, ...] = (
     PersonalKind("personal-number", "an account, policy or identity number", _NAMED_NUMBER, _is_number),
     PersonalKind("personal-number", "an account, policy or identity number", _BARE_CODE, _is_code, is_in_answers=False),
     PersonalKind("personal-phone", "a telephone number", _PHONE, _is_phone),
-    PersonalKind("personal-number", "an account, policy or identity number", _LONG_NUMBER),
+    PersonalKind("personal-number", "an account, policy or identity number", _LONG_NUMBER, _is_long_number),
     PersonalKind("personal-name", "a name", _NAME, _is_introduced_name),
 )
 """In order of certainty: where two match the same characters, the first counts."""

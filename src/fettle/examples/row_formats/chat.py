@@ -87,7 +87,7 @@ def _message(raw: Mapping[str, Any], number: int, before: list[Message], notes: 
 
 def _role(values: Mapping[str, Any], number: int) -> Any:
     role = values.get("role")
-    if role not in _ROLES and role != "function":
+    if not isinstance(role, str) or (role not in _ROLES and role != "function"):
         given = "is missing" if role is None else f"{json.dumps(role, ensure_ascii=False, default=str)[:40]} is unknown"
         raise _bad_message(number, f"role {given}", f"use one of {', '.join(sorted(_ROLES))}", code="bad-role")
     return role

@@ -1,0 +1,157 @@
+"""Any OpenAI-compatible endpoint as an engine. The only place of a study that opens a connection, and only when it is named."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.chat.tools import tool_as_wire
+from fettle.errors import RemoteError
+from fettle.records import Answer, FinishReason, Message, Prompt, Usage
+from fettle.settings import get_settings
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+
+_PARALLEL_REQUESTS = 8
+_TIMEOUT_SECONDS = 120.0
+_MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
+_CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
+
+
+class OpenAIEngine:
+    """Answers through `POST /chat/completions` of an endpoint.
+
+    Args:
+        url: Base URL, usually ending in /v1.
+        model: The endpoint's name for the model.
+
+    Raises:
+        RemoteError: The endpoint cannot be reached, or does not know the model or the key.
+    """
+
+    def __init__(self, url: str, model: str) -> None:
+        from openai import OpenAI
+
+        key = get_settings().remote_api_key
+        self._url, self._model = url, model
+        self._client: OpenAI = OpenAI(
+            base_url=url,
+            api_key=key.get_secret_value() if key else "none",
+            timeout=_TIMEOUT_SECONDS,
+            max_retries=_MAX_RETRIES,
+        )
+        self._takes_schema = True
+        self._require_reachable()
+
+    @property
+    def name(self) -> str:
+        """The model and where it runs."""
+        return f"{self._model} at {self._url}"
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Endpoints do not say."""
+        return None
+
+    def count_prompt_tokens(self, prompt: Prompt) -> int:
+        """An estimate by length; the endpoint's own count comes with each answer."""
+        return sum(len(message.content) for message in prompt.messages) // _CHARACTERS_PER_TOKEN + 1
+
+    def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
+        """As many as are asked at the same time."""
+        numbers = range(len(prompts))
+        return tuple(
+            tuple(numbers[start : start + _PARALLEL_REQUESTS]) for start in range(0, len(prompts), _PARALLEL_REQUESTS)
+        )
+
+    def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
+        """Greedy answers, through the endpoint's structured output where it has it."""
+        with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
+            return tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
+
+    def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
+        """A choice for each prompt, asked for as an enum; an answer outside the choices stays as the endpoint gave it."""
+        schema = {
+            "type": "object",
+            "properties": {"label": {"type": "string", "enum": list(choices)}},
+            "required": ["label"],
+            "additionalProperties": False,
+        }
+        options = GenerationOptions(max_new_tokens=64, json_form=JsonForm(schema=json.dumps(schema)))
+        return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
+
+    def _require_reachable(self) -> None:
+        from openai import OpenAIError
+
+        try:
+            self._complete(Prompt(example_id="", messages=(Message(role="user", content="Hi"),)), 1, None)
+        except OpenAIError as error:
+            raise RemoteError(
+                f"the endpoint does not answer for model {self._model!r} ({type(error).__name__}: {str(error)[:200]})",
+                where=self._url,
+                remedy="check --remote, --remote-model and FETTLE_REMOTE_API_KEY",
+            ) from error
+
+    def _answer(self, prompt: Prompt, options: GenerationOptions) -> Answer:
+        from openai import BadRequestError, OpenAIError
+
+        started = time.perf_counter()
+        try:
+            form = options.json_form if self._takes_schema else None
+            try:
+                completion = self._complete(prompt, options.max_new_tokens, form)
+            except BadRequestError:
+                if form is None:
+                    raise
+                self._takes_schema = False  # many endpoints have no structured output: the prompt alone must do
+                completion = self._complete(prompt, options.max_new_tokens, None)
+        except OpenAIError as error:
+            return _failed(prompt, f"{type(error).__name__}: {str(error)[:300]}", time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        if not completion.choices:
+            return _failed(prompt, "the endpoint answered without a choice", seconds)
+        choice, usage = completion.choices[0], completion.usage
+        return Answer(
+            example_id=prompt.example_id,
+            text=(choice.message.content or "").strip(),
+            finish_reason=FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP,
+            usage=Usage(
+                prompt_tokens=usage.prompt_tokens if usage else self.count_prompt_tokens(prompt),
+                completion_tokens=usage.completion_tokens if usage else 0,
+                seconds=seconds,
+            ),
+        )
+
+    def _complete(self, prompt: Prompt, max_new_tokens: int, form: JsonForm | None) -> ChatCompletion:
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "max_tokens": max_new_tokens,
+            "temperature": 0,
+        }
+        if prompt.tools:
+            request["tools"] = [tool_as_wire(tool) for tool in prompt.tools]
+        if form is not None:
+            schema = {"name": "answer", "schema": json.loads(form.schema), "strict": True}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return self._client.chat.completions.create(**request)
+
+
+def _unwrapped(answer: Answer) -> Answer:
+    try:
+        value = json.loads(answer.text)
+    except json.JSONDecodeError:
+        return answer
+    return replace(answer, text=str(value["label"])) if isinstance(value, dict) and "label" in value else answer
+
+
+def _failed(prompt: Prompt, error: str, seconds: float) -> Answer:
+    usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=seconds)
+    return Answer(example_id=prompt.example_id, text="", finish_reason=FinishReason.ERROR, usage=usage, error=error)

@@ -1,0 +1,71 @@
+"""`fettle examples`: looking at examples as the model will see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from fettle.chat.renderer import ChatRenderer
+
+app = typer.Typer(help="Look at examples as the model will see them.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `show` a sub-command while it is the only one."""
+
+
+@app.command()
+def show(
+    examples: Annotated[Path, typer.Argument(help="File or folder of examples; or example:triage, ...")],
+    input_column: Annotated[str | None, typer.Option("--input", help="Column or key with the message.")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer", help="Column or key with the wanted answer.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose chat template. Default: the embedded model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
+) -> None:
+    """Print examples with the trained tokens marked: green is what the model learns to write."""
+    from fettle.chat.renderer import ChatRenderer
+    from fettle.cli.columns import mapping
+    from fettle.examples.bundled import bundled_task
+    from fettle.examples.read import read_examples
+    from fettle.models.load import load_tokenizer
+    from fettle.models.resolve import resolve_model
+
+    bundled = bundled_task(str(examples))
+    columns = mapping(input_column, answer_column) or (bundled.columns if bundled else None)
+    dataset = read_examples(bundled.examples if bundled else examples, columns=columns)
+    renderer = ChatRenderer(load_tokenizer(resolve_model(model)))
+    console = Console()
+    num_trained = num_tokens = 0
+    for number, example in enumerate(dataset.examples):
+        tokens = renderer.example_tokens(example)
+        num_trained += tokens.num_trained_tokens
+        num_tokens += len(tokens.token_ids)
+        if number >= limit:
+            continue
+        console.print(f"[bold]{example.id}[/bold] ({example.source}): ", end="")
+        console.print(f"{tokens.num_trained_tokens} of {len(tokens.token_ids)} tokens trained")
+        console.print(_marked(renderer, tokens.token_ids, tokens.is_trained), soft_wrap=True)
+        console.print()
+    share = 100 * num_trained / num_tokens
+    console.print(
+        f"{len(dataset.examples)} examples, {num_tokens:,} tokens, {share:.1f} % of them trained.", highlight=False
+    )
+
+
+def _marked(renderer: ChatRenderer, token_ids: tuple[int, ...], is_trained: tuple[bool, ...]) -> Text:
+    """The tokens as text, trained stretches in green between brackets, so that it can also be read without colour."""
+    text, start = Text(), 0
+    for end in range(1, len(token_ids) + 1):
+        if end == len(token_ids) or is_trained[end] != is_trained[start]:
+            stretch = renderer.decode_visibly(token_ids[start:end])
+            text.append(
+                f"⟦{stretch}⟧" if is_trained[start] else stretch, style="bold green" if is_trained[start] else "dim"
+            )
+            start = end
+    return text

@@ -1,0 +1,248 @@
+"""`fettle study`: from labelled examples to a verdict and a report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
+from fettle.records import Decision, TaskKind
+
+if TYPE_CHECKING:
+    from fettle.study.run import StudyPlan
+    from fettle.study.settings import StudySettings
+
+_EXIT_CODES = {Decision.SHIP: EXIT_SHIP, Decision.STAY: EXIT_STAY, Decision.CANNOT_TELL: EXIT_CANNOT_TELL}
+_DATA, _MODEL, _TRAINING, _RUN = "Data", "Models", "Training", "Running"
+
+
+class PrecisionOption(StrEnum):
+    """The choices of --precision; the same words as `models.load.Precision`, which this file must not import early."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    FAST = "fast"
+
+
+def study(
+    examples: Annotated[
+        Path,
+        typer.Argument(
+            help="File or folder of labelled examples; or example:triage, example:routing, example:replies."
+        ),
+    ],
+    input_column: Annotated[
+        str | None, typer.Option("--input", help="Column or key with the message.", rich_help_panel=_DATA)
+    ] = None,
+    answer_column: Annotated[
+        str | None, typer.Option("--answer", help="Column or key with the wanted answer.", rich_help_panel=_DATA)
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            "--group", help="Column or key; rows with the same value stay in one split.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    valid: Annotated[Path | None, typer.Option(help="Your own validation file.", rich_help_panel=_DATA)] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Your own test file; EXAMPLES are then the training examples.", rich_help_panel=_DATA),
+    ] = None,
+    train_size: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many training examples.", rich_help_panel=_DATA)
+    ] = None,
+    valid_size: Annotated[
+        float | None,
+        typer.Option(min=0, help="Validation examples: a number, or a share below 1.", rich_help_panel=_DATA),
+    ] = None,
+    test_size: Annotated[
+        float | None, typer.Option(min=0, help="Test examples: a number, or a share below 1.", rich_help_panel=_DATA)
+    ] = None,
+    instruction: Annotated[
+        str | None,
+        typer.Option(help="The instruction all contenders get; @FILE reads it from a file.", rich_help_panel=_DATA),
+    ] = None,
+    task: Annotated[
+        TaskKind | None,
+        typer.Option(help="What kind of answer it is; recognised when left out.", rich_help_panel=_DATA),
+    ] = None,
+    grader: Annotated[str | None, typer.Option(help="Name of the grader that decides.", rich_help_panel=_DATA)] = None,
+    leave_out_long: Annotated[
+        bool,
+        typer.Option("--leave-out-long", help="Leave out examples longer than the model takes.", rich_help_panel=_DATA),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to tune: a folder, a .gguf file, org/name. Default: the embedded one.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    precision: Annotated[
+        PrecisionOption,
+        typer.Option(help="exact: fp32. fast: bf16. auto: fast where the hardware has it.", rich_help_panel=_MODEL),
+    ] = PrecisionOption.AUTO,
+    remote: Annotated[
+        str | None,
+        typer.Option(help="Base URL of an OpenAI-compatible endpoint, as one more contender.", rich_help_panel=_MODEL),
+    ] = None,
+    remote_model: Annotated[
+        str | None, typer.Option(help="Its name for the model. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
+    ] = None,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the training examples, at most.", rich_help_panel=_TRAINING)
+    ] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.", rich_help_panel=_TRAINING)] = 16,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Peak learning rate; derived from the model's size when left out.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank.", rich_help_panel=_TRAINING)] = 16,
+    worthwhile: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=100.0, help="Smallest gain worth a tuned model, percentage points.", rich_help_panel=_RUN
+        ),
+    ] = 1.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of the split, the shots, the adapter and the order of examples.", rich_help_panel=_RUN
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study. Default: one under FETTLE_HOME.", rich_help_panel=_RUN)
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on.", rich_help_panel=_RUN)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what the study will take and can show, and stop.", rich_help_panel=_RUN),
+    ] = False,
+) -> None:
+    """Answer: should we fine-tune, and is it better than a good prompt? Exit code 0 ship, 3 stay, 4 cannot tell yet."""
+    from fettle.cli.columns import mapping
+    from fettle.examples.split import SplitSizes
+    from fettle.models.adapter import LoraSettings
+    from fettle.models.load import Precision
+    from fettle.study.settings import RemoteModel, StudySettings
+    from fettle.training.settings import TrainingSettings
+
+    if (remote is None) != (remote_model is None):
+        raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
+    lora = LoraSettings(rank=rank, alpha=2 * rank)
+    training = TrainingSettings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, lora=lora)
+    settings = StudySettings(
+        examples=examples,
+        columns=mapping(input_column, answer_column, group_column=group_column),
+        valid=valid,
+        test=test,
+        sizes=SplitSizes(valid=_size(valid_size), test=_size(test_size), train=train_size),
+        instruction=_instruction(instruction),
+        task=task,
+        primary=grader,
+        model=model,
+        precision=Precision(precision.value),
+        remote=RemoteModel(url=remote, model=remote_model) if remote and remote_model else None,
+        training=training,
+        worthwhile=worthwhile / 100,
+        leave_out_long=leave_out_long,
+        seed=seed,
+        out=out,
+        fresh=fresh,
+    )
+    raise typer.Exit(_EXIT_CODES[_run(settings)] if not dry_run else _plan_only(settings))
+
+
+def _run(settings: StudySettings) -> Decision:
+    from fettle.cli.progress import ProgressBars
+    from fettle.study.run import plan_study, run_plan
+    from fettle.study.summary import print_summary
+
+    console = Console()
+    with console.status("Reading the examples and loading the model"):
+        plan = plan_study(settings)
+    _print_plan(console, plan)
+    with ProgressBars(console) as bars:
+        result = run_plan(plan, bars)
+    console.print()
+    print_summary(result.report, console, paths=result.paths)
+    console.print(f"Adapter: {result.adapter}", highlight=False, soft_wrap=True)
+    return result.report.verdict.decision
+
+
+def _plan_only(settings: StudySettings) -> int:
+    from fettle.study.run import plan_study
+
+    console = Console()
+    with console.status("Reading the examples and loading the model"):
+        plan = plan_study(settings)
+    _print_plan(console, plan)
+    return 0
+
+
+def _print_plan(console: Console, plan: StudyPlan) -> None:
+    from fettle.examples.split import describe_split
+    from fettle.study.figures import byte_size, counted, points
+    from fettle.study.run import estimate_study
+
+    with console.status("Measuring one training step"):
+        expected = estimate_study(plan)
+    split, can_show = plan.split, plan.detectable
+    lines = [
+        ("Task", f"{plan.data.task.kind.value}: {plan.data.task.reason}"),
+        ("Instruction", plan.data.instruction_origin),
+        ("Split", describe_split(split)),
+        ("Findings", _findings_line(plan)),
+        ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}"),
+        (
+            "Training",
+            f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {plan.settings.training.epochs} epochs; "
+            f"about {expected.train_seconds / 60:.1f} minutes",
+        ),
+        (
+            "Answering",
+            f"about {expected.answer_seconds / 60:.1f} minutes; together about {expected.minutes:.0f} minutes",
+        ),
+        ("Memory", f"at least {byte_size(expected.peak_memory_bytes)}"),
+        (
+            "The test split",
+            f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
+            f"{counted(can_show.num_examples_to_halve, 'test example')} would halve that",
+        ),
+        ("Folder", str(plan.folder)),
+    ]
+    for name, text in lines:
+        console.print(f"[bold]{name}[/bold]", end=": ")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _findings_line(plan: StudyPlan) -> str:
+    from fettle.study.figures import counted
+
+    if not plan.findings:
+        return "none"
+    kinds = {finding.code for finding in plan.findings}
+    counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
+    return f"{counts}; `fettle check` lists them, and so does the report"
+
+
+def _size(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value >= 1 else value
+
+
+def _instruction(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    file = Path(text[1:])
+    if not file.is_file():
+        raise ConfigError(
+            "there is no such file", where=f"--instruction {text}", remedy="give @FILE, or the text itself"
+        )
+    return file.read_text().strip()

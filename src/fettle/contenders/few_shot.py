@@ -1,0 +1,89 @@
+"""Training examples shown in the prompt as earlier turns: a fixed set, or the ones nearest to the message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fettle.contenders.prompt import with_hint
+from fettle.errors import IntegrityError
+from fettle.records import Example, Message
+from fettle.retrieval.neighbours import NearestNeighbours
+
+
+@dataclass(frozen=True, slots=True)
+class FixedShots:
+    """The same training examples in every prompt."""
+
+    shots: tuple[Example, ...]
+    hint: str | None = None
+
+    def messages(self, example: Example) -> tuple[Message, ...]:
+        """The conversation to be answered, the shots before it."""
+        return _with_shots(example, self.shots, self.hint)
+
+    def describe(self) -> str:
+        """The style in words."""
+        places = ", ".join(str(shot.source) for shot in self.shots)
+        return f"{len(self.shots)} fixed training examples in the prompt ({places}), chosen on the validation split"
+
+
+@dataclass(frozen=True, slots=True)
+class NearestShots:
+    """The training examples nearest to the message, the nearest one last."""
+
+    neighbours: NearestNeighbours
+    num_shots: int
+    hint: str | None = None
+
+    def messages(self, example: Example) -> tuple[Message, ...]:
+        """The conversation to be answered, the shots before it."""
+        found = self.neighbours.search(example.input_text, self.num_shots, exclude_ids=(example.id,))
+        return _with_shots(example, tuple(reversed(found)), self.hint)
+
+    def describe(self) -> str:
+        """The style in words."""
+        return f"the {self.num_shots} training examples nearest to the message in the prompt, by sentence embeddings"
+
+
+def shot_sets(train: Sequence[Example], *, num_shots: int, num_sets: int, seed: int) -> tuple[tuple[Example, ...], ...]:
+    """Candidate sets of shots: drawn from the training examples no longer than most, different answers first.
+
+    Args:
+        train: Training examples.
+        num_shots: Shots in a set.
+        num_sets: Candidates, each another draw.
+        seed: Of the draws.
+    """
+    lengths = [sum(len(message.content) for message in example.messages[1:]) for example in train]
+    limit = float(np.quantile(lengths, 0.75))
+    short = [example for example, length in zip(train, lengths, strict=True) if length <= limit]
+    sets = []
+    for number in range(num_sets):
+        order = np.random.default_rng([seed, number]).permutation(len(short))
+        drawn = [short[int(index)] for index in order]
+        chosen: list[Example] = []
+        answers: set[str] = set()
+        for example in [*drawn, *drawn]:  # a second pass fills up where there are fewer answers than shots
+            if len(chosen) == num_shots:
+                break
+            if example not in chosen and (
+                example.answer not in answers or len(answers) == len({e.answer for e in short})
+            ):
+                chosen.append(example)
+                answers.add(example.answer)
+        sets.append(tuple(chosen))
+    return tuple(sets)
+
+
+def _with_shots(example: Example, shots: Sequence[Example], hint: str | None) -> tuple[Message, ...]:
+    if any(shot.id == example.id for shot in shots):
+        raise IntegrityError(
+            f"example {example.id} is among its own few-shot examples: its answer would be in the prompt"
+        )
+    hinted = with_hint(example.prompt, hint)
+    num_system = 1 if hinted and hinted[0].role in ("system", "developer") else 0
+    turns = [message for shot in shots for message in shot.messages if message.role not in ("system", "developer")]
+    return (*hinted[:num_system], *turns, *hinted[num_system:])

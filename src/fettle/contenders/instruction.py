@@ -1,0 +1,87 @@
+"""What a prompted model is told: the user's instruction, or one derived from the training examples.
+
+Derived texts state only what the training examples show. The brief instruction takes the place of a missing system message, for all
+contenders alike; the hint is what an honest engineer would add for a model that was not trained: the labels, the keys, the form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import quantiles
+
+from fettle.records import Example, Message, Task, TaskKind
+
+_MAX_LABELS_IN_BRIEF = 12
+
+
+def has_instruction(examples: Sequence[Example]) -> bool:
+    """True where every example brings a system message of its own."""
+    return all(example.messages[0].role in ("system", "developer") for example in examples)
+
+
+def with_instruction(example: Example, instruction: str) -> Example:
+    """The example with `instruction` as its only system message."""
+    others = tuple(message for message in example.messages if message.role not in ("system", "developer"))
+    return replace(example, messages=(Message(role="system", content=instruction), *others))
+
+
+def derive_instruction(task: Task, train: Sequence[Example]) -> str:
+    """A brief instruction for examples that bring none."""
+    match task.kind:
+        case TaskKind.LABELS:
+            if len(task.labels) <= _MAX_LABELS_IN_BRIEF:
+                return f"Answer with the one label that fits the message: {', '.join(task.labels)}."
+            return f"Answer with the one of {len(task.labels)} labels that fits the message, and nothing else."
+        case TaskKind.JSON:
+            keys = ", ".join(json.loads(task.json_schema or "{}").get("properties", {}))
+            return f"Read the message and answer with one JSON object with the keys {keys}."
+        case TaskKind.TEXT:
+            low, high = _usual_words(train)
+            return f"Answer the message in the house style, in {low} to {high} words."
+
+
+def derive_hint(task: Task, train: Sequence[Example], style_rules: Sequence[str] = ()) -> str:
+    """What to add to an instruction for a model that was not trained on the examples.
+
+    Args:
+        task: What was recognised.
+        train: The training examples; no others are looked at.
+        style_rules: For free text, what the house-style grader learned from them, in words.
+    """
+    match task.kind:
+        case TaskKind.LABELS:
+            return "Answer with exactly one of these labels and nothing else:\n" + "\n".join(task.labels)
+        case TaskKind.JSON:
+            lines = _describe_fields(json.loads(task.json_schema or "{}"))
+            return "Answer with one JSON object and nothing else. Its keys:\n" + "\n".join(lines)
+        case TaskKind.TEXT:
+            low, high = _usual_words(train)
+            rules = [f"Write {low} to {high} words.", *(rule.rstrip(".") + "." for rule in style_rules)]
+            return "The answer has this form:\n" + "\n".join(f"- {rule}" for rule in rules)
+
+
+def _describe_fields(schema: dict[str, object]) -> list[str]:
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return []
+    lines = []
+    for name, field in properties.items():
+        if "enum" in field:
+            allowed = ", ".join(json.dumps(value, ensure_ascii=False) for value in field["enum"])
+            lines.append(f"- {json.dumps(name)}: one of {allowed}")
+        else:
+            kinds = field.get("type", "any value")
+            words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+            lines.append(f"- {json.dumps(name)}: {words}")
+    return lines
+
+
+def _usual_words(train: Sequence[Example]) -> tuple[int, int]:
+    """The words of the middle four fifths of the training answers."""
+    lengths = [len(example.answer.split()) for example in train]
+    if len(lengths) < 2:
+        return (lengths[0], lengths[0]) if lengths else (1, 100)
+    deciles = quantiles(lengths, n=10)
+    return max(1, int(deciles[0])), max(1, round(deciles[-1]))

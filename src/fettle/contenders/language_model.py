@@ -1,0 +1,72 @@
+"""A language model as a contender: an engine and a way to put the prompt to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fettle.answering.engine import Engine, GenerationOptions
+from fettle.contenders.prompt import PromptStyle
+from fettle.files import sha256_of_json
+from fettle.records import Answer, Example, Prompt, Task, TaskKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel:
+    """An engine, asked in one style. For a label task it may answer with a label and nothing else."""
+
+    name: str
+    title: str
+    engine: Engine
+    style: PromptStyle
+    task: Task
+    options: GenerationOptions
+    is_fine_tuned: bool = False
+    engine_identity: str = ""
+    """Hash of the weights, adapter included."""
+
+    def describe(self) -> str:
+        """How it answers, in words."""
+        form = {
+            TaskKind.LABELS: "; it can only answer with one of the labels",
+            TaskKind.JSON: "; its answer is kept inside the JSON schema of the training answers",
+            TaskKind.TEXT: "",
+        }[self.task.kind]
+        return f"{self.engine.name}: {self.style.describe()}{form}"
+
+    def identity(self) -> str:
+        """Everything its answers depend on but the examples."""
+        parts = [self.engine.name, self.engine_identity, self.style.describe(), repr(self.options)]
+        return sha256_of_json([*parts, list(self.task.labels)])
+
+    def prompt(self, example: Example) -> Prompt:
+        """What the engine is asked."""
+        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
+
+    def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
+        """As the engine divides the prompts."""
+        return self.engine.batches([self.prompt(example) for example in examples])
+
+    def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
+        """One answer for each example."""
+        prompts = [self.prompt(example) for example in examples]
+        if self.task.kind is TaskKind.LABELS:
+            return self.engine.choose(prompts, self.task.labels)
+        return self.engine.generate(prompts, self.options)
+
+
+def json_separators(train: Sequence[Example]) -> tuple[str | None, str | None]:
+    """Item and key separator that all training answers are written with; (None, None) where they differ among themselves."""
+    for separators in ((", ", ": "), (",", ":")):
+        if all(_is_written_with(example.answer, separators) for example in train):
+            return separators
+    return None, None
+
+
+def _is_written_with(text: str, separators: tuple[str, str]) -> bool:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return text.strip() in (json.dumps(value, separators=separators, ensure_ascii=ascii_) for ascii_ in (False, True))

@@ -1,0 +1,52 @@
+"""The example's own conversation, with or without a hint about the form of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from fettle.records import Example, Message
+
+
+class PromptStyle(Protocol):
+    """How a conversation is put to a model. Looks at everything of an example but its answer."""
+
+    def messages(self, example: Example) -> tuple[Message, ...]:
+        """The conversation to be answered."""
+        ...
+
+    def describe(self) -> str:
+        """The style in words."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrompt:
+    """The instruction and the message, as the examples have them. What the tuned model is trained on."""
+
+    hint: str | None = None
+    """Added to the instruction; None: nothing is."""
+
+    def messages(self, example: Example) -> tuple[Message, ...]:
+        """The conversation to be answered."""
+        return with_hint(example.prompt, self.hint)
+
+    def describe(self) -> str:
+        """The style in words."""
+        return "the instruction and the message" + (
+            ", with a hint derived from the training examples" if self.hint else ""
+        )
+
+
+def with_hint(messages: Sequence[Message], hint: str | None) -> tuple[Message, ...]:
+    """The conversation with a hint at the end of its instruction.
+
+    >>> with_hint([Message(role="user", content="Hi")], "Be brief.")[0].content
+    'Be brief.'
+    """
+    if hint is None:
+        return tuple(messages)
+    if messages and messages[0].role in ("system", "developer"):
+        return (replace(messages[0], content=f"{messages[0].content}\n\n{hint}"), *messages[1:])
+    return (Message(role="system", content=hint), *messages)

@@ -1,0 +1,1 @@
+"""What answers take: tokens, seconds, later money."""

@@ -1,0 +1,86 @@
+"""Answering a split so that a kill loses one batch at most: each finished batch is on disk before the next begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fettle.contenders.contender import Contender
+from fettle.economics.resources import MIN_REQUESTS_FOR_P95
+from fettle.errors import IntegrityError
+from fettle.files import append_json_lines, read_json_lines, sha256_of_json, write_atomically
+from fettle.records import Answer, Example, FinishReason, Usage
+from fettle.study.progress import Listener, Stage
+
+_LATENCY_SECONDS = 8.0
+
+
+def answer_split(
+    contender: Contender, examples: Sequence[Example], *, file: Path, what: str, listener: Listener
+) -> tuple[Answer, ...]:
+    """Every answer of a contender to a split, in the order of the examples; what `file` holds already is not asked again.
+
+    The batches are those of an uninterrupted run, so the answers are too.
+
+    Args:
+        contender: Who answers.
+        examples: The split.
+        file: JSON lines; the first says whose answers they are, and answers of anything else are thrown away.
+        what: The split's name, for the progress display.
+        listener: Is told after each batch.
+
+    Raises:
+        IntegrityError: An example is left without an answer.
+    """
+    key = sha256_of_json([contender.identity(), [example.id for example in examples]])
+    rows = read_json_lines(file)
+    if not rows or rows[0] != {"key": key}:
+        rows = []
+        write_atomically(file, "")
+        append_json_lines(file, [{"key": key}])
+    answers = {answer.example_id: answer for answer in map(_answer, rows[1:])}
+    name = f"{contender.name} answers the {what} split"
+    listener.on_stage(Stage(name=name, num_done=len(answers), num_total=len(examples)))
+    for batch in contender.batches(examples):
+        chosen = [examples[index] for index in batch]
+        if all(example.id in answers for example in chosen):
+            continue
+        new = contender.answer(chosen)
+        append_json_lines(file, [asdict(answer) for answer in new])
+        answers |= {answer.example_id: answer for answer in new}
+        listener.on_stage(Stage(name=name, num_done=len(answers), num_total=len(examples)))
+    missing = [example.id for example in examples if example.id not in answers]
+    if missing:
+        raise IntegrityError(
+            f"{contender.name} left {len(missing)} examples without an answer, the first is {missing[0]}"
+        )
+    return tuple(answers[example.id] for example in examples)
+
+
+def measure_latency(contender: Contender, examples: Sequence[Example], *, file: Path) -> tuple[float, ...]:
+    """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 8 seconds, at least 3.
+
+    Measured once per study and kept in `file`.
+    """
+    rows = read_json_lines(file)
+    if rows:
+        return tuple(rows[0]["seconds"])
+    seconds: list[float] = []
+    for example in examples[:MIN_REQUESTS_FOR_P95]:
+        started = time.perf_counter()
+        contender.answer([example])
+        seconds.append(time.perf_counter() - started)
+        if sum(seconds) > _LATENCY_SECONDS and len(seconds) >= 3:
+            break
+    append_json_lines(file, [{"seconds": seconds}])
+    return tuple(seconds)
+
+
+def _answer(row: dict[str, object]) -> Answer:
+    fields = dict(row)
+    usage = fields.pop("usage")
+    reason = fields.pop("finish_reason")
+    assert isinstance(usage, dict), "written by append_json_lines above"
+    return Answer(**fields, usage=Usage(**usage), finish_reason=FinishReason(str(reason)))  # pyright: ignore[reportArgumentType] (our own JSON)

@@ -1,0 +1,148 @@
+"""The rungs: every contender is built, given its best shot on the validation split, and answers the test split once.
+
+All choices (hint or not, which shots, how many, how a label is read, who is the baseline) are made on validation answers. The test
+split is opened after the primary comparison has been declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fettle.answering.engine import Engine, GenerationOptions
+from fettle.contenders.classifier import fit_classifier
+from fettle.contenders.classifier_arm import ClassifierArm
+from fettle.contenders.contender import Contender
+from fettle.contenders.few_shot import FixedShots, NearestShots, shot_sets
+from fettle.contenders.instruction import derive_hint
+from fettle.contenders.language_model import LanguageModel
+from fettle.contenders.prompt import OwnPrompt, PromptStyle
+from fettle.contenders.readings import LabelReading, Reading, readings
+from fettle.records import Answer, Example, Split, Task, TaskKind
+from fettle.retrieval.embedder import CachedEmbedder, MiniLMEmbedder
+from fettle.retrieval.neighbours import NearestNeighbours
+from fettle.scoring.grader import Grader, score_answers
+from fettle.study.answers import answer_split
+from fettle.study.progress import Listener
+
+_NUM_CHOOSING_EXAMPLES = 48
+"""Validation examples that variants of one contender are compared on; the winner then answers all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A contender with the choices that were made for it on validation."""
+
+    contender: Contender
+    reading: LabelReading | None
+    validation_score: float
+    """Mean primary score on the validation split; unscored answers left out."""
+
+    def describe(self) -> str:
+        """How it answers, with what was chosen."""
+        read = (
+            f", read by {self.reading.kind.value}" if self.reading and self.reading.kind is not Reading.GREEDY else ""
+        )
+        return self.contender.describe() + read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """What all rungs of one study share."""
+
+    split: Split
+    task: Task
+    primary: Grader
+    options: GenerationOptions
+    folder: Path
+    listener: Listener
+    shot_characters: int = 6000
+    """Bound on the text of few-shot examples in one prompt."""
+    style_rules: tuple[str, ...] = ()
+    """What the house-style grader learned, in words."""
+    seed: int = 0
+
+    def untuned(self, engine: Engine, engine_identity: str) -> list[Rung]:
+        """The contenders of the base model that need no training, each with its best variant."""
+        hint = derive_hint(self.task, self.split.train, self.style_rules)
+
+        def arm(name: str, title: str, style: PromptStyle) -> LanguageModel:
+            return LanguageModel(
+                name=name,
+                title=title,
+                engine=engine,
+                style=style,
+                task=self.task,
+                options=self.options,
+                engine_identity=engine_identity,
+            )
+
+        rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
+        num_shots = self._num_shots()
+        if num_shots:
+            fixed = shot_sets(self.split.train, num_shots=num_shots, num_sets=3, seed=self.seed)
+            shot_hint = hint if self.task.kind is not TaskKind.LABELS else None
+            rungs.append(
+                self.best([arm("few_shot", "Few-shot, fixed", FixedShots(shots, shot_hint)) for shots in fixed])
+            )
+            embedder = CachedEmbedder(MiniLMEmbedder())
+            neighbours = NearestNeighbours(embedder, self.split.train)
+            counts = sorted({max(1, num_shots // 2), num_shots})
+            nearest = [NearestShots(neighbours, count, shot_hint) for count in counts]
+            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
+        return rungs
+
+    def classifier(self) -> Rung:
+        """Embeddings or TF-IDF with logistic regression, for label tasks."""
+        fitted = fit_classifier(
+            self.split.train,
+            self.split.valid,
+            labels=self.task.labels,
+            seed=self.seed,
+            embedder=CachedEmbedder(MiniLMEmbedder()),
+        )
+        return self.best([ClassifierArm(fitted)])
+
+    def best(self, variants: Sequence[Contender]) -> Rung:
+        """The variant that answers validation examples best; the first of equals."""
+        if len(variants) == 1:
+            return self._rung(variants[0])
+        few = self.split.valid[:_NUM_CHOOSING_EXAMPLES]
+        scores = []
+        for number, variant in enumerate(variants):
+            file = self.folder / "answers" / "choosing" / f"{variant.name}-{number}.jsonl"
+            what = f"validation (variant {number + 1} of {len(variants)})"
+            answers = answer_split(variant, few, file=file, what=what, listener=self.listener)
+            scores.append(max(self._mean(few, reading.read(answers)) for reading in self._readings(answers)))
+        return self._rung(variants[scores.index(max(scores))])
+
+    def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
+        """The test split, answered once and read as chosen."""
+        file = self.folder / "answers" / "test" / f"{rung.contender.name}.jsonl"
+        answers = answer_split(rung.contender, self.split.test, file=file, what="test", listener=self.listener)
+        return rung.reading.read(answers) if rung.reading else answers
+
+    def _rung(self, contender: Contender) -> Rung:
+        file = self.folder / "answers" / "valid" / f"{contender.name}.jsonl"
+        answers = answer_split(contender, self.split.valid, file=file, what="validation", listener=self.listener)
+        possible = self._readings(answers)
+        scores = [self._mean(self.split.valid, reading.read(answers)) for reading in possible]
+        best = scores.index(max(scores))
+        reading = possible[best] if self.task.kind is TaskKind.LABELS else None
+        return Rung(contender=contender, reading=reading, validation_score=scores[best])
+
+    def _readings(self, answers: Sequence[Answer]) -> tuple[LabelReading, ...]:
+        if self.task.kind is TaskKind.LABELS:
+            return readings(answers)
+        return (LabelReading(kind=Reading.GREEDY, mean_log_likelihoods={}),)
+
+    def _mean(self, examples: Sequence[Example], answers: Sequence[Answer]) -> float:
+        scores = [score.value for score in score_answers(self.primary, examples, answers) if score.value is not None]
+        return sum(scores) / len(scores) if scores else 0.0
+
+    def _num_shots(self) -> int:
+        """As many as fit into a bounded prompt, at most 6."""
+        lengths = sorted(sum(len(m.content) for m in example.messages[1:]) for example in self.split.train)
+        usual = max(1, lengths[len(lengths) * 3 // 4])
+        return min(6, self.shot_characters // usual, len(self.split.train))

@@ -1,0 +1,168 @@
+"""What a study is going to take, said before it starts: tokens, minutes, memory, and what its test split can show at all."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.local import LocalEngine
+from fettle.chat.renderer import ChatRenderer
+from fettle.contenders.language_model import json_separators
+from fettle.errors import DataError
+from fettle.models.adapter import new_adapter, unload_adapters
+from fettle.models.load import LoadedModel
+from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample
+from fettle.statistics.power import detectable
+from fettle.study.settings import StudySettings
+from fettle.training.accumulate import add_gradients
+from fettle.training.batches import num_steps_per_epoch
+
+_NUM_LOCAL_ANSWER_RUNS = 3.5
+"""How often the validation and test splits are answered by local language models, the choosing of variants included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenisedSplit:
+    """The training and validation examples as the model learns from them."""
+
+    train: tuple[TokenisedExample, ...]
+    valid: tuple[TokenisedExample, ...]
+
+    @property
+    def num_train_tokens(self) -> int:
+        """Tokens of one pass over the training examples."""
+        return sum(len(example.token_ids) for example in self.train)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is to be expected, from one measured training step and one measured batch of answers."""
+
+    train_seconds: float
+    answer_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def minutes(self) -> float:
+        """Everything together."""
+        return (self.train_seconds + self.answer_seconds) / 60
+
+
+def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
+    """Training and validation examples as tokens with their loss.
+
+    Raises:
+        DataError: 0 % or 100 % of an example would be trained.
+    """
+    return TokenisedSplit(
+        train=tuple(renderer.example_tokens(example) for example in split.train),
+        valid=tuple(renderer.example_tokens(example) for example in split.valid),
+    )
+
+
+def fit_to_context(
+    split: Split, renderer: ChatRenderer, *, max_tokens: int, leave_out: bool
+) -> tuple[Split, tuple[Example, ...]]:
+    """The split without examples that are longer than the model takes, and those examples.
+
+    Raises:
+        DataError: There are such examples and `leave_out` is false, or nothing would be left.
+    """
+    limit = max_tokens
+
+    def is_long(example: Example) -> bool:
+        # Cheap bound first: a token is at least one byte, so short texts need no tokenising.
+        if sum(len(message.content.encode()) for message in example.messages) < limit // 2:
+            return False
+        return len(renderer.prompt_tokens(example.prompt, example.tools)) + len(renderer.encode(example.answer)) > limit
+
+    long = tuple(e for part in (split.train, split.valid, split.test) for e in part if is_long(e))
+    if not long:
+        return split, ()
+    if not leave_out:
+        places = ", ".join(str(example.source) for example in long[:5])
+        raise DataError(
+            f"{len(long)} example(s) are longer than the {limit} tokens the model takes: {places}{' ...' if len(long) > 5 else ''}",
+            remedy="shorten them, name a model with a longer context, or give --leave-out-long to study the rest",
+        )
+    gone = {example.id for example in long}
+    parts = {
+        name: tuple(example for example in part if example.id not in gone)
+        for name, part in (("train", split.train), ("valid", split.valid), ("test", split.test))
+    }
+    empty = [name for name, part in parts.items() if not part]
+    if empty:
+        raise DataError(
+            f"without the long examples nothing is left in: {', '.join(empty)}", remedy="shorten the examples"
+        )
+    return replace(split, train=parts["train"], valid=parts["valid"], test=parts["test"]), long
+
+
+def generation_options(settings: StudySettings, task: Task, split: Split, renderer: ChatRenderer) -> GenerationOptions:
+    """How long an answer may be and which form it is kept in, from the training answers."""
+    form = None
+    if task.kind is TaskKind.JSON and task.json_schema is not None:
+        item, key = json_separators(split.train)
+        form = JsonForm(schema=task.json_schema, item_separator=item, key_separator=key)
+    longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
+    return GenerationOptions(max_new_tokens=settings.max_new_tokens or int(longest * 1.25) + 8, json_form=form)
+
+
+def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
+    """The smallest difference that the test split can detect."""
+    clusters = [split.cluster_by_id[example.id] for example in split.test]
+    return detectable(len(split.test), clusters, is_binary=is_binary)
+
+
+def estimate(
+    loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
+) -> Estimate:
+    """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either."""
+    training = settings.training
+    batch = _typical(tokens.train, training.batch_size)
+    peft = new_adapter(loaded, training.lora, seed=0, name="measured")
+    try:
+        add_gradients(loaded.model, batch[:1], max_tokens=training.micro_batch_tokens)  # warms the allocator up
+        started = time.perf_counter()
+        add_gradients(loaded.model, batch, max_tokens=training.micro_batch_tokens)
+        step_seconds = time.perf_counter() - started
+    finally:
+        unload_adapters(peft)
+        loaded.model.requires_grad_(requires_grad=False)
+    steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
+    evaluations = training.epochs * training.evals_per_epoch + 1
+    forward_seconds = step_seconds / 3 / len(batch) * len(tokens.valid)
+    num_answers = len(data.valid) + len(data.test)
+    return Estimate(
+        train_seconds=steps * step_seconds + evaluations * forward_seconds,
+        answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * _seconds_per_answer(loaded, data.valid, options),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _typical(rows: Sequence[TokenisedExample], count: int) -> list[TokenisedExample]:
+    """Rows spread evenly over the lengths."""
+    ordered = sorted(rows, key=lambda row: len(row.token_ids))
+    count = min(count, len(ordered))
+    return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
+
+
+def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:
+    engine = LocalEngine(loaded)
+    chosen = examples[:16]
+    prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]
+    length = sum(len(loaded.renderer.answer_tokens(example.answer)) for example in chosen) / len(chosen)
+    measured_tokens = min(8, options.max_new_tokens)
+    started = time.perf_counter()
+    engine.generate(prompts, GenerationOptions(max_new_tokens=measured_tokens))
+    return (time.perf_counter() - started) / len(chosen) * max(1.0, length / measured_tokens)

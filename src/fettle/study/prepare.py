@@ -1,0 +1,126 @@
+"""From the user's files to three checked splits with one instruction: what every contender is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fettle.contenders.instruction import derive_instruction, has_instruction, with_instruction
+from fettle.errors import ConfigError, DataError, IntegrityError
+from fettle.examples.bundled import bundled_task
+from fettle.examples.check import check_examples
+from fettle.examples.duplicates import comparable_text
+from fettle.examples.read import read_examples
+from fettle.examples.split import given_split, split_examples
+from fettle.examples.task import recognise_task
+from fettle.files import sha256_of_json
+from fettle.records import Example, Finding, Split, Task, TaskKind
+from fettle.study.settings import StudySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyData:
+    """The data of one study, ready to be answered and learned from."""
+
+    name: str
+    task: Task
+    split: Split
+    """Every example with its instruction as the first message."""
+    instruction_origin: str
+    """Where the instruction comes from, in words."""
+    findings: tuple[Finding, ...]
+    file_sha256: dict[str, str]
+
+    def split_sha256(self) -> dict[str, str]:
+        """The hash of each part's content, whatever file it came from."""
+        parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
+        return {
+            name: sha256_of_json(sorted(sha256_of_json([asdict(m) for m in e.messages]) for e in part))
+            for name, part in parts.items()
+        }
+
+
+def prepare(settings: StudySettings) -> StudyData:
+    """Read, check, recognise, split and instruct.
+
+    Raises:
+        DataError: The examples cannot be studied; the message says why and where.
+        ConfigError: An option does not fit the data.
+    """
+    bundled = bundled_task(str(settings.examples))
+    path = bundled.examples if bundled else settings.examples
+    columns = settings.columns or (bundled.columns if bundled else None)
+    instruction = settings.instruction or (bundled.instruction if bundled else None)
+    dataset = read_examples(path, columns=columns)
+    findings = list(dataset.findings)
+    file_sha256 = dict(dataset.file_sha256)
+    task = recognise_task(dataset.examples, settings.task)
+    findings += [f for f in check_examples(dataset, task) if f not in findings]
+    if settings.test is None:
+        if settings.valid is not None:
+            raise ConfigError("a validation file without a test file", where="--valid", remedy="give --test as well")
+        split = split_examples(dataset.examples, task, seed=settings.seed, sizes=settings.sizes)
+    else:
+        others = {part: read_examples(p, columns=columns) for part, p in _given_parts(settings)}
+        for other in others.values():
+            findings += other.findings
+            file_sha256 |= other.file_sha256
+        valid = others["valid"].examples if "valid" in others else None
+        split, leaks = given_split(
+            dataset.examples, valid, others["test"].examples, task, seed=settings.seed, sizes=settings.sizes
+        )
+        findings += leaks
+    _require_known_labels(task, split)
+    split, origin = _instructed(split, task, instruction)
+    _require_no_leak(split)
+    name = str(settings.examples).replace(":", "-") if bundled else dataset.name
+    return StudyData(
+        name=name,
+        task=task,
+        split=split,
+        instruction_origin=origin,
+        findings=tuple(findings),
+        file_sha256=file_sha256,
+    )
+
+
+def _given_parts(settings: StudySettings) -> list[tuple[str, Path]]:
+    parts = [("valid", settings.valid), ("test", settings.test)]
+    return [(name, path) for name, path in parts if path is not None]
+
+
+def _instructed(split: Split, task: Task, instruction: str | None) -> tuple[Split, str]:
+    everything = [*split.train, *split.valid, *split.test]
+    if instruction is not None:
+        text, origin = instruction, "given by the user"
+    elif has_instruction(everything):
+        return split, "the examples' own system messages"
+    else:
+        text, origin = derive_instruction(task, split.train), "derived from the training examples"
+
+    def instructed(part: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(with_instruction(example, text) for example in part)
+
+    told = replace(split, train=instructed(split.train), valid=instructed(split.valid), test=instructed(split.test))
+    return told, f"{origin}: {text[:200]}{'...' if len(text) > 200 else ''}"
+
+
+def _require_known_labels(task: Task, split: Split) -> None:
+    if task.kind is TaskKind.LABELS and len({example.answer for example in split.train}) < 2:
+        raise DataError(
+            "all training answers are the same label, so there is nothing to learn or to compare",
+            remedy="add examples of at least one other label, or give --task text",
+        )
+
+
+def _require_no_leak(split: Split) -> None:
+    """The last word before training: no test or validation question is among the training examples, whatever split them."""
+    trained = {comparable_text(example) for example in split.train}
+    for name, part in (("validation", split.valid), ("test", split.test)):
+        leaked = [example for example in part if comparable_text(example) in trained]
+        if leaked:
+            raise IntegrityError(
+                f"{len(leaked)} {name} examples are also training examples, the first is {leaked[0].source}",
+                remedy="report this: the split should have prevented it",
+            )

@@ -1,0 +1,161 @@
+"""Answers to figures: every contender's metrics with intervals, the comparisons, and the rows side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fettle.contenders.readings import LabelReading, Reading
+from fettle.economics.resources import resources_of
+from fettle.errors import DataError
+from fettle.records import (
+    Answer,
+    AnswerRow,
+    Comparison,
+    ContenderResult,
+    Example,
+    FinishReason,
+    Metric,
+    Split,
+    Task,
+    TaskKind,
+)
+from fettle.scoring.corpus import MacroF1, answered_texts
+from fettle.scoring.grader import Grader, score_answers
+from fettle.statistics.compare import ScoredArm, compare, with_holm
+from fettle.statistics.intervals import mean_interval, statistic_interval
+from fettle.study.ladder import Rung
+
+_SHARE_CUT_WORTH_A_WARNING = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestedRung:
+    """A rung with its answers to the test split."""
+
+    rung: Rung
+    answers: tuple[Answer, ...]
+    """As read; in the order of the test examples."""
+    latencies: tuple[float, ...]
+    """Seconds of single requests."""
+
+    @property
+    def name(self) -> str:
+        """The contender's key."""
+        return self.rung.contender.name
+
+
+def contender_result(
+    tested: TestedRung, split: Split, task: Task, graders: Sequence[Grader], *, seed: int
+) -> ContenderResult:
+    """All figures of one contender, the primary metric first."""
+    clusters = [split.cluster_by_id[example.id] for example in split.test]
+    metrics = [_metric(grader, tested.answers, split.test, clusters) for grader in graders]
+    if task.kind is TaskKind.LABELS:
+        metrics += _label_metrics(tested, split, task, graders[0], seed=seed)
+    contender = tested.rung.contender
+    return ContenderResult(
+        name=contender.name,
+        title=contender.title,
+        description=tested.rung.describe(),
+        is_fine_tuned=contender.is_fine_tuned,
+        metrics=tuple(metric for metric in metrics if metric is not None),
+        resources=resources_of(tested.answers, tested.latencies),
+        validation_score=tested.rung.validation_score,
+        num_failed=sum(answer.finish_reason is FinishReason.ERROR for answer in tested.answers),
+        num_truncated=sum(answer.finish_reason is FinishReason.LENGTH for answer in tested.answers),
+    )
+
+
+def comparisons(
+    tested: Sequence[TestedRung], split: Split, primary: Grader, *, challenger: str, baseline: str, seed: int
+) -> tuple[Comparison, ...]:
+    """The declared comparison first, then the challenger against every other contender, Holm-adjusted among themselves."""
+    arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
+    clusters = [split.cluster_by_id[example.id] for example in split.test]
+    others = [name for name in arms if name not in (challenger, baseline)]
+    found = [compare(arms[challenger], arms[baseline], clusters, is_primary=True, seed=seed)]
+    for name in others:
+        try:
+            found.append(compare(arms[challenger], arms[name], clusters, is_primary=False, seed=seed))
+        except DataError:
+            continue  # not one pair could be scored: the contender's own row says so
+    return with_holm(found)
+
+
+def scored_arm(tested: TestedRung, test: Sequence[Example], grader: Grader) -> ScoredArm:
+    """A contender's scores in the order of the test examples."""
+    scores = tuple(score.value for score in score_answers(grader, test, tested.answers))
+    return ScoredArm(name=tested.name, scores=scores, is_binary=grader.is_binary)
+
+
+def answer_rows(tested: Sequence[TestedRung], test: Sequence[Example], primary: Grader) -> tuple[AnswerRow, ...]:
+    """One row per test example."""
+    scores = {arm.name: score_answers(primary, test, arm.answers) for arm in tested}
+    return tuple(
+        AnswerRow(
+            example_id=example.id,
+            source=str(example.source),
+            input_text=example.input_text,
+            wanted=example.answer,
+            answers={arm.name: arm.answers[place].text for arm in tested},
+            scores={arm.name: scores[arm.name][place].value for arm in tested},
+        )
+        for place, example in enumerate(test)
+    )
+
+
+def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str, ...]:
+    """What a reader must know before trusting the figures."""
+    found = []
+    for result in results:
+        if result.num_failed:
+            found.append(f"{result.title}: {result.num_failed} of {num_test} requests failed and are unscored.")
+        if result.num_truncated > _SHARE_CUT_WORTH_A_WARNING * num_test:
+            found.append(
+                f"{result.title}: {result.num_truncated} of {num_test} answers were cut at the token limit and are scored as "
+                "they stand."
+            )
+    return tuple(found)
+
+
+def _metric(
+    grader: Grader, answers: Sequence[Answer], test: Sequence[Example], clusters: Sequence[int], name: str | None = None
+) -> Metric | None:
+    scores = score_answers(grader, test, answers)
+    kept = [(s.value, cluster) for s, cluster in zip(scores, clusters, strict=True) if s.value is not None]
+    if not kept:
+        return None
+    return Metric(
+        grader=name or grader.name,
+        interval=mean_interval([value for value, _ in kept], [cluster for _, cluster in kept]),
+        num_scored=len(kept),
+        num_unscored=len(scores) - len(kept),
+    )
+
+
+def _label_metrics(tested: TestedRung, split: Split, task: Task, primary: Grader, *, seed: int) -> list[Metric | None]:
+    """Macro F1, and the accuracy of the readings that were not chosen, where the model has several."""
+    cluster_of = {example.id: split.cluster_by_id[example.id] for example in split.test}
+    judged = [e for e, a in zip(split.test, tested.answers, strict=True) if a.finish_reason is not FinishReason.ERROR]
+    texts = answered_texts(split.test, tested.answers)
+    macro = (
+        MacroF1([wanted for wanted, _ in texts], [answered for _, answered in texts], task.labels) if texts else None
+    )
+    metrics: list[Metric | None] = []
+    if macro is not None:
+        clusters = [cluster_of[example.id] for example in judged]
+        interval = statistic_interval(macro.value, len(texts), clusters, seed=seed)
+        unscored = len(split.test) - len(texts)
+        metrics.append(Metric(grader="macro_f1", interval=interval, num_scored=len(texts), num_unscored=unscored))
+    if tested.rung.reading is not None and all(a.choice_log_likelihoods is not None for a in tested.answers):
+        likelihood = LabelReading(kind=Reading.LIKELIHOOD, mean_log_likelihoods={})
+        clusters = [cluster_of[example.id] for example in split.test]
+        answers = likelihood.read(tested.answers)
+        metrics.append(_metric(primary, answers, split.test, clusters, name="label_likelihood"))
+    return metrics
+
+
+def by_name(tested: Sequence[TestedRung], name: str) -> TestedRung:
+    """The rung of a contender."""
+    return next(rung for rung in tested if rung.name == name)

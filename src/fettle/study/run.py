@@ -1,0 +1,338 @@
+"""One study from files to verdict. Every stage leaves its result in the study's folder and is skipped when that is there."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fettle.answering.engine import GenerationOptions
+from fettle.answering.engines.local import LocalEngine
+from fettle.answering.engines.openai_http import OpenAIEngine
+from fettle.contenders.instruction import derive_hint
+from fettle.contenders.language_model import LanguageModel
+from fettle.contenders.prompt import OwnPrompt
+from fettle.files import sha256_of_file, sha256_of_json, write_atomically
+from fettle.models.load import LoadedModel, load_model
+from fettle.models.resolve import resolve_model
+from fettle.records import (
+    Action,
+    Detectable,
+    Example,
+    Finding,
+    Prompt,
+    Provenance,
+    Severity,
+    Split,
+    StudyReport,
+    TaskKind,
+    TrainingSummary,
+)
+from fettle.scoring.confusion import confusion
+from fettle.scoring.grader import Grader
+from fettle.scoring.graders.house_style import HouseStyle
+from fettle.scoring.lengths import length_histogram
+from fettle.scoring.registry import default_graders, grader_by_name
+from fettle.settings import get_settings
+from fettle.statistics.compare import unscored_bounds
+from fettle.study.answers import measure_latency
+from fettle.study.ladder import Ladder, Rung
+from fettle.study.looks import count_look
+from fettle.study.plan import (
+    Estimate,
+    TokenisedSplit,
+    estimate,
+    fit_to_context,
+    generation_options,
+    peak_memory_bytes,
+    tokenise,
+    what_the_test_can_show,
+)
+from fettle.study.prepare import StudyData, prepare
+from fettle.study.progress import Listener, SilentListener, training_listener
+from fettle.study.provenance import Hashes, fettle_version, provenance
+from fettle.study.report import ReportPaths, write_report
+from fettle.study.results import (
+    TestedRung,
+    answer_rows,
+    by_name,
+    comparisons,
+    contender_result,
+    scored_arm,
+    warnings_of,
+)
+from fettle.study.settings import StudySettings
+from fettle.study.verdict import BaselineKind, VerdictContext, decide
+from fettle.study.workspace import workspace
+from fettle.training.loop import TrainingResult, train
+
+_NUM_ADAPTER_CHECK_PROMPTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    """A study that is ready to start: what is known before anything has been answered."""
+
+    settings: StudySettings
+    data: StudyData
+    split: Split
+    loaded: LoadedModel
+    tokens: TokenisedSplit
+    graders: tuple[Grader, ...]
+    options: GenerationOptions
+    detectable: Detectable
+    findings: tuple[Finding, ...]
+    key: str
+    """Hash of the data, the model and the settings."""
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """A finished study."""
+
+    report: StudyReport
+    paths: ReportPaths
+    adapter: Path
+    """PEFT folder of the tuned model's adapter."""
+
+
+def plan_study(settings: StudySettings) -> StudyPlan:
+    """Read everything and say what the study will be, without answering or training.
+
+    Raises:
+        FettleError: The data, the model or an option cannot be used; the message says why and what to do.
+    """
+    source = resolve_model(settings.model)
+    data = prepare(settings)
+    loaded = load_model(source, settings.precision)
+    split, long = fit_to_context(
+        data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
+    )
+    graders = default_graders(data.task, split.train)
+    if settings.primary is not None:
+        chosen = grader_by_name(settings.primary, data.task, split.train)
+        graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
+    key = sha256_of_json([data.split_sha256(), source.sha256(), settings.key_parts(), fettle_version()])
+    home = get_settings().home
+    return StudyPlan(
+        settings=settings,
+        data=data,
+        split=split,
+        loaded=loaded,
+        tokens=tokenise(loaded.renderer, split),
+        graders=graders,
+        options=generation_options(settings, data.task, split, loaded.renderer),
+        detectable=what_the_test_can_show(split, is_binary=graders[0].is_binary),
+        findings=(*data.findings, *(_long_finding(str(e.source.file), e.source.line) for e in long)),
+        key=key,
+        folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
+    )
+
+
+def estimate_study(plan: StudyPlan) -> Estimate:
+    """What the study will take, measured on one training step and one batch of answers."""
+    return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options)
+
+
+def run_study(settings: StudySettings, listener: Listener | None = None) -> StudyResult:
+    """Run a study, or go on with it where an earlier run was cut off.
+
+    Raises:
+        FettleError: Something the user can mend; what was finished is kept.
+    """
+    return run_plan(plan_study(settings), listener or SilentListener())
+
+
+def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None) -> StudyResult:
+    """Run a planned study; see `run_study`.
+
+    Args:
+        plan: What `plan_study` made.
+        listener: Is told how far it is.
+        command: The command line to print in the report; None: that of this process.
+    """
+    with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
+        ladder = _ladder(plan, folder, listener)
+        untuned = _untuned(plan, ladder)
+        trained = train(
+            plan.loaded,
+            plan.tokens.train,
+            plan.tokens.valid,
+            plan.settings.training,
+            folder=folder / "training",
+            run_key=plan.key,
+            on_event=training_listener(listener),
+        )
+        engine = LocalEngine(plan.loaded, adapter=trained.adapter)
+        engine.require_adapter_active([_prompt(e) for e in plan.split.valid[:_NUM_ADAPTER_CHECK_PROMPTS]])
+        tuned = ladder.best([_tuned_arm(plan, engine, trained)])
+        baseline = max(untuned, key=lambda rung: rung.validation_score)
+        declaration = _declare(plan, baseline, tuned, folder)
+        num_looks = count_look(get_settings().home, test_sha256=plan.data.split_sha256()["test"], study_key=plan.key)
+        listener.on_message(declaration)
+        tested = [_test(ladder, tuned, folder)]
+        engine.close()
+        tested += [_test(ladder, rung, folder) for rung in untuned]
+        hashes = Hashes(
+            data=plan.data.file_sha256,
+            split=plan.data.split_sha256(),
+            template=plan.loaded.renderer.template.sha256,
+            model=plan.loaded.source.sha256(),
+        )
+        origin = provenance(plan.settings, hashes, command=command or shlex.join(sys.argv), num_test_looks=num_looks)
+        report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
+        return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
+
+
+def _ladder(plan: StudyPlan, folder: Path, listener: Listener) -> Ladder:
+    style = [rule.describe() for g in plan.graders if isinstance(g, HouseStyle) for rule in g.rules]
+    return Ladder(
+        split=plan.split,
+        task=plan.data.task,
+        primary=plan.graders[0],
+        options=plan.options,
+        folder=folder,
+        listener=listener,
+        style_rules=tuple(style),
+        shot_characters=min(6000, plan.loaded.max_tokens // 2),
+        seed=plan.settings.seed,
+    )
+
+
+def _untuned(plan: StudyPlan, ladder: Ladder) -> list[Rung]:
+    """Every contender without fine-tuning; remote first, so that a wrong address is noticed at once."""
+    rungs = []
+    if plan.settings.remote is not None:
+        remote = plan.settings.remote
+        hint = derive_hint(plan.data.task, plan.split.train, ladder.style_rules)
+        arm = LanguageModel(
+            name="remote",
+            title=f"Remote: {remote.model}",
+            engine=OpenAIEngine(remote.url, remote.model),
+            style=OwnPrompt(hint),
+            task=plan.data.task,
+            options=plan.options,
+        )
+        rungs.append(ladder.best([arm]))
+    if plan.data.task.kind is TaskKind.LABELS:
+        rungs.append(ladder.classifier())
+    return rungs + ladder.untuned(LocalEngine(plan.loaded), plan.key)
+
+
+def _tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> LanguageModel:
+    return LanguageModel(
+        name="tuned",
+        title="Fine-tuned (LoRA)",
+        engine=engine,
+        style=OwnPrompt(),
+        task=plan.data.task,
+        options=plan.options,
+        is_fine_tuned=True,
+        engine_identity=sha256_of_file(trained.adapter / "adapter_model.safetensors"),
+    )
+
+
+def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
+    answers = ladder.answer_test(rung)
+    file = folder / "answers" / "latency" / f"{rung.contender.name}.jsonl"
+    return TestedRung(
+        rung=rung, answers=answers, latencies=measure_latency(rung.contender, ladder.split.test, file=file)
+    )
+
+
+def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
+    text = (
+        f"Primary comparison, declared before the test split was answered: {tuned.contender.title} minus "
+        f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
+        f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning on the "
+        f"{len(plan.split.valid)} validation examples ({100 * baseline.validation_score:.1f} %; the tuned model reached "
+        f"{100 * tuned.validation_score:.1f} % there). Shipping needs a 95 % interval above 0 and at least "
+        f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
+    )
+    write_atomically(folder / "declaration.json", json.dumps({"declaration": text}))
+    return text
+
+
+def _report(
+    plan: StudyPlan,
+    tested: list[TestedRung],
+    trained: TrainingResult,
+    *,
+    baseline: Rung,
+    declaration: str,
+    origin: Provenance,
+) -> StudyReport:
+    split, task, primary, seed = plan.split, plan.data.task, plan.graders[0], plan.settings.seed
+    results = tuple(contender_result(rung, split, task, plan.graders, seed=seed) for rung in tested)
+    base = baseline.contender.name
+    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed)
+    clusters = [split.cluster_by_id[example.id] for example in split.test]
+    arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
+    kinds = {"classifier": BaselineKind.CLASSIFIER, "remote": BaselineKind.REMOTE}
+    context = VerdictContext(
+        challenger_title=by_name(tested, "tuned").rung.contender.title,
+        baseline_title=baseline.contender.title,
+        baseline_kind=kinds.get(base, BaselineKind.PROMPTED),
+        num_clusters=len(set(clusters)),
+        unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
+        worthwhile=plan.settings.worthwhile,
+    )
+    is_labels = task.kind is TaskKind.LABELS
+    return StudyReport(
+        name=plan.data.name,
+        task=task,
+        verdict=decide(compared[0], context),
+        declaration=declaration,
+        primary_metric=primary.name,
+        detectable=plan.detectable,
+        contenders=results,
+        comparisons=compared,
+        training=_training_summary(plan, trained),
+        findings=plan.findings,
+        num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
+        rows=answer_rows(tested, split.test, primary),
+        confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
+        length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
+        provenance=origin,
+        warnings=warnings_of(results, len(split.test)),
+    )
+
+
+def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
+    settings = asdict(plan.settings.training)
+    lora = settings.pop("lora")
+    settings |= {f"lora_{name}": value for name, value in lora.items()}
+    settings |= {"learning_rate": trained.learning_rate, "precision": plan.loaded.precision.value}
+    return TrainingSummary(
+        base_model=plan.loaded.source.public_id,
+        adapter_path=str(trained.adapter),
+        settings=settings,
+        loss_points=trained.loss_points,
+        best_step=trained.best_step,
+        num_steps=trained.num_steps,
+        stopped_early=trained.stopped_early,
+        num_train_examples=len(plan.split.train),
+        num_trained_tokens=trained.num_trained_tokens,
+        num_processed_tokens=trained.num_processed_tokens,
+        seconds=trained.seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def _prompt(example: Example) -> Prompt:
+    return Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)
+
+
+def _long_finding(file: str, line: int) -> Finding:
+    return Finding(
+        code="longer-than-the-model",
+        severity=Severity.WARNING,
+        action=Action.LEFT_OUT,
+        message="the example is longer than the model takes",
+        remedy="shorten it, or name a model with a longer context",
+        file=file,
+        line=line,
+    )

@@ -1,0 +1,72 @@
+"""What a study is told. One record serves the command line, the Python API and the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fettle.examples.column_names import ColumnMapping
+from fettle.examples.split import SplitSizes
+from fettle.models.load import Precision
+from fettle.records import TaskKind
+from fettle.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """A model behind an OpenAI-compatible endpoint; the key comes from FETTLE_REMOTE_API_KEY."""
+
+    url: str
+    """Base URL, usually ending in /v1."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySettings:
+    """One study. Only `examples` is needed; everything else is derived from the data where it is left out."""
+
+    examples: Path
+    """File or folder of labelled examples; the training examples where `test` is given too. `example:triage`, `example:routing` and
+    `example:replies` name the bundled ones."""
+    columns: ColumnMapping | None = None
+    """Which columns hold input and answer; None: the format or the column names say it."""
+    valid: Path | None = None
+    """The user's own validation file; None: cut from the examples."""
+    test: Path | None = None
+    """The user's own test file; None: cut from the examples."""
+    sizes: SplitSizes = field(default_factory=SplitSizes)
+    instruction: str | None = None
+    """The instruction that every contender is given; None: the examples' own, else one derived from the data."""
+    task: TaskKind | None = None
+    """None: recognised from the answers."""
+    primary: str | None = None
+    """Name of the grader that decides; None: the first one of the task."""
+    model: str | None = None
+    """The model to tune; None: the embedded one."""
+    precision: Precision = Precision.AUTO
+    remote: RemoteModel | None = None
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    worthwhile: float = 0.01
+    """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
+    max_new_tokens: int | None = None
+    """Longest answer, tokens; None: a quarter more than the longest training answer."""
+    leave_out_long: bool = False
+    """Leave out examples that are longer than the model takes, instead of refusing them."""
+    seed: int = 0
+    out: Path | None = None
+    """Folder of the study; None: one under FETTLE_HOME, named after the examples and these settings."""
+    fresh: bool = False
+    """Start over, even where an earlier run of this study can be continued."""
+
+    def key_parts(self) -> dict[str, object]:
+        """Everything that can change the result, as JSON values: what decides whether a run can be continued."""
+        parts = asdict(self)
+        for irrelevant in ("out", "fresh"):
+            del parts[irrelevant]
+        return {name: _plain(value) for name, value in parts.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    return str(value) if isinstance(value, Path) else value
