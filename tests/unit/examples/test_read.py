@@ -1,0 +1,322 @@
+import bz2
+import gzip
+import json
+import lzma
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fettle.errors import ConfigError, DataError
+from fettle.examples.read import ColumnMapping, read_examples
+from fettle.records import Action, Dataset, Severity
+
+CHAT = '{"messages": [{"role": "user", "content": "Hi %s"}, {"role": "assistant", "content": "Hello"}]}'
+
+
+def save(tmp_path: Path, name: str, content: str | bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def codes(dataset: Dataset) -> dict[str, int | None]:
+    return {finding.code: finding.line for finding in dataset.findings}
+
+
+def test_chat_rows_become_examples_named_by_file_and_line(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.jsonl", f"{CHAT % 1}\r\n\n{CHAT % 2}"))
+    assert [(item.id, item.input_text, item.answer) for item in data.examples] == [
+        ("a.jsonl:1", "Hi 1", "Hello"),
+        ("a.jsonl:3", "Hi 2", "Hello"),
+    ]
+    assert data.findings == ()
+    assert set(data.file_sha256) == {str(tmp_path / "a.jsonl")}
+
+
+def test_lines_are_split_on_line_feeds_only(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.jsonl", CHAT % "one\u2028two\x85three"))
+    assert data.examples[0].input_text == "Hi one\u2028two\x85three"
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({"prompt": "2+2", "completion": " 4\n"}, ("2+2", "4")),
+        ({"instruction": "Add", "input": "2+2", "output": "4"}, ("2+2", "4")),
+        ({"instruction": "Add 2 and 2", "input": "", "output": "4"}, ("Add 2 and 2", "4")),
+        ({"conversations": [{"from": "human", "value": "2+2"}, {"from": "gpt", "value": "4"}]}, ("2+2", "4")),
+        ({"question": "2+2", "answer": 4}, ("2+2", "4")),
+        ({"message": "hi", "triage": {"b": None, "a": "é"}}, ("hi", '{"b": null, "a": "é"}')),
+        (
+            {"prompt": [{"role": "user", "content": "2+2"}], "completion": [{"role": "assistant", "content": "4"}]},
+            ("2+2", "4"),
+        ),
+    ],
+)
+def test_other_forms_are_converted(tmp_path: Path, row: dict[str, object], wanted: tuple[str, str]):
+    found = read_examples(save(tmp_path, "a.jsonl", json.dumps(row))).examples[0]
+    assert (found.input_text, found.answer) == wanted
+
+
+def test_forms_may_be_mixed_in_one_file(tmp_path: Path):
+    rows = f'{CHAT % 1}\n{{"prompt": "a", "completion": "b"}}\n{{"message": []}}\n'
+    data = read_examples(save(tmp_path, "a.jsonl", rows))
+    assert len(data.examples) == 2
+    assert codes(data) == {"unknown-form": 3}
+    assert "'messages'" in data.findings[0].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[\n {"text": "a", "label": "b"},\n {"text": "c", "label": "d"}\n]',
+        '{"data": [\n\n{"text": "c", "label": "d"}]}',
+    ],
+)
+def test_a_json_document_gives_the_line_of_each_object(tmp_path: Path, text: str):
+    last = read_examples(save(tmp_path, "a.json", text)).examples[-1]
+    assert (last.input_text, last.source.line) == ("c", 3)
+
+
+def test_a_truncated_array_keeps_what_came_before(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.json", '[{"text": "a", "label": "b"},\n{"text": "c", "la'))
+    assert len(data.examples) == 1
+    assert codes(data)["not-json"] == 2
+
+
+PACKERS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_compressed_files_are_read(tmp_path: Path, suffix: str):
+    path = save(tmp_path, f"a.csv.{suffix}", PACKERS[suffix](b"text,label\nhi,greeting\n"))
+    assert read_examples(path).examples[0].answer == "greeting"
+
+
+def test_zstandard_is_read(tmp_path: Path):
+    zstandard = pytest.importorskip("zstandard")
+    path = save(tmp_path, "a.jsonl.zst", zstandard.ZstdCompressor().compress((CHAT % 1).encode()))
+    assert read_examples(path).examples[0].answer == "Hello"
+
+
+def test_every_member_of_a_zip_is_read(tmp_path: Path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.csv", "text,label\nhi,greeting\n")
+        archive.writestr("two.jsonl", CHAT % 2)
+        archive.writestr("__MACOSX/._one.csv", "junk")
+    data = read_examples(path)
+    assert [item.id for item in data.examples] == ["a.zip!one.csv:2", "a.zip!two.jsonl:1"]
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from fettle.examples import archives
+
+    path = save(tmp_path, "a.csv.gz", gzip.compress(b"a" * 100_000))
+    with pytest.raises(DataError, match="when unpacked"):
+        list(archives.open_plain(path, max_bytes=10_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"\x1f\x8b\x08\x00garbage", "damaged"),
+        (b"PK\x03\x04garbage", "binary|damaged|columns"),
+        (b"\x89PNG\r\n\x1a\n", "picture"),
+        (b"only one column\nhere\n", "two columns"),
+        (b"text,label\n", "header and no row"),
+        (b'{"preferred_output": [], "input": {}}', "preference"),
+        (bytes(range(256)) * 4, "binary"),
+    ],
+)
+def test_unusable_files_are_refused_with_a_reason(tmp_path: Path, content: bytes, message: str):
+    with pytest.raises(DataError, match=message) as caught:
+        read_examples(save(tmp_path, "a.dat", content))
+    assert caught.value.remedy
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.csv", "text,label\nhi,greeting\n")
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + offset] |= 1  # the flag that says encrypted
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="password"):
+        read_examples(path)
+
+
+def test_a_wrong_path_names_the_nearest(tmp_path: Path):
+    save(tmp_path, "tickets.csv", "text,label\na,b\n")
+    with pytest.raises(DataError, match="no such file") as caught:
+        read_examples(tmp_path / "ticket.csv")
+    assert "tickets.csv" in (caught.value.remedy or "")
+
+
+def test_a_folder_is_read_in_order_with_other_files_named(tmp_path: Path):
+    save(tmp_path, "b.csv", "text,label\nhi,greeting\n")
+    save(tmp_path, "a.jsonl", CHAT % 1)
+    save(tmp_path, "notes.md", "# hi")
+    save(tmp_path, "c.csv", "nothing useful")
+    data = read_examples(tmp_path)
+    assert [item.id for item in data.examples] == ["a.jsonl:1", "b.csv:2"]
+    assert {"other-files", "unreadable-file"} <= set(codes(data))
+
+
+def test_relative_paths_stay_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(tmp_path, "a.jsonl", CHAT % 1)
+    monkeypatch.chdir(tmp_path)
+    assert read_examples(Path("a.jsonl")).examples[0].source.file == "a.jsonl"
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_with_any_delimiter_and_line_breaks_in_cells(tmp_path: Path, delimiter: str):
+    rows = [["Ticket ID", " Text ", "Queue"], ["T1", '"one\ntwo"', "a"], ["T2", f'"x{delimiter}y"', "b"]]
+    data = read_examples(save(tmp_path, "a.txt", "\r\n".join(delimiter.join(row) for row in rows)))
+    assert [(item.id, item.input_text, item.answer, item.source.line) for item in data.examples] == [
+        ("T1", "one\ntwo", "a", 2),
+        ("T2", f"x{delimiter}y", "b", 3),
+    ]
+
+
+def test_named_columns_are_found_whatever_their_case(tmp_path: Path):
+    path = save(tmp_path, "a.csv", "Nr,Customer Says,Goes-To\n1,hi,x\n")
+    data = read_examples(path, columns=ColumnMapping(input="customer says", answer="goes_to", id="nr"))
+    assert (data.examples[0].id, data.examples[0].answer) == ("1", "x")
+
+
+def test_a_missing_column_lists_those_present_and_names_the_nearest(tmp_path: Path):
+    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
+    with pytest.raises(DataError, match="columns present: body, queue") as caught:
+        read_examples(path, columns=ColumnMapping(input="body", answer="queues"))
+    assert "'queue'" in (caught.value.remedy or "")
+
+
+def test_ambiguous_columns_are_not_guessed(tmp_path: Path):
+    with pytest.raises(DataError, match=r"several could be \(label, intent\)"):
+        read_examples(save(tmp_path, "a.csv", "text,label,intent\nhi,x,y\n"))
+
+
+def test_a_table_without_header_is_recognised(tmp_path: Path):
+    rows = "".join(f"{'ham' if n % 3 else 'spam'},message number {n} says something,,\n" for n in range(30))
+    data = read_examples(save(tmp_path, "a.csv", rows))
+    assert len(data.examples) == 30
+    assert data.examples[0].answer == "spam"
+    assert {"no-header", "columns-guessed"} <= set(codes(data))
+    by_number = read_examples(tmp_path / "a.csv", columns=ColumnMapping(input="2", answer="1"))
+    assert [item.messages for item in by_number.examples] == [item.messages for item in data.examples]
+
+
+def test_rows_that_do_not_fit_are_left_out_with_their_line(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,x\nho, ho,y\n,x\nhe,\nn/a,x\n"))
+    assert [(finding.code, finding.line) for finding in data.findings if finding.line] == [
+        ("too-many-cells", 3),
+        ("empty-input", 4),
+        ("empty-answer", 5),
+        ("empty-input", 6),
+    ]
+    assert all(finding.action is Action.LEFT_OUT for finding in data.findings if finding.line)
+
+
+def test_a_quotation_mark_that_is_never_closed_swallows_nothing(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", 'text,label\n"broken,x\n' + "fine text,y\n" * 5))
+    assert len(data.examples) == 6
+    assert "unclosed-quote" in codes(data)
+
+
+def test_ids_are_unique_and_spoiled_ones_are_named(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "id,text,label\nT1,a1,x\nT1,a2,y\n3E+05,a3,x\n"))
+    assert [item.id for item in data.examples] == ["a.csv:2", "a.csv:3", "3E+05"]
+    assert codes(data)["repeated-id"] == 3
+    assert codes(data)["spoiled-id"] == 4
+
+
+def test_excel_and_parquet_give_what_csv_gives(tmp_path: Path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"ticket_id": ["T1", "T2"], "text": ["one\ntwo", "3"], "queue": ["a", "7"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_excel(tmp_path / "a.xlsx", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    wanted = [item.messages for item in read_examples(tmp_path / "a.csv").examples]
+    assert [item.messages for item in read_examples(tmp_path / "a.xlsx").examples] == wanted
+    assert [item.messages for item in read_examples(tmp_path / "a.parquet").examples] == wanted
+    assert [item.source.line for item in read_examples(tmp_path / "a.xlsx").examples] == [2, 3]
+
+
+def test_chat_messages_in_a_parquet_column_are_read(tmp_path: Path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    row = [{"role": "user", "content": "hi", "name": None}, {"role": "assistant", "content": "ho", "name": None}]
+    pandas.DataFrame({"messages": [row]}).to_parquet(tmp_path / "a.parquet")
+    assert read_examples(tmp_path / "a.parquet").examples[0].answer == "ho"
+
+
+# ------------------------------------------------------------------------------------------------ encodings
+
+SENTENCES = {
+    "cp1252": "Où est ma commande ? J’ai payé 20 €, c’est très décevant",
+    "utf-8-sig": "naïve café £5",
+    "utf-16": "naïve café £5",
+    "utf-16-le": "plain words with one é",
+    "cp1251": "Здравствуйте, где мой заказ? Я жду уже неделю",
+    "cp932": "こんにちは、注文した商品がまだ届いていません。",
+    "gb18030": "你好，我的订单还没有收到，请问在哪里",
+}
+
+
+@pytest.mark.parametrize("encoding", SENTENCES)
+def test_common_encodings_are_recognised_and_named(tmp_path: Path, encoding: str):
+    text = "text,label\n" + f'"{SENTENCES[encoding]}",x\n' * 3
+    data = read_examples(save(tmp_path, "a.csv", text.encode(encoding)))
+    assert data.examples[0].input_text == SENTENCES[encoding]
+    assert "encoding" in codes(data)
+
+
+def test_doubly_encoded_cells_are_put_right(tmp_path: Path):
+    data = read_examples(
+        save(tmp_path, "a.csv", "text,label\nplease refund Â£20 donâ€™t wait,x\nNESTLÉ® à la carte,y\n")
+    )
+    assert [item.input_text for item in data.examples] == ["please refund £20 don’t wait", "NESTLÉ® à la carte"]
+    assert codes(data)["doubly-encoded"] == 2
+
+
+def test_wrong_bytes_in_one_line_of_a_utf8_file_concern_that_line_only(tmp_path: Path):
+    lines = [(CHAT % "é").encode(), (CHAT % "é").encode("latin-1"), (CHAT % "日").encode()]
+    data = read_examples(save(tmp_path, "a.jsonl", b"\n".join(lines)))
+    assert len(data.examples) == 2
+    assert codes(data) == {"not-utf8": 2}
+
+
+def test_missing_packages_say_how_to_install_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match="pyarrow") as caught:
+        read_examples(save(tmp_path, "a.parquet", b"PAR1"))
+    assert caught.value.remedy == "pip install 'fettle-llm[tables]'"
+
+
+def test_every_answer_with_weight_zero_is_refused(tmp_path: Path):
+    row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}'
+    with pytest.raises(DataError, match="weight 0"):
+        read_examples(save(tmp_path, "a.jsonl", row))
+
+
+def test_errors_are_left_out_and_warnings_kept(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.jsonl", f"{CHAT % 1}\n{{'a': 1}}\n\ufeff{CHAT % 2}"))
+    assert [(finding.severity, finding.action) for finding in data.findings] == [
+        (Severity.ERROR, Action.LEFT_OUT),
+        (Severity.WARNING, Action.REPAIRED),
+    ]
+    assert len(data.examples) == 2

@@ -1,0 +1,117 @@
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from example_builders import example, examples, labelled
+
+from fettle.errors import ConfigError, DataError
+from fettle.examples.split import SplitSizes, describe_split, given_split, split_examples
+from fettle.examples.task import recognise_task
+from fettle.records import Action, Severity, Split, Task, TaskKind
+
+TEXT = Task(kind=TaskKind.TEXT, reason="")
+
+
+def ids(split: Split) -> tuple[list[str], list[str], list[str]]:
+    return tuple([item.id for item in part] for part in (split.train, split.valid, split.test))  # pyright: ignore
+
+
+def test_parts_are_disjoint_complete_and_of_the_default_sizes():
+    rows = labelled(40)
+    split = split_examples(rows, recognise_task(rows), seed=1)
+    train, valid, test = ids(split)
+    assert sorted(train + valid + test) == sorted(item.id for item in rows)
+    assert abs(len(valid) - 18) <= 2
+    assert abs(len(test) - 30) <= 2
+    assert f"{len(train)} training" in describe_split(split)
+
+
+def test_labels_are_stratified_and_rare_ones_are_taught():
+    rows = (*labelled(40), example("a lonely question about zebras", "rare", line=999))
+    split = split_examples(rows, recognise_task(rows), seed=3)
+    assert "rare" in {item.answer for item in split.train}
+    counts = Counter(item.answer for item in split.test)
+    assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_clusters_and_groups_never_straddle():
+    rows = [
+        example(
+            f"question {n // 2} about the {n // 2 * 37} thing",
+            "x" if n % 2 else "y",
+            line=n,
+            group=f"g{n % 7}" if n < 14 else None,
+        )
+        for n in range(60)
+    ]
+    split = split_examples(rows, TEXT, seed=5)
+    parts_by_cluster: dict[int, set[str]] = {}
+    for name, part in zip(("train", "valid", "test"), (split.train, split.valid, split.test), strict=True):
+        for item in part:
+            parts_by_cluster.setdefault(split.cluster_by_id[item.id], set()).add(name)
+    assert all(len(parts) == 1 for parts in parts_by_cluster.values())
+
+
+def test_the_split_depends_on_seed_and_content_not_on_order_or_names():
+    rows = list(labelled(30))
+    task = recognise_task(rows)
+    shuffled = [replace(item, id=f"other {item.id}") for item in random.Random(0).sample(rows, len(rows))]
+    first, second, other = (
+        split_examples(items, task, seed=seed) for items, seed in ((rows, 1), (shuffled, 1), (rows, 2))
+    )
+    assert [item.messages for item in first.test] == [item.messages for item in second.test]
+    assert [item.messages for item in first.test] != [item.messages for item in other.test]
+
+
+def test_sizes_can_be_counts_or_fractions_and_training_can_be_capped():
+    rows = labelled(40)
+    split = split_examples(rows, TEXT, seed=1, sizes=SplitSizes(valid=12, test=0.2, train=30))
+    assert [abs(len(part) - want) <= 2 for part, want in zip(ids(split), (30, 12, 24), strict=True)] == [True] * 3
+    assert set(split.cluster_by_id) == {name for part in ids(split) for name in part}
+
+
+def test_twelve_examples_work():
+    rows = labelled(4)
+    split = split_examples(rows, recognise_task(rows), seed=1)
+    assert all(ids(split))
+
+
+def test_too_few_examples_or_one_label_is_refused():
+    with pytest.raises(DataError, match="at least 10"):
+        split_examples(labelled(3), TEXT, seed=1)
+    rows = examples(*((f"question {n} is about {n * n}", "same") for n in range(20)))
+    with pytest.raises(DataError, match="every example has the label 'same'"):
+        split_examples(rows, recognise_task(rows, TaskKind.LABELS), seed=1)
+
+
+def test_one_question_asked_over_and_over_is_refused():
+    with pytest.raises(DataError, match="nearly the same"):
+        split_examples(examples(*(("where is my parcel", f"answer {n}") for n in range(20))), TEXT, seed=1)
+
+
+@pytest.mark.parametrize("sizes", [SplitSizes(test=200), SplitSizes(valid=1.5), SplitSizes(train=500)])
+def test_impossible_sizes_are_refused(sizes: SplitSizes):
+    with pytest.raises(ConfigError):
+        split_examples(labelled(10), TEXT, seed=1, sizes=sizes)
+
+
+def test_given_parts_lose_leaked_training_rows_only():
+    train = labelled(12)
+    test = (replace(train[0], id="copy"), example("an utterly new question on whales", "refund", name="new"))
+    split, findings = given_split(train, None, test, TEXT, seed=1)
+    assert [item.id for item in split.test] == ["copy", "new"]
+    assert train[0].id not in {item.id for item in (*split.train, *split.valid)}
+    assert [(finding.code, finding.severity, finding.action) for finding in findings] == [
+        ("leak-exact", Severity.ERROR, Action.LEFT_OUT)
+    ]
+    assert split.given_by_user
+    assert split.valid
+
+
+def test_given_parts_may_use_the_same_ids():
+    train, other = labelled(12), examples(("an utterly new question on whales", "refund"))
+    split, findings = given_split(train, None, other, TEXT, seed=1)
+    assert findings == ()
+    names = [item.id for part in (split.train, split.valid, split.test) for item in part]
+    assert len(names) == len(set(names)) == len(split.cluster_by_id)
