@@ -20,7 +20,13 @@ from fettle.errors import ConfigError
 from fettle.models.adapter import load_adapter, require_active, unload_adapters
 from fettle.models.head import logits_of, require_head_understood
 from fettle.models.load import LoadedModel
-from fettle.models.shared_prefix import cache_for_rows, pad_rows, prefix_key_values, shareable_prefix_length
+from fettle.models.shared_prefix import (
+    cache_for_rows,
+    common_prefix_length,
+    pad_rows,
+    prefix_key_values,
+    shareable_prefix_length,
+)
 from fettle.records import Answer, FinishReason, Prompt, Usage
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
     from transformers import DynamicCache
 
+_PADDING_WORTH = 0.6
+_ENOUGH_ROWS = 8
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
 
@@ -81,19 +89,25 @@ class LocalEngine:
 
     def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
         """Prompts of like length together, longest first, so that a batch that is too large for the memory fails at once."""
-        lengths = [self.count_prompt_tokens(prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
-        batches: list[tuple[int, ...]] = []
-        current: list[int] = []
-        for index in order:
-            longest = lengths[current[0]] if current else lengths[index]
-            if current and (
-                len(current) >= self._limits.max_rows or longest * (len(current) + 1) > self._limits.max_tokens
-            ):
-                batches.append(tuple(current))
-                current = []
-            current.append(index)
-        return (*batches, tuple(current)) if current else tuple(batches)
+        if not prompts:
+            return ()
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        shared = common_prefix_length(rows) if len(rows) > 1 else 0
+        own_lengths = [len(row) - shared for row in rows]
+        batches: list[list[int]] = []
+        for index in sorted(range(len(prompts)), key=lambda index: (-own_lengths[index], index)):
+            length = own_lengths[index]
+            longest = own_lengths[batches[-1][0]] if batches else length
+            is_full = bool(batches) and (
+                len(batches[-1]) >= self._limits.max_rows
+                or (longest + shared) * (len(batches[-1]) + 1) > self._limits.max_tokens
+                # Much shorter rows would be mostly padding; but small batches waste more than padding does.
+                or (length < _PADDING_WORTH * longest and len(batches[-1]) >= _ENOUGH_ROWS)
+            )
+            if not batches or is_full:
+                batches.append([])
+            batches[-1].append(index)
+        return tuple(tuple(batch) for batch in batches)
 
     def require_adapter_active(self, prompts: Sequence[Prompt]) -> float:
         """Show on some prompts that the adapter changes the model's first token logits; the largest change, in logits.
