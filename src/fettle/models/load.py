@@ -73,7 +73,7 @@ def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    folder = source.path if source.kind is WeightsKind.FOLDER else _converted(source)
+    folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     with _load_errors_explained(source):
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
@@ -98,7 +98,7 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
     if source.kind is WeightsKind.FOLDER:
         _refuse_what_does_not_fit(source, dtype)
     tokenizer = load_tokenizer(source)
-    folder = source.path if source.kind is WeightsKind.FOLDER else _converted(source)
+    folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     with _load_errors_explained(source):
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
@@ -143,8 +143,8 @@ def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None
         )
 
 
-def _converted(source: ResolvedModel) -> Path:
-    """The folder with a GGUF file's weights as safetensors, made once and kept under FETTLE_HOME.
+def converted_folder(source: ResolvedModel) -> Path:
+    """The folder in Hugging Face format with a GGUF file's weights as safetensors, made once and kept under FETTLE_HOME.
 
     The conversion keeps fp32 where that is small (dequantised values are exact there), else bf16.
     """

@@ -1,0 +1,132 @@
+"""Held-out loss and accuracy after the same examples: this engine beside TRL's SFTTrainer with PEFT.
+
+Both train a LoRA adapter (same rank, alpha, targets, batch size, epochs, peak learning rate) on the same rows of Banking77; both
+adapters are then judged by the same code: constrained to the 77 labels, on the same test rows. The peer runs in its own environment.
+
+    .venv/bin/python benchmarks/quality.py --shared ../shared --peer-python .venv-peers/bin/python --seeds 0 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from fettle.answering.engines.local import LocalEngine
+from fettle.examples.read import read_examples
+from fettle.models.adapter import load_adapter, unload_adapters
+from fettle.models.load import LoadedModel, Precision, converted_folder, load_model
+from fettle.models.resolve import resolve_model
+from fettle.records import Example, Prompt
+from fettle.statistics.intervals import mean_interval
+from fettle.training.accumulate import mean_loss
+from fettle.training.loop import train
+from fettle.training.settings import TrainingSettings
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shared", type=Path, required=True, help="folder with data/routing_banking77 and bench/peers_sft.py"
+    )
+    parser.add_argument(
+        "--peer-python", type=Path, help="Python with torch, trl, peft; left out: only this engine runs"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--rows", type=int, nargs=3, default=[1500, 300, 500], metavar=("TRAIN", "VALID", "TEST"))
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, default=5.5e-4)
+    parser.add_argument("--precision", choices=["fast", "exact"], default="fast")
+    return parser.parse_args()
+
+
+def sample(folder: Path, counts: list[int]) -> dict[str, list[Example]]:
+    """Rows drawn with a fixed seed from each part."""
+    parts = {}
+    for name, count in zip(("train", "valid", "test"), counts, strict=True):
+        examples = list(read_examples(folder / f"{name}.jsonl").examples)
+        parts[name] = random.Random(0).sample(examples, min(count, len(examples)))
+    return parts
+
+
+def judge(loaded: LoadedModel, adapter: Path, test: list[Example], labels: list[str]) -> dict[str, object]:
+    """Held-out loss per trained token, and accuracy with its interval."""
+    peft = load_adapter(loaded, adapter, name="judged")
+    loss = mean_loss(loaded.model, [loaded.renderer.example_tokens(e) for e in test], batch_size=32, max_tokens=4096)
+    unload_adapters(peft)
+    engine = LocalEngine(loaded, adapter=adapter)
+    prompts = [Prompt(example_id=e.id, messages=e.prompt) for e in test]
+    texts = {}
+    for batch in engine.batches(prompts):
+        texts |= {a.example_id: a.text for a in engine.choose([prompts[index] for index in batch], labels)}
+    engine.close()
+    scores = [float(texts[example.id] == example.answer) for example in test]
+    interval = mean_interval(scores, list(range(len(scores))))
+    return {
+        "loss": round(loss, 4),
+        "accuracy": round(interval.estimate, 4),
+        "interval": [round(interval.low, 4), round(interval.high, 4)],
+    }
+
+
+def train_peer(arguments: argparse.Namespace, model: Path, data: Path, out: Path, seed: int) -> float:
+    """Run TRL in its own process; seconds of its training."""
+    command = [str(arguments.peer_python), str(arguments.shared / "bench" / "peers_sft.py"), "--model", str(model)]
+    command += ["--data", str(data), "--epochs", str(arguments.epochs), "--lr", str(arguments.learning_rate)]
+    command += [
+        "--dtype",
+        "bf16" if arguments.precision == "fast" else "fp32",
+        "--seed",
+        str(seed),
+        "--output-dir",
+        str(out),
+    ]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(output.strip().splitlines()[-1])["seconds"])
+
+
+def main() -> None:
+    """Train both with every seed and print one line each, then the medians."""
+    arguments = parse_arguments()
+    folder = arguments.shared / "data" / "routing_banking77"
+    labels = json.loads((folder / "labels.json").read_text())
+    parts = sample(folder, arguments.rows)
+    loaded = load_model(resolve_model(None), Precision(arguments.precision))
+    rows = {name: [loaded.renderer.example_tokens(e) for e in parts[name]] for name in ("train", "valid")}
+    found: dict[str, list[dict[str, object]]] = {"fettle": [], "trl": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary) / "train.jsonl"
+        lines = [{"messages": [{"role": m.role, "content": m.content} for m in e.messages]} for e in parts["train"]]
+        data.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        for seed in arguments.seeds:
+            settings = replace(
+                TrainingSettings(), epochs=arguments.epochs, learning_rate=arguments.learning_rate, seed=seed
+            )
+            out = Path(temporary) / f"fettle-{seed}"
+            started = time.perf_counter()
+            result = train(loaded, rows["train"], rows["valid"], settings, folder=out, run_key="benchmark")
+            seconds = time.perf_counter() - started
+            found["fettle"].append(judge(loaded, result.adapter, parts["test"], labels) | {"seconds": round(seconds)})
+            print(json.dumps({"engine": "fettle", "seed": seed} | found["fettle"][-1]), flush=True)
+            if arguments.peer_python:
+                peer_out = Path(temporary) / f"trl-{seed}"
+                seconds = train_peer(arguments, converted_folder(loaded.source), data, peer_out, seed)
+                found["trl"].append(judge(loaded, peer_out, parts["test"], labels) | {"seconds": round(seconds)})
+                print(json.dumps({"engine": "trl", "seed": seed} | found["trl"][-1]), flush=True)
+    for engine, results in found.items():
+        if results:
+            medians = {
+                key: statistics.median(float(str(r[key])) for r in results) for key in ("loss", "accuracy", "seconds")
+            }
+            print(json.dumps({"engine": engine, "median of seeds": arguments.seeds} | medians))
+
+
+if __name__ == "__main__":
+    main()
