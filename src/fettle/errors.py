@@ -7,6 +7,8 @@ A message has four parts: what was expected, what came, where, and what to do ab
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,15 +118,26 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        number = _error_number(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFullError(
                 "the disk is full; what was finished before is kept",
                 where=str(path),
                 remedy="free some space and run the same command again: it goes on where it was",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise ConfigError(
-                f"cannot write here ({error.strerror})", where=str(path), remedy="choose another folder with --out"
+                f"cannot write here ({os.strerror(number)})",
+                where=str(path),
+                remedy="choose another folder with --out, or with FETTLE_HOME for what is kept between studies",
             ) from error
         raise
+
+
+def _error_number(error: Exception) -> int | None:
+    """The operating system's error number; the Rust side of safetensors passes it on in words only."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None

@@ -36,6 +36,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             raise
 
 
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace a JSON-lines file by `rows`, all of them or none.
+
+    Raises:
+        DiskFullError: No space is left; the old file is untouched.
+        ValueError: A row holds NaN or infinity.
+    """
+    write_atomically(path, _json_lines(rows))
+
+
 def append_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Append `rows` to a JSON-lines file in one write, and have them on disk before returning.
 
@@ -45,7 +55,7 @@ def append_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
         DiskFullError: No space is left.
         ValueError: A row holds NaN or infinity.
     """
-    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    text = _json_lines(rows)
     with disk_errors_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -66,6 +76,10 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if len(complete) < len(data):
         write_atomically(path, complete)
     return [json.loads(line) for line in complete.split(b"\n") if line]
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def sha256_of_file(path: Path) -> str:

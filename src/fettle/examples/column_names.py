@@ -88,7 +88,7 @@ def resolve_columns(wanted: ColumnMapping, columns: Sequence[str], *, where: str
         input=_resolve(wanted.input, columns, option="--input", where=where),
         answer=_resolve(wanted.answer, columns, option="--answer", where=where),
         id=_resolve(wanted.id, columns, option="--id-column", where=where) if wanted.id else guess_id_column(columns),
-        group=_resolve(wanted.group, columns, option="--group-column", where=where) if wanted.group else None,
+        group=_resolve(wanted.group, columns, option="--group", where=where) if wanted.group else None,
     )
 
 

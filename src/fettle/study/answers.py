@@ -10,7 +10,7 @@ from pathlib import Path
 from fettle.contenders.contender import Contender
 from fettle.economics.resources import MIN_REQUESTS_FOR_P95
 from fettle.errors import IntegrityError
-from fettle.files import append_json_lines, read_json_lines, sha256_of_json, write_atomically
+from fettle.files import append_json_lines, read_json_lines, sha256_of_json, write_json_lines
 from fettle.records import Answer, Example, FinishReason, Usage
 from fettle.study.progress import Listener, Stage
 
@@ -38,8 +38,7 @@ def answer_split(
     rows = read_json_lines(file)
     if not rows or rows[0] != {"key": key}:
         rows = []
-        write_atomically(file, "")
-        append_json_lines(file, [{"key": key}])
+        write_json_lines(file, [{"key": key}])
     answers = {answer.example_id: answer for answer in map(_answer, rows[1:])}
     name = f"{contender.name} answers the {what} split"
     listener.on_stage(Stage(name=name, num_done=len(answers), num_total=len(examples)))

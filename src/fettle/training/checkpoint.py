@@ -42,8 +42,9 @@ def save_checkpoint(folder: Path, progress: Progress, tensors: Mapping[str, torc
     """
     from safetensors.torch import save_file
 
-    final = folder / f"step-{progress.step:07d}"
-    temporary = folder / f".step-{progress.step:07d}"
+    # The last step is saved twice, the second time as finished: beside the first one, which a kill in between must not cost.
+    name = f"step-{progress.step:07d}{'-finished' if progress.is_finished else ''}"
+    final, temporary = folder / name, folder / f".{name}"
     with disk_errors_explained(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

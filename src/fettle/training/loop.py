@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fettle.errors import IntegrityError, ResourceError
-from fettle.files import append_json_lines, read_json_lines, write_atomically
+from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
 from fettle.models.load import LoadedModel
 from fettle.records import LossPoint, TokenisedExample
@@ -252,7 +252,7 @@ class _Run:
         found = load_checkpoint(self._folder / "checkpoints", self._progress.run_key)
         events = read_json_lines(self._events_file)
         if found is None:
-            write_atomically(self._events_file, "")
+            write_json_lines(self._events_file, [])
             return
         self._progress, tensors = found
         with torch.no_grad():
@@ -269,8 +269,7 @@ class _Run:
                     self._optimiser.state[parameter] = state
         # Steps after the checkpoint are taken again, and so are their events.
         kept = [row for row in events if row["step"] <= self._progress.step]
-        write_atomically(self._events_file, "")
-        append_json_lines(self._events_file, kept)
+        write_json_lines(self._events_file, kept)
         self._last_saved = self._progress.step
         evaluated = [row["step"] for row in kept if row["valid_loss"] is not None]
         self._last_evaluated = evaluated[-1] if evaluated else -1
