@@ -1,0 +1,149 @@
+"""Loss and gradients of a packed step against the plain way: one example at a time through the model's own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import FAMILIES
+
+from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
+from fettle.models.shared_prefix import shareable_prefix_length
+from fettle.records import TokenisedExample
+from fettle.training.accumulate import add_gradients, mean_loss
+
+RELATIVE_TOLERANCE = 2e-5
+
+
+def row(id_: str, prefix: Sequence[int], rest: Sequence[int], trained: Sequence[bool]) -> TokenisedExample:
+    flags = (False,) * len(prefix) + tuple(trained)
+    return TokenisedExample(example_id=id_, token_ids=(*prefix, *rest), is_trained=flags)
+
+
+def ragged_rows(*, num_shared: int, seed: int) -> list[TokenisedExample]:
+    """Rows of very different lengths after a common prefix; answers of one token, of many, and in two stretches."""
+    random = np.random.default_rng(seed)
+    prefix = random.integers(4, 400, num_shared).tolist()
+    rows = []
+    for number, (num_prompt, num_answer) in enumerate([(3, 1), (9, 4), (2, 12), (21, 1), (5, 2), (4, 30), (3, 3)]):
+        rest = random.integers(4, 400, num_prompt + num_answer).tolist()
+        trained = [False] * num_prompt + [True] * num_answer
+        if number == 2:  # a turn with weight 0 between two that are trained
+            trained[5:9] = [False] * 4
+        rows.append(row(f"r{number}", prefix, rest, trained))
+    return rows
+
+
+def plain_loss(model: Any, example: TokenisedExample) -> torch.Tensor:
+    """The definition: minus the log-probability of each trained token given all before it."""
+    ids = torch.tensor([example.token_ids])
+    log_probs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    places = [place for place, is_trained in enumerate(example.is_trained) if is_trained]
+    return -sum(log_probs[place - 1, example.token_ids[place]] for place in places)  # pyright: ignore[reportReturnType]
+
+
+def gradients(peft: Any) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in peft.named_parameters() if p.requires_grad and p.grad is not None}
+    peft.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.fixture
+def adapted(tiny_model: Callable[[str], Any], request: pytest.FixtureRequest) -> Any:
+    """A tiny model with a random adapter on it, so that both of its factors have gradients."""
+    loaded = tiny_model(request.param)
+    peft = new_adapter(loaded, LoraSettings(rank=4, alpha=8), seed=1, name="tuned")
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in peft.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    yield loaded.model, peft
+    unload_adapters(peft)
+    loaded.model.requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize("adapted", FAMILIES, indirect=True)
+@pytest.mark.parametrize(
+    ("num_shared", "max_tokens"),
+    [(0, 10_000), (0, 40), (20, 10_000), (20, 25)],
+    ids=["separate", "separate-in-parts", "shared-prefix", "shared-prefix-in-parts"],
+)
+def test_a_step_equals_one_example_at_a_time(adapted: Any, num_shared: int, max_tokens: int) -> None:
+    model, peft = adapted
+    examples = ragged_rows(num_shared=num_shared, seed=num_shared)
+
+    total, num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+    packed = gradients(peft)
+
+    expected = 0.0
+    for example in examples:
+        loss = plain_loss(peft, example)
+        loss.backward()
+        expected += float(loss.detach())
+    plain = gradients(peft)
+
+    assert num_tokens == sum(example.num_trained_tokens for example in examples)
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert packed.keys() == plain.keys()
+    assert len(plain) >= 2 * 4  # both factors of at least four linear layers
+    for name, reference in plain.items():
+        assert float(reference.norm()) > 0, name
+        assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prefixes_are_shared_but_where_a_window_is_shorter_than_the_rows(
+    family: str, tiny_model: Callable[[str], Any]
+) -> None:
+    rows = [example.token_ids for example in ragged_rows(num_shared=20, seed=20)]
+    expected = 0 if family.endswith("_narrow") else 20
+    assert shareable_prefix_length(tiny_model(family).model, rows) == expected
+
+
+@pytest.mark.parametrize("adapted", ["llama"], indirect=True)
+def test_rows_that_are_alike_but_for_one_answer_token(adapted: Any) -> None:
+    model, peft = adapted
+    examples = [row(str(token), range(30, 60), [token], [True]) for token in (7, 8, 7)]
+    total, num_tokens = add_gradients(model, examples, max_tokens=1000)
+    packed = gradients(peft)
+    losses = [plain_loss(peft, example) for example in examples]
+    sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
+    assert num_tokens == 3
+    assert total == pytest.approx(sum(float(loss.detach()) for loss in losses), rel=1e-5)
+    for name, reference in gradients(peft).items():
+        assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
+
+
+@pytest.mark.parametrize("adapted", ["llama", "mistral_narrow"], indirect=True)
+def test_trained_token_inside_the_common_prefix_is_not_lost(adapted: Any) -> None:
+    # All rows share 20 tokens of which the twelfth carries loss: only what precedes it may be computed once.
+    model, _peft = adapted
+    trained = [place == 11 for place in range(20)] + [True, True]
+    examples = [row(str(n), (), [*range(40, 60), 5 + n, 9], trained) for n in range(3)]
+    total, num_tokens = add_gradients(model, examples, max_tokens=1000)
+    assert num_tokens == 9
+    assert total == pytest.approx(sum(float(plain_loss(model, example)) for example in examples), rel=1e-5)
+
+
+@pytest.mark.parametrize("adapted", ["qwen3", "gemma3_narrow"], indirect=True)
+def test_mean_loss_divides_once_over_all_batches(adapted: Any) -> None:
+    model, _ = adapted
+    examples = ragged_rows(num_shared=16, seed=3)
+    expected = sum(float(plain_loss(model, e)) for e in examples) / sum(e.num_trained_tokens for e in examples)
+    for batch_size in (1, 3, 100):
+        assert mean_loss(model, examples, batch_size=batch_size, max_tokens=60) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("adapted", ["llama"], indirect=True)
+def test_gradient_does_not_depend_on_the_order_of_examples(adapted: Any) -> None:
+    model, peft = adapted
+    examples = ragged_rows(num_shared=12, seed=4)
+    add_gradients(model, examples, max_tokens=60)
+    forwards = gradients(peft)
+    add_gradients(model, examples[::-1], max_tokens=60)
+    for name, gradient in gradients(peft).items():
+        assert torch.equal(gradient, forwards[name]), name
