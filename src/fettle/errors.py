@@ -7,6 +7,7 @@ A message has four parts: what was expected, what came, where, and what to do ab
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -106,6 +107,21 @@ def http_status(error: FettleError) -> int:
 
 def _by_nearest_parent(table: dict[type[FettleError], int], error: FettleError) -> int:
     return next(table[parent] for parent in type(error).__mro__ if parent in table)
+
+
+def require_range(name: str, value: float, *, low: float, high: float = math.inf) -> None:
+    """Refuse a setting outside [low, high], or that is no finite number at all.
+
+    Raises:
+        ConfigError: Names the setting, what came and what is allowed.
+    """
+    if not (math.isfinite(value) and low <= value <= high):  # comparisons with NaN are false
+        allowed = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise ConfigError(
+            f"expected a number {allowed}, and it is {value}",
+            where=name,
+            remedy=f"give a number {allowed}, or leave it out for the default",
+        )
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from io import TextIOWrapper
+from typing import Never
 
 import typer
 from rich.console import Console
@@ -21,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog="With --debug every command shows the traceback of an error.",
 )
 app.command()(study)
 app.command()(check)
@@ -31,27 +35,33 @@ def main() -> None:
     """Run the command line; `--debug` anywhere shows tracebacks."""
     is_debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a character must not end a study
     console = Console(stderr=True)
     try:
         app(args=arguments)
+    except SystemExit as leaving:
+        if leaving.code == EXIT_INTERRUPTED:  # how typer passes on a KeyboardInterrupt
+            _leave_interrupted(console)
+        raise
     except FettleError as error:
-        if is_debug:
-            raise
+        _print_traceback(console, is_wanted=is_debug)
         _print_error(console, error)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        console.print("\n[yellow]Stopped.[/yellow] What was finished is kept; the same command goes on from there.")
-        _leave(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        _leave(EXIT_INTERRUPTED)
     except Exception as error:
-        if is_debug:
-            raise
+        _print_traceback(console, is_wanted=is_debug)
         console.print(
             f"[bold red]This is a fault in Fettle[/bold red] ({type(error).__name__}: {escape(str(error)[:500])}).\n"
-            "What was finished is kept. Please run the command again with --debug and report what it prints."
+            "What was finished is kept. Please run the command again with --debug and report what it prints.",
+            soft_wrap=True,
         )
         sys.exit(EXIT_INTERNAL)
+
+
+def _print_traceback(console: Console, *, is_wanted: bool) -> None:
+    if is_wanted:
+        console.print(traceback.format_exc(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_error(console: Console, error: FettleError) -> None:
@@ -61,10 +71,11 @@ def _print_error(console: Console, error: FettleError) -> None:
         console.print(f"[bold]What to do:[/bold] {escape(error.remedy)}", soft_wrap=True)
 
 
-def _leave(code: int) -> None:
-    # Threads of a stopped computation must not hold the process, nor print into a closed pipe.
+def _leave_interrupted(console: Console) -> Never:
+    console.print("\n[yellow]Stopped.[/yellow] What was finished is kept; the same command goes on from there.")
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(EXIT_INTERRUPTED)  # threads of a stopped computation must not hold the process
 
 
 if __name__ == "__main__":

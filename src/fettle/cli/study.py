@@ -204,11 +204,11 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {plan.settings.training.epochs} epochs; "
-            f"about {expected.train_seconds / 60:.1f} minutes",
+            f"{_duration(expected.train_seconds)}",
         ),
         (
             "Answering",
-            f"about {expected.answer_seconds / 60:.1f} minutes; together about {expected.minutes:.0f} minutes",
+            f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
         ),
         ("Memory", f"at least {byte_size(expected.peak_memory_bytes)}"),
         (
@@ -223,6 +223,13 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def _duration(seconds: float) -> str:
+    """Rounded to what an estimate can know."""
+    if seconds < 60:
+        return "less than a minute"
+    return f"about {seconds / 60:.1f} minutes" if seconds < 600 else f"about {seconds / 60:.0f} minutes"
+
+
 def _findings_line(plan: StudyPlan) -> str:
     from fettle.study.figures import counted
 
@@ -234,15 +241,25 @@ def _findings_line(plan: StudyPlan) -> str:
 
 
 def _size(value: float | None) -> float | int | None:
-    return int(value) if value is not None and value >= 1 else value
+    if value is None or value < 1:
+        return value
+    if not value.is_integer():  # nor infinite
+        raise ConfigError(
+            f"expected a whole number of examples or a share below 1, and it is {value:g}",
+            where="--valid-size, --test-size",
+            remedy="give 50 for 50 examples, or 0.2 for a fifth of them",
+        )
+    return int(value)
 
 
 def _instruction(text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
-    file = Path(text[1:])
-    if not file.is_file():
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "there is no such file", where=f"--instruction {text}", remedy="give @FILE, or the text itself"
-        )
-    return file.read_text().strip()
+            f"this file cannot be read ({error.strerror if isinstance(error, OSError) else 'it is not UTF-8 text'})",
+            where=f"--instruction {text}",
+            remedy="give @FILE with a text file, or the text itself",
+        ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.errors import IntegrityError, ModelError, disk_errors_explained
+from fettle.errors import IntegrityError, ModelError, disk_errors_explained, require_range
 from fettle.models.load import LoadedModel
 
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ class LoraSettings:
     """Rank of each update, >= 1."""
     alpha: int = 32
     """Scale of the update: it is multiplied by alpha / rank."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no adapter can be made of.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        require_range("rank", self.rank, low=1)
+        require_range("alpha", self.alpha, low=1)
 
 
 def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name: str) -> PeftModel:
@@ -42,9 +51,8 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         base_model_name_or_path=loaded.source.public_id,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # PEFT puts the path of this machine in place of the name; see below
+        warnings.simplefilter("ignore", UserWarning)  # PEFT wants the path of this machine for a name; see below
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT reads a property of transformers by its older name
         torch.manual_seed(seed)
         model = get_peft_model(loaded.model, config, adapter_name=name)
     model.peft_config[name].base_model_name_or_path = loaded.source.public_id
@@ -75,7 +83,9 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
             "this folder holds no adapter_config.json", where=str(folder), remedy="name a PEFT adapter folder"
         )
     try:
-        model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name, is_trainable=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # as above
+            model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name, is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(
             f"the adapter does not fit the model {loaded.source.public_id} ({str(error).splitlines()[0]})",

@@ -40,6 +40,11 @@ class StudyData:
             for name, part in parts.items()
         }
 
+    def test_sha256(self) -> str:
+        """The hash of the test questions and answers alone: the same test under another instruction is the same test."""
+        spoken = [[asdict(m) for m in e.messages if m.role not in ("system", "developer")] for e in self.split.test]
+        return sha256_of_json(sorted(sha256_of_json(turns) for turns in spoken))
+
 
 def prepare(settings: StudySettings) -> StudyData:
     """Read, check, recognise, split and instruct.

@@ -65,7 +65,7 @@ from fettle.study.results import (
 )
 from fettle.study.settings import StudySettings
 from fettle.study.verdict import BaselineKind, VerdictContext, decide
-from fettle.study.workspace import workspace
+from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
 
 _NUM_ADAPTER_CHECK_PROMPTS = 4
@@ -105,6 +105,8 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     Raises:
         FettleError: The data, the model or an option cannot be used; the message says why and what to do.
     """
+    if settings.out is not None:
+        refuse_foreign(settings.out)
     source = resolve_model(settings.model)
     data = prepare(settings)
     loaded = load_model(source, settings.precision)
@@ -115,7 +117,8 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     if settings.primary is not None:
         chosen = grader_by_name(settings.primary, data.task, split.train)
         graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
-    key = sha256_of_json([data.split_sha256(), source.sha256(), settings.key_parts(), fettle_version()])
+    hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
+    key = sha256_of_json([*hashes, settings.key_parts(), fettle_version()])
     home = get_settings().home
     return StudyPlan(
         settings=settings,
@@ -154,9 +157,10 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
         listener: Is told how far it is.
         command: The command line to print in the report; None: that of this process.
     """
+    remote = _remote(plan)
     with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
         ladder = _ladder(plan, folder, listener)
-        untuned = _untuned(plan, ladder)
+        untuned = _untuned(plan, ladder, remote)
         trained = train(
             plan.loaded,
             plan.tokens.train,
@@ -171,7 +175,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
         tuned = ladder.best([_tuned_arm(plan, engine, trained)])
         baseline = max(untuned, key=lambda rung: rung.validation_score)
         declaration = _declare(plan, baseline, tuned, folder)
-        num_looks = count_look(get_settings().home, test_sha256=plan.data.split_sha256()["test"], study_key=plan.key)
+        num_looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
         listener.on_message(declaration)
         tested = [_test(ladder, tuned, folder)]
         engine.close()
@@ -188,7 +192,6 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
 
 
 def _ladder(plan: StudyPlan, folder: Path, listener: Listener) -> Ladder:
-    style = [rule.describe() for g in plan.graders if isinstance(g, HouseStyle) for rule in g.rules]
     return Ladder(
         split=plan.split,
         task=plan.data.task,
@@ -196,27 +199,35 @@ def _ladder(plan: StudyPlan, folder: Path, listener: Listener) -> Ladder:
         options=plan.options,
         folder=folder,
         listener=listener,
-        style_rules=tuple(style),
+        style_rules=_style_rules(plan),
         shot_characters=min(6000, plan.loaded.max_tokens // 2),
         seed=plan.settings.seed,
     )
 
 
-def _untuned(plan: StudyPlan, ladder: Ladder) -> list[Rung]:
-    """Every contender without fine-tuning; remote first, so that a wrong address is noticed at once."""
-    rungs = []
-    if plan.settings.remote is not None:
-        remote = plan.settings.remote
-        hint = derive_hint(plan.data.task, plan.split.train, ladder.style_rules)
-        arm = LanguageModel(
-            name="remote",
-            title=f"Remote: {remote.model}",
-            engine=OpenAIEngine(remote.url, remote.model),
-            style=OwnPrompt(hint),
-            task=plan.data.task,
-            options=plan.options,
-        )
-        rungs.append(ladder.best([arm]))
+def _remote(plan: StudyPlan) -> LanguageModel | None:
+    """The remote contender. Made before the study's folder is, so that a wrong address leaves nothing behind."""
+    remote = plan.settings.remote
+    if remote is None:
+        return None
+    hint = derive_hint(plan.data.task, plan.split.train, _style_rules(plan))
+    return LanguageModel(
+        name="remote",
+        title=f"Remote: {remote.model}",
+        engine=OpenAIEngine(remote.url, remote.model),
+        style=OwnPrompt(hint),
+        task=plan.data.task,
+        options=plan.options,
+    )
+
+
+def _style_rules(plan: StudyPlan) -> tuple[str, ...]:
+    return tuple(rule.describe() for g in plan.graders if isinstance(g, HouseStyle) for rule in g.rules)
+
+
+def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> list[Rung]:
+    """Every contender without fine-tuning."""
+    rungs = [] if remote is None else [ladder.best([remote])]
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
     return rungs + ladder.untuned(LocalEngine(plan.loaded), plan.key)

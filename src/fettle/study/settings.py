@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fettle.errors import require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.models.load import Precision
 from fettle.records import TaskKind
-from fettle.training.settings import TrainingSettings
+from fettle.training.settings import MAX_SEED, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,23 @@ class StudySettings:
     fresh: bool = False
     """Start over, even where an earlier run of this study can be continued."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no study can be made of.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        require_range("worthwhile", self.worthwhile, low=0, high=1)
+        require_range("seed", self.seed, low=0, high=MAX_SEED)
+        if self.max_new_tokens is not None:
+            require_range("max_new_tokens", self.max_new_tokens, low=1)
+
     def key_parts(self) -> dict[str, object]:
-        """Everything that can change the result, as JSON values: what decides whether a run can be continued."""
+        """Everything that can change the result, as JSON values: what decides whether a run can be continued.
+
+        Files stand here by name alone, so that the same file is the same study from wherever it is named; their content is
+        hashed beside.
+        """
         parts = asdict(self)
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
@@ -69,4 +85,4 @@ class StudySettings:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
-    return str(value) if isinstance(value, Path) else value
+    return value.name if isinstance(value, Path) else value

@@ -15,6 +15,9 @@ from fettle.errors import StudyConflictError, disk_errors_explained
 from fettle.files import write_atomically
 
 _IDENTITY, _LOCK = "study.json", ".lock"
+_FORMAT = "fettle-study"
+_CONTENTS = ("answers", "training", "declaration.json", "report.json", "report.html", _IDENTITY)
+"""What a study leaves in its folder. The identity comes last: while it stands, the rest is known to be ours."""
 
 
 @contextmanager
@@ -29,10 +32,7 @@ def workspace(folder: Path, *, key: str, fresh: bool) -> Iterator[Path]:
     Raises:
         StudyConflictError: The folder holds another study, other files, or is in use.
     """
-    if folder.exists() and not folder.is_dir():
-        raise StudyConflictError(
-            "this is a file, not a folder", where=str(folder), remedy="name another folder with --out"
-        )
+    refuse_foreign(folder)
     with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("a+")
@@ -53,23 +53,49 @@ def workspace(folder: Path, *, key: str, fresh: bool) -> Iterator[Path]:
         yield folder
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Look, without leaving a trace, whether a study may use the folder: it is new, empty, or holds a study.
+
+    Raises:
+        StudyConflictError: It holds other files, or is a file itself.
+        ConfigError: It cannot be looked into.
+    """
+    with disk_errors_explained(folder):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise StudyConflictError(
+                "this is a file, not a folder", where=str(folder), remedy="name another folder with --out"
+            )
+        contents = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
+    if contents and _key_in(folder) is None:
+        raise StudyConflictError(
+            f"the folder is not empty and holds no study ({contents[0]}{', ...' if len(contents) > 1 else ''})",
+            where=str(folder),
+            remedy="choose another folder with --out",
+        )
+
+
 def _claim(folder: Path, key: str, *, fresh: bool) -> None:
-    identity = folder / _IDENTITY
-    contents = [path for path in folder.iterdir() if path.name != _LOCK]
-    if not identity.exists():
-        if contents:
-            raise StudyConflictError(
-                f"the folder is not empty and holds no study ({contents[0].name}, ...)",
-                where=str(folder),
-                remedy="choose another folder with --out",
-            )
-    elif json.loads(identity.read_text())["key"] != key or fresh:
-        if not fresh:
-            raise StudyConflictError(
-                "the folder holds a study of other data or with other settings",
-                where=str(folder),
-                remedy="choose another folder with --out, or start over here with --fresh",
-            )
-        for path in contents:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_atomically(identity, json.dumps({"format": 1, "key": key}))
+    refuse_foreign(folder)
+    found = _key_in(folder)
+    if found is not None and found != key and not fresh:
+        raise StudyConflictError(
+            "the folder holds a study of other data or with other settings",
+            where=str(folder),
+            remedy="choose another folder with --out, or start over here with --fresh",
+        )
+    if fresh:
+        for path in (folder / name for name in _CONTENTS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_atomically(folder / _IDENTITY, json.dumps({"format": _FORMAT, "key": key}))
+
+
+def _key_in(folder: Path) -> str | None:
+    """The key of the study in the folder; None: there is none."""
+    try:
+        identity = json.loads((folder / _IDENTITY).read_text())
+    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    is_ours = isinstance(identity, dict) and identity.get("format") == _FORMAT
+    return str(identity.get("key")) if is_ours else None

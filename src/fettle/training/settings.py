@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from fettle.errors import require_range
 from fettle.models.adapter import LoraSettings
 
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_LEARNING_RATE = 2e-4
+_LEAST_LEARNING_RATE = 1e-12
+MAX_SEED = 2**32 - 1
+"""The largest seed that every library takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,24 @@ class TrainingSettings:
     """Padded tokens run at once; bounds memory and changes no result beyond rounding."""
     seed: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be made of.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        require_range("epochs", self.epochs, low=1)
+        require_range("batch_size", self.batch_size, low=1)
+        require_range("evals_per_epoch", self.evals_per_epoch, low=1)
+        require_range("patience", self.patience, low=1)
+        require_range("checkpoint_steps", self.checkpoint_steps, low=1)
+        require_range("micro_batch_tokens", self.micro_batch_tokens, low=1)
+        if self.learning_rate is not None:
+            require_range("learning_rate", self.learning_rate, low=_LEAST_LEARNING_RATE, high=1)
+        require_range("warmup_fraction", self.warmup_fraction, low=0, high=1)
+        require_range("max_grad_norm", self.max_grad_norm, low=1e-6)
+        require_range("seed", self.seed, low=0, high=MAX_SEED)
 
 
 def derived_learning_rate(num_parameters: int) -> float:

@@ -45,10 +45,12 @@ class OpenAIEngine:
             base_url=url,
             api_key=key.get_secret_value() if key else "none",
             timeout=_TIMEOUT_SECONDS,
-            max_retries=_MAX_RETRIES,
+            max_retries=1,
         )
         self._takes_schema = True
         self._require_reachable()
+        # Not before: a wrong address shall be told at once.
+        self._client = self._client.with_options(max_retries=_MAX_RETRIES)
 
     @property
     def name(self) -> str:
