@@ -1,8 +1,13 @@
 """Whatever the bytes, reading ends in examples with findings or in an error for the user; what is written is read back."""
 
 import contextlib
+import csv
+import gzip
+import io
 import json
+import lzma
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +42,11 @@ MAGIC = st.sampled_from(
     ]
 )
 
-KEYS = st.sampled_from(
-    """messages conversations prompt completion instruction input output text label role content from value weight tools id group
-    tool_calls tool_call_id function name arguments function_call functions parameters preferred_output""".split()
-)
+KEY_NAMES = """
+    messages conversations prompt completion instruction input output text label role content from value weight tools id group
+    tool_calls tool_call_id function name arguments function_call functions parameters preferred_output
+"""
+KEYS = st.sampled_from(KEY_NAMES.split())
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 WORDS = st.sampled_from(["user", "assistant", "system", "tool", "human", "gpt", "hello there", "{}", '{"a": 1}'])
 VALUES = st.recursive(
@@ -95,6 +101,56 @@ def test_random_records_with_named_columns(rows: list[object]):
 def test_random_tables(rows: list[list[str]], delimiter: str):
     text = "text,label\n".replace(",", delimiter) + "\n".join(delimiter.join(row) for row in rows)
     read_bytes(text.encode("utf-8", "surrogatepass"), ".csv")
+
+
+CSV = b"id,text,label\n" + b"".join(
+    b'T%d,"question %d, again",%s\n' % (n, n * n, b"ab"[n % 2 : n % 2 + 1]) for n in range(12)
+)
+
+
+def packed_files() -> dict[str, bytes]:
+    """One small file of every kind that holds others or has a structure of its own."""
+    files = {
+        ".csv.gz": gzip.compress(CSV),
+        ".csv.xz": lzma.compress(CSV),
+        ".csv": CSV,
+        ".tsv": CSV.decode().encode("utf-16"),
+    }
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.csv", CSV)
+    files[".zip"] = archive.getvalue()
+    with contextlib.suppress(ImportError):
+        import openpyxl
+        import pyarrow
+        import pyarrow.parquet
+
+        workbook, table = openpyxl.Workbook(), io.BytesIO()
+        for row in csv.reader(io.StringIO(CSV.decode())):
+            workbook.active.append(row)  # pyright: ignore[reportOptionalMemberAccess]
+        workbook.save(table)
+        files[".xlsx"] = table.getvalue()
+        columns = {"text": [f"question {n}" for n in range(12)], "label": ["a", "b"] * 6}
+        parquet = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.table(columns), parquet)
+        files[".parquet"] = parquet.getvalue()
+    return files
+
+
+PACKED = packed_files()
+
+
+@SLOW_DISK
+@given(
+    st.sampled_from(sorted(PACKED)),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
+    st.integers(0, 40),
+)
+def test_damaged_files(suffix: str, changes: list[tuple[int, int]], num_cut: int):
+    content = bytearray(PACKED[suffix])
+    for position, byte in changes:
+        content[position % len(content)] = byte
+    read_bytes(bytes(content[: len(content) - num_cut]), suffix)
 
 
 # ------------------------------------------------------------------------------------------------ writing and reading back

@@ -26,6 +26,7 @@ NEAR_DUPLICATE_SIMILARITY = 0.72
 _SHINGLE_CHARACTERS = 3
 _NUM_PERMUTATIONS = 125
 _NUM_BANDS, _ROWS_PER_BAND = 25, 5  # finds 99.5 % of pairs exactly at the threshold, practically all above it
+_MAX_COURTESIES = 3
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))(?: (?:there|team|all|support|sir|madam))*\b"
     r"|\b(?:(?:many |kind |best |warm )?(?:thanks|thank you|regards|cheers)(?: in advance| so much| very much| a lot)?"
@@ -160,9 +161,10 @@ def _similar_texts(texts: list[str]) -> Iterator[tuple[int, int, float]]:
 
 
 def _without_courtesies(text: str) -> str:
-    while (shorter := _COURTESY.sub("", text).strip()) != text:
+    for _ in range(_MAX_COURTESIES):
+        shorter = _COURTESY.sub("", text).strip()
         if not shorter:
-            return text
+            break
         text = shorter
     return text
 

@@ -6,6 +6,7 @@ from example_builders import dataset, example, examples, labelled
 from fettle.examples.check import check_examples, check_leaks, summarise_findings
 from fettle.examples.checks.labels import usual_spellings
 from fettle.examples.checks.personal import mask, personal_spans
+from fettle.examples.fix import fix_examples
 from fettle.examples.task import recognise_task
 from fettle.records import Action, Dataset, Severity, Task, TaskKind
 
@@ -185,3 +186,13 @@ def test_the_summary_puts_errors_first_then_the_most_frequent():
         ("html", 2),
         ("formula-start", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "\n", " ", "1 ", "a-", "a.", "<p ", "account is ", "please ", ">\n", "Ab ", "â€", "&#"]
+)
+def test_no_pattern_takes_forever_on_a_very_long_text(piece: str):
+    text = piece * (100_000 // len(piece))
+    data = dataset((f"start {text} end", "fine"), ("other", "b"))
+    check_examples(data, TEXT)
+    fix_examples(data, TEXT)

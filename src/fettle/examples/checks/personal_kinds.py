@@ -89,7 +89,7 @@ _NOT_NAMES = _words("""
 _ADDRESS = re.compile(
     rf"(?<![\d.,:£$€])\b(?:no\.? ?)?\d{{1,5}}[a-z]?,? (?:{_NO_NAME}[\w'.]+ ){{1,3}}{_STREET}\b"
     rf"|(?<![\d.,:£$€])\b\d{{1,5}}[a-z]? (?-i:(?:[A-Z][\w'.]+ ){{1,3}}{_STREET_OR_WORD})\b"
-    r"|\b[A-ZÄÖÜ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse) \d{1,4}\b"
+    r"|\b[A-ZÄÖÜ][\w-]{0,40}(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse) \d{1,4}\b"
     r"|\b(?:my|new|home|postal|mailing|billing|delivery|shipping) address is (?=.{0,60}\d).{4,80}"
     r"|\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"  # a British postcode
     rf"|\b[a-z][a-z ]{{2,30}} {_STATE} \d{{5}}(?:-\d{{4}})?\b",  # town, state, ZIP
@@ -102,7 +102,7 @@ _NAMED_NUMBER = re.compile(
     r"|\b(?P<prefix>[a-z]{2,4}) ?\d{6,12}\b|\b\d{6,12} (?P<suffix>[a-z]{3})\b",
     re.IGNORECASE,
 )
-_BARE_CODE = re.compile(r"\A\W*[a-z]{0,4}(?:[ -]?[\da-z]{1,19}){1,7}\W*\Z", re.IGNORECASE)
+_BARE_CODE = re.compile(r"\A\W*[\da-z](?:[ -]?[\da-z]){3,30}\W*\Z", re.IGNORECASE)
 _PHONE = re.compile(r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)")
 _DATE_OR_SUM = re.compile(r"\d{1,4}[.-]\d{1,2}[.-]\d{1,4}|\d+[.-]\d{1,5}")
 _LONG_NUMBER = re.compile(r"(?<![\w.,$€£+*/=-])\d(?:[ -]?\d){8,18}(?![\w%]|[.,+*/=-]\d)")
@@ -154,7 +154,11 @@ def _is_introduced_name(text: str) -> bool:
 
 
 KINDS: tuple[PersonalKind, ...] = (
-    PersonalKind("personal-email", "an e-mail address", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)),
+    PersonalKind(
+        "personal-email",
+        "an e-mail address",
+        re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.ASCII),
+    ),
     PersonalKind(
         "personal-iban", "a bank account number (IBAN)", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"), is_iban
     ),

@@ -19,13 +19,14 @@ HTML_ENTITY = re.compile(
 )
 CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _QUOTED = re.compile(
-    r"^>.*|^\s*on\b.{5,80}\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^from:.+\n(?:sent|to|date):", re.I | re.M
+    r"^>.*|^[ \t]*on\b.{5,80}\bwrote:\s*$|^-{2,}\s*(?:original|forwarded) message|^from:.+\n(?:sent|to|date):",
+    re.I | re.M,
 )
 _GREETING = re.compile(
     r"\A\s*(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))\b[^\n.?!]{0,40}[,!.]?[ \t]*\n", re.I
 )
 _SIGNATURE = re.compile(
-    r"\n\s*(?:--\s*\n|sent from my "
+    r"\n[ \t]*(?:--[ \t]*\n|sent from my "
     r"|(?:many |kind |best |warm )?(?:thanks|thank you|regards|cheers|sincerely)\b[^\n]{0,30}(?:\n|\Z))",
     re.I,
 )
