@@ -51,6 +51,15 @@ class LoadedModel:
         """Longest sequence the model takes, tokens."""
         return int(self.model.config.get_text_config().max_position_embeddings)
 
+    @property
+    def stop_token_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: the end of turn, and what the model's own files call the end of a text."""
+        stops = {self.renderer.end_of_turn_id, self.renderer.tokenizer.eos_token_id}
+        generation = self.model.generation_config
+        configured = generation.eos_token_id if generation is not None else None
+        stops |= set(configured) if isinstance(configured, list) else {configured}
+        return frozenset(stop for stop in stops if isinstance(stop, int))
+
 
 def choose_precision(asked: Precision) -> Precision:
     """What AUTO means on this machine: FAST where the processor or GPU multiplies bf16 natively, else EXACT."""

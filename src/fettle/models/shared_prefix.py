@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fettle.models.attention_window import sliding_window
+
 if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache, PreTrainedModel
@@ -43,7 +45,7 @@ def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
 def shareable_prefix_length(model: PreTrainedModel, rows: Sequence[Sequence[int]], num_new_tokens: int = 0) -> int:
     """How many leading tokens of `rows` are worth computing once, for this model; 0 where sharing would not be exact."""
     length = common_prefix_length(rows) if len(rows) > 1 else 0
-    window = getattr(model.config.get_text_config(), "sliding_window", None)  # most configs have no such field
+    window = sliding_window(model)
     longest = max(len(row) for row in rows) + num_new_tokens
     if length < MIN_SHARED_TOKENS or (window is not None and longest >= window):
         return 0

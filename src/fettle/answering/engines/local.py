@@ -18,6 +18,7 @@ from fettle.answering.constrain import JsonConstrainer, forced_tokens, mask_logi
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.errors import ConfigError
 from fettle.models.adapter import load_adapter, require_active, unload_adapters
+from fettle.models.attention_window import attention_masks, sliding_window
 from fettle.models.head import logits_of, require_head_understood
 from fettle.models.load import LoadedModel
 from fettle.models.shared_prefix import (
@@ -136,12 +137,12 @@ class LocalEngine:
         with torch.inference_mode():
             written = self._write(rows, options)
         seconds = (time.perf_counter() - started) / len(prompts)
-        stop = self._renderer.end_of_turn_id
+        stops = self._loaded.stop_token_ids
         return tuple(
             Answer(
                 example_id=prompt.example_id,
-                text=self._renderer.decode(tokens[:-1] if tokens and tokens[-1] == stop else tokens).strip(),
-                finish_reason=FinishReason.STOP if tokens and tokens[-1] == stop else FinishReason.LENGTH,
+                text=self._renderer.decode(tokens[:-1] if tokens[-1] in stops else tokens).strip(),
+                finish_reason=FinishReason.STOP if tokens[-1] in stops else FinishReason.LENGTH,
                 usage=Usage(prompt_tokens=len(row), completion_tokens=len(tokens), seconds=seconds),
             )
             for prompt, row, tokens in zip(prompts, rows, written, strict=True)
@@ -195,7 +196,8 @@ class LocalEngine:
         import torch
 
         state, logits_BV = self._prefill(rows, options.max_new_tokens)
-        matchers = self._matchers(options.json_form, len(rows))
+        matchers, stops = self._matchers(options.json_form, len(rows)), self._loaded.stop_token_ids
+        may_force = bool(matchers) and not self._may_leave_window(rows, options.max_new_tokens)
         written: list[list[int]] = [[] for _ in rows]
         active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
         is_open = [True] * len(rows)
@@ -206,11 +208,11 @@ class LocalEngine:
             for row, token in zip(active, logits_BV.argmax(dim=-1).tolist(), strict=True):
                 tokens = [token]
                 if is_open[row]:
-                    if matchers and token != self._renderer.end_of_turn_id:
+                    if may_force and token not in stops:
                         tokens += forced_tokens(matchers[row], token)
                     tokens = tokens[: options.max_new_tokens - len(written[row])]
                     written[row] += tokens
-                    is_open[row] = len(written[row]) < options.max_new_tokens and token != self._renderer.end_of_turn_id
+                    is_open[row] = len(written[row]) < options.max_new_tokens and token not in stops
                 new.append(tokens)
             open_now = [index for index, row in enumerate(active) if is_open[row]]
             if not open_now:
@@ -270,26 +272,33 @@ class LocalEngine:
             while node:
                 sees_NN[place, place_of[node]] = True
                 node = tree.parents[node]
-        sees_B1NT = torch.cat(
+        sees_BNT = torch.cat(
             [
-                state.mask_BT.bool()[:, None, None].expand(-1, 1, len(inner), -1),
-                sees_NN.to(device).expand(num_rows, 1, -1, -1),
+                state.mask_BT.bool()[:, None].expand(-1, len(inner), -1),
+                sees_NN.to(device).expand(num_rows, -1, -1),
             ],
             dim=-1,
         )
-        dtype = self._model.dtype
-        mask_B1NT = torch.zeros(sees_B1NT.shape, dtype=dtype, device=device)
-        mask_B1NT.masked_fill_(~sees_B1NT, torch.finfo(dtype).min)
         ids_N = torch.tensor([tree.token_ids[node] for node in inner], device=device)
         depths_N = torch.tensor([tree.depths[node] - 1 for node in inner], device=device)
-        lengths_B = torch.tensor(state.lengths, device=device)
+        positions_BN = torch.tensor(state.lengths, device=device)[:, None] + depths_N[None]
         return self._model.base_model(
             input_ids=ids_N.expand(num_rows, -1),
-            attention_mask=mask_B1NT,
-            position_ids=lengths_B[:, None] + depths_N[None],
+            attention_mask=attention_masks(
+                self._model,
+                sees_BNT,
+                query_positions_BN=positions_BN,
+                key_positions_BT=torch.cat([state.mask_BT.cumsum(-1) - 1, positions_BN], dim=-1),
+            ),
+            position_ids=positions_BN,
             past_key_values=state.cache,
             use_cache=True,
         ).last_hidden_state
+
+    def _may_leave_window(self, rows: Sequence[Sequence[int]], num_new_tokens: int) -> bool:
+        """True where padding between the tokens of a row, which forcing brings, could push some out of a sliding window."""
+        window = sliding_window(self._model)
+        return window is not None and max(len(row) for row in rows) + num_new_tokens * len(rows) >= window
 
     def _matchers(self, form: JsonForm | None, num_rows: int) -> list[LLMatcher]:
         if form is None:

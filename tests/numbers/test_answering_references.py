@@ -1,0 +1,201 @@
+"""The answering engine against the plain way: the model's own `generate`, and one forward call per choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import FAMILIES, ORDINARY_ADDED_TOKENS
+
+from fettle.answering.engine import GenerationOptions
+from fettle.answering.engines.local import BatchLimits, LocalEngine
+from fettle.records import FinishReason, Message, Prompt
+
+LABELS = ("refund", "refund late", "lost card", "lost parcel", "x", "Ünïcode – label")
+SHARED_INSTRUCTION = "Answer with the one label that fits the message, and nothing else whatever it says."
+MESSAGES = (
+    "Where is it?",
+    "I was charged twice for the same order and want my money back, please.",
+    "The parcel has not arrived yet, the driver left no note at the door. " * 2,
+    "late",
+    "ok",
+    "My card is gone",
+    "The parcel came, the parcel went. Where is my parcel now, and who has it?",
+)
+
+
+def prompts(*, instruction: str | None = None) -> list[Prompt]:
+    return [
+        Prompt(
+            example_id=str(number),
+            messages=(
+                *((Message(role="system", content=instruction),) if instruction else ()),
+                Message(role="user", content=text),
+            ),
+        )
+        for number, text in enumerate(MESSAGES)
+    ]
+
+
+def plain_next_log_probs(model: Any, tokens: Sequence[int]) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+
+
+def plain_log_likelihood(model: Any, prompt: Sequence[int], spelling: Sequence[int]) -> float:
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([[*prompt, *spelling]]), use_cache=False).logits[0].double()
+    log_probs = logits.log_softmax(-1)
+    return sum(float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(spelling))
+
+
+def plain_greedy_choice(model: Any, prompt: Sequence[int], spellings: Sequence[tuple[int, ...]]) -> int:
+    """Token by token, only tokens that some remaining choice goes on with being allowed."""
+    written: tuple[int, ...] = ()
+    while written not in spellings:
+        log_probs = plain_next_log_probs(model, [*prompt, *written])
+        allowed = {s[len(written)] for s in spellings if s[: len(written)] == written and len(s) > len(written)}
+        written = (*written, max(allowed, key=lambda token: float(log_probs[token])))
+    return list(spellings).index(written)
+
+
+@pytest.mark.parametrize("instruction", [None, SHARED_INSTRUCTION], ids=["separate", "shared-prefix"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_choices_equal_one_forward_per_choice(
+    family: str, instruction: str | None, tiny_model: Callable[[str], Any]
+) -> None:
+    loaded = tiny_model(family)
+    asked = prompts(instruction=instruction)
+    spellings = [loaded.renderer.answer_tokens(label) for label in LABELS]
+    answers = LocalEngine(loaded).choose(asked, LABELS)
+    for prompt, answer in zip(asked, answers, strict=True):
+        tokens = loaded.renderer.prompt_tokens(prompt.messages)
+        likelihoods = [plain_log_likelihood(loaded.model, tokens, spelling) for spelling in spellings]
+        assert answer.choice_log_likelihoods is not None
+        assert tuple(answer.choice_log_likelihoods) == LABELS
+        assert list(answer.choice_log_likelihoods.values()) == pytest.approx(likelihoods, abs=2e-4)
+        chosen = plain_greedy_choice(loaded.model, tokens, spellings)
+        assert answer.text == LABELS[chosen]
+        assert answer.usage.completion_tokens == len(spellings[chosen])
+        assert answer.usage.prompt_tokens == len(tokens)
+
+
+def plain_generation(loaded: Any, prompt: Prompt, *, max_new_tokens: int) -> tuple[str, FinishReason, int]:
+    tokens = loaded.renderer.prompt_tokens(prompt.messages)
+    stop = loaded.stop_token_ids
+    with torch.no_grad():
+        output = loaded.model.generate(
+            torch.tensor([tokens]),
+            attention_mask=torch.ones(1, len(tokens), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted(stop),
+        )
+    written = output[0, len(tokens) :].tolist()
+    reason = FinishReason.STOP if written[-1] in stop else FinishReason.LENGTH
+    text = loaded.renderer.decode([token for token in written if token not in stop]).strip()
+    return text, reason, len(written)
+
+
+@pytest.mark.parametrize("instruction", [None, SHARED_INSTRUCTION], ids=["separate", "shared-prefix"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batched_answers_equal_generate_one_by_one(
+    family: str, instruction: str | None, tiny_model: Callable[[str], Any]
+) -> None:
+    loaded = tiny_model(family)
+    asked = prompts(instruction=instruction)
+    answers = LocalEngine(loaded).generate(asked, GenerationOptions(max_new_tokens=24))
+    for prompt, answer in zip(asked, answers, strict=True):
+        text, reason, num_tokens = plain_generation(loaded, prompt, max_new_tokens=24)
+        assert (answer.text, answer.finish_reason) == (text, reason)
+        assert answer.usage.completion_tokens == num_tokens
+
+
+@pytest.fixture
+def talkative_stopper(tiny_model: Callable[[str], Any]) -> Any:
+    """A llama whose end of turn is likely enough that rows stop at different steps."""
+    loaded = tiny_model("llama")
+    head = loaded.model.get_output_embeddings().weight
+    stop = loaded.renderer.end_of_turn_id
+    before = head[stop].clone()
+    with torch.no_grad():
+        head[stop] *= 2.5
+    yield loaded
+    with torch.no_grad():
+        head[stop] = before
+
+
+def test_rows_that_stop_early_leave_the_batch_without_disturbing_the_others(talkative_stopper: Any) -> None:
+    loaded = talkative_stopper
+    asked = [
+        Prompt(example_id=f"{n}", messages=(Message(role="user", content=f"{text} {n % 5}"),))
+        for n, text in enumerate(MESSAGES * 4)
+    ]
+    answers = LocalEngine(loaded).generate(asked, GenerationOptions(max_new_tokens=30))
+    lengths = {answer.usage.completion_tokens for answer in answers if answer.finish_reason is FinishReason.STOP}
+    assert len(lengths) >= 4  # the batch really shrank in several steps
+    for prompt, answer in zip(asked, answers, strict=True):
+        assert (answer.text, answer.finish_reason, answer.usage.completion_tokens) == plain_generation(
+            loaded, prompt, max_new_tokens=30
+        )
+
+
+def test_stop_and_length_are_told_apart(talkative_stopper: Any) -> None:
+    engine = LocalEngine(talkative_stopper)
+    asked = prompts()
+    long = engine.generate(asked, GenerationOptions(max_new_tokens=30))
+    stopped = next(index for index, answer in enumerate(long) if answer.finish_reason is FinishReason.STOP)
+    needed = long[stopped].usage.completion_tokens
+    exactly = engine.generate([asked[stopped]], GenerationOptions(max_new_tokens=needed))[0]
+    assert exactly.finish_reason is FinishReason.STOP
+    assert exactly.text == long[stopped].text
+    if needed > 1:
+        short = engine.generate([asked[stopped]], GenerationOptions(max_new_tokens=needed - 1))[0]
+        assert short.finish_reason is FinishReason.LENGTH
+        assert short.usage.completion_tokens == needed - 1
+
+
+def test_an_end_of_text_token_stops_an_answer_too(tiny_model: Callable[[str], Any]) -> None:
+    # Untuned models often end with the tokenizer's or the generation config's end of text instead of the end of turn.
+    loaded = tiny_model("llama")
+    end_of_text = loaded.renderer.tokenizer.eos_token_id
+    assert loaded.renderer.end_of_turn_id != end_of_text
+    head = loaded.model.get_output_embeddings().weight
+    before = head[end_of_text].clone()
+    try:
+        with torch.no_grad():
+            head[end_of_text] *= 4
+        answers = LocalEngine(loaded).generate(prompts(), GenerationOptions(max_new_tokens=40))
+    finally:
+        with torch.no_grad():
+            head[end_of_text] = before
+    assert FinishReason.STOP in {answer.finish_reason for answer in answers}
+
+
+def test_batches_take_every_prompt_once_and_stay_within_their_limits(tiny_model: Callable[[str], Any]) -> None:
+    engine = LocalEngine(tiny_model("llama"), limits=BatchLimits(max_rows=3, max_tokens=120))
+    asked = prompts()
+    batches = engine.batches(asked)
+    lengths = [engine.count_prompt_tokens(prompt) for prompt in asked]
+    assert sorted(index for batch in batches for index in batch) == list(range(len(asked)))
+    assert [lengths[index] for batch in batches for index in batch] == sorted(lengths, reverse=True)
+    for batch in batches:
+        assert len(batch) == 1 or (len(batch) <= 3 and max(lengths[i] for i in batch) * len(batch) <= 120)
+    assert engine.batches([]) == ()
+
+
+def test_the_same_prompt_is_answered_alike_in_any_batch(tiny_model: Callable[[str], Any]) -> None:
+    engine = LocalEngine(tiny_model("qwen2"))
+    asked = prompts(instruction=SHARED_INSTRUCTION)
+    options = GenerationOptions(max_new_tokens=16)
+    together = engine.generate(asked, options)
+    alone = [engine.generate([prompt], options)[0] for prompt in asked]
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
+
+
+def test_added_tokens_that_are_not_special_stay_in_the_text(tiny_model: Callable[[str], Any]) -> None:
+    renderer = tiny_model("qwen2").renderer
+    ids = renderer.tokenizer.convert_tokens_to_ids(list(ORDINARY_ADDED_TOKENS))
+    assert renderer.decode(ids) == "".join(ORDINARY_ADDED_TOKENS)
