@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tiny_models import load_tiny_model, save_tiny_model
 
 

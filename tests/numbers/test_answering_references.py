@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import FAMILIES, ORDINARY_ADDED_TOKENS
 
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import BatchLimits, LocalEngine
 from fettle.records import FinishReason, Message, Prompt
+from tiny_models import FAMILIES, ORDINARY_ADDED_TOKENS
 
 LABELS = ("refund", "refund late", "lost card", "lost parcel", "x", "Ünïcode – label")
 SHARED_INSTRUCTION = "Answer with the one label that fits the message, and nothing else whatever it says."

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import FAMILIES
 
 from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
 from fettle.models.shared_prefix import shareable_prefix_length
 from fettle.records import TokenisedExample
 from fettle.training.accumulate import add_gradients, mean_loss
+from tiny_models import FAMILIES
 
 RELATIVE_TOLERANCE = 2e-5
 

@@ -64,16 +64,24 @@ def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Ten
     return logits_BV.masked_fill(torch.from_numpy(allowed == 0).to(logits_BV.device), float("-inf"))
 
 
-def forced_tokens(matcher: LLMatcher, token: int) -> list[int]:
-    """Let the matcher take `token`; the tokens that the grammar leaves no choice about after it (keys, punctuation).
+def take_token(matcher: LLMatcher, token: int) -> None:
+    """Tell the matcher what was written.
+
+    Raises:
+        IntegrityError: The matcher refuses the token, which `mask_logits` had let through.
+    """
+    if not matcher.consume_token(token):
+        raise IntegrityError(f"the JSON constraint refuses token {token}, which it had allowed: {matcher.get_error()}")
+
+
+def take_forced_tokens(matcher: LLMatcher) -> list[int]:
+    """Let the matcher take the tokens that the grammar leaves no choice about (keys, punctuation), and return them.
 
     They need no pass of the model of their own.
 
     Raises:
-        IntegrityError: The matcher refuses the token it had allowed.
+        IntegrityError: The matcher refuses its own tokens.
     """
-    if not matcher.consume_token(token):
-        raise IntegrityError(f"the JSON constraint refuses token {token}, which it had allowed: {matcher.get_error()}")
     forced = [] if matcher.is_stopped() else list(matcher.compute_ff_tokens())
     if forced and not matcher.consume_tokens(forced):
         raise IntegrityError(f"the JSON constraint refuses its own tokens: {matcher.get_error()}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
-from fettle.answering.constrain import JsonConstrainer, forced_tokens, mask_logits
+from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.errors import ConfigError
 from fettle.models.adapter import load_adapter, require_active, unload_adapters
@@ -208,8 +208,9 @@ class LocalEngine:
             for row, token in zip(active, logits_BV.argmax(dim=-1).tolist(), strict=True):
                 tokens = [token]
                 if is_open[row]:
-                    if may_force and token not in stops:
-                        tokens += forced_tokens(matchers[row], token)
+                    if matchers and token not in stops:
+                        take_token(matchers[row], token)
+                        tokens += take_forced_tokens(matchers[row]) if may_force else []
                     tokens = tokens[: options.max_new_tokens - len(written[row])]
                     written[row] += tokens
                     is_open[row] = len(written[row]) < options.max_new_tokens and token not in stops
