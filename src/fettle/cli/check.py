@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from fettle.cli.columns import mapping
 from fettle.errors import EXIT_USER, ConfigError
-from fettle.examples.column_names import ColumnMapping
 from fettle.records import Dataset, Finding, Severity, Task
 
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
@@ -43,7 +43,7 @@ def check(
     from fettle.examples.task import recognise_task
     from fettle.examples.write import write_chat_jsonl
 
-    columns = _mapping(input_column, answer_column, id_column)
+    columns = mapping(input_column, answer_column, id_column=id_column)
     dataset = read_examples(examples, columns=columns)
     task = recognise_task(dataset.examples)
     findings = check_examples(dataset, task)
@@ -64,14 +64,6 @@ def check(
             _print_repairs(console, fix, fixed, repairs)
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(EXIT_USER)
-
-
-def _mapping(input_column: str | None, answer_column: str | None, id_column: str | None) -> ColumnMapping | None:
-    if input_column is None and answer_column is None and id_column is None:
-        return None
-    if input_column is None or answer_column is None:
-        raise ConfigError("--input and --answer go together", remedy="give both, each with the name of a column")
-    return ColumnMapping(input=input_column, answer=answer_column, id=id_column)
 
 
 def _refuse_overwriting(out: Path, examples: Path) -> None:
@@ -109,7 +101,8 @@ def _print_findings(console: Console, dataset: Dataset, task: Task, findings: Se
 
 
 def _details(findings: Sequence[Finding], *, limit: int, has_many_files: bool) -> Text:
-    """The first `limit` places, those with the same message on one line, and the remedy."""
+    """The first `limit` places, those with the same message on one line, and their remedies."""
+    remedies = dict.fromkeys(finding.remedy for finding in findings[:limit])
     places_by_message: dict[str, list[str]] = defaultdict(list)
     for finding in findings[:limit]:
         places_by_message[finding.message].append(_place(finding, has_many_files=has_many_files))
@@ -118,7 +111,7 @@ def _details(findings: Sequence[Finding], *, limit: int, has_many_files: bool) -
         text.append(_joined(places), style="bold").append(f": {message}\n")
     if len(findings) > limit:
         text.append(f"… and {len(findings) - limit:,} more\n", style="dim")
-    return text.append(f"→ {findings[0].remedy}", style="green")
+    return text.append("\n".join(f"→ {remedy}" for remedy in remedies), style="green")
 
 
 def _joined(places: Sequence[str]) -> str:

@@ -201,8 +201,9 @@ def _convert(
 
 def _unknown_shape(values: Mapping[str, Any]) -> Note:
     names = [str(name) for name in values]
-    near = difflib.get_close_matches("messages", [name.lower() for name in names], n=1, cutoff=0.7)
-    hint = f"; is {near[0]!r} meant as 'messages'?" if near else ""
+    by_lower_case = {name.lower(): name for name in names}
+    near = difflib.get_close_matches("messages", by_lower_case, n=1, cutoff=0.7)
+    hint = f"; is {by_lower_case[near[0]]!r} meant as 'messages'?" if near else ""
     text = f"no known form of an example; keys present: {', '.join(names[:10]) or 'none'}{hint}"
     return left_out("unknown-form", text, 'write {"messages": [{"role": "user", …}, {"role": "assistant", …}]}')
 

@@ -110,6 +110,16 @@ def test_findings_mask_what_they_found():
     assert mask("a@b.org") in finding.message
 
 
+def test_numbers_with_a_prefix_that_many_share_are_the_firms_own():
+    rows = [
+        (f"parcel LW {n * 7919 + 10**7} is late, tell me", json.dumps({"n": f"LW{n * 7919 + 10**7}"}))
+        for n in range(40)
+    ]
+    findings = check_examples(dataset(*rows, ("my policy is asd 673089752", "{}")), Task(kind=TaskKind.JSON, reason=""))
+    personal = {(finding.code, finding.line) for finding in findings if finding.code.startswith(("personal", "house"))}
+    assert personal == {("house-references", None), ("personal-number", 41)}
+
+
 def test_conflicts_name_the_minority_and_ignore_spelling():
     rows = (("Where is it?", "a"), ("where is it", "A "), ("Where is it", "b"), ("else entirely different", "b"))
     assert ("conflicting-answers", 3) in found(*rows, task=LABELS)

@@ -6,12 +6,14 @@ rules and is not found; see `benchmarks/messy_recall.py` for how much that is.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fettle.examples.checks.personal_kinds import KINDS, PersonalKind
-from fettle.examples.notes import warning
-from fettle.records import Example, Finding
+from fettle.examples.checks.personal_kinds import KINDS, NOT_CODES, PersonalKind
+from fettle.examples.notes import info, warning
+from fettle.records import Example, Finding, Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,21 @@ def mask(value: str) -> str:
 
 
 def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
-    """One finding per example and kind of personal data, in what people wrote and in the answer."""
+    """One finding per example and kind of personal data, in what people wrote and in the answer.
+
+    Numbers with a prefix that many examples share are the firm's own (parcels, orders, invoices); one finding names them all.
+    """
+    house_prefixes = _house_prefixes(examples)
+    if house_prefixes:
+        shown = ", ".join(f"{prefix}…" for prefix in house_prefixes)
+        text = f"numbers such as {shown} were taken for references of your own firm, not for personal data"
+        yield info("house-references", text, "mask them if they lead to a person").about(examples[0].source.file)
     for example in examples:
         found: dict[str, tuple[PersonalKind, str]] = {}
-        for message in example.messages:
-            if message.role in ("user", "assistant"):
-                for span in personal_spans(message.content, is_answer=message.role == "assistant"):
+        for message in _messages_of_people(example):
+            house_spans = [match.span() for match in _references(message.content) if _prefix(match) in house_prefixes]
+            for span in personal_spans(message.content, is_answer=message.role == "assistant"):
+                if not any(span.start < end and start < span.end for start, end in house_spans):
                     found.setdefault(span.kind.code, (span.kind, message.content[span.start : span.end]))
         for kind, value in found.values():
             yield warning(
@@ -61,3 +72,33 @@ def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
                 f"holds {kind.name} ({mask(value)})",
                 "replace it by a placeholder: a tuned model can repeat what it was trained on",
             ).at(example.source)
+
+
+_REFERENCE = re.compile(r"\b([A-Za-z]{1,4})[ -]?\d(?:[ -]?\d){5,13}\b")
+_MIN_EXAMPLES_OF_PREFIX = 10
+_MIN_SHARE_OF_PREFIX = 0.03
+
+
+def _house_prefixes(examples: Sequence[Example]) -> list[str]:
+    """Prefixes of numbers that at least ten examples, and 3 % of them, share."""
+    counts = Counter(
+        prefix
+        for example in examples
+        for prefix in {
+            _prefix(match) for message in _messages_of_people(example) for match in _references(message.content)
+        }
+    )
+    needed = max(_MIN_EXAMPLES_OF_PREFIX, _MIN_SHARE_OF_PREFIX * len(examples))
+    return sorted(prefix for prefix, count in counts.items() if count >= needed)
+
+
+def _messages_of_people(example: Example) -> Iterator[Message]:
+    return (message for message in example.messages if message.role in ("user", "assistant"))
+
+
+def _references(text: str) -> Iterator[re.Match[str]]:
+    return (match for match in _REFERENCE.finditer(text) if match[1].lower() not in NOT_CODES)
+
+
+def _prefix(match: re.Match[str]) -> str:
+    return match[1].upper()

@@ -68,13 +68,14 @@ _NAMED = (
     r"(?:ssn|social security|account|acct|a/c|ac|acc|policy|claims?|booking|confirmation|conformation|card|member(?:ship)?|"
     r"passport|licen[cs]e|customer|insurance|pin|nhs|tax)"
 )
-_NOT_CODES = _words("""
+NOT_CODES = _words("""
     a about am and approx at before book booked booking by call come cost costs day days for free from hours if in
     is it just lunch make mins no nos now of off on only or our over paid party pay people pm reach sent send table
     tel text than the them time to top txt under until us was we year years you sat sun mon tue wed thu fri jan feb
     mar apr may jun jul aug sep oct nov dec usd eur gbp inr aud cad chf jpy hz kg km cm mm ml mg lb lbs ft st nd rd
     th
 """)
+"""Letters beside a number that make it an amount, a time or an everyday phrase."""
 _NAME_INTRODUCTION = (
     r"(?:my (?:full |first |last )?name(?: is|'s|:)|i am called|this is|name(?: is|:)|regards,?|sincerely,?|cheers,?)"
 )
@@ -116,7 +117,7 @@ _NAME = re.compile(
 def _is_number(text: str) -> bool:
     """At least three digits, and no ordinary word for the letters beside them."""
     words = set(re.findall(r"[a-z]+", text.lower()))
-    return _num_digits(text) >= 3 and (not words & _NOT_CODES or bool(re.search(rf"\b{_NAMED}\b", text, re.IGNORECASE)))
+    return _num_digits(text) >= 3 and (not words & NOT_CODES or bool(re.search(rf"\b{_NAMED}\b", text, re.IGNORECASE)))
 
 
 def _is_code(text: str) -> bool:
@@ -127,7 +128,7 @@ def _is_code(text: str) -> bool:
     return (
         _num_digits(text) >= 3
         and sum(map(len, letters)) <= 6
-        and not _NOT_CODES.intersection(letters)
+        and not NOT_CODES.intersection(letters)
         and not is_year
         and len("".join(tokens)) >= 4
     )

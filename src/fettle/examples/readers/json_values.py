@@ -52,6 +52,9 @@ def _object_from(text: str) -> dict[str, Any]:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
         raise UnusableRowError("not-json", "is nested too deeply", "flatten the row") from None
+    except json.JSONDecodeError as error:
+        problem = f"is not valid JSON: {error.msg.removesuffix(' starting at')} at character {error.pos + 1}"
+        raise UnusableRowError("not-json", problem, _json_remedy(text)) from None
     except ValueError as error:
         raise UnusableRowError("not-json", f"is not valid JSON: {error}", _json_remedy(text)) from None
     if not isinstance(value, dict):
