@@ -1,7 +1,7 @@
 """Personal data in texts, told by its form: the message shows a masked value, so that a report can be passed on.
 
-What has no form of its own (a name alone in a message, four digits that answer a question) cannot be told apart from other text by
-rules and is not found; see `benchmarks/messy_recall.py` for how much that is.
+What has no form of its own (a name alone in a message) cannot be told apart from other text by rules and is not found;
+`benchmarks/messy_recall.py` says how much that is.
 """
 
 from __future__ import annotations
