@@ -57,9 +57,7 @@ def shot_sets(train: Sequence[Example], *, num_shots: int, num_sets: int, seed: 
         num_sets: Candidates, each another draw.
         seed: Of the draws.
     """
-    lengths = [sum(len(message.content) for message in example.messages[1:]) for example in train]
-    limit = float(np.quantile(lengths, 0.75))
-    short = [example for example, length in zip(train, lengths, strict=True) if length <= limit]
+    short = short_enough(train)
     sets = []
     for number in range(num_sets):
         order = np.random.default_rng([seed, number]).permutation(len(short))
@@ -76,6 +74,13 @@ def shot_sets(train: Sequence[Example], *, num_shots: int, num_sets: int, seed: 
                 answers.add(example.answer)
         sets.append(tuple(chosen))
     return tuple(sets)
+
+
+def short_enough(train: Sequence[Example]) -> tuple[Example, ...]:
+    """The shorter three quarters of the examples: the longest ones would fill the prompt of every request."""
+    lengths = [sum(len(message.content) for message in example.messages[1:]) for example in train]
+    limit = float(np.quantile(lengths, 0.75))
+    return tuple(example for example, length in zip(train, lengths, strict=True) if length <= limit)
 
 
 def _with_shots(example: Example, shots: Sequence[Example], hint: str | None) -> tuple[Message, ...]:

@@ -14,7 +14,7 @@ from fettle.answering.engine import Engine, GenerationOptions
 from fettle.contenders.classifier import fit_classifier
 from fettle.contenders.classifier_arm import ClassifierArm
 from fettle.contenders.contender import Contender
-from fettle.contenders.few_shot import FixedShots, NearestShots, shot_sets
+from fettle.contenders.few_shot import FixedShots, NearestShots, short_enough, shot_sets
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
@@ -26,8 +26,10 @@ from fettle.scoring.grader import Grader, score_answers
 from fettle.study.answers import answer_split
 from fettle.study.progress import Listener
 
-_NUM_CHOOSING_EXAMPLES = 48
+_NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers all of them."""
+_MAX_SHOTS = 4
+"""Each shot makes every request of the study and of production dearer; four of short examples are a few hundred tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ class Ladder:
                 self.best([arm("few_shot", "Few-shot, fixed", FixedShots(shots, shot_hint)) for shots in fixed])
             )
             embedder = CachedEmbedder(MiniLMEmbedder())
-            neighbours = NearestNeighbours(embedder, self.split.train)
+            neighbours = NearestNeighbours(embedder, short_enough(self.split.train))
             counts = sorted({max(1, num_shots // 2), num_shots})
             nearest = [NearestShots(neighbours, count, shot_hint) for count in counts]
             rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
@@ -142,7 +144,7 @@ class Ladder:
         return sum(scores) / len(scores) if scores else 0.0
 
     def _num_shots(self) -> int:
-        """As many as fit into a bounded prompt, at most 6."""
+        """As many as fit into a bounded prompt, at most `_MAX_SHOTS`."""
         lengths = sorted(sum(len(m.content) for m in example.messages[1:]) for example in self.split.train)
         usual = max(1, lengths[len(lengths) * 3 // 4])
-        return min(6, self.shot_characters // usual, len(self.split.train))
+        return min(_MAX_SHOTS, self.shot_characters // usual, len(self.split.train))
