@@ -1,7 +1,7 @@
 """Held-out loss and accuracy after the same examples: this engine beside TRL's SFTTrainer with PEFT.
 
 Both train a LoRA adapter (same rank, alpha, targets, batch size, epochs, peak learning rate) on the same rows of Banking77; both
-adapters are then judged by the same code: constrained to the 77 labels, on the same test rows. The peer runs in its own environment.
+adapters are then judged by the same code: constrained to the 77 labels, on the same test rows. The peer has its own environment.
 
     .venv/bin/python benchmarks/quality.py --shared ../shared --peer-python .venv-peers/bin/python --seeds 0 1
 """
