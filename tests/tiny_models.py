@@ -106,9 +106,13 @@ def tiny_config(family: str, vocab_size: int) -> Any:
     """The configuration of a family; `_narrow` ones have a sliding window shorter than every test prompt."""
     import transformers as t
 
-    sizes = _SIZES | {"vocab_size": vocab_size}
+    sizes: dict[str, Any] = _SIZES | {"vocab_size": vocab_size}
     window = NARROW_WINDOW if family.endswith("_narrow") else 512
-    mixed = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": window, "head_dim": 8}
+    mixed: dict[str, Any] = {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": window,
+        "head_dim": 8,
+    }
     match family.removesuffix("_narrow"):
         case "llama":
             return t.LlamaConfig(**sizes)

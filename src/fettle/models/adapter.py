@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from fettle.models.load import LoadedModel
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +40,14 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     """The model with a fresh adapter on all linear layers but the head; its update starts at exactly zero.
 
     The base weights of `loaded` are shared, not copied. Adapter weights are fp32 whatever the precision of the base.
+
+    Raises:
+        IntegrityError: An adapter is on the model already.
     """
     import torch
     from peft import LoraConfig, get_peft_model
 
+    require_bare(loaded.model)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -63,7 +69,10 @@ def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
     """Write the adapter as a PEFT folder that any PEFT user can load."""
     with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(str(folder), selected_adapters=[name], safe_serialization=True)
+        # With "auto", PEFT's default, it looks for the base model's config on the network.
+        model.save_pretrained(
+            str(folder), selected_adapters=[name], safe_serialization=True, save_embedding_layers=False
+        )
         if (nested := folder / name).is_dir():  # PEFT puts every adapter not called "default" one folder down
             for file in nested.iterdir():
                 file.replace(folder / file.name)
@@ -71,34 +80,118 @@ def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
 
 
 def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
-    """The model with an adapter from a PEFT folder, frozen.
+    """The model with an adapter from a PEFT folder, frozen. What cannot be used leaves the base model as it was.
 
     Raises:
-        ModelError: The folder holds no adapter, or one for another model.
+        ModelError: The folder holds no adapter, a damaged one, or one for another model.
     """
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModelForCausalLM, set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(
             "this folder holds no adapter_config.json", where=str(folder), remedy="name a PEFT adapter folder"
         )
     try:
+        config = PeftConfig.from_pretrained(str(folder), local_files_only=True)
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"the adapter cannot be read ({type(error).__name__}: {_first_line(error)})",
+            where=str(folder),
+            remedy="take an undamaged copy of adapter_config.json and adapter_model.safetensors",
+        ) from error
+    config.inference_mode = True
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # as above
-            model = PeftModel.from_pretrained(loaded.model, str(folder), adapter_name=name, is_trainable=False)
+            model = PeftModelForCausalLM(loaded.model, config, adapter_name=name)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"the adapter does not fit the model {loaded.source.public_id} ({str(error).splitlines()[0]})",
-            where=str(folder),
-            remedy="use the base model it was trained on",
-        ) from error
+        raise _does_not_fit(loaded, folder, _first_line(error)) from error
+    difference = _difference(model, tensors, name=name)
+    if difference is not None:
+        unload_adapters(model)
+        raise _does_not_fit(loaded, folder, difference)
+    set_peft_model_state_dict(model, tensors, adapter_name=name)
     model.eval()
     return model
+
+
+def _difference(model: PeftModel, tensors: Mapping[str, torch.Tensor], *, name: str) -> str | None:
+    """How stored tensors differ from those that the adapter on the model has; None: they do not. PEFT would only warn."""
+    from peft import get_peft_model_state_dict
+
+    wanted = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    for key in sorted(wanted.keys() | tensors.keys()):
+        if key not in tensors:
+            return f"it lacks {key}"
+        if key not in wanted:
+            return f"the model has no place for {key}"
+        if wanted[key].shape != tensors[key].shape:
+            return f"{key} has shape {tuple(tensors[key].shape)}, not {tuple(wanted[key].shape)}"
+    return None
+
+
+def _does_not_fit(loaded: LoadedModel, folder: Path, why: str) -> ModelError:
+    return ModelError(
+        f"the adapter does not fit the model {loaded.source.public_id} ({why})",
+        where=str(folder),
+        remedy="use the base model it was trained on",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else ""
 
 
 def unload_adapters(model: PeftModel) -> None:
     """Take every adapter out of the base model again; its weights were never touched."""
     model.unload()
+
+
+def adapter_layers(model: PreTrainedModel) -> tuple[torch.nn.Module, ...]:
+    """The layers of a model that carry an adapter, in order; none where the model is bare."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return tuple(module for module in model.modules() if isinstance(module, BaseTunerLayer))
+
+
+def require_bare(model: PreTrainedModel) -> None:
+    """Show that no adapter is on the model.
+
+    Raises:
+        IntegrityError: There is one, so what is taken for the base model would answer as a tuned one.
+    """
+    if num_layers := len(adapter_layers(model)):
+        raise IntegrityError(
+            f"an adapter is on {num_layers} layers of what should be the base model",
+            remedy="close the engine of the tuned model, or end the training, before the base model is asked",
+        )
+
+
+def require_in_place(model: PreTrainedModel, layers: Sequence[torch.nn.Module], *, name: str) -> None:
+    """Show that the adapter called `name` is on exactly these layers of the model, and takes part in their output.
+
+    Raises:
+        IntegrityError: It was taken off, switched off, merged, or is joined by another one.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = adapter_layers(model)
+    is_same = len(found) == len(layers) > 0 and all(one is other for one, other in zip(found, layers, strict=True))
+    is_on = all(
+        isinstance(layer, BaseTunerLayer)
+        and layer.active_adapters == [name]
+        and not layer.disable_adapters
+        and not layer.merged
+        for layer in layers
+    )
+    if not (is_same and is_on):
+        raise IntegrityError(
+            f"the adapter {name!r} is not in place: what should be the tuned model would answer without it",
+            remedy="make a new engine for it; one that was closed cannot answer any more",
+        )
 
 
 def require_active(base_logits: torch.Tensor, tuned_logits: torch.Tensor, *, adapter: str) -> float:

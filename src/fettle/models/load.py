@@ -54,10 +54,10 @@ class LoadedModel:
     @property
     def stop_token_ids(self) -> frozenset[int]:
         """The tokens that end an answer: the end of turn, and what the model's own files call the end of a text."""
-        stops = {self.renderer.end_of_turn_id, self.renderer.tokenizer.eos_token_id}
         generation = self.model.generation_config
         configured = generation.eos_token_id if generation is not None else None
-        stops |= set(configured) if isinstance(configured, list) else {configured}
+        listed = configured if isinstance(configured, list) else [configured]
+        stops = [self.renderer.end_of_turn_id, self.renderer.tokenizer.eos_token_id, *listed]
         return frozenset(stop for stop in stops if isinstance(stop, int))
 
 

@@ -35,7 +35,7 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a checkpoint beside the last one and drop that afterwards; a kill leaves one whole checkpoint at least.
+    """Write a checkpoint and drop all others but the one before it; a kill leaves one whole checkpoint at least.
 
     Raises:
         DiskFullError: No space is left; the last checkpoint stays.
@@ -53,8 +53,10 @@ def save_checkpoint(folder: Path, progress: Progress, tensors: Mapping[str, torc
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
-    for older in _checkpoints(folder)[:-1]:
-        shutil.rmtree(older, ignore_errors=True)
+    # Later ones are damaged or of another run, or this one would not have been reached.
+    earlier = [checkpoint for checkpoint in _checkpoints(folder) if checkpoint < final]
+    for checkpoint in {*_checkpoints(folder), *folder.glob(".step-*")} - {final, *earlier[-1:]}:
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path, run_key: str) -> tuple[Progress, dict[str, torch.Tensor]] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from fettle.errors import IntegrityError, ResourceError
 from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
+from fettle.models.head import require_head_understood
 from fettle.models.load import LoadedModel
 from fettle.records import LossPoint, TokenisedExample
 from fettle.training.accumulate import add_gradients, mean_loss
@@ -76,12 +77,13 @@ def train(
     The base model is given back without adapter. The adapter of the step with the lowest validation loss lies in `folder/adapter`.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite.
+        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its head is not understood.
         ResourceError: The machine's memory does not suffice.
         DiskFullError: No space for a checkpoint.
     """
     run = _Run(loaded, train_rows, valid_rows, settings, folder, run_key, on_event)
     try:
+        run.restore()
         while not run.is_over:
             if run.evaluation_is_due:
                 run.evaluate()
@@ -123,6 +125,7 @@ class _Run:
         self._eval_steps = max(1, self._steps_per_epoch // settings.evals_per_epoch)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._peak = settings.learning_rate or derived_learning_rate(num_parameters)
+        require_head_understood(self._model)
         self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
         self._parameters = {name: p for name, p in self._peft.named_parameters() if p.requires_grad}
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
@@ -130,7 +133,37 @@ class _Run:
         self._progress = Progress(run_key=run_key)
         self._last_saved = -1
         self._last_evaluated = -1
-        self._restore()
+
+    def restore(self) -> None:
+        """Go on from the newest whole checkpoint of this run, and tell the listener what it had already logged."""
+        import torch
+
+        found = load_checkpoint(self._folder / "checkpoints", self._progress.run_key)
+        events = read_json_lines(self._events_file)
+        if found is None:
+            write_json_lines(self._events_file, [])
+            return
+        self._progress, tensors = found
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(tensors[f"now.{name}"])
+                self._best[name] = tensors[f"best.{name}"].to(parameter.device)
+                state = {
+                    key: tensors[f"adam.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adam.{key}.{name}" in tensors
+                }
+                if state:
+                    state["step"] = state["step"].cpu()  # AdamW keeps its counter there
+                    self._optimiser.state[parameter] = state
+        # Steps after the checkpoint are taken again, and so are their events.
+        kept = [row for row in events if row["step"] <= self._progress.step]
+        write_json_lines(self._events_file, kept)
+        self._last_saved = self._progress.step
+        evaluated = [row["step"] for row in kept if row["valid_loss"] is not None]
+        self._last_evaluated = evaluated[-1] if evaluated else -1
+        for row in kept:
+            self._announce(TrainingEvent(**row))
 
     @property
     def is_over(self) -> bool:
@@ -245,36 +278,6 @@ class _Run:
         unload_adapters(self._peft)
         self._model.requires_grad_(requires_grad=False)
         self._model.eval()
-
-    def _restore(self) -> None:
-        import torch
-
-        found = load_checkpoint(self._folder / "checkpoints", self._progress.run_key)
-        events = read_json_lines(self._events_file)
-        if found is None:
-            write_json_lines(self._events_file, [])
-            return
-        self._progress, tensors = found
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(tensors[f"now.{name}"])
-                self._best[name] = tensors[f"best.{name}"].to(parameter.device)
-                state = {
-                    key: tensors[f"adam.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"adam.{key}.{name}" in tensors
-                }
-                if state:
-                    state["step"] = state["step"].cpu()  # AdamW keeps its counter there
-                    self._optimiser.state[parameter] = state
-        # Steps after the checkpoint are taken again, and so are their events.
-        kept = [row for row in events if row["step"] <= self._progress.step]
-        write_json_lines(self._events_file, kept)
-        self._last_saved = self._progress.step
-        evaluated = [row["step"] for row in kept if row["valid_loss"] is not None]
-        self._last_evaluated = evaluated[-1] if evaluated else -1
-        for row in kept:
-            self._announce(TrainingEvent(**row))
 
     def _event(
         self,

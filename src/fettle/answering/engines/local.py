@@ -17,7 +17,14 @@ from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_l
 from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.errors import ConfigError
-from fettle.models.adapter import load_adapter, require_active, unload_adapters
+from fettle.models.adapter import (
+    adapter_layers,
+    load_adapter,
+    require_active,
+    require_bare,
+    require_in_place,
+    unload_adapters,
+)
 from fettle.models.attention_window import attention_masks, sliding_window
 from fettle.models.head import logits_of, require_head_understood
 from fettle.models.load import LoadedModel
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 
 _PADDING_WORTH = 0.6
 _ENOUGH_ROWS = 8
+_ADAPTER_NAME = "tuned"
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
 
@@ -56,6 +64,12 @@ class LocalEngine:
         loaded: The base model.
         adapter: A PEFT folder; None answers with the base model alone.
         limits: How much is answered at once.
+
+    The base model is shared, so each batch first shows that the model is the one this engine stands for: bare, or with this
+    adapter and no other.
+
+    Raises:
+        IntegrityError: An adapter is on the base model already.
     """
 
     def __init__(self, loaded: LoadedModel, *, adapter: Path | None = None, limits: BatchLimits | None = None) -> None:
@@ -65,8 +79,10 @@ class LocalEngine:
         self._limits = limits or BatchLimits()
         self._adapter = adapter
         self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        require_bare(self._model)
         require_head_understood(self._model)
-        self._peft = load_adapter(loaded, adapter, name="tuned") if adapter else None
+        self._peft = load_adapter(loaded, adapter, name=_ADAPTER_NAME) if adapter else None
+        self._adapter_layers = adapter_layers(self._model)
 
     @property
     def name(self) -> str:
@@ -133,6 +149,7 @@ class LocalEngine:
         import torch
 
         started = time.perf_counter()
+        self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         with torch.inference_mode():
             written = self._write(rows, options)
@@ -153,6 +170,7 @@ class LocalEngine:
         import torch
 
         started = time.perf_counter()
+        self._require_own_model()
         tree = build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         with torch.inference_mode():
@@ -173,6 +191,12 @@ class LocalEngine:
                 )
             )
         return tuple(answers)
+
+    def _require_own_model(self) -> None:
+        if self._adapter is None:
+            require_bare(self._model)
+        else:
+            require_in_place(self._model, self._adapter_layers, name=_ADAPTER_NAME)
 
     def _prefill(self, rows: Sequence[Sequence[int]], num_new_tokens: int) -> tuple[_Filled, torch.Tensor]:
         """Run the prompts; the state to go on from, and the logits [B, V] of the next token, fp32."""

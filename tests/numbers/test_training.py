@@ -1,0 +1,449 @@
+"""The training loop: a killed run equals an uninterrupted one, the best step is kept, the base model is given back."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fettle.answering.engine import GenerationOptions
+from fettle.answering.engines.local import LocalEngine
+from fettle.errors import IntegrityError, ModelError
+from fettle.models.adapter import LoraSettings, adapter_layers, load_adapter, new_adapter, unload_adapters
+from fettle.records import Message, Prompt, TokenisedExample
+from fettle.training.loop import TrainingEvent, TrainingResult, train
+from fettle.training.settings import TrainingSettings, learning_rate_at
+
+SETTINGS = TrainingSettings(
+    epochs=3,
+    batch_size=4,
+    learning_rate=0.02,
+    evals_per_epoch=2,
+    patience=100,
+    checkpoint_steps=2,
+    micro_batch_tokens=60,
+    lora=LoraSettings(rank=2, alpha=4),
+)
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+def rows(count: int, *, seed: int, num_shared: int = 10) -> tuple[TokenisedExample, ...]:
+    random = np.random.default_rng(seed)
+    prefix = tuple(range(30, 30 + num_shared))
+    made = []
+    for number in range(count):
+        num_prompt, num_answer = int(random.integers(2, 12)), int(random.integers(1, 5))
+        label = int(random.integers(0, 3))
+        rest = (*random.integers(100, 110, num_prompt).tolist(), *range(200 + label, 200 + label + num_answer))
+        flags = (False,) * (num_shared + num_prompt) + (True,) * num_answer
+        made.append(TokenisedExample(example_id=f"{seed}-{number}", token_ids=(*prefix, *rest), is_trained=flags))
+    return tuple(made)
+
+
+TRAIN, VALID = rows(14, seed=1), rows(6, seed=2)
+NUM_STEPS = 3 * 4
+
+
+def run(
+    loaded: Any,
+    folder: Path,
+    settings: TrainingSettings = SETTINGS,
+    *,
+    run_key: str = "key",
+    kill_at: int | None = None,
+) -> TrainingResult:
+    """Train; raise `KilledError` at the event with number `kill_at`, counted from 1."""
+    seen: list[TrainingEvent] = []
+
+    def on_event(event: TrainingEvent) -> None:
+        seen.append(event)
+        if len(seen) == kill_at:
+            raise KilledError
+
+    return train(loaded, TRAIN, VALID, settings, folder=folder, run_key=run_key, on_event=on_event)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same_result(result: TrainingResult, folder: Path, expected: TrainingResult, expected_folder: Path) -> None:
+    assert replace(result, seconds=0.0, adapter=expected.adapter) == replace(expected, seconds=0.0)
+    ours, theirs = weights(folder), weights(expected_folder)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_model: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Path]:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run(tiny_model("qwen3"), folder), folder
+
+
+def test_a_run_takes_all_its_steps_and_learns(whole: tuple[TrainingResult, Path]) -> None:
+    result, folder = whole
+    valid = {point.step: point.valid_loss for point in result.loss_points if point.valid_loss is not None}
+    steps = [point.step for point in result.loss_points if point.train_loss is not None]
+    assert result.num_steps == NUM_STEPS
+    assert steps == list(range(1, NUM_STEPS + 1))
+    assert sorted(valid) == list(range(0, NUM_STEPS + 1, 2))
+    assert valid[result.best_step] == min(valid.values()) < 0.8 * valid[0]
+    assert result.num_trained_tokens == 3 * sum(row.num_trained_tokens for row in TRAIN)
+    assert result.num_processed_tokens == 3 * sum(len(row.token_ids) for row in TRAIN)
+    assert len((folder / "events.jsonl").read_text().splitlines()) == len(result.loss_points)
+
+
+@pytest.mark.parametrize("kill_at", range(1, NUM_STEPS + NUM_STEPS // 2 + 2))
+def test_a_killed_run_goes_on_to_the_same_result(
+    kill_at: int, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    with pytest.raises(KilledError):
+        run(loaded, tmp_path, kill_at=kill_at)
+    assert_same_result(run(loaded, tmp_path), tmp_path, *whole)
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_result(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    # Restored events are announced again, so each life is given a few more events than it is told of at once.
+    loaded = tiny_model("qwen3")
+    for kill_at in (2, 5, 8, 11, 14, 17):
+        with pytest.raises(KilledError):
+            run(loaded, tmp_path, kill_at=kill_at)
+        assert adapter_layers(loaded.model) == ()
+    assert_same_result(run(loaded, tmp_path), tmp_path, *whole)
+
+
+def test_a_kill_while_going_on_leaves_no_adapter_on_the_base_model(
+    tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    for kill_at in (9, 1):  # the second life ends at the first event that it repeats from the first
+        with pytest.raises(KilledError):
+            run(loaded, tmp_path, kill_at=kill_at)
+        assert adapter_layers(loaded.model) == ()
+
+
+def test_a_finished_run_is_not_run_again(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    shutil.copytree(whole[1], tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "adapter")
+    assert_same_result(run(tiny_model("qwen3"), tmp_path), tmp_path, *whole)
+    assert (tmp_path / "events.jsonl").read_bytes() == (whole[1] / "events.jsonl").read_bytes()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize("damage", ["cut tensors", "cut state", "no state", "no tensors"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    damage: str, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    with pytest.raises(KilledError):
+        run(loaded, tmp_path, kill_at=13)
+    earlier, newest = checkpoints(tmp_path)[-2:]
+    tensors, state = newest / "tensors.safetensors", newest / "state.json"
+    match damage:
+        case "cut tensors":
+            tensors.write_bytes(tensors.read_bytes()[:-100])
+        case "cut state":
+            state.write_text(state.read_text()[:20])
+        case "no state":
+            state.unlink()
+        case "no tensors":
+            tensors.unlink()
+    went_on_at = json.loads((earlier / "state.json").read_text())["step"]
+    kept = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert went_on_at > 0
+    assert_same_result(run(loaded, tmp_path), tmp_path, *whole)
+    after = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    num_kept = sum(event["step"] <= went_on_at for event in kept)
+    assert after[:num_kept] == kept[:num_kept]  # their times show that those steps were not taken again
+
+
+def test_damaged_checkpoints_do_not_cost_later_ones(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    # The damaged one has a higher number than those that the run then writes.
+    loaded = tiny_model("qwen3")
+    broken = tmp_path / "checkpoints" / "step-0000999"
+    broken.mkdir(parents=True)
+    (broken / "state.json").write_text("{}")
+    with pytest.raises(KilledError):
+        run(loaded, tmp_path, kill_at=10)
+    steps = [json.loads((folder / "state.json").read_text())["step"] for folder in checkpoints(tmp_path)]
+    assert max(steps) >= 4
+    assert not broken.exists()
+
+
+def test_a_checkpoint_of_another_run_is_not_continued(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    run(loaded, tmp_path, replace(SETTINGS, learning_rate=0.001, epochs=5), run_key="another")
+    result = run(loaded, tmp_path, run_key="key")
+    assert_same_result(result, tmp_path, *whole)
+    with pytest.raises(KilledError):  # and this run's own checkpoints are kept although the other went further
+        run(loaded, tmp_path, run_key="third", kill_at=12)
+    seen: list[TrainingEvent] = []
+    train(loaded, TRAIN, VALID, SETTINGS, folder=tmp_path, run_key="third", on_event=seen.append)
+    assert_same_result(run(loaded, tmp_path, run_key="third"), tmp_path, *whole)
+
+
+def test_training_leaves_the_base_model_bit_for_bit_as_it_was(
+    tiny_model: Callable[[str], Any], whole: tuple[TrainingResult, Path], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    kinds = [type(module) for module in loaded.model.modules()]
+    run(loaded, tmp_path)
+    with pytest.raises(KilledError):
+        run(loaded, tmp_path / "killed", kill_at=3)
+    engine = LocalEngine(loaded, adapter=whole[0].adapter)
+    engine.generate([prompt("Where is it?")], GenerationOptions(max_new_tokens=3))
+    engine.close()
+    after = loaded.model.state_dict()
+    assert [type(module) for module in loaded.model.modules()] == kinds
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert not loaded.model.training
+
+
+def prompt(text: str) -> Prompt:
+    return Prompt(example_id="p", messages=(Message(role="user", content=text),))
+
+
+# ------------------------------------------------------------------------------------- settings that steer a run
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    # 10 % of 20 steps are 2: half, then all of the peak; then half a cosine over the 18 that are left.
+    rates = [learning_rate_at(step, num_steps=20, peak=3.0, warmup_fraction=0.1) for step in range(20)]
+    expected = [1.5, 3.0, *(3.0 * (1 + math.cos(math.pi * place / 18)) / 2 for place in range(18))]
+    assert rates == pytest.approx(expected)
+    assert learning_rate_at(0, num_steps=1, peak=1.0, warmup_fraction=0.03) == 1.0
+    assert learning_rate_at(0, num_steps=3, peak=1.0, warmup_fraction=1.0) == pytest.approx(1 / 3)
+
+
+def test_the_run_uses_that_learning_rate(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    seen: list[TrainingEvent] = []
+    train(tiny_model("qwen3"), TRAIN, VALID, SETTINGS, folder=tmp_path, run_key="k", on_event=seen.append)
+    rates = [event.learning_rate for event in seen if event.train_loss is not None]
+    assert rates == [
+        learning_rate_at(step, num_steps=NUM_STEPS, peak=0.02, warmup_fraction=0.03) for step in range(NUM_STEPS)
+    ]
+    assert all(event.grad_norm is not None and event.grad_norm > 0 for event in seen if event.train_loss is not None)
+
+
+def test_early_stopping_keeps_the_best_step(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    # A learning rate far too high: the loss rises after the first steps, and the run stops after two worse evaluations.
+    settings = replace(SETTINGS, learning_rate=0.5, patience=2, evals_per_epoch=4, epochs=8)
+    loaded = tiny_model("llama")
+    result = run(loaded, tmp_path, settings)
+    valid = {point.step: point.valid_loss for point in result.loss_points if point.valid_loss is not None}
+    assert result.stopped_early
+    assert result.num_steps < 8 * 4
+    assert result.best_step == min(valid, key=lambda step: valid[step])
+    assert result.num_steps == result.best_step + 2
+    peft = load_adapter(loaded, result.adapter, name="tuned")
+    try:  # the adapter on disk is that of the best step, not of the last
+        from fettle.training.accumulate import mean_loss
+
+        loss = mean_loss(loaded.model, VALID, batch_size=32, max_tokens=60)
+    finally:
+        unload_adapters(peft)
+    assert loss == pytest.approx(valid[result.best_step], rel=1e-6)
+    assert_same_result(run(loaded, tmp_path, settings), tmp_path, result, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    loaded = tiny_model("llama")
+    weight = loaded.model.get_output_embeddings().weight
+    before = weight[5].clone()
+    with torch.no_grad():
+        weight[5, 0] = float("nan")
+    try:
+        with pytest.raises(IntegrityError, match="nan at step 0"):
+            run(loaded, tmp_path)
+    finally:
+        with torch.no_grad():
+            weight[5] = before
+    assert adapter_layers(loaded.model) == ()
+
+
+def test_a_loss_that_is_not_finite_is_never_stepped_on(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    # The poison is in the embedding of a token that one training row has and no validation row.
+    loaded = tiny_model("llama")
+    poisoned = replace(TRAIN[0], token_ids=(*TRAIN[0].token_ids[:-6], 300, *TRAIN[0].token_ids[-5:]))
+    table = loaded.model.get_input_embeddings().weight
+    before = table[300].clone()
+    with torch.no_grad():
+        table[300] = float("nan")
+    try:
+        with pytest.raises(IntegrityError, match="training loss is nan") as raised:
+            train(loaded, (poisoned, *TRAIN[1:]), VALID, SETTINGS, folder=tmp_path, run_key="key")
+    finally:
+        with torch.no_grad():
+            table[300] = before
+    assert raised.value.remedy is not None
+    for checkpoint in checkpoints(tmp_path):
+        assert all(bool(tensor.isfinite().all()) for tensor in load_file(checkpoint / "tensors.safetensors").values())
+
+
+# ------------------------------------------------------------------------------------------- the adapter itself
+
+
+def test_the_saved_adapter_is_plain_peft(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    loaded = tiny_model("qwen3")
+    ids = torch.tensor([TRAIN[0].token_ids])
+    bare = AutoModelForCausalLM.from_pretrained(loaded.source.path, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(bare, str(whole[0].adapter)).eval()
+    peft = load_adapter(loaded, whole[0].adapter, name="tuned")
+    try:
+        with torch.no_grad():
+            ours_logits, their_logits = loaded.model(input_ids=ids).logits, theirs(input_ids=ids).logits
+            with theirs.disable_adapter():
+                base_logits = theirs(input_ids=ids).logits
+    finally:
+        unload_adapters(peft)
+    assert torch.equal(ours_logits, their_logits)
+    assert float((ours_logits - base_logits).abs().max()) > 0.1
+    config = json.loads((whole[0].adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == loaded.source.public_id  # and no path of this machine
+    merged = theirs.merge_and_unload()
+    with torch.no_grad():
+        assert torch.allclose(merged(input_ids=ids).logits, ours_logits, atol=1e-4)
+
+
+def test_training_and_answering_open_no_connection(
+    tiny_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    loaded = tiny_model("qwen3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # PEFT swallows the error of a failed look-up and warns
+        result = run(loaded, tmp_path)
+        engine = LocalEngine(loaded, adapter=result.adapter)
+    engine.choose([prompt("Where is it?")], ["a", "b"])
+    engine.close()
+
+
+def test_an_adapter_that_changes_nothing_is_found_out(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
+    from fettle.models.adapter import save_adapter
+
+    loaded = tiny_model("qwen3")
+    peft = new_adapter(loaded, LoraSettings(rank=2), seed=0, name="tuned")  # a fresh adapter is exactly zero
+    save_adapter(peft, tmp_path, name="tuned")
+    unload_adapters(peft)
+    engine = LocalEngine(loaded, adapter=tmp_path)
+    try:
+        with pytest.raises(IntegrityError, match="inactive"):
+            engine.require_adapter_active([prompt("Where is it?")])
+    finally:
+        engine.close()
+
+
+def test_an_active_adapter_shows_by_how_much(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any]
+) -> None:
+    engine = LocalEngine(tiny_model("qwen3"), adapter=whole[0].adapter)
+    try:
+        assert engine.require_adapter_active([prompt("Where is it?"), prompt("x")]) > 0.01
+    finally:
+        engine.close()
+
+
+def test_each_engine_answers_only_with_the_model_it_stands_for(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any]
+) -> None:
+    loaded = tiny_model("qwen3")
+    asked, options = [prompt("Where is it?")], GenerationOptions(max_new_tokens=8)
+    base = LocalEngine(loaded)
+    before = base.choose(asked, ["a", "b"])
+    tuned = LocalEngine(loaded, adapter=whole[0].adapter)
+    try:
+        with pytest.raises(IntegrityError, match="should be the base model"):
+            base.generate(asked, options)
+        with pytest.raises(IntegrityError, match="should be the base model"):
+            base.choose(asked, ["a", "b"])
+        with pytest.raises(IntegrityError, match="should be the base model"):
+            LocalEngine(loaded)
+        answered = tuned.choose(asked, ["a", "b"])
+        assert tuned._peft is not None
+        with tuned._peft.disable_adapter(), pytest.raises(IntegrityError, match="not in place"):
+            tuned.generate(asked, options)
+        tuned._peft.merge_adapter()
+        with pytest.raises(IntegrityError, match="not in place"):
+            tuned.choose(asked, ["a", "b"])
+        tuned._peft.unmerge_adapter()
+    finally:
+        tuned.close()
+    with pytest.raises(IntegrityError, match="not in place"):
+        tuned.generate(asked, options)
+    again = base.choose(asked, ["a", "b"])
+    first, last, other = (answers[0].choice_log_likelihoods for answers in (before, again, answered))
+    assert last == pytest.approx(first, abs=1e-4)
+    assert other != pytest.approx(first, abs=1e-2)
+
+
+def test_an_adapter_of_another_model_is_refused(
+    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    from tiny_models import load_tiny_model, save_tiny_model
+
+    with pytest.raises(ModelError, match="adapter_config"):
+        LocalEngine(tiny_model("qwen3"), adapter=tmp_path)
+    with pytest.raises(ModelError, match="does not fit"):
+        LocalEngine(load_tiny_model(save_tiny_model(tmp_path / "phi3", "phi3")), adapter=whole[0].adapter)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape", "cut"])
+def test_an_adapter_with_other_tensors_than_its_model_needs_is_refused(
+    change: str, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("qwen3")
+    shutil.copytree(whole[0].adapter, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(iter(tensors))
+    match change:
+        case "missing":
+            del tensors[name]
+        case "extra":
+            tensors[name.replace("layers.0", "layers.7")] = tensors[name].clone()
+        case "shape":
+            tensors[name] = torch.cat([tensors[name]] * 2).contiguous()
+    save_file(tensors, file)
+    if change == "cut":
+        file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(ModelError, match=r"does not fit|cannot be read"):
+        LocalEngine(loaded, adapter=tmp_path)
+    assert adapter_layers(loaded.model) == ()
+    LocalEngine(loaded).generate([prompt("x")], GenerationOptions(max_new_tokens=2))
