@@ -28,7 +28,7 @@ CHATML_WITH_TOOLS = (
     "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
     "{% elif message.role == 'assistant' %}{{ '<|im_start|>assistant\\n' + message.content }}"
     "{% for call in message.tool_calls or [] %}"
-    "{{ '\\n<tool_call>\\n{\"name\": \"' + call.function.name + '\", \"arguments\": ' }}"
+    '{{ \'\\n<tool_call>\\n{"name": "\' + call.function.name + \'", "arguments": \' }}'
     "{{ call.function.arguments | tojson }}{{ '}\\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\\n' }}"
     "{% elif message.role == 'tool' %}"
     "{{ '<|im_start|>user\\n<tool_response>\\n' + message.name + ': ' + message.content + '\\n</tool_response><|im_end|>\\n' }}"

@@ -39,6 +39,7 @@ class ChatRenderer:
         self.tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer)
         self._end_of_turn = self.template.end_of_turn()
+        self._opening = self.template.answer_opening()
         self.end_of_turn_id = int(tokenizer.convert_tokens_to_ids(self._end_of_turn))  # type: ignore[arg-type]
 
     def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> tuple[int, ...]:
@@ -56,12 +57,7 @@ class ChatRenderer:
         pieces, num_untrained_turns = self._prompt_pieces(example.prompt, example.tools)
         answered = self._answer_text(example)
         if answered is None:
-            raise DataError(
-                "the rendered conversation does not start with the prompt the model would be given, so the loss mask "
-                "would be wrong",
-                where=str(example.source),
-                remedy="report this chat template; use another model meanwhile",
-            )
+            raise self._wrong_start(where=str(example.source))
         pieces.append(_Piece(answered, final))
         token_ids: list[int] = []
         is_trained: list[bool] = []
@@ -90,8 +86,20 @@ class ChatRenderer:
         )
 
     def answer_tokens(self, text: str) -> tuple[int, ...]:
-        """The tokens of an answer followed by the end of turn: what a model that gives this answer would write."""
-        return (*self.encode(self._break_markers(text)), self.end_of_turn_id)
+        """The tokens of an answer followed by the end of turn: what a model that gives this answer would write.
+
+        Raises:
+            DataError: The template cannot separate the answer from its prompt.
+        """
+        asked = Message(role="user", content="a")
+        before = self._opened([asked], ())
+        answered = self.template.render(
+            [asked, Message(role="assistant", content=text)], (), add_generation_prompt=False
+        )
+        output = self._output_after(before, answered)
+        if output is None:
+            raise self._wrong_start(where=f"answer {text[:40]!r}")
+        return tuple(self.encode(output))
 
     def encode(self, text: str) -> list[int]:
         """Tokens of rendered text, each stretch between two `BREAK`s by itself so that broken markers stay text."""
@@ -107,20 +115,22 @@ class ChatRenderer:
         """The text of tokens with special tokens spelled out, for showing what a model sees."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))
 
-    def _break_markers(self, text: str) -> str:
-        for marker in (str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special):
-            text = text.replace(marker, marker[:1] + BREAK + marker[1:])
-        return text
+    def _opened(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """What a model is prompted with, as text."""
+        return self.template.render(messages, tools, add_generation_prompt=True) + self._opening
 
     def _prompt_pieces(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[list[_Piece], int]:
         """Pieces of a prompt, and how many earlier assistant turns could not be told apart from their context."""
-        whole = self.template.render(messages, tools, add_generation_prompt=True)
+        whole = self._opened(messages, tools)
         pieces: list[_Piece] = []
-        position = 0
+        position = num_untrained = 0
         for turn, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            before = self.template.render(messages[:turn], tools, add_generation_prompt=True)
+            if turn == 0:  # a greeting that opens the conversation: there is no prompt that it answers
+                num_untrained += message.weight != 0
+                continue
+            before = self._opened(messages[:turn], tools)
             output = self._output_after(
                 before, self.template.render(messages[: turn + 1], tools, add_generation_prompt=False)
             )
@@ -131,10 +141,10 @@ class ChatRenderer:
             pieces += [_Piece(before[position:], None), _Piece(output, turn)]
             position = len(before) + len(output)
         pieces.append(_Piece(whole[position:], None))
-        return pieces, 0
+        return pieces, num_untrained
 
     def _answer_text(self, example: Example) -> str | None:
-        before = self.template.render(example.prompt, example.tools, add_generation_prompt=True)
+        before = self._opened(example.prompt, example.tools)
         after = self.template.render(example.messages, example.tools, add_generation_prompt=False)
         return self._output_after(before, after)
 
@@ -145,3 +155,13 @@ class ChatRenderer:
         output = after[len(before) :]
         end = output.rfind(self._end_of_turn)
         return output[: end + len(self._end_of_turn)] if end >= 0 else None
+
+    def _wrong_start(self, *, where: str) -> DataError:
+        remedy = "report this chat template; use another model meanwhile"
+        if self._opening:
+            remedy = f"take thoughts out of the answers: this model's template opens each answer with {self._opening!r}"
+        return DataError(
+            "the rendered conversation does not start with the prompt the model would be given, so the loss mask would be wrong",
+            where=where,
+            remedy=remedy,
+        )

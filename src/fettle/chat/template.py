@@ -7,6 +7,7 @@ text: each occurrence is broken by a character that the renderer removes after i
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,10 @@ class ChatTemplate:
         """
         from jinja2 import TemplateError
 
+        if not messages:
+            raise DataError("there is no message to answer", remedy="put a user message before the answer")
         guarded = [self._guard(message) for message in messages]
+        tools = [self._guard_tool(tool) for tool in tools]
         wire = [_as_wire(message) for message in guarded] if self.takes_tools else tools_as_text(guarded, tools)
         if not self.takes_system:
             wire = _system_into_user(wire)
@@ -95,27 +99,45 @@ class ChatTemplate:
             )
         return max(found, key=len)
 
+    def answer_opening(self) -> str:
+        """What the template itself writes between the generation prompt and every answer; "" where that is at most a space.
+
+        Qwen 3 writes an empty thought there. It belongs to what a model is prompted with, in training and in answering: it is the
+        template's, not the model's.
+        """
+        asked = Message(role="user", content="a")
+        before = self.render([asked], (), add_generation_prompt=True)
+        after = self.render([asked, Message(role="assistant", content=_PROBE)], (), add_generation_prompt=False)
+        if not after.startswith(before):
+            return ""
+        opening = after[len(before) :].split(_PROBE)[0]
+        return opening if opening.strip() else ""
+
     def _guard(self, message: Message) -> Message:
-        # In an assistant's own answer <think> and the like are the model's vocabulary; only control tokens are forged turns.
+        # In an assistant's own words <think> and the like are the model's vocabulary; only control tokens are forged turns.
         markers = self._special_markers if message.role == "assistant" else self._markers
-
-        def guard(text: str) -> str:
-            text = text.replace(BREAK, "")
-            for marker in markers:
-                if marker in text:
-                    text = text.replace(marker, marker[:1] + BREAK + marker[1:])
-            return text
-
         calls = tuple(
-            ToolCall(id=call.id, name=guard(call.name), arguments=guard(call.arguments)) for call in message.tool_calls
+            ToolCall(
+                id=_broken(call.id, self._markers),
+                name=_broken(call.name, self._markers),
+                arguments=_broken_json(call.arguments, self._markers),
+            )
+            for call in message.tool_calls
         )
         return Message(
             role="system" if message.role == "developer" else message.role,
-            content=guard(message.content),
+            content=_broken(message.content, markers),
             tool_calls=calls,
-            tool_call_id=message.tool_call_id,
-            name=message.name,
+            tool_call_id=None if message.tool_call_id is None else _broken(message.tool_call_id, markers),
+            name=None if message.name is None else _broken(message.name, markers),
             weight=message.weight,
+        )
+
+    def _guard_tool(self, tool: Tool) -> Tool:
+        return Tool(
+            name=_broken(tool.name, self._markers),
+            description=_broken(tool.description, self._markers),
+            parameters=_broken_json(tool.parameters, self._markers),
         )
 
     def _probe_system(self) -> bool:
@@ -146,6 +168,37 @@ class ChatTemplate:
         return all(_PROBE + part in text for part in ("call", "result", "tool"))
 
 
+def _broken(text: str, markers: Sequence[str]) -> str:
+    """The text with `BREAK` inside every marker."""
+    text = text.replace(BREAK, "")
+    for marker in markers:
+        # Not once: in "|x|x|" the marker "|x|" is still there after the first round. One character cannot be broken.
+        while len(marker) > 1 and marker in text:
+            text = text.replace(marker, marker[:1] + BREAK + marker[1:])
+    return text
+
+
+def _broken_json(text: str, markers: Sequence[str]) -> str:
+    """A JSON text with `BREAK` inside the markers of its strings and keys, escaped ones too: a template writes them unescaped."""
+
+    def broken(value: Any) -> Any:
+        match value:
+            case str():
+                return _broken(value, markers)
+            case list():
+                return [broken(item) for item in value]
+            case dict():
+                return {_broken(key, markers): broken(item) for key, item in value.items()}
+            case _:
+                return value
+
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return _broken(text, markers)
+    return json.dumps(broken(value), ensure_ascii=False)
+
+
 def _as_wire(message: Message) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
@@ -160,6 +213,8 @@ def _system_into_user(wire: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Templates without a system role (Gemma 2) get it in front of the first user turn, as their authors advise."""
     system = "\n\n".join(message["content"] for message in wire if message["role"] == "system")
     others = [dict(message) for message in wire if message["role"] != "system"]
-    if system and others:
+    if system and others and others[0]["role"] == "user":
         others[0]["content"] = f"{system}\n\n{others[0]['content']}"
+    elif system:
+        others.insert(0, {"role": "user", "content": system})
     return others

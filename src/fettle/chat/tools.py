@@ -35,10 +35,13 @@ def tools_as_text(messages: Sequence[Message], tools: Sequence[Tool]) -> list[di
     >>> tools_as_text([Message(role="assistant", content="", tool_calls=(call,))], [])[0]["content"]
     '<tool_call>\\n{"name": "seats", "arguments": {"city": "Rome"}}\\n</tool_call>'
     """
-    plain = [{"role": message.role, "content": _content_with_calls(message)} for message in messages]
-    for message in plain:
-        if message["role"] == "tool":
-            message["role"] = "user"
+    plain: list[dict[str, Any]] = []
+    for number, message in enumerate(messages):
+        content = _content_with_calls(message)
+        if message.role == "tool" and number and messages[number - 1].role == "tool":
+            plain[-1]["content"] += f"\n{content}"  # results of parallel calls are one turn, as many templates demand
+        else:
+            plain.append({"role": "user" if message.role == "tool" else message.role, "content": content})
     if tools:
         listing = "\n".join(json.dumps(tool_as_wire(tool), ensure_ascii=False) for tool in tools)
         note = (
