@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ModelError, ResourceError, disk_errors_explained
@@ -109,9 +109,15 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
     tokenizer = load_tokenizer(source)
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     with _load_errors_explained(source):
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
+        _refuse_what_is_incomplete(report)
     if torch.cuda.is_available():
         model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
     model.eval()
@@ -125,7 +131,7 @@ def _load_errors_explained(source: ResolvedModel) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
             where=str(source.path),
@@ -133,13 +139,19 @@ def _load_errors_explained(source: ResolvedModel) -> Iterator[None]:
         ) from error
 
 
+def _refuse_what_is_incomplete(report: Mapping[str, Any]) -> None:
+    """Turn what transformers only logs into an error: tensors that it drew at random because the files lack them."""
+    if random := sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]):
+        raise ValueError(f"{len(random)} tensors are not in the files, the first is {random[0]}")
+
+
 def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None:
     import psutil
     import torch
 
-    stored = json.loads((source.path / "config.json").read_text()).get("dtype", "float32")
-    stored_bytes = 4 if stored == "float32" else 2
-    needed = source.num_weight_bytes / stored_bytes * dtype.itemsize * _WORKING_MEMORY_FACTOR
+    with _load_errors_explained(source):
+        num_values = sum(_num_values(file) for file in source.weight_files)
+    needed = num_values * dtype.itemsize * _WORKING_MEMORY_FACTOR
     if torch.cuda.is_available():
         free, what = torch.cuda.mem_get_info()[0], "GPU memory"
     else:
@@ -150,6 +162,14 @@ def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None
             where=str(source.path),
             remedy="use a smaller model, --precision fast, or a machine with more memory",
         )
+
+
+def _num_values(file: Path) -> int:
+    """Numbers stored in a safetensors file, by its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no dict)
 
 
 def converted_folder(source: ResolvedModel) -> Path:

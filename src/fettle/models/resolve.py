@@ -66,7 +66,7 @@ def resolve_model(name: str | None) -> ResolvedModel:
     """
     if name is None or name.lower() in (EMBEDDED_ID, "default"):
         return _embedded()
-    path = Path(name).expanduser()
+    path = _without_tilde(Path(name))
     if path.is_file() and path.suffix == ".gguf":
         return ResolvedModel(public_id=_public_id(path.stem), path=path, kind=WeightsKind.GGUF)
     if path.is_dir():
@@ -83,6 +83,13 @@ def resolve_model(name: str | None) -> ResolvedModel:
         where="--model",
         remedy=f"name a model folder, a .gguf file, a Hugging Face repository (org/name), or leave --model out for {EMBEDDED_ID}",
     )
+
+
+def _without_tilde(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # "~nobody": not a user of this machine
+        return path
 
 
 def _embedded() -> ResolvedModel:
