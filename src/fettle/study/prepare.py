@@ -15,7 +15,7 @@ from fettle.examples.read import read_examples
 from fettle.examples.split import given_split, split_examples
 from fettle.examples.task import recognise_task
 from fettle.files import sha256_of_json
-from fettle.records import Example, Finding, Split, Task, TaskKind
+from fettle.records import Action, Example, Finding, Severity, Split, Task, TaskKind
 from fettle.study.settings import StudySettings
 
 
@@ -77,6 +77,7 @@ def prepare(settings: StudySettings) -> StudyData:
         )
         findings += leaks
     _require_known_labels(task, split)
+    findings += _untaught_labels(task, split)
     split, origin = _instructed(split, task, instruction)
     _require_no_leak(split)
     name = str(settings.examples).replace(":", "-") if bundled else dataset.name
@@ -117,6 +118,26 @@ def _require_known_labels(task: Task, split: Split) -> None:
             "all training answers are the same label, so there is nothing to learn or to compare",
             remedy="add examples of at least one other label, or give --task text",
         )
+
+
+def _untaught_labels(task: Task, split: Split) -> list[Finding]:
+    """Held-out answers with a label that no training example has; only a split of the user's own has any."""
+    if task.kind is not TaskKind.LABELS:
+        return []
+    taught = {example.answer.strip() for example in split.train}
+    return [
+        Finding(
+            code="untaught-label",
+            severity=Severity.WARNING,
+            action=Action.KEPT,
+            message=f"the label {example.answer.strip()!r} is on no training example, so no contender can give it",
+            remedy="correct the label, or add training examples of it",
+            file=example.source.file,
+            line=example.source.line,
+        )
+        for example in (*split.valid, *split.test)
+        if example.answer.strip() not in taught
+    ]
 
 
 def _require_no_leak(split: Split) -> None:

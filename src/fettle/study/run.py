@@ -14,6 +14,7 @@ from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
+from fettle.errors import IntegrityError
 from fettle.files import sha256_of_file, sha256_of_json, write_atomically
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
@@ -255,6 +256,11 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
 
 
 def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
+    """Write the primary comparison down before the test split is answered; a study that goes on keeps what it declared.
+
+    Raises:
+        IntegrityError: It would now declare something else, having seen the test split perhaps.
+    """
     text = (
         f"Primary comparison, declared before the test split was answered: {tuned.contender.title} minus "
         f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
@@ -263,7 +269,15 @@ def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
         f"{100 * tuned.validation_score:.1f} % there). Shipping needs a 95 % interval above 0 and at least "
         f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
     )
-    write_atomically(folder / "declaration.json", json.dumps({"declaration": text}))
+    file = folder / "declaration.json"
+    if not file.exists():
+        write_atomically(file, json.dumps({"declaration": text}))
+    elif json.loads(file.read_text())["declaration"] != text:
+        raise IntegrityError(
+            "validation now gives another primary comparison than the one declared before the test split was opened",
+            where=str(file),
+            remedy="something the study stands on has changed, a library perhaps; start over with --fresh",
+        )
     return text
 
 

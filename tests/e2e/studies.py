@@ -1,0 +1,26 @@
+"""The study that most end-to-end tests are about, and what is expected of a refusal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from command import Finished
+
+LABEL_STUDY = ("study", "labels.csv", "--model", "model", "--epochs", "4", "--batch-size", "4")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A finished study."""
+
+    finished: Finished
+    folder: Path
+
+
+def require_refused(finished: Finished, *texts: str) -> None:
+    """Refused with exit code 2 and all of `texts`, without a traceback."""
+    assert finished.code == 2, finished.everything
+    assert "Traceback" not in finished.everything
+    for text in texts:
+        assert text in finished.everything, f"{text!r} is not in: {finished.error}"

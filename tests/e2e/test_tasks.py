@@ -1,0 +1,91 @@
+"""One study of each kind of task, from the command line to the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from command import Finished, Runner
+from reports import comparable, load, require_consistent
+from studies import LABEL_STUDY, Study
+from tiny import label_file
+
+from fettle.study.report import read_report
+
+EXIT_CODES = {"ship": 0, "stay": 3, "cannot tell yet": 4}
+
+
+def require_whole(finished: Finished, folder: Path) -> dict[str, Any]:
+    """The command printed what its report says, and the report is whole; the report."""
+    report = load(folder)
+    read_report(folder / "report.json")
+    require_consistent(report)
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert finished.code == EXIT_CODES[report["verdict"]["decision"]], finished.everything
+    assert str(folder / "report.html") in finished.out
+    assert "Traceback" not in finished.everything
+    assert "Warning" not in finished.error
+    assert [example["is_primary"] for example in report["comparisons"]].count(True) == 1
+    assert report["provenance"]["num_test_looks"] == 1
+    return report
+
+
+def test_label_task(label_study: Study) -> None:
+    report = require_whole(label_study.finished, label_study.folder)
+    names = {contender["name"] for contender in report["contenders"]}
+    assert names == {"tuned", "classifier", "prompt", "few_shot", "few_shot_nearest"}
+    labels = set(report["task"]["labels"])
+    assert all(set(row["answers"].values()) <= labels for row in report["rows"]), (
+        "answers are constrained to the labels"
+    )
+    assert all(sum(map(sum, confusion["counts"])) == len(report["rows"]) for confusion in report["confusions"])
+    # Word lists are easy for a classifier and nothing for random weights: staying is the right answer.
+    assert report["verdict"]["decision"] == "stay"
+    assert report["comparisons"][0]["baseline"] == "classifier"
+    assert {path.name for path in label_study.folder.iterdir()} == {
+        "study.json", ".lock", "answers", "training", "declaration.json", "report.json", "report.html"
+    }  # fmt: skip
+    assert not [path for path in label_study.folder.rglob(".*") if path.name != ".lock"], "no temporary file is left"
+
+
+def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) -> None:
+    finished = fettle.real(
+        "study", "json.jsonl", "--model", "model", "--epochs", 6, "--batch-size", 4, "--learning-rate", 0.02,
+        "--out", tmp_path / "study",
+    )  # fmt: skip
+    report = require_whole(finished, tmp_path / "study")
+    assert report["task"]["kind"] == "json"
+    assert report["confusions"] == []
+    assert [metric["grader"] for metric in report["contenders"][0]["metrics"]] == [
+        "json_fields", "json_exact", "json_valid"
+    ]  # fmt: skip
+    assert (tmp_path / "study" / "training" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_text_task_ships_where_the_tuned_model_alone_learned_the_reply(fettle: Runner, tmp_path: Path) -> None:
+    finished = fettle(
+        "study", "text.jsonl", "--model", "model", "--epochs", 8, "--batch-size", 4, "--learning-rate", 0.02,
+        "--out", tmp_path / "study",
+    )  # fmt: skip
+    report = require_whole(finished, tmp_path / "study")
+    assert report["verdict"]["decision"] == "ship"
+    assert report["primary_metric"] == "chrf"
+    assert report["length_histogram"] is not None
+    assert any("were cut at the token limit" in warning for warning in report["warnings"])
+
+
+def test_cannot_tell_where_the_test_split_is_too_small(fettle: Runner, tmp_path: Path) -> None:
+    finished = fettle(
+        "study", label_file(tmp_path / "few.csv", 12), "--model", "model", "--task", "text", "--out", tmp_path / "study"
+    )
+    report = require_whole(finished, tmp_path / "study")
+    assert report["verdict"]["decision"] == "cannot tell yet"
+
+
+def test_the_same_command_again_keeps_the_result_and_counts_no_second_look(fettle: Runner, label_study: Study) -> None:
+    before = load(label_study.folder)
+    finished = Runner(fettle.folder, label_study.folder.parent / "home")(*LABEL_STUDY, "--out", label_study.folder)
+    assert finished.code == label_study.finished.code
+    assert comparable(load(label_study.folder)) == comparable(before)
