@@ -24,7 +24,7 @@ _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INF
 
 
 def check(
-    examples: Annotated[Path, typer.Argument(help="A file of examples, or a folder of such files.")],
+    examples: Annotated[Path, typer.Argument(help="A file or folder of examples; or example:triage, ...")],
     input_column: Annotated[str | None, typer.Option("--input", help="Column or key that holds the input.")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer", help="Column or key that holds the answer.")] = None,
     id_column: Annotated[
@@ -37,14 +37,16 @@ def check(
     limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
 ) -> None:
     """Say what is wrong with EXAMPLES: where, and what to do about it. Exit code 2 when there are errors."""
+    from fettle.examples.bundled import bundled_task
     from fettle.examples.check import check_examples
     from fettle.examples.fix import fix_examples
     from fettle.examples.read import read_examples
     from fettle.examples.task import recognise_task
     from fettle.examples.write import write_chat_jsonl
 
-    columns = mapping(input_column, answer_column, id_column=id_column)
-    dataset = read_examples(examples, columns=columns)
+    bundled = bundled_task(str(examples))
+    columns = mapping(input_column, answer_column, id_column=id_column) or (bundled.columns if bundled else None)
+    dataset = read_examples(bundled.examples if bundled else examples, columns=columns)
     task = recognise_task(dataset.examples)
     findings = check_examples(dataset, task)
     fixed: Dataset | None = None

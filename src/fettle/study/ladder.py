@@ -19,6 +19,7 @@ from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.contenders.readings import LabelReading, Reading, readings
+from fettle.errors import DataError
 from fettle.records import Answer, Example, Split, Task, TaskKind
 from fettle.retrieval.embedder import CachedEmbedder, MiniLMEmbedder
 from fettle.retrieval.neighbours import NearestNeighbours
@@ -38,8 +39,8 @@ class Rung:
 
     contender: Contender
     reading: LabelReading | None
-    validation_score: float
-    """Mean primary score on the validation split; unscored answers left out."""
+    validation_score: float | None
+    """Mean primary score on the validation split, unscored answers left out; None: not one could be scored."""
 
     def describe(self) -> str:
         """How it answers, with what was chosen."""
@@ -116,7 +117,7 @@ class Ladder:
             file = self.folder / "answers" / "choosing" / f"{variant.name}-{number}.jsonl"
             what = f"validation (variant {number + 1} of {len(variants)})"
             answers = answer_split(variant, few, file=file, what=what, listener=self.listener)
-            scores.append(max(self._mean(few, reading.read(answers)) for reading in self._readings(answers)))
+            scores.append(max(_rank(self._mean(few, reading.read(answers))) for reading in self._readings(answers)))
         return self._rung(variants[scores.index(max(scores))])
 
     def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
@@ -130,7 +131,7 @@ class Ladder:
         answers = answer_split(contender, self.split.valid, file=file, what="validation", listener=self.listener)
         possible = self._readings(answers)
         scores = [self._mean(self.split.valid, reading.read(answers)) for reading in possible]
-        best = scores.index(max(scores))
+        best = max(range(len(scores)), key=lambda number: _rank(scores[number]))
         reading = possible[best] if self.task.kind is TaskKind.LABELS else None
         return Rung(contender=contender, reading=reading, validation_score=scores[best])
 
@@ -139,12 +140,32 @@ class Ladder:
             return readings(answers)
         return (LabelReading(kind=Reading.GREEDY, mean_log_likelihoods={}),)
 
-    def _mean(self, examples: Sequence[Example], answers: Sequence[Answer]) -> float:
+    def _mean(self, examples: Sequence[Example], answers: Sequence[Answer]) -> float | None:
         scores = [score.value for score in score_answers(self.primary, examples, answers) if score.value is not None]
-        return sum(scores) / len(scores) if scores else 0.0
+        return sum(scores) / len(scores) if scores else None
 
     def _num_shots(self) -> int:
         """As many as fit into a bounded prompt, at most `_MAX_SHOTS`."""
         lengths = sorted(sum(len(m.content) for m in example.messages[1:]) for example in self.split.train)
         usual = max(1, lengths[len(lengths) * 3 // 4])
         return min(_MAX_SHOTS, self.shot_characters // usual, len(self.split.train))
+
+
+def best_rung(rungs: Sequence[Rung]) -> Rung:
+    """The rung with the highest validation score, the first of equals: the baseline.
+
+    Raises:
+        DataError: None of them has a score.
+    """
+    best = max(rungs, key=lambda rung: _rank(rung.validation_score))
+    if best.validation_score is None:
+        raise DataError(
+            "no answer to the validation split could be scored, so there is nothing to compare",
+            remedy="check that the wanted answers are text (calls of tools are not graded), or name another --grader",
+        )
+    return best
+
+
+def _rank(score: float | None) -> float:
+    """For choosing only: what could not be scored comes after everything that could."""
+    return -1.0 if score is None else score

@@ -39,7 +39,7 @@ from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
 from fettle.statistics.compare import unscored_bounds
 from fettle.study.answers import measure_latency
-from fettle.study.ladder import Ladder, Rung
+from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look
 from fettle.study.plan import (
     Estimate,
@@ -162,6 +162,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
     with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
         ladder = _ladder(plan, folder, listener)
         untuned = _untuned(plan, ladder, remote)
+        baseline = best_rung(untuned)
         trained = train(
             plan.loaded,
             plan.tokens.train,
@@ -174,7 +175,6 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
         engine = LocalEngine(plan.loaded, adapter=trained.adapter)
         engine.require_adapter_active([_prompt(e) for e in plan.split.valid[:_NUM_ADAPTER_CHECK_PROMPTS]])
         tuned = ladder.best([_tuned_arm(plan, engine, trained)])
-        baseline = max(untuned, key=lambda rung: rung.validation_score)
         declaration = _declare(plan, baseline, tuned, folder)
         num_looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
         listener.on_message(declaration)
@@ -265,8 +265,8 @@ def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
         f"Primary comparison, declared before the test split was answered: {tuned.contender.title} minus "
         f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
         f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning on the "
-        f"{len(plan.split.valid)} validation examples ({100 * baseline.validation_score:.1f} %; the tuned model reached "
-        f"{100 * tuned.validation_score:.1f} % there). Shipping needs a 95 % interval above 0 and at least "
+        f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
+        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0 and at least "
         f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
     )
     file = folder / "declaration.json"
@@ -279,6 +279,10 @@ def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
             remedy="something the study stands on has changed, a library perhaps; start over with --fresh",
         )
     return text
+
+
+def _percent(score: float | None) -> str:
+    return "no scored answer" if score is None else f"{100 * score:.1f} %"
 
 
 def _report(
