@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -14,7 +15,9 @@ from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import ConfigError
-from fettle.records import FinishReason, Message, Prompt
+from fettle.records import Example, FinishReason, Location, Message, Prompt
+from fettle.training.loop import train
+from fettle.training.settings import TrainingSettings
 
 TRIAGE = {
     "type": "object",
@@ -119,6 +122,42 @@ def test_batched_forcing_equals_one_row_at_a_time_without_cache(family: str, tin
         stops = loaded.stop_token_ids
         assert answer.text == loaded.renderer.decode([token for token in expected if token not in stops]).strip()
         assert answer.usage.completion_tokens == len(expected)
+
+
+def test_forced_tokens_do_not_change_the_answer_of_a_trained_model(
+    tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    # A model that has learned the form spells it as the tokenizer does; then forcing is a matter of speed alone.
+    loaded = tiny_model("llama")
+    wanted = form("triage", (", ", ": "))
+    triages = [
+        {"queue": "refund", "urgent": True, "amount": 12, "tracking": None},
+        {"queue": "delivery", "urgent": False, "amount": None, "tracking": "AB1234"},
+        {"queue": "lost card", "urgent": True, "amount": 0, "tracking": None},
+        {"queue": "refund", "urgent": False, "amount": 499, "tracking": "ZZ0001"},
+    ]
+    examples = [
+        Example(
+            id=prompt.example_id,
+            messages=(*prompt.messages, Message(role="assistant", content=json.dumps(value))),
+            source=Location(file="a", line=1),
+        )
+        for prompt, value in zip(prompts(), triages, strict=True)
+    ]
+    rows = [loaded.renderer.example_tokens(example) for example in examples]
+    settings = TrainingSettings(epochs=120, batch_size=4, learning_rate=0.02, evals_per_epoch=1, patience=200)
+    result = train(loaded, rows, rows, settings, folder=tmp_path, run_key="k")
+    engine = LocalEngine(loaded, adapter=result.adapter)
+    try:
+        answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, json_form=wanted))
+        free = engine.generate(prompts(), GenerationOptions(max_new_tokens=80))
+        single = [plain_answer(loaded, prompt, wanted, max_new_tokens=80, with_forcing=False) for prompt in prompts()]
+    finally:
+        engine.close()
+    assert [json.loads(answer.text) for answer in answers] == triages
+    assert [answer.text for answer in free] == [answer.text for answer in answers]
+    assert [answer.text for answer in answers] == [loaded.renderer.decode(tokens).strip() for tokens in single]
+    assert [answer.usage.completion_tokens for answer in answers] == [len(tokens) for tokens in single]
 
 
 def test_an_answer_cut_short_says_so(tiny_model: Callable[[str], Any]) -> None:

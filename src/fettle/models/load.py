@@ -109,7 +109,7 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
     tokenizer = load_tokenizer(source)
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     with _load_errors_explained(source):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues] (a pair with a report)
             str(folder),
             dtype=dtype,
             local_files_only=True,

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.tools import tool_as_wire
 from fettle.errors import RemoteError
@@ -17,7 +19,6 @@ from fettle.settings import get_settings
 
 if TYPE_CHECKING:
     from openai import OpenAI
-    from openai.types.chat import ChatCompletion
 
 _PARALLEL_REQUESTS = 8
 _TIMEOUT_SECONDS = 120.0
@@ -94,28 +95,21 @@ class OpenAIEngine:
 
         try:
             self._complete(Prompt(example_id="", messages=(Message(role="user", content="Hi"),)), 1, None)
-        except OpenAIError as error:
+        except (OpenAIError, ValidationError) as error:
             raise RemoteError(
-                f"the endpoint does not answer for model {self._model!r} ({type(error).__name__}: {str(error)[:200]})",
+                f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
                 where=self._url,
                 remedy="check --remote, --remote-model and FETTLE_REMOTE_API_KEY",
             ) from error
 
     def _answer(self, prompt: Prompt, options: GenerationOptions) -> Answer:
-        from openai import BadRequestError, OpenAIError
+        from openai import OpenAIError
 
         started = time.perf_counter()
         try:
-            form = options.json_form if self._takes_schema else None
-            try:
-                completion = self._complete(prompt, options.max_new_tokens, form)
-            except BadRequestError:
-                if form is None:
-                    raise
-                self._takes_schema = False  # many endpoints have no structured output: the prompt alone must do
-                completion = self._complete(prompt, options.max_new_tokens, None)
-        except OpenAIError as error:
-            return _failed(prompt, f"{type(error).__name__}: {str(error)[:300]}", time.perf_counter() - started)
+            completion = self._complete_in_form(prompt, options)
+        except (OpenAIError, ValidationError) as error:
+            return _failed(prompt, _explained(error), time.perf_counter() - started)
         seconds = time.perf_counter() - started
         if not completion.choices:
             return _failed(prompt, "the endpoint answered without a choice", seconds)
@@ -131,10 +125,23 @@ class OpenAIEngine:
             ),
         )
 
-    def _complete(self, prompt: Prompt, max_new_tokens: int, form: JsonForm | None) -> ChatCompletion:
+    def _complete_in_form(self, prompt: Prompt, options: GenerationOptions) -> _Completion:
+        from openai import BadRequestError
+
+        form = options.json_form if self._takes_schema else None
+        try:
+            return self._complete(prompt, options.max_new_tokens, form)
+        except BadRequestError:
+            if form is None:
+                raise
+        completion = self._complete(prompt, options.max_new_tokens, None)
+        self._takes_schema = False  # it was the form: many endpoints have none, and the prompt alone must do
+        return completion
+
+    def _complete(self, prompt: Prompt, max_new_tokens: int, form: JsonForm | None) -> _Completion:
         request: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "messages": [_message_as_wire(message) for message in prompt.messages],
             "max_tokens": max_new_tokens,
             "temperature": 0,
         }
@@ -143,7 +150,48 @@ class OpenAIEngine:
         if form is not None:
             schema = {"name": "answer", "schema": json.loads(form.schema), "strict": True}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return self._client.chat.completions.create(**request)
+        # The SDK's own parsing lets any JSON, and any page, through as a completion.
+        raw = self._client.chat.completions.with_raw_response.create(**request)
+        return _Completion.model_validate_json(raw.http_response.content)
+
+
+class _Message(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int = 0
+
+
+class _Completion(BaseModel):
+    """As much of a chat completion as is read here; endpoints differ in the rest."""
+
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+def _message_as_wire(message: Message) -> dict[str, Any]:
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = message.tool_call_id
+    return wire
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "what came is no chat completion"
+    return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _unwrapped(answer: Answer) -> Answer:

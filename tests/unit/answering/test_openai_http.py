@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from local_endpoint import Endpoint, Reply, completion, endpoint, failure
+
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.openai_http import OpenAIEngine
+from fettle.errors import RemoteError, http_status
+from fettle.records import FinishReason, Message, Prompt, Tool, ToolCall
+
+OPTIONS = GenerationOptions(max_new_tokens=20)
+SCHEMA = json.dumps({"type": "object", "properties": {"queue": {"type": "string"}}})
+
+
+def prompts(*texts: str) -> list[Prompt]:
+    return [
+        Prompt(example_id=f"e{number}", messages=(Message(role="user", content=text),))
+        for number, text in enumerate(texts)
+    ]
+
+
+def after_hello(answer: Callable[[dict[str, Any], int], Reply]) -> Callable[[dict[str, Any], int], Reply]:
+    """The first request only asks whether anybody is there."""
+    return lambda body, number: completion("hi") if number == 0 else answer(body, number - 1)
+
+
+def test_answers_come_back_in_order_with_their_usage() -> None:
+    with endpoint(lambda body, _: completion(f" echo {body['messages'][-1]['content']}\n")) as served:
+        engine = OpenAIEngine(served.url, "some-model")
+        asked = prompts(*(f"text {n}" for n in range(11)))
+        answers = engine.generate(asked, OPTIONS)
+    assert [answer.text for answer in answers] == [f"echo text {n}" for n in range(11)]
+    assert [answer.example_id for answer in answers] == [prompt.example_id for prompt in asked]
+    for answer in answers:
+        assert answer.finish_reason is FinishReason.STOP
+        assert answer.error is None
+        assert answer.choice_log_likelihoods is None
+        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (7, 3)
+    assert engine.name == f"some-model at {served.url}"
+    for request in served.requests[1:]:
+        assert (request["model"], request["max_tokens"], request["temperature"]) == ("some-model", 20, 0)
+        assert "response_format" not in request
+
+
+def test_an_answer_cut_at_its_length_says_so() -> None:
+    with endpoint(lambda _body, _n: completion("half an", finish_reason="length")) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert (answer.text, answer.finish_reason) == ("half an", FinishReason.LENGTH)
+
+
+def test_batches_take_every_prompt_once() -> None:
+    with endpoint(lambda _body, _n: completion("x")) as served:
+        engine = OpenAIEngine(served.url, "m")
+    assert engine.batches([]) == ()
+    batches = engine.batches(prompts(*"abcdefghijklmnopqrs"))
+    assert [index for batch in batches for index in batch] == list(range(19))
+    assert all(len(batch) <= 8 for batch in batches)
+    assert engine.max_tokens is None
+    assert engine.count_prompt_tokens(prompts("x" * 400)[0]) > 50
+
+
+def test_structured_output_is_asked_for_where_there_is_a_form() -> None:
+    with endpoint(lambda _body, _n: completion('{"queue": "refund"}')) as served:
+        options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+        OpenAIEngine(served.url, "m").generate(prompts("a"), options)
+    asked = served.requests[1]["response_format"]
+    assert asked["type"] == "json_schema"
+    assert asked["json_schema"]["schema"] == json.loads(SCHEMA)
+
+
+def no_structured_output(body: dict[str, Any], _number: int) -> Reply:
+    return failure(400, "response_format is not supported") if "response_format" in body else completion("refund")
+
+
+def test_an_endpoint_without_structured_output_is_asked_without_from_then_on() -> None:
+    options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+    with endpoint(no_structured_output) as served:
+        engine = OpenAIEngine(served.url, "m")
+        first = engine.generate(prompts("a"), options)
+        second = engine.generate(prompts("b"), options)
+    assert [answer.text for answer in (*first, *second)] == ["refund", "refund"]
+    assert ["response_format" in request for request in served.requests] == [False, True, False, False]
+
+
+def test_one_bad_prompt_does_not_cost_the_others_their_structured_output() -> None:
+    # 400 may also mean that this one prompt is too long.
+    def answer(body: dict[str, Any], _number: int) -> Reply:
+        too_long = body["messages"][-1]["content"] == "long"
+        return failure(400, "context length exceeded") if too_long else completion("{}")
+
+    options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+    with endpoint(answer) as served:
+        engine = OpenAIEngine(served.url, "m")
+        [failed] = engine.generate(prompts("long"), options)
+        [fine] = engine.generate(prompts("short"), options)
+    assert failed.finish_reason is FinishReason.ERROR
+    assert "context length exceeded" in (failed.error or "")
+    assert fine.text == "{}"
+    assert "response_format" in served.requests[-1]
+
+
+def test_a_server_error_is_tried_again() -> None:
+    with endpoint(after_hello(lambda _b, n: failure(500, "busy") if n < 2 else completion("there"))) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert (answer.text, answer.error) == ("there", None)
+    assert len(served.requests) == 4
+
+
+def test_an_error_that_stays_is_one_failed_answer_not_the_end() -> None:
+    def answer(body: dict[str, Any], _number: int) -> Reply:
+        return failure(500, "kaputt") if body["messages"][-1]["content"] == "bad" else completion("fine")
+
+    with endpoint(answer) as served:
+        engine = OpenAIEngine(served.url, "m")
+        good, bad, also_good = engine.generate(prompts("good", "bad", "good"), OPTIONS)
+    assert (good.text, also_good.text) == ("fine", "fine")
+    assert bad.finish_reason is FinishReason.ERROR
+    assert bad.text == ""
+    assert "kaputt" in (bad.error or "")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def remote_error(url: str) -> RemoteError:
+    with pytest.raises(RemoteError) as raised:
+        OpenAIEngine(url, "no-model")
+    assert raised.value.where == url
+    assert "--remote" in (raised.value.remedy or "")
+    return raised.value
+
+
+def test_an_address_where_nobody_answers_is_an_error_at_once() -> None:
+    error = remote_error(f"http://127.0.0.1:{free_port()}/v1")
+    assert "no-model" in error.problem
+    assert http_status(error) == 502
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_model_is_an_error_at_once(status: int) -> None:
+    with endpoint(lambda _body, _n: failure(status, "not for you")) as served:
+        assert "not for you" in remote_error(served.url).problem
+
+
+@pytest.mark.parametrize("url", ["", "no url", "ftp://127.0.0.1/v1", "http://"])
+def test_an_address_that_is_none_is_an_error(url: str) -> None:
+    remote_error(url)
+
+
+MALFORMED = {
+    "a page": Reply("<html>Sign in</html>", content_type="text/html"),
+    "no json": Reply("{cut", content_type="application/json"),
+    "no choices": Reply({"id": "c", "choices": []}),
+    "null choices": Reply({"id": "c", "choices": None}),
+    "choices of another kind": Reply({"id": "c", "choices": "refund"}),
+    "no message": Reply({"id": "c", "choices": [{"index": 0, "finish_reason": "stop"}]}),
+    "a list": Reply([1, 2]),
+    "empty": Reply("", content_type="application/json"),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_malformed_answer_is_a_failed_answer(kind: str) -> None:
+    with endpoint(after_hello(lambda _body, _n: MALFORMED[kind])) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert answer.finish_reason is FinishReason.ERROR
+    assert answer.error
+    assert answer.text == ""
+
+
+@pytest.mark.parametrize("kind", ["a page", "no json", "a list"])
+def test_something_else_at_the_address_is_an_error_at_once(kind: str) -> None:
+    with endpoint(lambda _body, _n: MALFORMED[kind]) as served:
+        assert remote_error(served.url).problem
+
+
+def test_an_answer_without_text_or_usage_is_an_empty_answer() -> None:
+    with endpoint(lambda _body, _n: completion(None, usage=False)) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("x" * 80), OPTIONS)
+    assert (answer.text, answer.finish_reason, answer.usage.completion_tokens) == ("", FinishReason.STOP, 0)
+    assert answer.usage.prompt_tokens > 10  # estimated
+
+
+def test_choices_are_asked_for_as_an_enum_and_unwrapped() -> None:
+    replies = ['{"label": "refund"}', "late parcel", '{"other": 1}', '["refund"]', "Refund, I think"]
+
+    def answer(body: dict[str, Any], _number: int) -> Reply:
+        return completion(replies[int(body["messages"][-1]["content"])])
+
+    with endpoint(after_hello(answer)) as served:
+        engine = _engine(served)
+        answers = engine.choose(prompts("0", "1", "2", "3", "4"), ["refund", "late parcel"])
+    assert [answer.text for answer in answers] == ["refund", "late parcel", '{"other": 1}', '["refund"]', replies[4]]
+    schema = served.requests[-1]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == ["refund", "late parcel"]
+
+
+def _engine(served: Endpoint) -> OpenAIEngine:
+    return OpenAIEngine(served.url, "m")
+
+
+def test_tools_and_earlier_calls_reach_the_endpoint() -> None:
+    call = ToolCall(id="call1", name="seats", arguments='{"city": "Rome"}')
+    asked = Prompt(
+        example_id="e",
+        messages=(
+            Message(role="user", content="Seats?"),
+            Message(role="assistant", content="", tool_calls=(call,)),
+            Message(role="tool", content="12", tool_call_id="call1", name="seats"),
+        ),
+        tools=(Tool(name="seats", parameters='{"type": "object"}'),),
+    )
+    with endpoint(lambda _body, _n: completion("Twelve.")) as served:
+        OpenAIEngine(served.url, "m").generate([asked], OPTIONS)
+    sent = served.requests[-1]
+    assert sent["tools"][0]["function"]["name"] == "seats"
+    wire = {"id": "call1", "type": "function", "function": {"name": "seats", "arguments": '{"city": "Rome"}'}}
+    assert sent["messages"][1]["tool_calls"] == [wire]
+    assert sent["messages"][2] == {"role": "tool", "content": "12", "tool_call_id": "call1"}
