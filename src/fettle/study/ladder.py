@@ -29,8 +29,8 @@ from fettle.study.progress import Listener
 
 _NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers all of them."""
-_MAX_SHOTS = 4
-"""Each shot makes every request of the study and of production dearer; four of short examples are a few hundred tokens."""
+_MAX_SHOTS = 3
+"""Each shot makes every request of the study and of production dearer; three of short examples are a few hundred tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +84,15 @@ class Ladder:
         rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
         num_shots = self._num_shots()
         if num_shots:
-            fixed = shot_sets(self.split.train, num_shots=num_shots, num_sets=3, seed=self.seed)
+            fixed = shot_sets(self.split.train, num_shots=num_shots, num_sets=2, seed=self.seed)
             shot_hint = hint if self.task.kind is not TaskKind.LABELS else None
             rungs.append(
                 self.best([arm("few_shot", "Few-shot, fixed", FixedShots(shots, shot_hint)) for shots in fixed])
             )
             embedder = CachedEmbedder(MiniLMEmbedder())
             neighbours = NearestNeighbours(embedder, short_enough(self.split.train))
-            counts = sorted({max(1, num_shots // 2), num_shots})
-            nearest = [NearestShots(neighbours, count, shot_hint) for count in counts]
-            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
+            nearest = NearestShots(neighbours, num_shots, shot_hint)
+            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", nearest)]))
         return rungs
 
     def classifier(self) -> Rung:

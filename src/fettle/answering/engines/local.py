@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 _PADDING_WORTH = 0.6
-_ENOUGH_ROWS = 8
+_ENOUGH_ROWS = 16
 _ADAPTER_NAME = "tuned"
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
