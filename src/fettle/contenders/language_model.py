@@ -37,8 +37,8 @@ class LanguageModel:
 
     def identity(self) -> str:
         """Everything its answers depend on but the examples."""
-        parts = [self.engine.name, self.engine_identity, self.style.describe(), repr(self.options)]
-        return sha256_of_json([*parts, list(self.task.labels)])
+        parts = [self.engine.name, self.engine_identity, self.style.describe(), self.style.hint, repr(self.options)]
+        return sha256_of_json([*parts, self.task.kind.value, list(self.task.labels)])
 
     def prompt(self, example: Example) -> Prompt:
         """What the engine is asked."""

@@ -12,6 +12,11 @@ from fettle.records import Example, Message
 class PromptStyle(Protocol):
     """How a conversation is put to a model. Looks at everything of an example but its answer."""
 
+    @property
+    def hint(self) -> str | None:
+        """Added to the instruction; None: nothing is."""
+        ...
+
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered."""
         ...

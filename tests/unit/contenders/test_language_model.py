@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.local import LocalEngine
+from fettle.contenders.language_model import LanguageModel, json_separators
+from fettle.contenders.prompt import OwnPrompt
+from fettle.records import Example, Location, Message, Task, TaskKind
+
+LABELS = Task(kind=TaskKind.LABELS, reason="", labels=("refund", "late parcel"))
+JSON = Task(kind=TaskKind.JSON, reason="")
+TEXT = Task(kind=TaskKind.TEXT, reason="")
+SCHEMA = json.dumps({"enum": [{"a": 1}, {"a": 2}]})
+
+
+def example(answer: str, text: str = "Where is it?") -> Example:
+    messages = (Message(role="user", content=text), Message(role="assistant", content=answer))
+    return Example(id=text, messages=messages, source=Location(file="a", line=1))
+
+
+@pytest.mark.parametrize(
+    ("answers", "separators"),
+    [
+        (['{"a": 1, "b": [1, 2]}', '{"a": 2, "b": []}'], (", ", ": ")),
+        (['{"a":1,"b":[1,2]}', ' {"a":"ö","b":null}\n'], (",", ":")),
+        (['{"a": "\\u00f6"}', '{"a": "ö"}'], (", ", ": ")),
+        (['{"a": 1}', '{"a":1}'], (None, None)),
+        (['{"a" : 1}'], (None, None)),
+        (['{\n  "a": 1\n}'], (None, None)),
+        (['{"a": 1}', "no json"], (None, None)),
+    ],
+)
+def test_separators_are_those_that_all_answers_agree_on(
+    answers: list[str], separators: tuple[str | None, str | None]
+) -> None:
+    assert json_separators([example(answer) for answer in answers]) == separators
+
+
+def arm(loaded: Any, task: Task, options: GenerationOptions) -> LanguageModel:
+    return LanguageModel(
+        name="prompt", title="Prompt only", engine=LocalEngine(loaded), style=OwnPrompt(), task=task, options=options
+    )
+
+
+def test_it_answers_as_its_task_demands(tiny_model: Callable[[str], Any]) -> None:
+    loaded = tiny_model("llama")
+    asked = [example("secret", text) for text in ("Where?", "I want my money back", "x")]
+    form = JsonForm(schema=SCHEMA, item_separator=", ", key_separator=": ")
+    labels = arm(loaded, LABELS, GenerationOptions(max_new_tokens=3)).answer(asked)
+    assert {answer.text for answer in labels} <= set(LABELS.labels)
+    assert all(answer.choice_log_likelihoods is not None for answer in labels)
+    values = arm(loaded, JSON, GenerationOptions(max_new_tokens=30, json_form=form)).answer(asked)
+    assert {answer.text for answer in values} <= {'{"a": 1}', '{"a": 2}'}
+    texts = arm(loaded, TEXT, GenerationOptions(max_new_tokens=3)).answer(asked)
+    assert [answer.example_id for answer in texts] == [one.id for one in asked]
+    assert all(answer.usage.completion_tokens <= 3 for answer in texts)
+
+
+def test_it_never_shows_the_wanted_answer_to_the_model(tiny_model: Callable[[str], Any]) -> None:
+    contender = arm(tiny_model("llama"), TEXT, GenerationOptions(max_new_tokens=3))
+    one, other = example("refund"), example("something else altogether")
+    assert contender.prompt(one) == contender.prompt(other)
+
+
+def test_its_identity_changes_with_whatever_could_change_its_answers(tiny_model: Callable[[str], Any]) -> None:
+    contender = arm(tiny_model("llama"), LABELS, GenerationOptions(max_new_tokens=3))
+    identities = {
+        contender.identity(),
+        replace(contender, options=GenerationOptions(max_new_tokens=4)).identity(),
+        replace(contender, style=OwnPrompt("A hint.")).identity(),
+        replace(contender, style=OwnPrompt("Another hint.")).identity(),
+        replace(contender, engine_identity="other weights").identity(),
+        replace(contender, task=replace(LABELS, labels=("refund",))).identity(),
+        replace(contender, task=TEXT).identity(),
+    }
+    assert len(identities) == 7
+    assert contender.identity() == arm(tiny_model("llama"), LABELS, GenerationOptions(max_new_tokens=3)).identity()
