@@ -143,8 +143,10 @@ def test_damaged_weights(fettle: Runner, tmp_path: Path, out: Path) -> None:
 
 def test_model_that_does_not_fit(fettle: Runner, tmp_path: Path, out: Path) -> None:
     copy_model(fettle.folder / "model", tmp_path / "model")
-    with (tmp_path / "model" / "model.safetensors").open("r+b") as file:
-        file.truncate(2**43)  # 8 TiB that take no room on disk
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
+    with (tmp_path / "model" / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 2**42)  # 4 TiB that take no room on disk
     finished = fettle("study", "labels.csv", "--model", tmp_path / "model", "--out", out)
     require_refused(finished, "this model needs about", "GiB are free", "use a smaller model")
     assert not out.exists()

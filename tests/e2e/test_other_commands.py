@@ -10,7 +10,7 @@ from pathlib import Path
 from command import Runner
 from reports import comparable, load
 from studies import Study
-from tiny import text_file
+from tiny import label_file
 
 FIVE_LINES = """
 from pathlib import Path
@@ -103,8 +103,8 @@ def test_a_terminal_without_the_characters_is_no_reason_to_fail(bench: Path) -> 
 
 
 def test_a_second_study_on_the_same_test_split_is_a_second_look(fettle: Runner, tmp_path: Path) -> None:
-    train, test = text_file(tmp_path / "train.jsonl", 24, seed=21), text_file(tmp_path / "test.jsonl", 10, seed=22)
-    command = ("study", train, "--test", test, "--model", "model", "--epochs", 1)
+    train, test = label_file(tmp_path / "train.csv", 24, seed=21), label_file(tmp_path / "test.csv", 10, seed=22)
+    command = ("study", train, "--test", test, "--task", "text", "--model", "model", "--epochs", 1)
 
     def looks(out: str, *more: object) -> int:
         finished = fettle(*command, *more, "--out", tmp_path / out)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split, telling
+
+from fettle.answering.engine import GenerationOptions
+from fettle.contenders.readings import Reading
+from fettle.errors import DataError
+from fettle.records import FinishReason
+from fettle.scoring.registry import grader_by_name
+from fettle.study.ladder import Ladder, Rung, best_rung
+from fettle.study.progress import SilentListener
+
+VALID = [example(number, LABELS[number % 2]) for number in range(6)]
+TEST = [example(number, LABELS[number % 2]) for number in range(10, 14)]
+TRAIN = [example(number, LABELS[number % 2]) for number in range(20, 30)]
+RIGHT = [one.answer for one in VALID]
+WRONG = ["billing"] * 6
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Ladder:
+    return Ladder(
+        split=split(train=TRAIN, valid=VALID, test=TEST),
+        task=LABEL_TASK,
+        primary=grader_by_name("exact_label", LABEL_TASK, TRAIN),
+        options=GenerationOptions(max_new_tokens=4),
+        folder=tmp_path,
+        listener=SilentListener(),
+    )
+
+
+def test_the_best_variant_on_validation_wins(ladder: Ladder) -> None:
+    variants = [
+        telling(VALID, WRONG, words="bad"),
+        telling(VALID, RIGHT, words="good"),
+        telling(VALID, WRONG, words="c"),
+    ]
+    rung = ladder.best(variants)
+    assert rung.contender is variants[1]
+    assert rung.validation_score == 1.0
+    assert rung.describe() == "good"
+
+
+def test_the_first_of_equals_wins(ladder: Ladder) -> None:
+    variants = [telling(VALID, RIGHT, words="first"), telling(VALID, RIGHT, words="second")]
+    assert ladder.best(variants).contender is variants[0]
+
+
+def test_a_single_variant_answers_validation_once(ladder: Ladder) -> None:
+    parrot = telling(VALID, RIGHT)
+    ladder.best([parrot])
+    assert sorted(chain.from_iterable(parrot.asked)) == sorted(one.id for one in VALID)
+
+
+def test_the_test_split_is_answered_once_and_never_for_choosing(ladder: Ladder) -> None:
+    told = {one.id: answer(one.id, one.answer) for one in (*VALID, *TEST)}
+    variants = [Parrot(told, words="a"), Parrot(told, words="b")]
+    rung = ladder.best(variants)
+    assert {id_ for parrot in variants for batch in parrot.asked for id_ in batch} == {one.id for one in VALID}
+    answers = ladder.answer_test(rung)
+    assert [one.text for one in answers] == [one.answer for one in TEST]
+    num_batches = len(variants[0].asked)
+    assert ladder.answer_test(rung) == answers
+    assert len(variants[0].asked) == num_batches
+
+
+def test_the_reading_is_chosen_on_validation_and_kept_on_the_test(ladder: Ladder) -> None:
+    # Greedy always says billing, and so does the plain likelihood, by a liking of 5 for billing; without that it is right.
+    def liking(wanted: str) -> dict[str, float]:
+        return {"billing": -1.0 if wanted == "billing" else -2.0, "delivery": -6.0 if wanted == "delivery" else -7.0}
+
+    told = {one.id: answer(one.id, "billing", likelihoods=liking(one.answer)) for one in (*VALID, *TEST)}
+    rung = ladder.best([Parrot(told)])
+    assert rung.reading is not None
+    assert rung.reading.kind is Reading.CALIBRATED
+    assert rung.validation_score == 1.0
+    assert rung.describe() == "says what it is told, read by calibrated label likelihood"
+    assert [one.text for one in ladder.answer_test(rung)] == [one.answer for one in TEST]
+
+
+def test_unscored_answers_are_left_out_of_the_validation_score(ladder: Ladder) -> None:
+    told = {one.id: answer(one.id, one.answer) for one in VALID}
+    told["e0"] = answer("e0", "", finish_reason=FinishReason.ERROR)
+    told["e1"] = answer("e1", "billing")
+    assert ladder.best([Parrot(told)]).validation_score == 4 / 5
+
+
+def test_a_contender_that_could_not_be_scored_has_no_score_and_is_never_the_baseline(ladder: Ladder) -> None:
+    failed = {one.id: answer(one.id, "", finish_reason=FinishReason.ERROR) for one in VALID}
+    dead = ladder.best([Parrot(failed, name="dead", words="a"), Parrot(failed, name="dead", words="b")])
+    assert dead.validation_score is None
+    wrong = ladder.best([telling(VALID, ["neither"] * 6)])
+    assert wrong.validation_score == 0.0
+    assert best_rung([dead, wrong]) is wrong
+    with pytest.raises(DataError, match="no answer to the validation split could be scored"):
+        best_rung([dead])
+
+
+def test_the_baseline_is_the_best_and_the_first_of_equals(ladder: Ladder) -> None:
+    def rung(name: str, score: float) -> Rung:
+        return Rung(contender=Parrot({}, name=name), reading=None, validation_score=score)
+
+    rungs = [rung("a", 0.3), rung("b", 0.9), rung("c", 0.9)]
+    assert best_rung(rungs).contender.name == "b"

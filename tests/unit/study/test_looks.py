@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fettle.study.looks import count_look
+
+
+def test_each_study_counts_once_for_each_test_split(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert count_look(home, test_sha256="t", study_key="a") == 1
+    assert count_look(home, test_sha256="t", study_key="a") == 1, "the same study, continued"
+    assert count_look(home, test_sha256="t", study_key="b") == 2
+    assert count_look(home, test_sha256="another", study_key="b") == 1
+    assert count_look(home, test_sha256="t", study_key="a") == 2
+
+
+def test_a_line_cut_by_a_kill_costs_that_look_alone(tmp_path: Path) -> None:
+    for key in "abc":
+        count_look(tmp_path, test_sha256="t", study_key=key)
+    file = tmp_path / "looks.jsonl"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert count_look(tmp_path, test_sha256="t", study_key="d") == 3
+    assert count_look(tmp_path, test_sha256="t", study_key="c") == 4
+
+
+def test_studies_that_look_at_the_same_time_all_count(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        counts = pool.map(lambda number: count_look(tmp_path, test_sha256="t", study_key=str(number)), range(8))
+    assert sorted(counts) == list(range(1, 9))

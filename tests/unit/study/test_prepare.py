@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fettle.errors import ConfigError, DataError
+from fettle.examples.split import SplitSizes
+from fettle.records import Severity, TaskKind
+from fettle.study.prepare import prepare
+from fettle.study.settings import StudySettings
+
+QUEUES = ("billing", "delivery")
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "flint", "grove", "heath", "inlet", "jetty", "knoll", "maple")
+
+
+def table(path: Path, content: list[tuple[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("message", "queue"), *content])
+    return path
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> StudySettings:
+    return StudySettings(examples=table(tmp_path / "labels.csv", varied(40)))
+
+
+def varied(count: int, start: int = 0) -> list[tuple[str, str]]:
+    """Rows that are no near-duplicates of each other, each queue as often as the other."""
+    made = []
+    for number in range(start, start + count):
+        chosen = [WORDS[(number * step + step) % 12] + str((number * step) % 97) for step in (1, 3, 5, 7, 11, 13)]
+        made.append((" ".join(chosen), QUEUES[number % 2]))
+    return made
+
+
+def test_every_example_gets_the_same_derived_instruction(labels: StudySettings) -> None:
+    data = prepare(labels)
+    assert data.name == "labels"
+    assert data.task.kind is TaskKind.LABELS
+    assert set(data.task.labels) == set(QUEUES)
+    everything = [*data.split.train, *data.split.valid, *data.split.test]
+    assert len(everything) == 40
+    assert {one.messages[0].role for one in everything} == {"system"}
+    assert len({one.messages[0].content for one in everything}) == 1
+    assert data.instruction_origin.startswith("derived from the training examples")
+
+
+def test_the_users_instruction_takes_the_place_of_the_examples_own(tmp_path: Path) -> None:
+    turns = [
+        [
+            {"role": "system", "content": "own"},
+            {"role": "user", "content": text},
+            {"role": "assistant", "content": label},
+        ]
+        for text, label in varied(30)
+    ]
+    file = tmp_path / "chat.jsonl"
+    file.write_text("".join(json.dumps({"messages": one}) + "\n" for one in turns))
+    own = prepare(StudySettings(examples=file))
+    assert own.instruction_origin == "the examples' own system messages"
+    told = prepare(StudySettings(examples=file, instruction="Sort this."))
+    assert told.instruction_origin == "given by the user: Sort this."
+    assert [m.content for m in told.split.test[0].messages if m.role == "system"] == ["Sort this."]
+    assert own.split_sha256()["test"] != told.split_sha256()["test"]
+    assert own.test_sha256() == told.test_sha256(), "the same test, whatever instruction it is put with"
+
+
+def test_hashes_are_of_the_content_and_not_of_names_or_order(tmp_path: Path) -> None:
+    first = prepare(StudySettings(examples=table(tmp_path / "a.csv", varied(40))))
+    second = prepare(StudySettings(examples=table(tmp_path / "b.csv", varied(40)[::-1])))
+    assert first.split_sha256() == second.split_sha256()
+    assert first.test_sha256() == second.test_sha256()
+    assert first.file_sha256 != second.file_sha256
+
+
+def test_a_validation_file_needs_a_test_file(labels: StudySettings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--valid: a validation file without a test file"):
+        prepare(replace(labels, valid=table(tmp_path / "valid.csv", varied(4, 100))))
+
+
+def test_given_files_stay_what_they_are_and_leaks_leave_training(labels: StudySettings, tmp_path: Path) -> None:
+    held_out = [*varied(7, 200), varied(1)[0]]  # the last one is the first row of training
+    data = prepare(replace(labels, test=table(tmp_path / "test.csv", held_out)))
+    assert data.split.given_by_user
+    assert len(data.split.test) == 8
+    assert len(data.split.train) + len(data.split.valid) == 39
+    [leak] = [finding for finding in data.findings if finding.code == "leak-exact"]
+    assert (leak.severity, leak.line) == (Severity.ERROR, 2)
+    assert len(data.file_sha256) == 2
+
+
+def test_labels_that_were_never_taught_are_named(labels: StudySettings, tmp_path: Path) -> None:
+    held_out = [*varied(7, 200), ("a wholly different matter of the seventh kind", "complaint")]
+    data = prepare(replace(labels, test=table(tmp_path / "test.csv", held_out)))
+    [finding] = [finding for finding in data.findings if finding.code == "untaught-label"]
+    assert "'complaint'" in finding.message
+    assert (finding.line, finding.severity) == (9, Severity.WARNING)
+    assert not [finding for finding in prepare(labels).findings if finding.code == "untaught-label"]
+
+
+def test_one_label_cannot_be_studied(tmp_path: Path) -> None:
+    file = table(tmp_path / "one.csv", [(text, "billing") for text, _ in varied(30)])
+    with pytest.raises(DataError, match="nothing to learn"):
+        prepare(StudySettings(examples=file))
+    assert prepare(StudySettings(examples=file, task=TaskKind.TEXT)).task.kind is TaskKind.TEXT
+
+
+def test_sizes_are_kept(labels: StudySettings) -> None:
+    data = prepare(replace(labels, sizes=SplitSizes(valid=5, test=0.25, train=10)))
+    assert (len(data.split.train), len(data.split.valid), len(data.split.test)) == (10, 5, 10)
+
+
+def test_bundled_examples_bring_their_name_and_their_instruction() -> None:
+    data = prepare(StudySettings(examples=Path("example:routing")))
+    assert data.name == "example-routing"
+    assert "Larkway Parcels" in data.split.test[0].messages[0].content
+    told = prepare(StudySettings(examples=Path("example:routing"), instruction="Sort this."))
+    assert told.split.test[0].messages[0].content == "Sort this."

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split
+
+from fettle.contenders.readings import LabelReading, Reading
+from fettle.records import Answer, FinishReason
+from fettle.scoring.registry import grader_by_name
+from fettle.study.ladder import Rung
+from fettle.study.results import (
+    TestedRung as AnsweredRung,  # pytest would take it for tests
+)
+from fettle.study.results import (
+    answer_rows,
+    by_name,
+    comparisons,
+    contender_result,
+    scored_arm,
+    warnings_of,
+)
+
+TEST = [example(number, LABELS[number % 2]) for number in range(8)]
+SPLIT = split(train=[example(20)], valid=[example(21)], test=TEST)
+GRADER = grader_by_name("exact_label", LABEL_TASK, SPLIT.train)
+
+
+def rung_of(name: str, texts: Sequence[str | None], *, likelihoods: dict[str, float] | None = None) -> AnsweredRung:
+    """A rung that gave these texts; None: the request failed."""
+    answers: list[Answer] = []
+    for one, text in zip(TEST, texts, strict=True):
+        failed = text is None
+        reason = FinishReason.ERROR if failed else FinishReason.STOP
+        answers.append(answer(one.id, text or "", finish_reason=reason, likelihoods=None if failed else likelihoods))
+    reading = LabelReading(kind=Reading.GREEDY, mean_log_likelihoods={})
+    parrot = Parrot({}, name=name, title=name.title())
+    rung = Rung(contender=parrot, reading=reading, validation_score=0.5)
+    return AnsweredRung(rung=rung, answers=tuple(answers), latencies=(0.1, 0.3))
+
+
+RIGHT = [one.answer for one in TEST]
+HALF = ["billing"] * 8
+FAILING = [None, None, *RIGHT[2:]]
+
+
+def test_all_figures_of_a_contender() -> None:
+    result = contender_result(rung_of("half", HALF), SPLIT, LABEL_TASK, [GRADER], seed=0)
+    accuracy, macro = result.metrics
+    assert accuracy.grader == "exact_label"
+    assert accuracy.interval.estimate == 0.5
+    assert (accuracy.num_scored, accuracy.num_unscored) == (8, 0)
+    # billing: precision 4/8, recall 1, F1 2/3; delivery: never said, F1 0; their mean is 1/3.
+    assert macro.grader == "macro_f1"
+    assert macro.interval.estimate == pytest.approx(1 / 3)
+    assert (result.num_failed, result.num_truncated) == (0, 0)
+    assert result.resources.prompt_tokens_per_request == 10
+    assert result.resources.latency_seconds_p50 == pytest.approx(0.2)
+    assert result.resources.latency_seconds_p95 is None, "two requests have no 95th percentile"
+
+
+def test_failures_are_counted_and_never_zeros() -> None:
+    result = contender_result(rung_of("failing", FAILING), SPLIT, LABEL_TASK, [GRADER], seed=0)
+    accuracy, macro = result.metrics
+    assert accuracy.interval.estimate == macro.interval.estimate == 1.0
+    assert (accuracy.num_scored, accuracy.num_unscored) == (6, 2)
+    assert (macro.num_scored, macro.num_unscored) == (6, 2)
+    assert result.num_failed == 2
+    assert warnings_of([result], 8) == ("Failing: 2 of 8 requests failed and are unscored.",)
+
+
+def test_a_contender_whose_every_request_failed_has_no_figure() -> None:
+    result = contender_result(rung_of("dead", [None] * 8), SPLIT, LABEL_TASK, [GRADER], seed=0)
+    assert result.metrics == ()
+    assert result.num_failed == 8
+
+
+def test_label_likelihood_is_reported_beside_the_reading_that_was_chosen() -> None:
+    liking = {"billing": -2.0, "delivery": -1.0}
+    result = contender_result(rung_of("lm", HALF, likelihoods=liking), SPLIT, LABEL_TASK, [GRADER], seed=0)
+    assert [metric.grader for metric in result.metrics] == ["exact_label", "macro_f1", "label_likelihood"]
+    assert result.metrics[2].interval.estimate == 0.5, "delivery every time"
+
+
+def test_the_declared_comparison_comes_first_and_the_others_are_adjusted() -> None:
+    rungs = [rung_of("tuned", RIGHT), rung_of("a", HALF), rung_of("b", ["delivery"] * 8), rung_of("dead", [None] * 8)]
+    found = comparisons(rungs, SPLIT, GRADER, challenger="tuned", baseline="b", seed=0)
+    assert [(one.challenger, one.baseline, one.is_primary) for one in found] == [
+        ("tuned", "b", True),
+        ("tuned", "a", False),
+    ], "a contender without one scored answer is in no comparison"
+    assert found[0].difference.estimate == 0.5
+    assert (found[0].num_wins, found[0].num_ties, found[0].num_losses) == (4, 4, 0)
+    assert found[0].p_value_adjusted == found[0].p_value
+
+
+def test_pairs_with_an_unscored_side_are_left_out_and_counted() -> None:
+    rungs = [rung_of("tuned", RIGHT), rung_of("failing", [None, "delivery", *HALF[2:]])]
+    [only] = comparisons(rungs, SPLIT, GRADER, challenger="tuned", baseline="failing", seed=0)
+    assert (only.num_pairs, only.num_pairs_unscored) == (7, 1)
+    assert only.difference.estimate == pytest.approx(3 / 7)
+
+
+def test_rows_stand_in_the_order_of_the_test_split_with_everyones_answer() -> None:
+    rungs = [rung_of("tuned", RIGHT), rung_of("failing", FAILING)]
+    rows = answer_rows(rungs, TEST, GRADER)
+    assert [row.example_id for row in rows] == [one.id for one in TEST]
+    assert rows[0].source == "small.jsonl:0"
+    assert rows[0].answers == {"tuned": "billing", "failing": ""}
+    assert rows[0].scores == {"tuned": 1.0, "failing": None}
+    assert rows[3].scores == {"tuned": 1.0, "failing": 1.0}
+    assert scored_arm(rungs[1], TEST, GRADER).scores == tuple(row.scores["failing"] for row in rows)
+
+
+def test_cut_answers_are_warned_of_from_two_in_a_hundred() -> None:
+    result = contender_result(rung_of("half", HALF), SPLIT, LABEL_TASK, [GRADER], seed=0)
+    assert warnings_of([replace(result, num_truncated=2)], 100) == ()
+    [warning] = warnings_of([replace(result, num_truncated=3)], 100)
+    assert warning.startswith("Half: 3 of 100 answers were cut at the token limit")
+
+
+def test_a_rung_is_found_by_its_name() -> None:
+    rungs = [rung_of("tuned", RIGHT), rung_of("a", HALF)]
+    assert by_name(rungs, "a") is rungs[1]
