@@ -126,14 +126,14 @@ def test_trained_token_inside_the_common_prefix_is_not_lost(adapted: Any) -> Non
     examples = [row(str(n), (), [*range(40, 60), 5 + n, 9], trained) for n in range(3)]
     total, num_tokens = add_gradients(model, examples, max_tokens=1000)
     assert num_tokens == 9
-    assert total == pytest.approx(sum(float(plain_loss(model, example)) for example in examples), rel=1e-5)
+    assert total == pytest.approx(sum(float(plain_loss(model, example).detach()) for example in examples), rel=1e-5)
 
 
 @pytest.mark.parametrize("adapted", ["qwen3", "gemma3_narrow"], indirect=True)
 def test_mean_loss_divides_once_over_all_batches(adapted: Any) -> None:
     model, _ = adapted
     examples = ragged_rows(num_shared=16, seed=3)
-    expected = sum(float(plain_loss(model, e)) for e in examples) / sum(e.num_trained_tokens for e in examples)
+    expected = sum(float(plain_loss(model, e).detach()) for e in examples) / sum(e.num_trained_tokens for e in examples)
     for batch_size in (1, 3, 100):
         assert mean_loss(model, examples, batch_size=batch_size, max_tokens=60) == pytest.approx(expected, rel=1e-5)
 

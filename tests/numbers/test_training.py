@@ -5,80 +5,22 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import socket
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from training_runs import NUM_STEPS, SETTINGS, TRAIN, VALID, KilledError, prompt, run, weights
 
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import LocalEngine
-from fettle.errors import IntegrityError, ModelError
-from fettle.models.adapter import LoraSettings, adapter_layers, load_adapter, new_adapter, unload_adapters
-from fettle.records import Message, Prompt, TokenisedExample
+from fettle.errors import IntegrityError
+from fettle.models.adapter import adapter_layers, load_adapter, unload_adapters
 from fettle.training.loop import TrainingEvent, TrainingResult, train
-from fettle.training.settings import TrainingSettings, learning_rate_at
-
-SETTINGS = TrainingSettings(
-    epochs=3,
-    batch_size=4,
-    learning_rate=0.02,
-    evals_per_epoch=2,
-    patience=100,
-    checkpoint_steps=2,
-    micro_batch_tokens=60,
-    lora=LoraSettings(rank=2, alpha=4),
-)
-
-
-class KilledError(Exception):
-    """Stands for a kill: nothing after it runs."""
-
-
-def rows(count: int, *, seed: int, num_shared: int = 10) -> tuple[TokenisedExample, ...]:
-    random = np.random.default_rng(seed)
-    prefix = tuple(range(30, 30 + num_shared))
-    made = []
-    for number in range(count):
-        num_prompt, num_answer = int(random.integers(2, 12)), int(random.integers(1, 5))
-        label = int(random.integers(0, 3))
-        rest = (*random.integers(100, 110, num_prompt).tolist(), *range(200 + label, 200 + label + num_answer))
-        flags = (False,) * (num_shared + num_prompt) + (True,) * num_answer
-        made.append(TokenisedExample(example_id=f"{seed}-{number}", token_ids=(*prefix, *rest), is_trained=flags))
-    return tuple(made)
-
-
-TRAIN, VALID = rows(14, seed=1), rows(6, seed=2)
-NUM_STEPS = 3 * 4
-
-
-def run(
-    loaded: Any,
-    folder: Path,
-    settings: TrainingSettings = SETTINGS,
-    *,
-    run_key: str = "key",
-    kill_at: int | None = None,
-) -> TrainingResult:
-    """Train; raise `KilledError` at the event with number `kill_at`, counted from 1."""
-    seen: list[TrainingEvent] = []
-
-    def on_event(event: TrainingEvent) -> None:
-        seen.append(event)
-        if len(seen) == kill_at:
-            raise KilledError
-
-    return train(loaded, TRAIN, VALID, settings, folder=folder, run_key=run_key, on_event=on_event)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+from fettle.training.settings import learning_rate_at
 
 
 def assert_same_result(result: TrainingResult, folder: Path, expected: TrainingResult, expected_folder: Path) -> None:
@@ -227,10 +169,6 @@ def test_training_leaves_the_base_model_bit_for_bit_as_it_was(
     assert not loaded.model.training
 
 
-def prompt(text: str) -> Prompt:
-    return Prompt(example_id="p", messages=(Message(role="user", content=text),))
-
-
 # ------------------------------------------------------------------------------------- settings that steer a run
 
 
@@ -306,144 +244,3 @@ def test_a_loss_that_is_not_finite_is_never_stepped_on(tiny_model: Callable[[str
     assert raised.value.remedy is not None
     for checkpoint in checkpoints(tmp_path):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(checkpoint / "tensors.safetensors").values())
-
-
-# ------------------------------------------------------------------------------------------- the adapter itself
-
-
-def test_the_saved_adapter_is_plain_peft(
-    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
-) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    loaded = tiny_model("qwen3")
-    ids = torch.tensor([TRAIN[0].token_ids])
-    bare = AutoModelForCausalLM.from_pretrained(loaded.source.path, dtype=torch.float32)
-    theirs = PeftModel.from_pretrained(bare, str(whole[0].adapter)).eval()
-    peft = load_adapter(loaded, whole[0].adapter, name="tuned")
-    try:
-        with torch.no_grad():
-            ours_logits, their_logits = loaded.model(input_ids=ids).logits, theirs(input_ids=ids).logits
-            with theirs.disable_adapter():
-                base_logits = theirs(input_ids=ids).logits
-    finally:
-        unload_adapters(peft)
-    assert torch.equal(ours_logits, their_logits)
-    assert float((ours_logits - base_logits).abs().max()) > 0.1
-    config = json.loads((whole[0].adapter / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == loaded.source.public_id  # and no path of this machine
-    merged = theirs.merge_and_unload()
-    with torch.no_grad():
-        assert torch.allclose(merged(input_ids=ids).logits, ours_logits, atol=1e-4)
-
-
-def test_training_and_answering_open_no_connection(
-    tiny_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a connection was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    loaded = tiny_model("qwen3")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # PEFT swallows the error of a failed look-up and warns
-        result = run(loaded, tmp_path)
-        engine = LocalEngine(loaded, adapter=result.adapter)
-    engine.choose([prompt("Where is it?")], ["a", "b"])
-    engine.close()
-
-
-def test_an_adapter_that_changes_nothing_is_found_out(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
-    from fettle.models.adapter import save_adapter
-
-    loaded = tiny_model("qwen3")
-    peft = new_adapter(loaded, LoraSettings(rank=2), seed=0, name="tuned")  # a fresh adapter is exactly zero
-    save_adapter(peft, tmp_path, name="tuned")
-    unload_adapters(peft)
-    engine = LocalEngine(loaded, adapter=tmp_path)
-    try:
-        with pytest.raises(IntegrityError, match="inactive"):
-            engine.require_adapter_active([prompt("Where is it?")])
-    finally:
-        engine.close()
-
-
-def test_an_active_adapter_shows_by_how_much(
-    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any]
-) -> None:
-    engine = LocalEngine(tiny_model("qwen3"), adapter=whole[0].adapter)
-    try:
-        assert engine.require_adapter_active([prompt("Where is it?"), prompt("x")]) > 0.01
-    finally:
-        engine.close()
-
-
-def test_each_engine_answers_only_with_the_model_it_stands_for(
-    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any]
-) -> None:
-    loaded = tiny_model("qwen3")
-    asked, options = [prompt("Where is it?")], GenerationOptions(max_new_tokens=8)
-    base = LocalEngine(loaded)
-    before = base.choose(asked, ["a", "b"])
-    tuned = LocalEngine(loaded, adapter=whole[0].adapter)
-    try:
-        with pytest.raises(IntegrityError, match="should be the base model"):
-            base.generate(asked, options)
-        with pytest.raises(IntegrityError, match="should be the base model"):
-            base.choose(asked, ["a", "b"])
-        with pytest.raises(IntegrityError, match="should be the base model"):
-            LocalEngine(loaded)
-        answered = tuned.choose(asked, ["a", "b"])
-        assert tuned._peft is not None
-        with tuned._peft.disable_adapter(), pytest.raises(IntegrityError, match="not in place"):
-            tuned.generate(asked, options)
-        tuned._peft.merge_adapter()
-        with pytest.raises(IntegrityError, match="not in place"):
-            tuned.choose(asked, ["a", "b"])
-        tuned._peft.unmerge_adapter()
-    finally:
-        tuned.close()
-    with pytest.raises(IntegrityError, match="not in place"):
-        tuned.generate(asked, options)
-    again = base.choose(asked, ["a", "b"])
-    first, last, other = (answers[0].choice_log_likelihoods for answers in (before, again, answered))
-    assert last == pytest.approx(first, abs=1e-4)
-    assert other != pytest.approx(first, abs=1e-2)
-
-
-def test_an_adapter_of_another_model_is_refused(
-    whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
-) -> None:
-    from tiny_models import load_tiny_model, save_tiny_model
-
-    with pytest.raises(ModelError, match="adapter_config"):
-        LocalEngine(tiny_model("qwen3"), adapter=tmp_path)
-    with pytest.raises(ModelError, match="does not fit"):
-        LocalEngine(load_tiny_model(save_tiny_model(tmp_path / "phi3", "phi3")), adapter=whole[0].adapter)
-
-
-@pytest.mark.parametrize("change", ["missing", "extra", "shape", "cut"])
-def test_an_adapter_with_other_tensors_than_its_model_needs_is_refused(
-    change: str, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
-) -> None:
-    loaded = tiny_model("qwen3")
-    shutil.copytree(whole[0].adapter, tmp_path, dirs_exist_ok=True)
-    file = tmp_path / "adapter_model.safetensors"
-    tensors = load_file(file)
-    name = next(iter(tensors))
-    match change:
-        case "missing":
-            del tensors[name]
-        case "extra":
-            tensors[name.replace("layers.0", "layers.7")] = tensors[name].clone()
-        case "shape":
-            tensors[name] = torch.cat([tensors[name]] * 2).contiguous()
-    save_file(tensors, file)
-    if change == "cut":
-        file.write_bytes(file.read_bytes()[:-50])
-    with pytest.raises(ModelError, match=r"does not fit|cannot be read"):
-        LocalEngine(loaded, adapter=tmp_path)
-    assert adapter_layers(loaded.model) == ()
-    LocalEngine(loaded).generate([prompt("x")], GenerationOptions(max_new_tokens=2))
