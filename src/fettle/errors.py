@@ -124,6 +124,10 @@ def require_range(name: str, value: float, *, low: float, high: float = math.inf
         )
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+
+
 @contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
     """Turn the operating system's errors about writing `path` into messages a user can act on.
@@ -136,13 +140,13 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _error_number(error)
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if number in _FULL:
             raise DiskFullError(
                 "the disk is full; what was finished before is kept",
                 where=str(path),
                 remedy="free some space and run the same command again: it goes on where it was",
             ) from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if number in _UNWRITABLE:
             raise ConfigError(
                 f"cannot write here ({os.strerror(number)})",
                 where=str(path),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fettle.errors import ConfigError
 
 
 class Settings(BaseSettings):
     """What the environment says. Every variable starts with `FETTLE_`."""
 
-    model_config = SettingsConfigDict(env_prefix="FETTLE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FETTLE_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     home: Path = Field(default_factory=lambda: Path.home() / ".fettle")
     """Folder for models, studies and the count of looks at test splits."""
@@ -24,5 +26,17 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once.
+
+    Raises:
+        ConfigError: A variable has a value that cannot be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"{first['msg']}; it is {first['input']!r}",
+            where=f"FETTLE_{'_'.join(map(str, first['loc'])).upper()}",
+            remedy="change this environment variable, or unset it",
+        ) from error

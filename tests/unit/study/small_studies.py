@@ -76,7 +76,7 @@ class Parrot:
         return tuple(self.answers[example.id] for example in examples if example.id in self.answers)
 
 
-def telling(examples: Sequence[Example], texts: Sequence[str], **more: str) -> Parrot:
+def telling(examples: Sequence[Example], texts: Sequence[str], *, words: str = "says what it is told") -> Parrot:
     """A parrot that answers the examples with these texts."""
     told = {one.id: answer(one.id, text) for one, text in zip(examples, texts, strict=True)}
-    return Parrot(told, **more)
+    return Parrot(told, words=words)

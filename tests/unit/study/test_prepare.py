@@ -112,11 +112,3 @@ def test_one_label_cannot_be_studied(tmp_path: Path) -> None:
 def test_sizes_are_kept(labels: StudySettings) -> None:
     data = prepare(replace(labels, sizes=SplitSizes(valid=5, test=0.25, train=10)))
     assert (len(data.split.train), len(data.split.valid), len(data.split.test)) == (10, 5, 10)
-
-
-def test_bundled_examples_bring_their_name_and_their_instruction() -> None:
-    data = prepare(StudySettings(examples=Path("example:routing")))
-    assert data.name == "example-routing"
-    assert "Larkway Parcels" in data.split.test[0].messages[0].content
-    told = prepare(StudySettings(examples=Path("example:routing"), instruction="Sort this."))
-    assert told.split.test[0].messages[0].content == "Sort this."

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fettle.errors import ConfigError
+from fettle.examples.column_names import ColumnMapping
+from fettle.files import sha256_of_json
+from fettle.models.adapter import LoraSettings
+from fettle.records import TaskKind
+from fettle.settings import Settings, get_settings
+from fettle.study.settings import RemoteModel, StudySettings
+from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
+
+SETTINGS = StudySettings(examples=Path("tickets.csv"))
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def test_the_environment_is_read_with_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_HOME", "/somewhere")
+    monkeypatch.setenv("FETTLE_THREADS", "3")
+    monkeypatch.setenv("FETTLE_REMOTE_API_KEY", "secret")
+    settings = Settings()
+    assert (settings.home, settings.threads) == (Path("/somewhere"), 3)
+    assert "secret" not in repr(settings)
+
+
+def test_defaults_without_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FETTLE_HOME", "FETTLE_THREADS", "FETTLE_REMOTE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    settings = Settings()
+    assert (settings.home, settings.threads, settings.remote_api_key) == (Path.home() / ".fettle", None, None)
+
+
+@pytest.mark.parametrize(("value", "problem"), [("0", "greater than or equal to 1"), ("two", "valid integer")])
+def test_a_variable_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, value: str, problem: str) -> None:
+    monkeypatch.setenv("FETTLE_THREADS", value)
+    get_settings.cache_clear()
+    with pytest.raises(ConfigError, match=f"FETTLE_THREADS: .*{problem}; it is '{value}'"):
+        get_settings()
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_HOME", "")
+    monkeypatch.setenv("FETTLE_THREADS", "")
+    assert (Settings().home, Settings().threads) == (Path.home() / ".fettle", None)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-4, 1.5, NAN, INFINITY])
+def test_learning_rates_that_cannot_be(rate: float) -> None:
+    with pytest.raises(ConfigError, match="learning_rate"):
+        TrainingSettings(learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "evals_per_epoch", "patience", "checkpoint_steps", "micro_batch_tokens"]
+)
+def test_counts_start_at_one(name: str) -> None:
+    replace(TrainingSettings(), **{name: 1})
+    with pytest.raises(ConfigError, match=f"{name}: expected a number at least 1, and it is 0"):
+        replace(TrainingSettings(), **{name: 0})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_a_library_would_refuse_later(seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        TrainingSettings(seed=seed)
+    with pytest.raises(ConfigError, match="seed"):
+        replace(SETTINGS, seed=seed)
+
+
+def test_other_values_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="rank"):
+        LoraSettings(rank=0)
+    with pytest.raises(ConfigError, match="worthwhile"):
+        replace(SETTINGS, worthwhile=NAN)
+    with pytest.raises(ConfigError, match="max_new_tokens"):
+        replace(SETTINGS, max_new_tokens=0)
+    with pytest.raises(ConfigError, match="warmup_fraction"):
+        TrainingSettings(warmup_fraction=1.5)
+    with pytest.raises(ConfigError, match="max_grad_norm"):
+        TrainingSettings(max_grad_norm=0)
+
+
+def key(settings: StudySettings) -> str:
+    return sha256_of_json(settings.key_parts())
+
+
+def test_everything_that_can_change_a_result_is_in_the_key() -> None:
+    changed = [
+        replace(SETTINGS, columns=ColumnMapping(input="a", answer="b")),
+        replace(SETTINGS, test=Path("test.csv")),
+        replace(SETTINGS, instruction="Sort."),
+        replace(SETTINGS, task=TaskKind.TEXT),
+        replace(SETTINGS, primary="chrf"),
+        replace(SETTINGS, model="other"),
+        replace(SETTINGS, remote=RemoteModel(url="http://here/v1", model="m")),
+        replace(SETTINGS, training=TrainingSettings(lora=LoraSettings(rank=4))),
+        replace(SETTINGS, worthwhile=0.02),
+        replace(SETTINGS, leave_out_long=True),
+        replace(SETTINGS, seed=1),
+    ]
+    assert len({key(settings) for settings in (SETTINGS, *changed)}) == len(changed) + 1
+
+
+def test_where_a_study_lies_and_how_a_file_is_spelled_is_not_in_the_key() -> None:
+    same = [
+        replace(SETTINGS, out=Path("elsewhere")),
+        replace(SETTINGS, fresh=True),
+        replace(SETTINGS, examples=Path("./tickets.csv")),
+        replace(SETTINGS, examples=Path("/home/me/tickets.csv")),
+    ]
+    assert {key(settings) for settings in same} == {key(SETTINGS)}
+    json.dumps(SETTINGS.key_parts())
+
+
+def test_smaller_models_take_larger_steps() -> None:
+    rates = [derived_learning_rate(number) for number in (8_000_000_000, 1_000_000_000, 135_000_000)]
+    assert rates[0] == 2e-4
+    assert rates == sorted(rates)
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
+    rates = [learning_rate_at(step, num_steps=100, peak=1.0, warmup_fraction=0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx([0.1 * number for number in range(1, 11)])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
