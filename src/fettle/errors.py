@@ -125,7 +125,8 @@ def require_range(name: str, value: float, *, low: float, high: float = math.inf
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+_UNWRITABLE += (errno.ENAMETOOLONG,)
 
 
 @contextmanager
@@ -155,9 +156,9 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         raise
 
 
-def _error_number(error: Exception) -> int | None:
-    """The operating system's error number; the Rust side of safetensors passes it on in words only."""
+def _error_number(error: Exception) -> int:
+    """The operating system's error number, 0 for none; the Rust side of safetensors passes it on in words only."""
     if isinstance(error, OSError):
-        return error.errno
+        return error.errno or 0
     found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    return int(found[1]) if found else 0

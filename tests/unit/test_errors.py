@@ -53,7 +53,7 @@ def test_a_full_disk_is_told_as_such(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG]
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG]
 )
 def test_a_place_that_cannot_be_written_is_told_as_such(number: int) -> None:
     with pytest.raises(ConfigError, match=r"run: cannot write here \(.*--out"), disk_errors_explained(Path("run")):

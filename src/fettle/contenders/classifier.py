@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -194,7 +195,9 @@ def _fit(features: Any, label_numbers: Sequence[int], seed: int) -> list[Logisti
     from sklearn.linear_model import LogisticRegression
 
     models = [LogisticRegression(C=c, max_iter=1000, random_state=seed) for c in _REGULARISATIONS]
-    return [model.fit(features, label_numbers) for model in models]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")  # many labels are in order
+        return [model.fit(features, label_numbers) for model in models]
 
 
 def _judge(

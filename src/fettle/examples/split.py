@@ -86,6 +86,12 @@ def given_split(
         findings += leaks
         train, leaks = _without_leaks(train, valid, "validation")
         findings += leaks
+    if findings and len(train) < MIN_EXAMPLES:
+        raise DataError(
+            f"only {len(train)} training examples are left: {len(findings)} ask what the held-out files ask, and were left out",
+            where=findings[0].file,
+            remedy="give files that do not overlap, or one file, which is then split without overlap",
+        )
     _check_enough(train, task)
     if valid is None:
         targets = _targets(len(train), replace(sizes, test=0, train=None))

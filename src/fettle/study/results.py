@@ -15,6 +15,7 @@ from fettle.records import (
     ContenderResult,
     Example,
     FinishReason,
+    LossPoint,
     Metric,
     Split,
     Task,
@@ -117,6 +118,18 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
                 "they stand."
             )
     return tuple(found)
+
+
+def warnings_of_training(loss_points: Sequence[LossPoint], best_step: int) -> tuple[str, ...]:
+    """Said where training did not lower the validation loss."""
+    losses = {point.step: point.valid_loss for point in loss_points if point.valid_loss is not None}
+    before, best = losses.get(0), losses.get(best_step)
+    if before is None or best is None or best < before:
+        return ()
+    return (
+        f"Training did not lower the validation loss: it was {before:.3g} before, and {best:.3g} at the best step. Try a lower "
+        "--learning-rate, or more examples.",
+    )
 
 
 def _metric(

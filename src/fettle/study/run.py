@@ -63,6 +63,7 @@ from fettle.study.results import (
     contender_result,
     scored_arm,
     warnings_of,
+    warnings_of_training,
 )
 from fettle.study.settings import StudySettings
 from fettle.study.verdict import BaselineKind, VerdictContext, decide
@@ -326,7 +327,7 @@ def _report(
         confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
         provenance=origin,
-        warnings=warnings_of(results, len(split.test)),
+        warnings=warnings_of(results, len(split.test)) + warnings_of_training(trained.loss_points, trained.best_step),
     )
 
 

@@ -27,7 +27,7 @@ class Progress:
     step: int = 0
     """Optimiser steps done."""
     best_step: int = 0
-    """The step after which the validation loss was lowest; 0: before training."""
+    """The step after which the validation loss was lowest, the one before training left out; 0: none was measured yet."""
     best_valid_loss: float | None = None
     evals_since_best: int = 0
     stopped_early: bool = False

@@ -74,7 +74,8 @@ def train(
 ) -> TrainingResult:
     """Train a LoRA adapter, or go on where an earlier call in `folder` was cut off.
 
-    The base model is given back without adapter. The adapter of the step with the lowest validation loss lies in `folder/adapter`.
+    The base model is given back without adapter. The adapter of the trained step with the lowest validation loss lies in
+    `folder/adapter`, even where no step was better than none.
 
     Raises:
         IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its head is not understood.
@@ -189,18 +190,22 @@ class _Run:
         loss = mean_loss(self._model, self._valid_rows, batch_size=32, max_tokens=self._settings.micro_batch_tokens)
         _require_finite(loss, "validation loss", self._progress.step)
         self._last_evaluated = self._progress.step
+        if self._progress.step > 0:  # the loss before training is shown, but a run gives the best that it trained
+            self._keep_if_best(loss)
+        self._log(self._event(time.perf_counter() - started, valid_loss=loss))
+
+    def _keep_if_best(self, loss: float) -> None:
         best = self._progress.best_valid_loss
         if best is None or loss < best:
             self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
             self._progress = replace(
                 self._progress, best_step=self._progress.step, best_valid_loss=loss, evals_since_best=0
             )
-        else:
-            waited = self._progress.evals_since_best + 1
-            self._progress = replace(
-                self._progress, evals_since_best=waited, stopped_early=waited >= self._settings.patience
-            )
-        self._log(self._event(time.perf_counter() - started, valid_loss=loss))
+            return
+        waited = self._progress.evals_since_best + 1
+        self._progress = replace(
+            self._progress, evals_since_best=waited, stopped_early=waited >= self._settings.patience
+        )
 
     def step(self) -> None:
         """One optimiser step."""

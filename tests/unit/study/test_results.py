@@ -7,7 +7,7 @@ import pytest
 from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split
 
 from fettle.contenders.readings import LabelReading, Reading
-from fettle.records import Answer, FinishReason
+from fettle.records import Answer, FinishReason, LossPoint
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Rung
 from fettle.study.results import (
@@ -20,6 +20,7 @@ from fettle.study.results import (
     contender_result,
     scored_arm,
     warnings_of,
+    warnings_of_training,
 )
 
 TEST = [example(number, LABELS[number % 2]) for number in range(8)]
@@ -118,6 +119,15 @@ def test_cut_answers_are_warned_of_from_two_in_a_hundred() -> None:
     assert warnings_of([replace(result, num_truncated=2)], 100) == ()
     [warning] = warnings_of([replace(result, num_truncated=3)], 100)
     assert warning.startswith("Half: 3 of 100 answers were cut at the token limit")
+
+
+def test_training_that_did_not_help_is_warned_of() -> None:
+    def points(before: float, *after: float) -> list[LossPoint]:
+        return [LossPoint(step=step, epoch=0.0, valid_loss=loss) for step, loss in enumerate((before, *after))]
+
+    assert warnings_of_training(points(2.0, 1.5, 1.9), 1) == ()
+    [warning] = warnings_of_training(points(2.0, 2.5, 2.25), 2)
+    assert warning.startswith("Training did not lower the validation loss: it was 2 before, and 2.25 at the best step")
 
 
 def test_a_rung_is_found_by_its_name() -> None:
