@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fettle.errors import FettleError
@@ -210,6 +210,7 @@ def test_text_that_is_right_stays_right_after_double_encoding_is_undone(text: st
 
 @given(st.text("£€é’“—üñ abc", min_size=1, max_size=30))
 def test_double_encoding_is_undone(text: str):
+    assume(undo_double_encoding(text) == text)  # "é££" is itself the double encoding of another character
     spoiled = text.encode().decode("cp1252", "surrogateescape")
     if not any("\udc80" <= char <= "\udcff" for char in spoiled):
         assert undo_double_encoding(spoiled) == text
