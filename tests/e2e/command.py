@@ -6,6 +6,7 @@ already (but has done nothing with them), so that a study takes seconds; `real=T
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 PRELOADED = ("torch", "transformers", "peft", "sentence_transformers", "llguidance", "openai", "fettle.study.run")
-SECONDS = 240.0
+SECONDS = 150.0
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -47,6 +48,8 @@ class Command:
         """Until it has ended."""
         self.process.join(SECONDS)
         if self.process.exitcode is None:
+            os.kill(self._pid(), signal.SIGUSR1)  # prints where every thread is
+            self.process.join(2)
             self.kill()
             raise TimeoutError(f"the command did not end; it printed:\n{self.log.with_suffix('.err').read_text()}")
         return Finished(
@@ -138,6 +141,7 @@ def _run(words: list[str], folder: Path, home: Path, log: Path, preamble: str) -
     for number, suffix in ((1, ".out"), (2, ".err")):
         file = os.open(log.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
+    faulthandler.register(signal.SIGUSR1)
     os.environ |= _environment(home)
     os.chdir(folder)
     sys.argv = ["fettle", *words]
