@@ -320,3 +320,10 @@ def test_errors_are_left_out_and_warnings_kept(tmp_path: Path):
         (Severity.WARNING, Action.REPAIRED),
     ]
     assert len(data.examples) == 2
+
+
+def test_a_table_of_blank_cells_is_refused(tmp_path: Path):
+    path = tmp_path / "blank.csv"
+    path.write_text(",\n,\n")
+    with pytest.raises(DataError, match="blank"):
+        read_examples(path)

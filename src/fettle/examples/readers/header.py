@@ -23,8 +23,10 @@ def rows_from_table(
     """Rows by column name. A row with text in more cells than there are columns is left out: nobody knows which belong together.
 
     Raises:
-        DataError: There is a header and nothing below it.
+        DataError: There is nothing but blank rows, or a header and nothing below it.
     """
+    if not table:
+        raise DataError("every row of the table is blank", where=file_name, remedy="add a header and examples")
     has_header = _is_header(table, wanted_columns)
     width = Counter(len(cells) for _, cells in table).most_common(1)[0][0]
     names = _unique_names(table[0][1]) if has_header else [f"column {number}" for number in range(1, width + 1)]
