@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from fettle.errors import ModelError
@@ -48,11 +49,18 @@ class ResolvedModel:
         return sum(file.stat().st_size for file in self.weight_files)
 
     def sha256(self) -> str:
-        """Hash over all weight files; reads them once."""
+        """Hash over all weight files; a process reads each file once, unless it changes."""
         digest = hashlib.sha256()
         for file in self.weight_files:
-            digest.update(sha256_of_file(file).encode())
+            found = file.stat()
+            digest.update(_file_sha256(file, found.st_size, found.st_mtime_ns).encode())
         return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(file: Path, num_bytes: int, changed_ns: int) -> str:  # noqa: ARG001 (size and time are the cache's key)
+    """The hash of a weight file as it was at that size and time: a study asks four times, and weights are large."""
+    return sha256_of_file(file)
 
 
 def resolve_model(name: str | None) -> ResolvedModel:
