@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
-from fettle.models.shared_prefix import shareable_prefix_length
 from fettle.records import TokenisedExample
 from fettle.training.accumulate import add_gradients, mean_loss
 from tiny_models import FAMILIES
@@ -93,15 +92,6 @@ def test_a_step_equals_one_example_at_a_time(adapted: Any, num_shared: int, max_
     for name, reference in plain.items():
         assert float(reference.norm()) > 0, name
         assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_prefixes_are_shared_but_where_a_window_is_shorter_than_the_rows(
-    family: str, tiny_model: Callable[[str], Any]
-) -> None:
-    rows = [example.token_ids for example in ragged_rows(num_shared=20, seed=20)]
-    expected = 0 if family.endswith("_narrow") else 20
-    assert shareable_prefix_length(tiny_model(family).model, rows) == expected
 
 
 @pytest.mark.parametrize("adapted", ["llama"], indirect=True)

@@ -47,6 +47,8 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from fettle.models.lora_linear import fuse_lora
+
     require_bare(loaded.model)
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -62,6 +64,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         torch.manual_seed(seed)
         model = get_peft_model(loaded.model, config, adapter_name=name)
     model.peft_config[name].base_model_name_or_path = loaded.source.public_id
+    fuse_lora(model, name=name)  # pyright: ignore[reportArgumentType] (a mixed model only when asked for)
     return model  # pyright: ignore[reportReturnType] (a mixed model only when asked for)
 
 
@@ -89,6 +92,8 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from fettle.models.lora_linear import fuse_lora
+
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(
             "this folder holds no adapter_config.json", where=str(folder), remedy="name a PEFT adapter folder"
@@ -114,6 +119,7 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
         unload_adapters(model)
         raise _does_not_fit(loaded, folder, difference)
     set_peft_model_state_dict(model, tensors, adapter_name=name)
+    fuse_lora(model, name=name)
     model.eval()
     return model
 

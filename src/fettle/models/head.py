@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fettle.errors import IntegrityError
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
+_CHUNK_ROWS = 256  # positions whose logits exist at once: 256 x 49,152 fp32 are 50 MB
 
-def logits_of(model: PreTrainedModel, hidden_NH: torch.Tensor) -> torch.Tensor:
-    """Logits of some hidden states [N, H] -> [N, V], in the model's dtype.
+
+def logits_of(model: PreTrainedModel, hidden_NE: torch.Tensor) -> torch.Tensor:
+    """Logits of some hidden states [N, E] -> [N, V], in the model's dtype.
 
     Applies what the known model classes do after their head: soft-capping (Gemma 2, Gemma 3) and scaling (Granite, Cohere).
-    `require_head_understood` shows that this is all the model at hand does.
+    `fettle.models.understood` shows that this is all the model at hand does.
     """
-    import torch
-
     head = model.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
-    logits_NV = head(hidden_NH)
+    logits_NV = head(hidden_NE)
     config = model.config.get_text_config()
     if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # fields of some configs only
         logits_NV = cap * torch.tanh(logits_NV / cap)
@@ -32,21 +32,29 @@ def logits_of(model: PreTrainedModel, hidden_NH: torch.Tensor) -> torch.Tensor:
     return logits_NV
 
 
-def require_head_understood(model: PreTrainedModel) -> None:
-    """Show that `logits_of` gives what the model's own forward gives, once, on a few tokens.
+def summed_cross_entropy(model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropies of some positions, nats, fp32 scalar; the logits of few positions exist at once.
 
-    Raises:
-        IntegrityError: It does not; training on wrong logits would go unnoticed.
+    The head must be frozen: the gradient reaches the hidden states alone. It is formed with the loss, chunk by chunk.
     """
-    import torch
+    return _SummedCrossEntropy.apply(hidden_NE, targets_N, model)  # pyright: ignore[reportReturnType]
 
-    with torch.no_grad():
-        ids_1T = torch.arange(4, 12, device=model.device)[None] % model.config.get_text_config().vocab_size
-        own_TV = model(input_ids=ids_1T, use_cache=False).logits[0].float()
-        ours_TV = logits_of(model, model.base_model(input_ids=ids_1T, use_cache=False).last_hidden_state[0]).float()
-    scale = float(own_TV.abs().max()) or 1.0
-    if float((own_TV - ours_TV).abs().max()) > 0.02 * scale:
-        raise IntegrityError(
-            f"the head of {type(model).__name__} does something Fettle does not know, so its logits would be wrong",
-            remedy="use another model class, and report this one",
-        )
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_NE: torch.Tensor, targets_N: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
+        total, gradients = hidden_NE.new_zeros((), dtype=torch.float32), []
+        wants_gradient = ctx.needs_input_grad[0]
+        for hidden, targets in zip(hidden_NE.split(_CHUNK_ROWS), targets_N.split(_CHUNK_ROWS), strict=True):
+            with torch.set_grad_enabled(wants_gradient):
+                leaf = hidden.detach().requires_grad_(wants_gradient)
+                loss = F.cross_entropy(logits_of(model, leaf).float(), targets, reduction="sum")
+            if wants_gradient:
+                gradients += torch.autograd.grad(loss, leaf)
+            total += loss.detach()
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return torch.cat(ctx.saved_tensors) * upstream, None, None

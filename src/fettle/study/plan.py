@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fettle.answering.engine import GenerationOptions, JsonForm
-from fettle.answering.engines.local import LocalEngine
 from fettle.chat.renderer import ChatRenderer
 from fettle.contenders.language_model import json_separators
 from fettle.errors import DataError
@@ -18,7 +17,6 @@ from fettle.models.load import LoadedModel
 from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
-from fettle.training.accumulate import add_gradients
 from fettle.training.batches import num_steps_per_epoch
 
 _NUM_LOCAL_ANSWER_RUNS = 3.5
@@ -122,6 +120,8 @@ def estimate(
     loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
 ) -> Estimate:
     """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either."""
+    from fettle.training.accumulate import add_gradients
+
     training = settings.training
     batch = _typical(tokens.train, training.batch_size)
     peft = new_adapter(loaded, training.lora, seed=0, name="measured")
@@ -158,6 +158,8 @@ def _typical(rows: Sequence[TokenisedExample], count: int) -> list[TokenisedExam
 
 
 def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:
+    from fettle.answering.engines.local import LocalEngine
+
     engine = LocalEngine(loaded)
     chosen = examples[:16]
     prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]

@@ -7,9 +7,9 @@ import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fettle.answering.engine import GenerationOptions
-from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
@@ -69,6 +69,9 @@ from fettle.study.settings import StudySettings
 from fettle.study.verdict import BaselineKind, VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
+
+if TYPE_CHECKING:
+    from fettle.answering.engines.local import LocalEngine
 
 _NUM_ADAPTER_CHECK_PROMPTS = 4
 
@@ -159,6 +162,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
         listener: Is told how far it is.
         command: The command line to print in the report; None: that of this process.
     """
+    from fettle.answering.engines.local import LocalEngine
+
     remote = _remote(plan)
     with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
         ladder = _ladder(plan, folder, listener)
@@ -229,6 +234,8 @@ def _style_rules(plan: StudyPlan) -> tuple[str, ...]:
 
 def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> list[Rung]:
     """Every contender without fine-tuning."""
+    from fettle.answering.engines.local import LocalEngine
+
     rungs = [] if remote is None else [ladder.best([remote])]
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fettle.models.shared_prefix import MIN_SHARED_TOKENS, KeyValues, prefix_key_values, shareable_prefix_length
+from fettle.models.own_attention import KeyValues, own_attention
+from fettle.models.shared_prefix import common_prefix_length, prefix_key_values, shared_length
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
 from fettle.training.sft import sft_loss
@@ -27,25 +28,18 @@ def add_gradients(
     Returns:
         The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
     """
-    import torch
-
-    length = _shared_length(model, examples)
-    computed = prefix_key_values(model, examples[0].token_ids[:length]) if length else None
-    leaves = _detached(computed)
-    total, num_tokens = 0.0, 0
-    for group in micro_batches(examples, shared=length, max_tokens=max_tokens):
-        loss = sft_loss(model, group, prefix=leaves, prefix_length=length)
-        loss.total.backward()
-        total += float(loss.total.detach())
-        num_tokens += loss.num_tokens
-    if computed is not None and leaves is not None:
-        ends = [
-            (end, leaf.grad)
-            for pair, copies in zip(computed, leaves, strict=True)
-            for end, leaf in zip(pair, copies, strict=True)
-        ]
-        reached = [(end, grad) for end, grad in ends if grad is not None and end.requires_grad]
-        torch.autograd.backward([end for end, _ in reached], [grad for _, grad in reached])
+    with own_attention(model):
+        length = _shared_length(examples)
+        computed = prefix_key_values(model, examples[0].token_ids[:length])
+        leaves = _detached(computed)
+        total, num_tokens = 0.0, 0
+        for group in micro_batches(examples, shared=length, max_tokens=max_tokens):
+            loss = sft_loss(model, group, prefix=leaves, prefix_length=length)
+            loss.total.backward()
+            total += float(loss.total.detach())
+            num_tokens += loss.num_tokens
+        if computed is not None and leaves is not None:
+            _send_through(computed, leaves)
     return total, num_tokens
 
 
@@ -57,11 +51,11 @@ def mean_loss(
 
     total, num_tokens = 0.0, 0
     ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
-    with torch.no_grad():
+    with torch.no_grad(), own_attention(model):
         for start in range(0, len(ordered), batch_size):
             batch = ordered[start : start + batch_size]
-            length = _shared_length(model, batch)
-            prefix = prefix_key_values(model, batch[0].token_ids[:length]) if length else None
+            length = _shared_length(batch)
+            prefix = prefix_key_values(model, batch[0].token_ids[:length])
             for group in micro_batches(batch, shared=length, max_tokens=max_tokens):
                 loss = sft_loss(model, group, prefix=prefix, prefix_length=length)
                 total += float(loss.total)
@@ -69,15 +63,27 @@ def mean_loss(
     return total / num_tokens
 
 
-def _shared_length(model: PreTrainedModel, examples: Sequence[TokenisedExample]) -> int:
+def _shared_length(examples: Sequence[TokenisedExample]) -> int:
     """Leading tokens to share: common to all, and followed by at least one more untrained token in each."""
-    common = shareable_prefix_length(model, [example.token_ids for example in examples])
+    common = common_prefix_length([example.token_ids for example in examples])
     first_trained = min(example.is_trained.index(True) for example in examples)
-    length = min(common, first_trained - 1)
-    return length if length >= MIN_SHARED_TOKENS else 0
+    return shared_length(min(common, first_trained - 1), len(examples))
 
 
 def _detached(computed: KeyValues | None) -> KeyValues | None:
     if computed is None:
         return None
     return tuple((keys.detach().requires_grad_(), values.detach().requires_grad_()) for keys, values in computed)
+
+
+def _send_through(computed: KeyValues, leaves: KeyValues) -> None:
+    """Back-propagate what has gathered in the copies through the prefix's own graph."""
+    import torch
+
+    ends = [
+        (end, leaf.grad)
+        for pair, copies in zip(computed, leaves, strict=True)
+        for end, leaf in zip(pair, copies, strict=True)
+    ]
+    reached = [(end, grad) for end, grad in ends if grad is not None and end.requires_grad]
+    torch.autograd.backward([end for end, _ in reached], [grad for _, grad in reached])

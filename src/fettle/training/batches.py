@@ -28,19 +28,20 @@ def batch_at(step: int, *, num_examples: int, batch_size: int, seed: int) -> tup
 def micro_batches(
     examples: Sequence[TokenisedExample], *, shared: int, max_tokens: int
 ) -> tuple[tuple[TokenisedExample, ...], ...]:
-    """The examples of a step in groups of like length whose padded size stays under `max_tokens` (one example always fits).
+    """The examples of a step in groups of at most `max_tokens` tokens each (one example always fits), longest first.
 
     Args:
         examples: The step's examples.
         shared: Leading tokens that are computed once for all and do not count.
-        max_tokens: Bound on rows times longest remainder.
+        max_tokens: Bound on the tokens of a group.
     """
     groups: list[list[TokenisedExample]] = []
+    tokens = 0
     for example in sorted(examples, key=lambda example: (-len(example.token_ids), example.example_id)):
-        longest = len(groups[-1][0].token_ids) - shared if groups else 0
         length = len(example.token_ids) - shared
-        # A row much shorter than the longest would be mostly padding: it opens the next group.
-        if not groups or longest * (len(groups[-1]) + 1) > max_tokens or length < 0.6 * longest:
+        if not groups or tokens + length > max_tokens:
             groups.append([])
+            tokens = 0
         groups[-1].append(example)
+        tokens += length
     return tuple(tuple(group) for group in groups)

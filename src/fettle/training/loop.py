@@ -14,10 +14,8 @@ from pathlib import Path
 from fettle.errors import IntegrityError, ResourceError
 from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
-from fettle.models.head import require_head_understood
 from fettle.models.load import LoadedModel
 from fettle.records import LossPoint, TokenisedExample
-from fettle.training.accumulate import add_gradients, mean_loss
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
@@ -78,7 +76,8 @@ def train(
     `folder/adapter`, even where no step was better than none.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its head is not understood.
+        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or the model does something
+            that Fettle does not know.
         ResourceError: The machine's memory does not suffice.
         DiskFullError: No space for a checkpoint.
     """
@@ -117,6 +116,8 @@ class _Run:
     ) -> None:
         import torch
 
+        from fettle.models.understood import require_understood
+
         self._model = loaded.model
         self._train_rows, self._valid_rows, self._settings = train_rows, valid_rows, settings
         self._folder, self._on_event = folder, on_event
@@ -126,7 +127,7 @@ class _Run:
         self._eval_steps = max(1, self._steps_per_epoch // settings.evals_per_epoch)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._peak = settings.learning_rate or derived_learning_rate(num_parameters)
-        require_head_understood(self._model)
+        require_understood(self._model)
         self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
         self._parameters = {name: p for name, p in self._peft.named_parameters() if p.requires_grad}
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
@@ -186,6 +187,8 @@ class _Run:
 
     def evaluate(self) -> None:
         """Measure the validation loss, keep the weights if it is the lowest so far, and decide whether to stop."""
+        from fettle.training.accumulate import mean_loss
+
         started = time.perf_counter()
         loss = mean_loss(self._model, self._valid_rows, batch_size=32, max_tokens=self._settings.micro_batch_tokens)
         _require_finite(loss, "validation loss", self._progress.step)
@@ -210,6 +213,8 @@ class _Run:
     def step(self) -> None:
         """One optimiser step."""
         import torch
+
+        from fettle.training.accumulate import add_gradients
 
         started = time.perf_counter()
         step = self._progress.step

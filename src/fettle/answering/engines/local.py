@@ -1,8 +1,8 @@
 """The reference engine: the transformers model with the very weights that were trained.
 
-Rows of a batch share their common prefix (computed once), are padded on the left, and leave the batch when they are finished.
+Rows of a batch share their common prefix, which is computed and kept once, and leave the batch when they are finished.
 
-Legend: B rows, P prefix tokens, L padded remainder, N tree nodes, V vocabulary.
+Legend: B rows, T tokens of all rows, N tree nodes, E hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
 from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
@@ -25,22 +29,17 @@ from fettle.models.adapter import (
     require_in_place,
     unload_adapters,
 )
-from fettle.models.attention_window import attention_masks, sliding_window
-from fettle.models.head import logits_of, require_head_understood
+from fettle.models.head import logits_of
 from fettle.models.load import LoadedModel
-from fettle.models.shared_prefix import (
-    cache_for_rows,
-    common_prefix_length,
-    pad_rows,
-    prefix_key_values,
-    shareable_prefix_length,
-)
+from fettle.models.own_attention import PackedAttention, own_attention, run
+from fettle.models.packing import pack_rows
+from fettle.models.row_cache import RowCache, branched, continued
+from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
+from fettle.models.understood import require_understood
 from fettle.records import Answer, FinishReason, Prompt, Usage
 
 if TYPE_CHECKING:
-    import torch
     from llguidance import LLMatcher
-    from transformers import DynamicCache
 
 _PADDING_WORTH = 0.6
 _ENOUGH_ROWS = 16
@@ -52,7 +51,7 @@ _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this 
 class BatchLimits:
     """How much is answered at once."""
 
-    max_rows: int = 32
+    max_rows: int = 64
     max_tokens: int = 24_576
     """Rows times the longest prompt; bounds memory."""
 
@@ -80,7 +79,7 @@ class LocalEngine:
         self._adapter = adapter
         self._constrainers: dict[JsonForm, JsonConstrainer] = {}
         require_bare(self._model)
-        require_head_understood(self._model)
+        require_understood(self._model)
         self._peft = load_adapter(loaded, adapter, name=_ADAPTER_NAME) if adapter else None
         self._adapter_layers = adapter_layers(self._model)
 
@@ -133,25 +132,21 @@ class LocalEngine:
             IntegrityError: It changes nothing.
             ConfigError: This engine has no adapter.
         """
-        import torch
-
         if self._peft is None:
             raise ConfigError("this engine answers with the base model; there is no adapter to check")
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode():
-            _, tuned_BV = self._prefill(rows, 1)
+        with torch.inference_mode(), own_attention(self._model):
+            _, tuned_BV = self._prefill(rows)
             with self._peft.disable_adapter():
-                _, base_BV = self._prefill(rows, 1)
+                _, base_BV = self._prefill(rows)
         return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
         """Greedy answers, kept inside the JSON form where one is asked for."""
-        import torch
-
         started = time.perf_counter()
         self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode():
+        with torch.inference_mode(), own_attention(self._model):
             written = self._write(rows, options)
         seconds = (time.perf_counter() - started) / len(prompts)
         stops = self._loaded.stop_token_ids
@@ -167,13 +162,11 @@ class LocalEngine:
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         """The greedy choice for each prompt, with the likelihood of all, from one pass over a tree of the choices."""
-        import torch
-
         started = time.perf_counter()
         self._require_own_model()
         tree = build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode():
+        with torch.inference_mode(), own_attention(self._model):
             edges_BN = self._edge_log_probs(rows, tree)
         seconds = (time.perf_counter() - started) / len(prompts)
         answers = []
@@ -198,30 +191,22 @@ class LocalEngine:
         else:
             require_in_place(self._model, self._adapter_layers, name=_ADAPTER_NAME)
 
-    def _prefill(self, rows: Sequence[Sequence[int]], num_new_tokens: int) -> tuple[_Filled, torch.Tensor]:
-        """Run the prompts; the state to go on from, and the logits [B, V] of the next token, fp32."""
-        length = shareable_prefix_length(self._model, rows, num_new_tokens)
-        prefix = prefix_key_values(self._model, rows[0][:length]) if length else None
-        padded = pad_rows([row[length:] for row in rows], prefix_length=length, left=True, pad_id=0)
-        device = self._model.device
-        cache = cache_for_rows(prefix, len(rows))
-        hidden_BLH = self._model.base_model(
-            input_ids=padded.ids_BL.to(device),
-            attention_mask=padded.mask_BT.to(device),
-            position_ids=padded.positions_BL.to(device),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        logits_BV = logits_of(self._model, hidden_BLH[:, -1]).float()
-        return _Filled(cache, padded.mask_BT.to(device), [len(row) for row in rows]), logits_BV
+    def _prefill(self, rows: Sequence[Sequence[int]]) -> tuple[RowCache, torch.Tensor]:
+        """Run the prompts; what to go on from, and the logits [B, V] of the next token, fp32."""
+        model = self._model
+        length = shared_length(common_prefix_length(rows), len(rows))
+        prefix = prefix_key_values(model, rows[0][:length])
+        own = [row[length:] for row in rows]
+        packed = pack_rows(own, prefix_length=length, num_heads=num_heads(model), device=model.device)
+        cache = RowCache(prefix, lengths=[len(row) for row in own])
+        attention = PackedAttention(packed, prefix, on_keys=partial(cache.fill, packed=packed))
+        hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)
+        return cache, logits_of(model, hidden_TE[list(packed.ends)]).float()
 
     def _write(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
         """Greedy tokens of every row, the end of turn included where it was reached."""
-        import torch
-
-        state, logits_BV = self._prefill(rows, options.max_new_tokens)
+        cache, logits_BV = self._prefill(rows)
         matchers, stops = self._matchers(options.json_form, len(rows)), self._loaded.stop_token_ids
-        may_force = bool(matchers) and not self._may_leave_window(rows, options.max_new_tokens)
         written: list[list[int]] = [[] for _ in rows]
         active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
         is_open = [True] * len(rows)
@@ -234,7 +219,7 @@ class LocalEngine:
                 if is_open[row]:
                     if matchers and token not in stops:
                         take_token(matchers[row], token)
-                        tokens += take_forced_tokens(matchers[row]) if may_force else []
+                        tokens += take_forced_tokens(matchers[row])
                     tokens = tokens[: options.max_new_tokens - len(written[row])]
                     written[row] += tokens
                     is_open[row] = len(written[row]) < options.max_new_tokens and token not in stops
@@ -243,35 +228,22 @@ class LocalEngine:
             if not open_now:
                 return written
             if len(open_now) < _COMPACT_BELOW * len(active):
-                state = state.select(torch.tensor(open_now, device=self._model.device))
+                cache.select(open_now)
                 new, active = [new[index] for index in open_now], [active[index] for index in open_now]
-            state, logits_BV = self._step(state, new)
+            logits_BV = self._step(cache, new)
 
-    def _step(self, state: _Filled, new: Sequence[Sequence[int]]) -> tuple[_Filled, torch.Tensor]:
-        """Run one or more new tokens per row, fewer ones padded on the left; logits [B, V] after the last."""
-        import torch
-
-        device = self._model.device
-        padded = pad_rows(new, prefix_length=0, left=True, pad_id=0)
-        mask_BT = torch.cat([state.mask_BT, padded.mask_BT.to(device)], dim=1)
-        lengths_B1 = torch.tensor(state.lengths, device=device)[:, None]
-        hidden_BKH = self._model.base_model(
-            input_ids=padded.ids_BL.to(device),
-            attention_mask=mask_BT,
-            position_ids=padded.positions_BL.to(device) + lengths_B1,
-            past_key_values=state.cache,
-            use_cache=True,
-        ).last_hidden_state
-        logits_BV = logits_of(self._model, hidden_BKH[:, -1]).float()
-        lengths = [length + len(tokens) for length, tokens in zip(state.lengths, new, strict=True)]
-        return _Filled(state.cache, mask_BT, lengths), logits_BV
+    def _step(self, cache: RowCache, new: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Run one or more new tokens per row; logits [B, V] after the last of each."""
+        attention = continued(cache, new)
+        ids_1T = torch.tensor([token for tokens in new for token in tokens], device=self._model.device)[None]
+        hidden_TE = run(self._model, ids_1T, attention.positions_1T, attention)
+        ends = list(accumulate(len(tokens) for tokens in new))
+        return logits_of(self._model, hidden_TE[[end - 1 for end in ends]]).float()
 
     def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> torch.Tensor:
         """Log-probability of every node's token given its parent [B, N + 1], fp32; entry 0 is unused."""
-        import torch
-
         inner = tree.inner_nodes
-        state, logits_BV = self._prefill(rows, max(tree.depths))
+        cache, logits_BV = self._prefill(rows)
         edges_BN = torch.zeros(len(rows), len(tree.token_ids), device=logits_BV.device)
 
         def fill(node: int, log_probs_BV: torch.Tensor) -> None:
@@ -280,50 +252,22 @@ class LocalEngine:
 
         fill(0, logits_BV.log_softmax(-1))
         if inner:
-            hidden_BNH = self._run_nodes(state, tree, inner)
+            hidden_BNE = self._run_nodes(cache, tree, inner)
             for place, node in enumerate(inner):
-                fill(node, logits_of(self._model, hidden_BNH[:, place]).float().log_softmax(-1))
+                fill(node, logits_of(self._model, hidden_BNE[:, place]).float().log_softmax(-1))
         return edges_BN.cpu()
 
-    def _run_nodes(self, state: _Filled, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
-        """Hidden states of the tree's inner nodes [B, N, H]: each sees its prompt, its ancestors and itself."""
-        import torch
-
-        device, num_rows = self._model.device, len(state.lengths)
+    def _run_nodes(self, cache: RowCache, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
+        """Hidden states of the tree's inner nodes [B, N, E]: each sees its prompt, its ancestors and itself."""
         place_of = {node: place for place, node in enumerate(inner)}
-        sees_NN = torch.zeros(len(inner), len(inner), dtype=torch.bool)
-        for place, start in enumerate(inner):
-            node = start
-            while node:
-                sees_NN[place, place_of[node]] = True
-                node = tree.parents[node]
-        sees_BNT = torch.cat(
-            [
-                state.mask_BT.bool()[:, None].expand(-1, len(inner), -1),
-                sees_NN.to(device).expand(num_rows, -1, -1),
-            ],
-            dim=-1,
-        )
-        ids_N = torch.tensor([tree.token_ids[node] for node in inner], device=device)
-        depths_N = torch.tensor([tree.depths[node] - 1 for node in inner], device=device)
-        positions_BN = torch.tensor(state.lengths, device=device)[:, None] + depths_N[None]
-        return self._model.base_model(
-            input_ids=ids_N.expand(num_rows, -1),
-            attention_mask=attention_masks(
-                self._model,
-                sees_BNT,
-                query_positions_BN=positions_BN,
-                key_positions_BT=torch.cat([state.mask_BT.cumsum(-1) - 1, positions_BN], dim=-1),
-            ),
-            position_ids=positions_BN,
-            past_key_values=state.cache,
-            use_cache=True,
-        ).last_hidden_state
-
-    def _may_leave_window(self, rows: Sequence[Sequence[int]], num_new_tokens: int) -> bool:
-        """True where padding between the tokens of a row, which forcing brings, could push some out of a sliding window."""
-        window = sliding_window(self._model)
-        return window is not None and max(len(row) for row in rows) + num_new_tokens * len(rows) >= window
+        parents = [place_of.get(tree.parents[node]) for node in inner]
+        attention = branched(cache, parents, [tree.depths[node] - 1 for node in inner])
+        num_rows = len(cache.lengths)
+        ids_1T = torch.tensor([tree.token_ids[node] for node in inner], device=self._model.device).repeat(num_rows)[
+            None
+        ]
+        hidden_TE = run(self._model, ids_1T, attention.positions_1T, attention)
+        return hidden_TE.view(num_rows, len(inner), -1)
 
     def _matchers(self, form: JsonForm | None, num_rows: int) -> list[LLMatcher]:
         if form is None:
@@ -336,18 +280,3 @@ class LocalEngine:
                 vocabulary_size=int(self._model.config.get_text_config().vocab_size),
             )
         return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Filled:
-    """A batch whose prompts have been run."""
-
-    cache: DynamicCache
-    mask_BT: torch.Tensor
-    lengths: list[int]
-    """Tokens of each row so far, padding excluded: the position of its next token."""
-
-    def select(self, keep: torch.Tensor) -> _Filled:
-        """The batch with some rows only."""
-        self.cache.batch_select_indices(keep)
-        return _Filled(self.cache, self.mask_BT[keep], [self.lengths[index] for index in keep.tolist()])

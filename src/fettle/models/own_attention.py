@@ -1,0 +1,118 @@
+"""Our attention inside a transformers model: put in by name for a while, taken out again.
+
+Transformers lets attention functions be registered and chosen by name; what the function needs to know about the rows travels as
+a keyword of the forward call. Nothing of the library or of the model's modules is replaced.
+
+Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, P prefix tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from fettle.errors import ModelError
+from fettle.models.packing import PackedRows
+from fettle.models.segment_attention import AttentionForm, SegmentAttention
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+KeyValues = tuple[tuple[torch.Tensor, torch.Tensor], ...]
+"""Of a prefix, per layer: keys and values, each [H, P, D]."""
+
+_NAME = "fettle"
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+
+
+class Attention(Protocol):
+    """What a layer's queries attend to."""
+
+    def attend(
+        self, layer: int, query_TXD: torch.Tensor, key_THD: torch.Tensor, value_THD: torch.Tensor, form: AttentionForm
+    ) -> torch.Tensor:
+        """The attended values [T, X, D] of new tokens, rotary embedding and norms having been applied."""
+        ...
+
+
+class PackedAttention:
+    """Packed rows attend to the prefix and to themselves.
+
+    Args:
+        packed: The rows.
+        prefix: What stands before each of them, or None.
+        on_keys: Is given each layer's number, keys and values [T, H, D].
+    """
+
+    def __init__(
+        self,
+        packed: PackedRows,
+        prefix: KeyValues | None = None,
+        on_keys: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
+    ) -> None:
+        self._packed, self._prefix, self._on_keys = packed, prefix, on_keys
+
+    def attend(
+        self, layer: int, query_TXD: torch.Tensor, key_THD: torch.Tensor, value_THD: torch.Tensor, form: AttentionForm
+    ) -> torch.Tensor:
+        """See `Attention`."""
+        if self._on_keys is not None:
+            self._on_keys(layer, key_THD, value_THD)
+        prefix = (None, None) if self._prefix is None else self._prefix[layer]
+        return SegmentAttention.apply(query_TXD, key_THD, value_THD, *prefix, self._packed, form)  # pyright: ignore[reportReturnType]
+
+
+@contextmanager
+def own_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Within it the model attends through `run`; afterwards as before.
+
+    Raises:
+        ModelError: The model's class does not choose its attention by name.
+    """
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(_NAME)
+        if model.config._attn_implementation != _NAME:
+            raise ModelError(
+                f"{type(model).__name__} does not go through transformers' attention interface",
+                remedy="use a model of a newer class, such as Llama, Qwen, Mistral, Gemma, Phi-3, SmolLM or OLMo",
+            )
+        yield
+    finally:
+        if before is not None:
+            model.set_attn_implementation(before)
+
+
+def run(model: PreTrainedModel, ids_1T: torch.Tensor, positions_1T: torch.Tensor, attention: Attention) -> torch.Tensor:
+    """Last hidden states [T, E] of some tokens, inside `own_attention`."""
+    return model.base_model(
+        input_ids=ids_1T, position_ids=positions_1T, use_cache=False, fettle_attention=attention
+    ).last_hidden_state[0]
+
+
+def _forward(
+    module: torch.nn.Module,
+    query_1XTD: torch.Tensor,
+    key_1HTD: torch.Tensor,
+    value_1HTD: torch.Tensor,
+    _mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    fettle_attention: Attention,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_others: Any,
+) -> tuple[torch.Tensor, None]:
+    """The function that transformers calls in each layer."""
+    form = AttentionForm(scaling=scaling, window=sliding_window, softcap=softcap)
+    query_TXD, key_THD, value_THD = (x[0].transpose(0, 1) for x in (query_1XTD, key_1HTD, value_1HTD))
+    layer: int = module.layer_idx  # pyright: ignore[reportAssignmentType] (attention modules have one)
+    return fettle_attention.attend(layer, query_TXD, key_THD, value_THD, form)[None], None
+
+
+AttentionInterface.register(_NAME, _forward)
+AttentionMaskInterface.register(_NAME, lambda *_args, **_others: None)  # pyright: ignore[reportArgumentType] (there is no mask)

@@ -1,0 +1,172 @@
+"""Rows of tokens laid end to end, and which of them attend to each other: the plan of one forward call, made once for all layers.
+
+Pure index arithmetic: no weights, no hidden states.
+
+Legend: T tokens of all rows, N rows of a bucket, L their padded length, M = N x L slots, S own keys, P prefix keys, X heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+ALIGNMENT = 16
+"""Lengths are padded to multiples of this, in attention alone: matrix products of other lengths are up to six times slower."""
+
+_QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
+_BLOCK_SCORES = 1_500_000  # scores that exist at once: they should stay in the processor's cache
+
+
+def aligned(length: int) -> int:
+    """The next multiple of `ALIGNMENT`.
+
+    >>> aligned(1), aligned(16), aligned(17)
+    (16, 16, 32)
+    """
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Queries `start` to `end` of each row of a bucket; they see own keys up to `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Rows of the same padded length, gathered side by side for attention."""
+
+    tokens_M: torch.Tensor
+    """Which token of the packed row fills each of the N x L slots; padding repeats a row's last token."""
+    real_M: torch.Tensor | None
+    """The slots that are not padding; None: all."""
+    padding_M: torch.Tensor | None
+    """The slots that are; None: none."""
+    num_rows: int
+    length: int
+    """L."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The queries in parts."""
+        starts = range(0, self.length, _QUERY_BLOCK)
+        return tuple(Block(start, min(start + _QUERY_BLOCK, self.length)) for start in starts)
+
+    def gather(self, rows_TXD: torch.Tensor) -> torch.Tensor:
+        """[T, heads, D] -> [N, L, heads, D]."""
+        picked = rows_TXD.index_select(0, self.tokens_M)
+        return picked.view(self.num_rows, self.length, *picked.shape[1:])
+
+    def gather_real(self, rows_TXD: torch.Tensor) -> torch.Tensor:
+        """The same with zeros for padding."""
+        picked = rows_TXD.index_select(0, self.tokens_M)
+        if self.padding_M is not None:
+            picked.index_fill_(0, self.padding_M, 0)
+        return picked.view(self.num_rows, self.length, *picked.shape[1:])
+
+    def scatter(self, slots_NLXD: torch.Tensor, out_TXD: torch.Tensor) -> None:
+        """Write [N, L, heads, D] to the rows' places in `out_TXD`, padding left out."""
+        slots_MXD = slots_NLXD.reshape(self.num_rows * self.length, *slots_NLXD.shape[2:])
+        if self.real_M is None:
+            out_TXD.index_copy_(0, self.tokens_M, slots_MXD)
+        else:
+            out_TXD.index_copy_(0, self.tokens_M[self.real_M], slots_MXD.index_select(0, self.real_M))
+
+
+@dataclass(slots=True)
+class PackedRows:
+    """Rows laid end to end after a common prefix of P tokens that is not among them."""
+
+    ids_1T: torch.Tensor
+    positions_1T: torch.Tensor
+    prefix_length: int
+    buckets: tuple[Bucket, ...]
+    starts: tuple[int, ...]
+    """Place of each row's first token."""
+    _biases: dict[tuple[str, Block, int], torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Place of each row's last token."""
+        return (*(start - 1 for start in self.starts[1:]), self.ids_1T.shape[1] - 1)
+
+    def bias(self, block: Block, window: int | None) -> torch.Tensor:
+        """0 where a query of the block sees an own key, minus infinity elsewhere [1, L, S], S = the block's end; fp32."""
+        reach = block.end if window is None else min(window, block.end)
+        return self._bias("own", block, reach, first_key=0, num_keys=block.end)
+
+    def prefix_bias(self, block: Block, window: int | None) -> torch.Tensor | None:
+        """The same for the prefix's keys [1, L, P]; None where every query sees all of them."""
+        length = self.prefix_length
+        if not length or window is None or block.end + length <= window:
+            return None
+        return self._bias("prefix", block, window, first_key=-length, num_keys=length)
+
+    def _bias(self, name: str, block: Block, reach: int, *, first_key: int, num_keys: int) -> torch.Tensor:
+        key = (name, block, reach)
+        if key not in self._biases:
+            device = self.ids_1T.device
+            queries_L1 = torch.arange(block.start, block.end, device=device)[:, None]
+            keys_1K = torch.arange(first_key, first_key + num_keys, device=device)[None]
+            sees_LK = (keys_1K <= queries_L1) & (queries_L1 - keys_1K < reach)
+            self._biases[key] = bias_of(sees_LK)[None]
+        return self._biases[key]
+
+
+def bias_of(sees: torch.Tensor) -> torch.Tensor:
+    """What to add to scores, fp32: 0 where a query sees a key, minus infinity elsewhere."""
+    return torch.zeros(sees.shape, device=sees.device).masked_fill_(~sees, float("-inf"))
+
+
+def pack_rows(rows: Sequence[Sequence[int]], *, prefix_length: int, num_heads: int, device: torch.device) -> PackedRows:
+    """Lay rows end to end.
+
+    Args:
+        rows: Token ids after the prefix, none empty.
+        prefix_length: P, the tokens before each row, which are computed elsewhere.
+        num_heads: Query heads; with the lengths they say how many rows attend at once.
+        device: Where the indices live.
+    """
+    starts, place = [], 0
+    for row in rows:
+        starts.append(place)
+        place += len(row)
+    by_length: dict[int, list[int]] = {}
+    for index in sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index)):
+        by_length.setdefault(aligned(len(rows[index])), []).append(index)
+    buckets = []
+    for length, members in by_length.items():
+        per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_length)
+        size = max(1, _BLOCK_SCORES // per_row)
+        for first in range(0, len(members), size):
+            group = members[first : first + size]
+            buckets.append(bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device))
+    positions = [torch.arange(prefix_length, prefix_length + len(row)) for row in rows]
+    return PackedRows(
+        ids_1T=torch.tensor([token for row in rows for token in row], device=device)[None],
+        positions_1T=torch.cat(positions).to(device)[None],
+        prefix_length=prefix_length,
+        buckets=tuple(buckets),
+        starts=tuple(starts),
+    )
+
+
+def bucket_of(starts: Sequence[int], lengths: Sequence[int], padded: int, device: torch.device) -> Bucket:
+    """Rows that start at some tokens of a packed row, side by side, padded to one length."""
+    slots_L = torch.arange(padded)
+    lengths_N1 = torch.tensor(lengths)[:, None]
+    tokens_NL = torch.tensor(starts)[:, None] + torch.minimum(slots_L[None], lengths_N1 - 1)
+    real_NL = slots_L[None] < lengths_N1
+    real, padding = (which.flatten().nonzero().flatten().to(device) for which in (real_NL, ~real_NL))
+    has_padding = len(padding) > 0
+    return Bucket(
+        tokens_M=tokens_NL.flatten().to(device),
+        real_M=real if has_padding else None,
+        padding_M=padding if has_padding else None,
+        num_rows=len(starts),
+        length=padded,
+    )
