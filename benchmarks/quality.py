@@ -3,7 +3,9 @@
 Both train a LoRA adapter (same rank, alpha, targets, batch size, epochs, peak learning rate) on the same rows of Banking77; both
 adapters are then judged by the same code: constrained to the 77 labels, on the same test rows. The peer has its own environment.
 
-    .venv/bin/python benchmarks/quality.py --shared ../shared --peer-python .venv-peers/bin/python --seeds 0 1
+    .venv/bin/python benchmarks/quality.py --shared ../shared --peer-python .venv-peers/bin/python --seeds 0 1 --out reports/quality
+
+What has been trained under `--out` is not trained again, so a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -13,13 +15,11 @@ import json
 import random
 import statistics
 import subprocess
-import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 
 from fettle.answering.engines.local import LocalEngine
 from fettle.examples.read import read_examples
+from fettle.files import sha256_of_json
 from fettle.models.adapter import load_adapter, unload_adapters
 from fettle.models.load import LoadedModel, Precision, converted_folder, load_model
 from fettle.models.resolve import resolve_model
@@ -44,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=5.5e-4)
     parser.add_argument("--precision", choices=["fast", "exact"], default="fast")
+    parser.add_argument("--out", type=Path, default=Path("reports/quality"), help="where the adapters are kept")
     return parser.parse_args()
 
 
@@ -77,19 +78,15 @@ def judge(loaded: LoadedModel, adapter: Path, test: list[Example], labels: list[
 
 
 def train_peer(arguments: argparse.Namespace, model: Path, data: Path, out: Path, seed: int) -> float:
-    """Run TRL in its own process; seconds of its training."""
-    command = [str(arguments.peer_python), str(arguments.shared / "bench" / "peers_sft.py"), "--model", str(model)]
-    command += ["--data", str(data), "--epochs", str(arguments.epochs), "--lr", str(arguments.learning_rate)]
-    command += [
-        "--dtype",
-        "bf16" if arguments.precision == "fast" else "fp32",
-        "--seed",
-        str(seed),
-        "--output-dir",
-        str(out),
-    ]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(json.loads(output.strip().splitlines()[-1])["seconds"])
+    """Run TRL in its own process, once; seconds of its training."""
+    printed = out.with_suffix(".out")
+    if not (out / "adapter_model.safetensors").exists():
+        command = [str(arguments.peer_python), str(arguments.shared / "bench" / "peers_sft.py"), "--model", str(model)]
+        command += ["--data", str(data), "--epochs", str(arguments.epochs), "--lr", str(arguments.learning_rate)]
+        command += ["--dtype", "bf16" if arguments.precision == "fast" else "fp32"]
+        command += ["--seed", str(seed), "--output-dir", str(out)]
+        printed.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return float(json.loads(printed.read_text().strip().splitlines()[-1])["seconds"])
 
 
 def main() -> None:
@@ -101,25 +98,25 @@ def main() -> None:
     loaded = load_model(resolve_model(None), Precision(arguments.precision))
     rows = {name: [loaded.renderer.example_tokens(e) for e in parts[name]] for name in ("train", "valid")}
     found: dict[str, list[dict[str, object]]] = {"fettle": [], "trl": []}
-    with tempfile.TemporaryDirectory() as temporary:
-        data = Path(temporary) / "train.jsonl"
-        lines = [{"messages": [{"role": m.role, "content": m.content} for m in e.messages]} for e in parts["train"]]
-        data.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-        for seed in arguments.seeds:
-            settings = replace(
-                TrainingSettings(), epochs=arguments.epochs, learning_rate=arguments.learning_rate, seed=seed
-            )
-            out = Path(temporary) / f"fettle-{seed}"
-            started = time.perf_counter()
-            result = train(loaded, rows["train"], rows["valid"], settings, folder=out, run_key="benchmark")
-            seconds = time.perf_counter() - started
-            found["fettle"].append(judge(loaded, result.adapter, parts["test"], labels) | {"seconds": round(seconds)})
-            print(json.dumps({"engine": "fettle", "seed": seed} | found["fettle"][-1]), flush=True)
-            if arguments.peer_python:
-                peer_out = Path(temporary) / f"trl-{seed}"
-                seconds = train_peer(arguments, converted_folder(loaded.source), data, peer_out, seed)
-                found["trl"].append(judge(loaded, peer_out, parts["test"], labels) | {"seconds": round(seconds)})
-                print(json.dumps({"engine": "trl", "seed": seed} | found["trl"][-1]), flush=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    data = arguments.out / "train.jsonl"
+    lines = [{"messages": [{"role": m.role, "content": m.content} for m in e.messages]} for e in parts["train"]]
+    data.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    key = sha256_of_json([lines, arguments.epochs, arguments.learning_rate, arguments.precision])
+    for seed in arguments.seeds:
+        settings = TrainingSettings(epochs=arguments.epochs, learning_rate=arguments.learning_rate, seed=seed)
+        result = train(
+            loaded, rows["train"], rows["valid"], settings, folder=arguments.out / f"fettle-{seed}", run_key=key
+        )
+        judged = judge(loaded, result.adapter, parts["test"], labels) | {"seconds": round(result.seconds)}
+        found["fettle"].append(judged)
+        print(json.dumps({"engine": "fettle", "seed": seed} | judged), flush=True)
+        if arguments.peer_python:
+            peer_out = arguments.out / f"trl-{seed}"
+            seconds = train_peer(arguments, converted_folder(loaded.source), data, peer_out, seed)
+            judged = judge(loaded, peer_out, parts["test"], labels) | {"seconds": round(seconds)}
+            found["trl"].append(judged)
+            print(json.dumps({"engine": "trl", "seed": seed} | judged), flush=True)
     for engine, results in found.items():
         if results:
             medians = {

@@ -94,6 +94,25 @@ def test_a_step_equals_one_example_at_a_time(adapted: Any, num_shared: int, max_
         assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
 
 
+@pytest.mark.parametrize("adapted", ["llama", "gemma2_narrow", "qwen3", "mistral_narrow"], indirect=True)
+@pytest.mark.parametrize("num_shared", [0, 300], ids=["separate", "long-shared-prefix"])
+def test_rows_longer_than_a_block_of_queries_and_rows_of_one_token(adapted: Any, num_shared: int) -> None:
+    model, peft = adapted
+    random = np.random.default_rng(5)
+    prefix = random.integers(4, 400, num_shared).tolist()
+    lengths = [600, 257, 256, 1] if num_shared else [600, 257, 256, 2]
+    rests = [random.integers(4, 400, length).tolist() for length in lengths]
+    rests[-1] = rests[0][:1] if num_shared else rests[-1]
+    examples = [row(str(number), prefix, rest, [*[False] * (len(rest) - 1), True]) for number, rest in enumerate(rests)]
+    total, _ = add_gradients(model, examples, max_tokens=10_000)
+    packed = gradients(peft)
+    losses = [plain_loss(peft, example) for example in examples]
+    sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
+    assert total == pytest.approx(sum(float(loss.detach()) for loss in losses), rel=1e-5)
+    for name, reference in gradients(peft).items():
+        assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
+
+
 @pytest.mark.parametrize("adapted", ["llama"], indirect=True)
 def test_rows_that_are_alike_but_for_one_answer_token(adapted: Any) -> None:
     model, peft = adapted

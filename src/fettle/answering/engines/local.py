@@ -41,8 +41,6 @@ from fettle.records import Answer, FinishReason, Prompt, Usage
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-_PADDING_WORTH = 0.6
-_ENOUGH_ROWS = 16
 _ADAPTER_NAME = "tuned"
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
@@ -53,7 +51,7 @@ class BatchLimits:
 
     max_rows: int = 64
     max_tokens: int = 24_576
-    """Rows times the longest prompt; bounds memory."""
+    """Tokens of all prompts, what they share being counted once elsewhere; bounds memory."""
 
 
 class LocalEngine:
@@ -108,21 +106,17 @@ class LocalEngine:
         if not prompts:
             return ()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        shared = common_prefix_length(rows) if len(rows) > 1 else 0
+        shared = shared_length(common_prefix_length(rows), len(rows))
         own_lengths = [len(row) - shared for row in rows]
         batches: list[list[int]] = []
+        tokens = 0
         for index in sorted(range(len(prompts)), key=lambda index: (-own_lengths[index], index)):
             length = own_lengths[index]
-            longest = own_lengths[batches[-1][0]] if batches else length
-            is_full = bool(batches) and (
-                len(batches[-1]) >= self._limits.max_rows
-                or (longest + shared) * (len(batches[-1]) + 1) > self._limits.max_tokens
-                # Much shorter rows would be mostly padding; but small batches waste more than padding does.
-                or (length < _PADDING_WORTH * longest and len(batches[-1]) >= _ENOUGH_ROWS)
-            )
-            if not batches or is_full:
+            if not batches or len(batches[-1]) >= self._limits.max_rows or tokens + length > self._limits.max_tokens:
                 batches.append([])
+                tokens = 0
             batches[-1].append(index)
+            tokens += length
         return tuple(tuple(batch) for batch in batches)
 
     def require_adapter_active(self, prompts: Sequence[Prompt]) -> float:
