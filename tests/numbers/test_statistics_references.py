@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 from fettle.statistics.clusters import design_effect, intra_cluster_correlation
 from fettle.statistics.intervals import difference_interval, mean_interval, statistic_interval, wilson
 from fettle.statistics.multiplicity import holm
+from fettle.statistics.paired_bootstrap import bootstrap_difference
 from fettle.statistics.paired_tests import exact_sign_test, paired_test, sign_flip_test
 
 
@@ -129,3 +130,28 @@ def test_corpus_bootstrap_equals_scipy_when_there_are_many_examples() -> None:
     reference = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(2))
     expected = (reference.confidence_interval.low, reference.confidence_interval.high)
     assert (ours.low, ours.high) == pytest.approx(expected, abs=0.05 * (expected[1] - expected[0]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_cluster_bootstrap_equals_a_loop_over_whole_clusters(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(60), generator.integers(1, 8, 60))
+    differences = generator.choice([-1.0, 0.0, 1.0], len(ids), p=[0.15, 0.55, 0.3])
+    clusters = [differences[ids == cluster] for cluster in range(60)]
+    means = [np.concatenate([clusters[drawn] for drawn in generator.integers(0, 60, 60)]).mean() for _ in range(20_000)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    interval = bootstrap_difference(differences, ids.tolist(), seed=seed)
+    assert interval is not None
+    assert interval.estimate == pytest.approx(differences.mean())
+    # The error of such a percentile over 9,999 resamples is about 1.5 % of the width.
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+
+
+def test_paired_cluster_bootstrap_agrees_with_ours_where_there_are_many_clusters() -> None:
+    generator = np.random.default_rng(6)
+    ids = np.repeat(np.arange(800), generator.integers(1, 4, 800))
+    differences = generator.choice([-1.0, 0.0, 1.0], len(ids), p=[0.1, 0.6, 0.3])
+    bootstrap = bootstrap_difference(differences, ids.tolist(), seed=1)
+    ours = difference_interval(differences, ids.tolist())
+    assert bootstrap is not None
+    assert (bootstrap.low, bootstrap.high) == pytest.approx((ours.low, ours.high), abs=0.05 * (ours.high - ours.low))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class FixedShots:
         """The conversation to be answered, the shots before it."""
         return _with_shots(example, self.shots, self.hint)
 
+    def shorter(self) -> FixedShots | None:
+        """Without the first shot."""
+        return replace(self, shots=self.shots[1:]) if self.shots else None
+
     def describe(self) -> str:
         """The style in words."""
         places = ", ".join(str(shot.source) for shot in self.shots)
@@ -40,8 +44,16 @@ class NearestShots:
 
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered, the shots before it."""
-        found = self.neighbours.search(example.input_text, self.num_shots, exclude_ids=(example.id,))
+        found = (
+            self.neighbours.search(example.input_text, self.num_shots, exclude_ids=(example.id,))
+            if self.num_shots
+            else []
+        )
         return _with_shots(example, tuple(reversed(found)), self.hint)
+
+    def shorter(self) -> NearestShots | None:
+        """Without the farthest shot."""
+        return replace(self, num_shots=self.num_shots - 1) if self.num_shots else None
 
     def describe(self) -> str:
         """The style in words."""

@@ -41,8 +41,23 @@ class LanguageModel:
         return sha256_of_json([*parts, self.task.kind.value, list(self.task.labels)])
 
     def prompt(self, example: Example) -> Prompt:
-        """What the engine is asked."""
-        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
+        """What the engine is asked: in its style, with fewer shots where prompt and answer would not fit into the context."""
+        style = self.style
+        while True:
+            prompt = Prompt(example_id=example.id, messages=style.messages(example), tools=example.tools)
+            shorter = style.shorter()
+            if shorter is None or self._fits(prompt):
+                return prompt
+            style = shorter
+
+    def _fits(self, prompt: Prompt) -> bool:
+        limit = self.engine.max_tokens
+        if limit is None:
+            return True
+        room = limit - self.options.max_new_tokens
+        if sum(len(message.content.encode()) for message in prompt.messages) < room // 2:
+            return True  # a token is at least one byte, and the template adds less than this leaves
+        return self.engine.count_prompt_tokens(prompt) <= room
 
     def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
         """As the engine divides the prompts."""

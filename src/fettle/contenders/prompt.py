@@ -21,6 +21,10 @@ class PromptStyle(Protocol):
         """The conversation to be answered."""
         ...
 
+    def shorter(self) -> PromptStyle | None:
+        """The same with less before the message, for one that would not fit into the model's context; None: there is no less."""
+        ...
+
     def describe(self) -> str:
         """The style in words."""
         ...
@@ -36,6 +40,9 @@ class OwnPrompt:
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered."""
         return with_hint(example.prompt, self.hint)
+
+    def shorter(self) -> None:
+        """The message alone cannot be shortened."""
 
     def describe(self) -> str:
         """The style in words."""

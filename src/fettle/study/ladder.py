@@ -31,6 +31,8 @@ _NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers all of them."""
 _MAX_SHOTS = 3
 """Each shot makes every request of the study and of production dearer; three of short examples are a few hundred tokens."""
+_MAX_NEAREST_SHOTS = 8
+_NEAREST_SHOT_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Ladder:
             )
             embedder = CachedEmbedder(MiniLMEmbedder())
             neighbours = NearestNeighbours(embedder, short_enough(self.split.train))
-            nearest = NearestShots(neighbours, num_shots, shot_hint)
+            nearest = NearestShots(neighbours, self._num_nearest_shots(), shot_hint)
             rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", nearest)]))
         return rungs
 
@@ -145,9 +147,17 @@ class Ladder:
 
     def _num_shots(self) -> int:
         """As many as fit into a bounded prompt, at most `_MAX_SHOTS`."""
+        return min(_MAX_SHOTS, self.shot_characters // self._usual_characters(), len(self.split.train))
+
+    def _num_nearest_shots(self) -> int:
+        """More of them where they are short: near ones teach more than drawn ones, but no two prompts share them."""
+        affordable = _NEAREST_SHOT_CHARACTERS // self._usual_characters()
+        return max(self._num_shots(), min(_MAX_NEAREST_SHOTS, affordable, len(self.split.train)))
+
+    def _usual_characters(self) -> int:
+        """Length of a shot that three quarters of the training examples do not exceed."""
         lengths = sorted(sum(len(m.content) for m in example.messages[1:]) for example in self.split.train)
-        usual = max(1, lengths[len(lengths) * 3 // 4])
-        return min(_MAX_SHOTS, self.shot_characters // usual, len(self.split.train))
+        return max(1, lengths[len(lengths) * 3 // 4])
 
 
 def best_rung(rungs: Sequence[Rung]) -> Rung:

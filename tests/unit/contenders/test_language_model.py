@@ -9,6 +9,7 @@ import pytest
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
+from fettle.contenders.few_shot import FixedShots
 from fettle.contenders.language_model import LanguageModel, json_separators
 from fettle.contenders.prompt import OwnPrompt
 from fettle.records import Example, Location, Message, Task, TaskKind
@@ -81,3 +82,20 @@ def test_its_identity_changes_with_whatever_could_change_its_answers(tiny_model:
     }
     assert len(identities) == 7
     assert contender.identity() == arm(tiny_model("llama"), LABELS, GenerationOptions(max_new_tokens=3)).identity()
+
+
+def test_shots_that_do_not_fit_beside_a_long_message_are_left_out_one_by_one(tiny_model: Callable[[str], Any]) -> None:
+    loaded = tiny_model("llama")  # takes 1,024 tokens
+    shots = tuple(example("refund", f"shot {number} " + "parcel " * 150) for number in range(4))
+    options = GenerationOptions(max_new_tokens=20)
+    contender = replace(arm(loaded, TEXT, options), style=FixedShots(shots))
+    counts = {}
+    for num_words in (1, 500, 700, 960):
+        prompt = contender.prompt(example("refund", "late " * num_words))
+        counts[num_words] = sum(message.role == "assistant" for message in prompt.messages)
+        if counts[num_words]:
+            assert contender.engine.count_prompt_tokens(prompt) + 20 <= loaded.max_tokens
+            assert "shot 3" in prompt.messages[-3].content  # the last ones are kept
+    assert counts[1] == 4
+    assert 0 < counts[700] < counts[500] < 4
+    assert counts[960] == 0
