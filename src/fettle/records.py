@@ -315,6 +315,8 @@ class Comparison:
     num_pairs: int
     num_pairs_unscored: int
     difference: Interval
+    bootstrap: Interval | None
+    """`difference` with its paired cluster bootstrap interval, a cross-check that decides nothing; None: all resamples alike."""
     win_rate: Interval
     num_wins: int
     num_ties: int

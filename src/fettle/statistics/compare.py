@@ -10,6 +10,7 @@ from fettle.errors import DataError
 from fettle.records import Comparison, Interval
 from fettle.statistics.intervals import paired_difference
 from fettle.statistics.multiplicity import holm
+from fettle.statistics.paired_bootstrap import bootstrap_difference
 from fettle.statistics.paired_tests import paired_test
 from fettle.statistics.win_rate import win_rate
 
@@ -45,7 +46,7 @@ def compare(
         baseline: The arm it is compared with, on the same examples.
         clusters: The cluster id of each example.
         is_primary: It is the comparison declared beforehand; `p_value_adjusted` is final only after `with_holm`.
-        seed: Of the permutation test, where it is not exact.
+        seed: Of the bootstrap, and of the permutation test where it is not exact.
 
     Raises:
         ValueError: Lengths differ.
@@ -77,6 +78,7 @@ def compare(
         num_pairs=len(pairs),
         num_pairs_unscored=len(clusters) - len(pairs),
         difference=paired_difference(ours, theirs, kept_clusters),
+        bootstrap=bootstrap_difference(differences, kept_clusters, seed=seed),
         win_rate=wins.interval,
         num_wins=wins.num_wins,
         num_ties=wins.num_ties,

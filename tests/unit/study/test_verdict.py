@@ -22,6 +22,7 @@ def comparison(estimate: float, low: float, high: float, *, num_unscored: int = 
         num_pairs=200,
         num_pairs_unscored=num_unscored,
         difference=Interval(estimate=estimate, low=low, high=high),
+        bootstrap=None,
         win_rate=Interval(estimate=0.55, low=0.51, high=0.59),
         num_wins=30,
         num_ties=160,
