@@ -133,7 +133,7 @@ class CachedAttention:
             scores = attention_scores(query, keys_HBSD[:, rows], prefix_key)
             soft_capped(scores, form.softcap)
             prefix_bias = None if prefix_bias_BKP is None else prefix_bias_BKP[rows]
-            weights = attention_weights(scores, bias_BKS[rows], prefix_bias, dtype=query.dtype)
+            weights = attention_weights(scores, bias_BKS[rows], prefix_bias)
             attended = weighted_values(weights, values_HBSD[:, rows], prefix_value)
             out[:, rows] = attended.view(heads, -1, groups, num_new, size)
         out_TXD = torch.empty_like(query_TXD, memory_format=torch.contiguous_format)

@@ -50,10 +50,10 @@ class OverKeys:
 
 
 def attention_scores(query_HNQD: torch.Tensor, key_HNSD: torch.Tensor, prefix_key_HPD: torch.Tensor | None) -> OverKeys:
-    """Products of contiguous queries with own and prefix keys, fp32; with values for keys, those of the backward pass."""
+    """Products of contiguous queries with own and prefix keys; with values for keys, those of the backward pass."""
     heads, num, queries, _ = query_HNQD.shape
     num_prefix = 0 if prefix_key_HPD is None else prefix_key_HPD.shape[1]
-    scores_HNQK = query_HNQD.new_empty((heads, num, queries, num_prefix + key_HNSD.shape[2]), dtype=torch.float32)
+    scores_HNQK = query_HNQD.new_empty((heads, num, queries, num_prefix + key_HNSD.shape[2]))
     scores_HNQK[..., num_prefix:] = _products(query_HNQD, key_HNSD.transpose(2, 3))
     if prefix_key_HPD is not None:
         products_HRP = torch.bmm(query_HNQD.view(heads, num * queries, -1), prefix_key_HPD.transpose(1, 2))
@@ -61,23 +61,20 @@ def attention_scores(query_HNQD: torch.Tensor, key_HNSD: torch.Tensor, prefix_ke
     return OverKeys(scores_HNQK, num_prefix)
 
 
-def attention_weights(
-    scores: OverKeys, bias_NLS: torch.Tensor, prefix_bias_NLP: torch.Tensor | None, *, dtype: torch.dtype
-) -> OverKeys:
-    """Softmax of scores, which are overwritten, in `dtype`.
+def attention_weights(scores: OverKeys, bias_NLS: torch.Tensor, prefix_bias_NLP: torch.Tensor | None) -> OverKeys:
+    """Softmax of scores, which are overwritten; inside, it is formed in fp32.
 
     Args:
         scores: Products of queries and keys, soft-capped where the model does that.
         bias_NLS: 0 where a query sees an own key, minus infinity elsewhere, for each query head alike; N may be 1.
         prefix_bias_NLP: The same for the prefix's keys; None: all of them are seen.
-        dtype: That of the model.
     """
     num_queries, num_prefix = bias_NLS.shape[1], scores.num_prefix
     scores_HNGLK = scores.all_HNQK.unflatten(2, (-1, num_queries))
     scores_HNGLK[..., num_prefix:].add_(bias_NLS[:, None])
     if prefix_bias_NLP is not None:
         scores_HNGLK[..., :num_prefix].add_(prefix_bias_NLP[:, None])
-    return OverKeys(scores.all_HNQK.softmax(-1).to(dtype), num_prefix)
+    return OverKeys(scores.all_HNQK.softmax(-1), num_prefix)
 
 
 def weighted_values(weights: OverKeys, value_HNSD: torch.Tensor, prefix_value_HPD: torch.Tensor | None) -> torch.Tensor:
@@ -142,7 +139,7 @@ class SegmentAttention(torch.autograd.Function):
                 values = weighted_values(weights, value[:, :, : block.end], prefix_value)
                 _part(out, block).copy_(values.view_as(_part(out, block)))
             bucket.scatter(tokens_first(out), out_TXD)
-        ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value, out_TXD)
+        ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value)
         ctx.packed, ctx.form = packed, form
         return out_TXD
 
@@ -150,29 +147,25 @@ class SegmentAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_TXD: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Gradients of all tensors.
 
-        With weights W, out = W V and scores S = Q K': dV = W' dout, dS = W * (dout V' - sum(dout * out)), dQ = dS K, dK = dS' Q.
+        With S = Q K', W = softmax(S) and out = W V: dV = W' dout, dW = dout V', dS = W * (dW - sum(dW * W)), dQ = dS K, dK = dS' Q.
         """
-        query_TXD, key_THD, value_THD, prefix_key, prefix_value, out_TXD = ctx.saved_tensors
+        query_TXD, key_THD, value_THD, prefix_key, prefix_value = ctx.saved_tensors
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
         grad_query, grad_key, grad_value = (_empty_like(x) for x in (query_TXD, key_THD, value_THD))
         grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
-        overlap_TX1 = (grad_TXD * out_TXD).sum(-1, keepdim=True, dtype=torch.float32)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), num_heads).mul_(form.scaling)
             key, value = heads_first(bucket.gather(key_THD)), heads_first(bucket.gather(value_THD))
             grad_out = grouped_queries(bucket.gather_real(grad_TXD), num_heads)
-            overlap = grouped_queries(bucket.gather_real(overlap_TX1), num_heads)
             dquery = torch.empty_like(query)
             dkey, dvalue = torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)
             for block in bucket.blocks:
                 own_key, own_value = key[:, :, : block.end], value[:, :, : block.end]
                 weights, slope = _block_weights(packed, block, form, query, key, prefix_key)
                 asked, grad = _joined(query, block), _joined(grad_out, block)
-                dscores = attention_scores(grad, own_value, prefix_value)
-                dscores.all_HNQK.sub_(_joined(overlap, block)).mul_(weights.all_HNQK)
+                dscores = _through_softmax(attention_scores(grad, own_value, prefix_value), weights)
                 if slope is not None:
                     dscores.all_HNQK.mul_(slope)
-                dscores = OverKeys(dscores.all_HNQK.to(query.dtype), dscores.num_prefix)
                 dasked = weighted_values(dscores, own_key, prefix_key)
                 _part(dquery, block).copy_(dasked.view_as(_part(dquery, block)))
                 dkey[:, :, : block.end] += _products(dscores.own.transpose(2, 3), asked)
@@ -210,7 +203,14 @@ def _block_weights(
     scores = attention_scores(_joined(query_HNGLD, block), key_HNLD[:, :, : block.end], prefix_key_HPD)
     slope = soft_capped(scores, form.softcap)
     bias, prefix_bias = packed.bias(block, form.window), packed.prefix_bias(block, form.window)
-    return attention_weights(scores, bias, prefix_bias, dtype=query_HNGLD.dtype), slope
+    return attention_weights(scores, bias, prefix_bias), slope
+
+
+def _through_softmax(gradients: OverKeys, weights: OverKeys) -> OverKeys:
+    """Gradients of the scores from those of the weights, in one pass that is fp32 inside."""
+    # What autograd itself calls for a softmax.
+    found = torch.ops.aten._softmax_backward_data(gradients.all_HNQK, weights.all_HNQK, -1, weights.all_HNQK.dtype)
+    return OverKeys(found, weights.num_prefix)
 
 
 def _part(query_HNGLD: torch.Tensor, block: Block) -> torch.Tensor:
