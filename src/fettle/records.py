@@ -403,6 +403,30 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartScore:
+    """How well one label, or one field of JSON answers, was found. Rates are in [0, 1]; one over nothing is None, never 0."""
+
+    name: str
+    num_wanted: int
+    num_answered: int
+    num_right: int
+    precision: float | None
+    """Share of what was answered that is right."""
+    recall: float | None
+    """Share of what was wanted that was found."""
+    f1: float | None
+    """Harmonic mean of the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartScores:
+    """Where one contender is good and bad: every label of a label task, every field that was wanted or answered of a JSON task."""
+
+    contender: str
+    parts: tuple[PartScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LengthHistogram:
     """Number of answers by length in words."""
 
@@ -450,6 +474,8 @@ class StudyReport:
     """By split: train, valid, test."""
     rows: tuple[AnswerRow, ...]
     confusions: tuple[Confusion, ...]
+    part_scores: tuple[PartScores, ...]
+    """By contender; empty where the answers are free text."""
     length_histogram: LengthHistogram | None
     provenance: Provenance
     warnings: tuple[str, ...] = field(default=())

@@ -44,6 +44,8 @@ def require_consistent(report: Any) -> None:
         assert comparison["num_pairs"] == len(differences)
         assert comparison["num_pairs_unscored"] == len(pairs) - len(differences)
         assert abs(comparison["difference"]["estimate"] - sum(differences) / len(differences)) < 1e-9
+        if comparison["bootstrap"] is not None:
+            assert abs(comparison["bootstrap"]["estimate"] - comparison["difference"]["estimate"]) < 1e-9
         counts = (comparison["num_wins"], comparison["num_ties"], comparison["num_losses"])
         assert counts == tuple(sum(test(d) for d in differences) for test in (_is_win, _is_tie, _is_loss))
         assert abs(comparison["win_rate"]["estimate"] - (counts[0] + counts[1] / 2) / len(differences)) < 1e-9

@@ -41,6 +41,10 @@ def test_label_task(label_study: Study) -> None:
         "answers are constrained to the labels"
     )
     assert all(sum(map(sum, confusion["counts"])) == len(report["rows"]) for confusion in report["confusions"])
+    for scores in report["part_scores"]:
+        assert sum(part["num_wanted"] for part in scores["parts"]) == len(report["rows"])
+        num_right = sum(row["scores"][scores["contender"]] for row in report["rows"])
+        assert sum(part["num_right"] for part in scores["parts"]) == num_right
     # Word lists are easy for a classifier and nothing for random weights: staying is the right answer.
     assert report["verdict"]["decision"] == "stay"
     assert report["comparisons"][0]["baseline"] == "classifier"
@@ -58,6 +62,7 @@ def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) 
     report = require_whole(finished, tmp_path / "study")
     assert report["task"]["kind"] == "json"
     assert report["confusions"] == []
+    assert {scores["contender"] for scores in report["part_scores"]} == {one["name"] for one in report["contenders"]}
     assert [metric["grader"] for metric in report["contenders"][0]["metrics"]] == [
         "json_fields", "json_exact", "json_valid"
     ]  # fmt: skip

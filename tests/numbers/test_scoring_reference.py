@@ -7,7 +7,7 @@ import pytest
 import sacrebleu
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from fettle.scoring.corpus import MacroF1, label_scores, macro_f1
+from fettle.scoring.corpus import MacroF1, label_scores
 from fettle.scoring.graders.text import chrf, rouge_l
 
 LABELS = [f"label_{i}" for i in range(12)]
@@ -26,7 +26,7 @@ def random_answers(seed: int, num_answers: int) -> tuple[list[str], list[str]]:
 def test_macro_f1_equals_scikit_learn(seed: int) -> None:
     wanted, answered = random_answers(seed, 60)
     reference = f1_score(wanted, answered, labels=LABELS, average="macro", zero_division=UNDEFINED)
-    assert macro_f1(wanted, answered, LABELS) == pytest.approx(reference)
+    assert MacroF1(wanted, answered, LABELS).value() == pytest.approx(reference)
 
 
 def test_macro_f1_of_a_resample_equals_scikit_learn() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fettle.records import Answer, Example, FinishReason, Location, Message, Task, TaskKind, Usage
-from fettle.scoring.corpus import macro_f1
+from fettle.scoring.corpus import MacroF1
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.scoring.graders.json_answer import JsonExact, JsonFields, JsonValid
 from fettle.scoring.graders.text import chrf, rouge_l
@@ -98,7 +98,7 @@ def test_every_label_reads_as_itself(labels: list[str]) -> None:
 @given(pairs=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1))
 def test_macro_f1_is_in_bounds_and_one_only_when_all_is_right(pairs: list[tuple[str, str]]) -> None:
     wanted, answered = [w for w, _ in pairs], [a for _, a in pairs]
-    value = macro_f1(wanted, answered, ["a", "b", "c"])
+    value = MacroF1(wanted, answered, ["a", "b", "c"]).value()
     assert 0.0 <= value <= 1.0
     assert (value == 1.0) == (wanted == answered)
 

@@ -8,46 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fettle.errors import DataError
-from fettle.records import Answer, Example
+from fettle.records import Answer, Example, PartScore
 from fettle.scoring.grader import pair_answers, unscorable
 from fettle.scoring.json_values import read_leaves
 from fettle.scoring.label_reader import LabelReader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrecisionRecall:
-    """How well one label or field was found. A rate over nothing is None, never 0."""
-
-    name: str
-    num_wanted: int
-    num_answered: int
-    num_right: int
-
-    @property
-    def precision(self) -> float | None:
-        """Share of what was answered that is right, in [0, 1]; None when nothing was answered."""
-        return self.num_right / self.num_answered if self.num_answered else None
-
-    @property
-    def recall(self) -> float | None:
-        """Share of what was wanted that was found, in [0, 1]; None when nothing was wanted."""
-        return self.num_right / self.num_wanted if self.num_wanted else None
-
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall, in [0, 1]; None when nothing was wanted and nothing answered."""
-        total = self.num_wanted + self.num_answered
-        return 2 * self.num_right / total if total else None
-
-
 class MacroF1:
     """Macro F1 of one contender, over all its answers or over a bootstrap resample of them.
+
+    >>> round(MacroF1(["a", "a", "b"], ["A.", "b", "b"], ["a", "b", "c"]).value(), 3)
+    0.667
 
     Args:
         wanted: The wanted label of each answer.
@@ -82,32 +58,19 @@ class MacroF1:
         return float(np.mean(2 * num_right[present] / totals[present]))
 
 
-def macro_f1(wanted: Sequence[str], answered: Sequence[str], labels: Sequence[str]) -> float:
-    """Mean over the labels of their F1, in [0, 1]; labels neither wanted nor answered have none and are left out.
-
-    Raises:
-        DataError: There is nothing to count.
-        ValueError: `wanted` and `answered` differ in length.
-
-    >>> round(macro_f1(["a", "a", "b"], ["A.", "b", "b"], ["a", "b", "c"]), 3)
-    0.667
-    """
-    return MacroF1(wanted, answered, labels).value()
-
-
-def label_scores(wanted: Sequence[str], answered: Sequence[str], labels: Sequence[str]) -> tuple[PrecisionRecall, ...]:
+def label_scores(wanted: Sequence[str], answered: Sequence[str], labels: Sequence[str]) -> tuple[PartScore, ...]:
     """Precision, recall and F1 of every label, in the order of `labels`; wanted labels outside the set follow.
 
     Raises:
         ValueError: `wanted` and `answered` differ in length.
     """
     wanted_N, answered_N, names = _label_numbers(wanted, answered, labels)
-    columns = zip(names, *(counts.tolist() for counts in _counts(wanted_N, answered_N, len(names))), strict=True)
-    return tuple(PrecisionRecall(name=name, num_wanted=w, num_answered=a, num_right=r) for name, w, a, r in columns)
+    columns = (counts.tolist() for counts in _counts(wanted_N, answered_N, len(names)))
+    return tuple(_part_score(*row) for row in zip(names, *columns, strict=True))
 
 
 def answered_texts(examples: Sequence[Example], answers: Sequence[Answer]) -> tuple[tuple[str, str], ...]:
-    """(wanted, answered) texts of the answers that can be judged, in the order of the examples: the input of `macro_f1`.
+    """(wanted, answered) texts of the answers that can be judged, in the order of the examples: the input of `MacroF1`.
 
     Raises:
         IntegrityError: Not exactly one answer per example.
@@ -116,7 +79,7 @@ def answered_texts(examples: Sequence[Example], answers: Sequence[Answer]) -> tu
     return tuple((example.answer, answer.text) for example, answer in pairs if unscorable(example, answer) is None)
 
 
-def field_scores(examples: Sequence[Example], answers: Sequence[Answer]) -> tuple[PrecisionRecall, ...]:
+def field_scores(examples: Sequence[Example], answers: Sequence[Answer]) -> tuple[PartScore, ...]:
     """Precision, recall and F1 of every JSON field that was wanted or answered, sorted by its path.
 
     An answer that is no JSON misses every wanted field. Examples whose wanted answer is no JSON are left out.
@@ -140,10 +103,21 @@ def field_scores(examples: Sequence[Example], answers: Sequence[Answer]) -> tupl
             for (path, _), count in leaves.items():
                 counter[path] += count
     return tuple(
-        PrecisionRecall(
-            name=path, num_wanted=num_wanted[path], num_answered=num_answered[path], num_right=num_right[path]
-        )
+        _part_score(path, num_wanted[path], num_answered[path], num_right[path])
         for path in sorted(num_wanted | num_answered)
+    )
+
+
+def _part_score(name: str, num_wanted: int, num_answered: int, num_right: int) -> PartScore:
+    total = num_wanted + num_answered
+    return PartScore(
+        name=name,
+        num_wanted=num_wanted,
+        num_answered=num_answered,
+        num_right=num_right,
+        precision=num_right / num_answered if num_answered else None,
+        recall=num_right / num_wanted if num_wanted else None,
+        f1=2 * num_right / total if total else None,
     )
 
 

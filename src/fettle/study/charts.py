@@ -185,6 +185,16 @@ def outcome_bar(wins: int, ties: int, losses: int) -> Markup:
     ).format(label=f"{count(wins)} wins, {count(ties)} ties, {count(losses)} losses", parts=Markup("").join(parts))
 
 
+def rate_bar(rate: float) -> Markup:
+    """A rate in [0, 1] and what it lacks to 1 as one bar; drawn without text, which stands beside it."""
+    width = round(100 * rate, 3)
+    return Markup(
+        '<svg class="rate-bar" width="100%" height="8" aria-hidden="true" focusable="false">'
+        '<rect class="right" x="0%" width="{width}%" height="100%"/>'
+        '<rect class="wrong" x="{width}%" width="{rest}%" height="100%"/></svg>'
+    ).format(width=width, rest=round(100 - width, 3))
+
+
 def loss_chart(loss_points: Sequence[LossPoint], *, best_step: int, num_steps: int) -> Markup:
     """Training loss by step as a light line, validation loss as dots joined by a line, the best step marked.
 

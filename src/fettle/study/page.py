@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,12 +19,21 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fettle.records import Comparison, ContenderResult, StudyReport
+from fettle.records import Comparison, ContenderResult, StudyReport, TaskKind
 from fettle.study import figures
-from fettle.study.charts import IntervalMark, clamped, histogram_charts, interval_chart, loss_chart, outcome_bar
+from fettle.study.charts import (
+    IntervalMark,
+    clamped,
+    histogram_charts,
+    interval_chart,
+    loss_chart,
+    outcome_bar,
+    rate_bar,
+)
 from fettle.study.views import (
     ConfusionView,
     FindingGroup,
+    PartsView,
     PrimaryPair,
     all_graders,
     best_first,
@@ -33,6 +43,7 @@ from fettle.study.views import (
     side_by_side,
     validation_points,
     view_confusions,
+    view_parts,
 )
 
 STYLES = ("page.css", "charts.css", "rows.css")
@@ -56,6 +67,8 @@ class Page:
     outcomes: Markup
     loss_chart: Markup
     histograms: Markup
+    parts: PartsView | None
+    part_noun: str
     confusions: tuple[ConfusionView, ...]
     finding_groups: tuple[FindingGroup, ...]
     resource_columns: tuple[tuple[str, ...], ...]
@@ -94,6 +107,8 @@ def _page(report: StudyReport) -> Page:
         )
         if report.length_histogram
         else Markup(""),
+        parts=view_parts(report),
+        part_noun="field" if report.task.kind is TaskKind.JSON else "label",
         confusions=view_confusions(report.confusions),
         finding_groups=group_findings(report.findings),
         resource_columns=_resource_columns(contenders),
@@ -192,8 +207,8 @@ def _unsigned_points(fraction: float) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """An identifier that a narrow page may break after its underscores."""
-    return Markup("_<wbr>").join(text.split("_"))
+    """An identifier or a path that a narrow page may break after underscores and dots, and before brackets."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_.])|(?=\[)", text))
 
 
 def _capital(text: str) -> str:
@@ -245,6 +260,7 @@ def _environment() -> Environment:
         "percent_range": figures.percent_range,
         "points": figures.points,
         "points_range": figures.points_range,
+        "rate_bar": rate_bar,
         "setting": figures.setting,
         "signed_points": _signed_points,
         "significant": figures.significant,

@@ -17,11 +17,12 @@ from fettle.records import (
     FinishReason,
     LossPoint,
     Metric,
+    PartScores,
     Split,
     Task,
     TaskKind,
 )
-from fettle.scoring.corpus import MacroF1, answered_texts
+from fettle.scoring.corpus import MacroF1, answered_texts, field_scores, label_scores
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.compare import ScoredArm, compare, with_holm
 from fettle.statistics.intervals import mean_interval, statistic_interval
@@ -106,6 +107,21 @@ def answer_rows(tested: Sequence[TestedRung], test: Sequence[Example], primary: 
     )
 
 
+def part_scores(tested: Sequence[TestedRung], test: Sequence[Example], task: Task) -> tuple[PartScores, ...]:
+    """Every contender label by label, or field by field; free text has no such parts."""
+    if task.kind is TaskKind.TEXT:
+        return ()
+    return tuple(
+        PartScores(
+            contender=arm.name,
+            parts=field_scores(test, arm.answers)
+            if task.kind is TaskKind.JSON
+            else label_scores(*_columns(answered_texts(test, arm.answers)), task.labels),
+        )
+        for arm in tested
+    )
+
+
 def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str, ...]:
     """What a reader must know before trusting the figures."""
     found = []
@@ -152,9 +168,7 @@ def _label_metrics(tested: TestedRung, split: Split, task: Task, primary: Grader
     cluster_of = {example.id: split.cluster_by_id[example.id] for example in split.test}
     judged = [e for e, a in zip(split.test, tested.answers, strict=True) if a.finish_reason is not FinishReason.ERROR]
     texts = answered_texts(split.test, tested.answers)
-    macro = (
-        MacroF1([wanted for wanted, _ in texts], [answered for _, answered in texts], task.labels) if texts else None
-    )
+    macro = MacroF1(*_columns(texts), task.labels) if texts else None
     metrics: list[Metric | None] = []
     if macro is not None:
         clusters = [cluster_of[example.id] for example in judged]
@@ -167,6 +181,11 @@ def _label_metrics(tested: TestedRung, split: Split, task: Task, primary: Grader
         answers = likelihood.read(tested.answers)
         metrics.append(_metric(primary, answers, split.test, clusters, name="label_likelihood"))
     return metrics
+
+
+def _columns(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Pairs as two lists."""
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def by_name(tested: Sequence[TestedRung], name: str) -> TestedRung:

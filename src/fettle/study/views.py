@@ -15,6 +15,7 @@ from fettle.records import (
     Finding,
     LossPoint,
     Metric,
+    PartScore,
     Severity,
     StudyReport,
     TaskKind,
@@ -23,6 +24,9 @@ from fettle.records import (
 NUM_CONFUSED_LABELS = 12
 NUM_CONFUSED_PAIRS = 8
 NUM_HEATS = 8
+MAX_PARTS_UNFOLDED = 15
+MAX_PARTS = 200
+NUM_WEAKEST_PARTS = 5
 MAX_PLACES_PER_FINDING = 20
 
 
@@ -194,6 +198,67 @@ def _heat(number: int, most: int) -> int:
     (0, 1, 8)
     """
     return -(-NUM_HEATS * number // most) if number else 0
+
+
+# ---------------------------------------------------------------------------------------------------- labels, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRow:
+    """One label or field with the F1 of both contenders, in [0, 1]; None: every request that wanted it failed."""
+
+    name: str
+    num_wanted: int
+    challenger: float | None
+    baseline: float | None
+    num_mistakes: int
+    """Of the challenger: times missed and times wrongly answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsView:
+    """The labels or fields that the test split wants."""
+
+    rows: tuple[PartRow, ...]
+    """The most often wanted first, `MAX_PARTS` at most."""
+    weakest: tuple[PartRow, ...]
+    """Where the challenger makes most mistakes; empty where `rows` are few enough to be seen at once."""
+    num_parts: int
+    num_unwanted: int
+    """Labels or fields that one of the two answered and the test split never wants."""
+    is_folded: bool
+
+
+def view_parts(report: StudyReport) -> PartsView | None:
+    """The two compared contenders label by label, or field by field; None where there is no such thing."""
+    pair = primary_pair(report)
+    by_contender = {one.contender: {part.name: part for part in one.parts} for one in report.part_scores}
+    if pair is None:
+        return None
+    ours, theirs = (by_contender.get(one.name, {}) for one in (pair.challenger, pair.baseline))
+    named = [_part_row(name, ours.get(name), theirs.get(name)) for name in ours | theirs]
+    rows = [row for row in named if row.num_wanted]
+    if not rows:
+        return None
+    is_folded = len(rows) > MAX_PARTS_UNFOLDED
+    weakest = sorted((row for row in rows if row.num_mistakes), key=lambda row: (-row.num_mistakes, row.name))
+    return PartsView(
+        rows=tuple(sorted(rows, key=lambda row: (-row.num_wanted, row.name))[:MAX_PARTS]),
+        weakest=tuple(weakest[:NUM_WEAKEST_PARTS]) if is_folded else (),
+        num_parts=len(rows),
+        num_unwanted=sum(row.challenger is not None or row.baseline is not None for row in named) - len(rows),
+        is_folded=is_folded,
+    )
+
+
+def _part_row(name: str, ours: PartScore | None, theirs: PartScore | None) -> PartRow:
+    return PartRow(
+        name=name,
+        num_wanted=max(one.num_wanted for one in (ours, theirs) if one is not None),
+        challenger=None if ours is None else ours.f1,
+        baseline=None if theirs is None else theirs.f1,
+        num_mistakes=0 if ours is None else ours.num_wanted + ours.num_answered - 2 * ours.num_right,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- training, rows

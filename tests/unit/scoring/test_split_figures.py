@@ -3,7 +3,7 @@ import pytest
 from fettle.errors import DataError, IntegrityError
 from fettle.records import Answer, Example, FinishReason, Location, Message, Usage
 from fettle.scoring.confusion import confusion
-from fettle.scoring.corpus import field_scores, label_scores, macro_f1
+from fettle.scoring.corpus import MacroF1, field_scores, label_scores
 from fettle.scoring.lengths import length_histogram
 
 USAGE = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
@@ -37,21 +37,21 @@ def answers_of(*texts: str | None) -> list[Answer]:
 class TestMacroF1:
     def test_by_hand(self) -> None:
         # a: 1 right of 2 wanted, 1 answered: 2/3. b: 1 right of 1 wanted, 2 answered: 2/3. c: never wanted nor answered: left out.
-        assert macro_f1(["a", "a", "b"], ["a", "b", "b"], ["a", "b", "c"]) == pytest.approx(2 / 3)
+        assert MacroF1(["a", "a", "b"], ["a", "b", "b"], ["a", "b", "c"]).value() == pytest.approx(2 / 3)
 
     def test_an_answer_that_is_no_label_is_a_miss(self) -> None:
-        assert macro_f1(["a", "a"], ["a", "no idea"], ["a", "b"]) == pytest.approx(2 / 3)
+        assert MacroF1(["a", "a"], ["a", "no idea"], ["a", "b"]).value() == pytest.approx(2 / 3)
 
     def test_a_wanted_label_outside_the_set_counts_as_missed(self) -> None:
-        assert macro_f1(["a", "new"], ["a", "a"], ["a"]) == pytest.approx((2 / 3 + 0) / 2)
+        assert MacroF1(["a", "new"], ["a", "a"], ["a"]).value() == pytest.approx((2 / 3 + 0) / 2)
 
     def test_nothing_to_count_is_an_error(self) -> None:
         with pytest.raises(DataError):
-            macro_f1([], [], ["a"])
+            MacroF1([], [], ["a"]).value()
 
     def test_unequal_lengths_are_refused(self) -> None:
         with pytest.raises(ValueError, match="2 wanted"):
-            macro_f1(["a", "b"], ["a"], ["a", "b"])
+            MacroF1(["a", "b"], ["a"], ["a", "b"]).value()
 
 
 def test_a_rate_over_nothing_is_none() -> None:

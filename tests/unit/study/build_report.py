@@ -25,6 +25,7 @@ from fettle.records import (
     Confusion,
     Decision,
     LengthHistogram,
+    PartScores,
     Provenance,
     StudyReport,
     Task,
@@ -177,6 +178,7 @@ def untrained_report() -> StudyReport:
         contenders=tuple(one for one in report.contenders if one.name in kept),
         comparisons=(),
         confusions=(),
+        part_scores=tuple(one for one in report.part_scores if one.contender in kept),
         rows=tuple(
             replace(
                 row,
@@ -259,6 +261,13 @@ def hostile_report(planted: str) -> StudyReport:
                 scores=dict.fromkeys(name_of.values(), 0.5),
             )
             for _ in report.rows
+        ),
+        part_scores=tuple(
+            PartScores(
+                contender=name_of[one.contender],
+                parts=tuple(replace(part, name=f"{planted}{i}") for i, part in enumerate(one.parts)),
+            )
+            for one in report.part_scores
         ),
         confusions=(Confusion(contender=planted, labels=(planted, "b"), counts=((1, 2, 3), (4, 5, 6))),),
         length_histogram=LengthHistogram(bin_edges=(0, 10, 20), counts_by_series={planted: (1, 2), "wanted": (2, 1)}),

@@ -12,24 +12,33 @@ from itertools import pairwise
 
 from fettle.records import (
     Action,
+    Answer,
     AnswerRow,
     Comparison,
     Confusion,
     ContenderResult,
     Detectable,
+    Example,
     Finding,
+    FinishReason,
     Interval,
     LengthHistogram,
+    Location,
     LossPoint,
+    Message,
     Metric,
+    PartScores,
     Provenance,
     Resources,
     Severity,
     StudyReport,
     Task,
+    TaskKind,
     TrainingSummary,
+    Usage,
     Verdict,
 )
+from fettle.scoring.corpus import answered_texts, field_scores, label_scores
 
 TITLES = {
     "tuned": "Tuned (LoRA)",
@@ -85,6 +94,7 @@ def assembled(
         num_examples={"train": 1500, "valid": 300, "test": len(rows)},
         rows=tuple(rows),
         confusions=confusions,
+        part_scores=part_scores(rows, task),
         length_histogram=histogram,
         provenance=provenance(),
     )
@@ -238,6 +248,38 @@ def confusion(name: str, rows: Sequence[AnswerRow], labels: Sequence[str]) -> Co
     for row in rows:
         counts[place[row.wanted]][place.get(row.answers[name], len(labels))] += 1
     return Confusion(contender=name, labels=tuple(labels), counts=tuple(map(tuple, counts)))
+
+
+def part_scores(rows: Sequence[AnswerRow], task: Task) -> tuple[PartScores, ...]:
+    """As a study makes them; an empty answer is one that never came."""
+    if task.kind is TaskKind.TEXT:
+        return ()
+    examples = [
+        Example(
+            id=row.example_id,
+            messages=(Message(role="user", content=row.input_text), Message(role="assistant", content=row.wanted)),
+            source=Location(file="tickets.csv", line=i),
+        )
+        for i, row in enumerate(rows)
+    ]
+    found = []
+    for name in rows[0].answers:
+        answers = [
+            Answer(
+                example_id=row.example_id,
+                text=row.answers[name],
+                finish_reason=FinishReason.STOP if row.answers[name] else FinishReason.ERROR,
+                usage=Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0),
+            )
+            for row in rows
+        ]
+        if task.kind is TaskKind.JSON:
+            parts = field_scores(examples, answers)
+        else:
+            wanted, answered = zip(*answered_texts(examples, answers), strict=True)
+            parts = label_scores(wanted, answered, task.labels)
+        found.append(PartScores(contender=name, parts=parts))
+    return tuple(found)
 
 
 def mutated(fields: dict, rng: random.Random, rate: float) -> dict:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from build_report import ALL, hostile_report, label_report, text_report
+from build_report import ALL, hostile_report, json_report, label_report, text_report
 
 from fettle.study.page import embedded_json, render_page
 from fettle.study.views import side_by_side
@@ -188,6 +188,35 @@ def test_a_bootstrap_that_knows_of_no_spread_is_a_dash_with_its_reason():
     assert "paired cluster bootstrap: all resamples alike" in text
     assert "A dash stands where all resamples are alike" in text
     assert "A dash stands" not in said_on(report)
+
+
+def test_many_labels_are_folded_behind_those_with_most_mistakes():
+    page = Outline(render_page(label_report()))
+    text = said_on(label_report())
+    assert "Label by label" in text
+    assert "Most mistakes of Tuned (LoRA)" in text
+    num_labels = len({row.wanted for row in label_report().rows})
+    assert f"All {num_labels} labels" in text
+    assert sum(svg.get("class") == "rate-bar" for svg in page.named("svg")) == 2 * (num_labels + 5)
+
+
+def test_a_few_fields_are_seen_at_once_with_the_score_of_both():
+    report = json_report()
+    text = said_on(report)
+    assert "Field by field" in text
+    assert "Most mistakes of" not in text
+    [tuned, few_shot] = [
+        next(
+            part for one in report.part_scores if one.contender == name for part in one.parts if part.name == "urgency"
+        )
+        for name in ("tuned", "few_shot")
+    ]
+    assert f"urgency {tuned.num_wanted} {100 * tuned.f1:.1f} {100 * few_shot.f1:.1f}" in text
+    assert "2 more fields, answered but never wanted, stand in report.json" in text
+
+
+def test_free_text_is_not_taken_apart():
+    assert 'id="parts"' not in render_page(text_report())
 
 
 def test_side_by_side_puts_the_challenger_and_the_baseline_first():

@@ -7,7 +7,7 @@ import pytest
 from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split
 
 from fettle.contenders.readings import LabelReading, Reading
-from fettle.records import Answer, FinishReason, LossPoint
+from fettle.records import Answer, FinishReason, LossPoint, Task, TaskKind
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Rung
 from fettle.study.results import (
@@ -18,6 +18,7 @@ from fettle.study.results import (
     by_name,
     comparisons,
     contender_result,
+    part_scores,
     scored_arm,
     warnings_of,
     warnings_of_training,
@@ -112,6 +113,29 @@ def test_rows_stand_in_the_order_of_the_test_split_with_everyones_answer() -> No
     assert rows[0].scores == {"tuned": 1.0, "failing": None}
     assert rows[3].scores == {"tuned": 1.0, "failing": 1.0}
     assert scored_arm(rungs[1], TEST, GRADER).scores == tuple(row.scores["failing"] for row in rows)
+
+
+def test_every_contender_is_scored_label_by_label() -> None:
+    half, failing = part_scores([rung_of("half", HALF), rung_of("failing", FAILING)], TEST, LABEL_TASK)
+    billing, delivery = half.parts
+    assert (half.contender, failing.contender) == ("half", "failing")
+    assert (billing.name, billing.num_wanted, billing.num_answered, billing.num_right) == ("billing", 4, 8, 4)
+    assert (billing.precision, billing.recall, billing.f1) == (0.5, 1.0, pytest.approx(2 / 3))
+    assert (delivery.precision, delivery.recall, delivery.f1) == (None, 0.0, 0.0)
+    assert [(one.num_wanted, one.f1) for one in failing.parts] == [(3, 1.0), (3, 1.0)], "failed requests are left out"
+
+
+def test_json_answers_are_scored_field_by_field_and_free_text_not_at_all() -> None:
+    test = [example(0, '{"city": "Bath", "n": 1}'), example(1, '{"city": "York"}')]
+    told = rung_of("told", HALF)
+    said = (answer("e0", '{"city": "bath", "n": 2}'), answer("e1", "no idea"))
+    arm = AnsweredRung(rung=told.rung, answers=said, latencies=())
+    [found] = part_scores([arm], test, Task(kind=TaskKind.JSON, reason="said so"))
+    assert [(one.name, one.num_wanted, one.num_answered, one.num_right) for one in found.parts] == [
+        ("city", 2, 1, 1),
+        ("n", 1, 1, 0),
+    ]
+    assert part_scores([arm], test, Task(kind=TaskKind.TEXT, reason="said so")) == ()
 
 
 def test_cut_answers_are_warned_of_from_two_in_a_hundred() -> None:
