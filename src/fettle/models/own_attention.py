@@ -26,7 +26,6 @@ KeyValues = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 """Of a prefix, per layer: keys and values, each [H, P, D]."""
 
 _NAME = "fettle"
-_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 
 
 class Attention(Protocol):

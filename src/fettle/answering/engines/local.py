@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 _ADAPTER_NAME = "tuned"
+_HEAD_ROWS = 256  # positions whose logits exist at once
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
 
@@ -247,8 +248,11 @@ class LocalEngine:
         fill(0, logits_BV.log_softmax(-1))
         if inner:
             hidden_BNE = self._run_nodes(cache, tree, inner)
-            for place, node in enumerate(inner):
-                fill(node, logits_of(self._model, hidden_BNE[:, place]).float().log_softmax(-1))
+            chunk = max(1, _HEAD_ROWS // len(rows))
+            for first in range(0, len(inner), chunk):
+                log_probs_BNV = logits_of(self._model, hidden_BNE[:, first : first + chunk]).float().log_softmax(-1)
+                for node, log_probs_BV in zip(inner[first : first + chunk], log_probs_BNV.unbind(1), strict=True):
+                    fill(node, log_probs_BV)
         return edges_BN.cpu()
 
     def _run_nodes(self, cache: RowCache, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
