@@ -15,6 +15,9 @@ import torch
 ALIGNMENT = 16
 """Lengths are padded to multiples of this, in attention alone: matrix products of other lengths are up to six times slower."""
 
+_ROW_ALIGNMENT = 64
+"""The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
+
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
 _BLOCK_SCORES = 1_500_000  # scores that exist at once: they should stay in the processor's cache
 
@@ -79,10 +82,15 @@ class Bucket:
 
 @dataclass(slots=True)
 class PackedRows:
-    """Rows laid end to end after a common prefix of P tokens that is not among them."""
+    """Rows laid end to end after a common prefix of P tokens that is not among them.
+
+    The last tokens may be filling: they belong to no row, attend to nothing and are attended by nothing.
+    """
 
     ids_1T: torch.Tensor
     positions_1T: torch.Tensor
+    num_tokens: int
+    """Tokens of the rows, filling not counted."""
     prefix_length: int
     buckets: tuple[Bucket, ...]
     starts: tuple[int, ...]
@@ -92,7 +100,7 @@ class PackedRows:
     @property
     def ends(self) -> tuple[int, ...]:
         """Place of each row's last token."""
-        return (*(start - 1 for start in self.starts[1:]), self.ids_1T.shape[1] - 1)
+        return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
     def bias(self, block: Block, window: int | None) -> torch.Tensor:
         """0 where a query of the block sees an own key, minus infinity elsewhere [1, L, S], S = the block's end; fp32."""
@@ -145,10 +153,12 @@ def pack_rows(rows: Sequence[Sequence[int]], *, prefix_length: int, num_heads: i
         for first in range(0, len(members), size):
             group = members[first : first + size]
             buckets.append(bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device))
-    positions = [torch.arange(prefix_length, prefix_length + len(row)) for row in rows]
+    filling = [0] * (-place % _ROW_ALIGNMENT)
+    positions = [position for row in rows for position in range(prefix_length, prefix_length + len(row))]
     return PackedRows(
-        ids_1T=torch.tensor([token for row in rows for token in row], device=device)[None],
-        positions_1T=torch.cat(positions).to(device)[None],
+        ids_1T=torch.tensor([*(token for row in rows for token in row), *filling], device=device)[None],
+        positions_1T=torch.tensor([*positions, *filling], device=device)[None],
+        num_tokens=place,
         prefix_length=prefix_length,
         buckets=tuple(buckets),
         starts=tuple(starts),

@@ -129,7 +129,7 @@ class SegmentAttention(torch.autograd.Function):
         form: AttentionForm,
     ) -> torch.Tensor:
         """See the class; the prefix's keys and values are [H, P, D]."""
-        out_TXD = torch.empty_like(query_TXD, memory_format=torch.contiguous_format)
+        out_TXD = _empty_like(query_TXD, packed)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
             key, value = heads_first(bucket.gather(key_THD)), heads_first(bucket.gather(value_THD))
@@ -151,7 +151,7 @@ class SegmentAttention(torch.autograd.Function):
         """
         query_TXD, key_THD, value_THD, prefix_key, prefix_value = ctx.saved_tensors
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
-        grad_query, grad_key, grad_value = (_empty_like(x) for x in (query_TXD, key_THD, value_THD))
+        grad_query, grad_key, grad_value = (_empty_like(x, packed) for x in (query_TXD, key_THD, value_THD))
         grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), num_heads).mul_(form.scaling)
@@ -229,8 +229,11 @@ def _products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor
     return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
 
 
-def _empty_like(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+def _empty_like(rows_TXD: torch.Tensor, packed: PackedRows) -> torch.Tensor:
+    """Room for one value a token; the filling, which no bucket writes, is zero."""
+    empty = torch.empty_like(rows_TXD, memory_format=torch.contiguous_format)
+    empty[packed.num_tokens :] = 0
+    return empty
 
 
 def _zeros_fp32(tensor: torch.Tensor | None) -> torch.Tensor | None:

@@ -52,8 +52,9 @@ def prefix_key_values(model: PreTrainedModel, prefix: Sequence[int]) -> KeyValue
     packed = pack_rows([prefix], prefix_length=0, num_heads=num_heads(model), device=model.device)
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def keep(layer: int, key_PHD: torch.Tensor, value_PHD: torch.Tensor) -> None:
-        layers[layer] = (key_PHD.transpose(0, 1).contiguous(), value_PHD.transpose(0, 1).contiguous())
+    def keep(layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor) -> None:
+        key, value = (x[: len(prefix)].transpose(0, 1).contiguous() for x in (key_THD, value_THD))
+        layers[layer] = (key, value)
 
     run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, on_keys=keep))
     return tuple(layers[layer] for layer in sorted(layers))

@@ -51,8 +51,8 @@ def require_understood(model: PreTrainedModel) -> None:
             computed = prefix_key_values(model, prefix)
             packed = pack_rows(rows, prefix_length=len(prefix), num_heads=num_heads(model), device=device)
             attention = _Watched(PackedAttention(packed, computed))
-            ours_TV = logits_of(model, run(model, packed.ids_1T, packed.positions_1T, attention)).float()
-    plain_TV = torch.cat(plain).float()
+            hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)[: packed.num_tokens]
+    ours_TV, plain_TV = logits_of(model, hidden_TE).float(), torch.cat(plain).float()
     if not bool(plain_TV.isfinite().all()):
         raise ModelError(
             "the model's own answers are not finite numbers: its weights are damaged",
