@@ -10,12 +10,12 @@ from fettle.examples.checks.labels import (
     check_json_answers,
     check_label_counts,
     check_label_spelling,
-    check_wrong_labels,
 )
 from fettle.examples.checks.personal import check_personal_data
 from fettle.examples.checks.repeats import check_conflicts, check_duplicates
 from fettle.examples.checks.size import check_count, check_lengths
 from fettle.examples.checks.text import check_texts
+from fettle.examples.checks.wrong_labels import check_wrong_labels
 from fettle.examples.duplicates import find_leaks
 from fettle.examples.notes import Note
 from fettle.examples.task import recognise_task

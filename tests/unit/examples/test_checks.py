@@ -157,6 +157,13 @@ def test_planted_wrong_labels_are_found():
     assert len(reported) <= 5
 
 
+def test_a_few_texts_in_many_copies_do_not_stop_the_check_of_wrong_labels():
+    rows = dataset(*[("where is it", "lost"), ("too much", "billing"), ("i moved", "address"), ("hello", "other")] * 20)
+    task = recognise_task(rows.examples)
+    assert task.kind is TaskKind.LABELS
+    assert "probable-wrong-label" not in {finding.code for finding in check_examples(rows, task)}
+
+
 def test_label_counts_and_row_counts():
     assert ("one-label", None) in found(("a b c", "x"), ("d e f", "x"), task=LABELS)
     few = check_examples(dataset(("a", "x")), TEXT)[0]

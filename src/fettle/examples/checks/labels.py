@@ -1,11 +1,11 @@
-"""Labels that are spelled in several ways, too rare, alone, or probably wrong; answers of a JSON task that are not JSON."""
+"""Labels that are spelled in several ways, too rare, or alone; answers of a JSON task that are not JSON."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from fettle.examples.duplicates import comparable_text, plain_words
+from fettle.examples.duplicates import plain_words
 from fettle.examples.json_schema import parse_object
 from fettle.examples.notes import Note, info, warning
 from fettle.records import Action, Example, Finding, Severity, Task, TaskKind
@@ -14,10 +14,6 @@ _TYPO_SIMILARITY = 90
 _TYPO_SHARE = 0.1
 _MIN_TYPO_CHARACTERS = 5
 _RARE = 5
-_NUM_FOLDS = 5
-_MIN_EXAMPLES_FOR_MODEL = 60
-_MIN_EXAMPLES_PER_LABEL = 5
-_TIMES_AS_PROBABLE = 15
 
 
 def usual_spellings(examples: Sequence[Example]) -> dict[str, str]:
@@ -92,62 +88,6 @@ def check_label_counts(examples: Sequence[Example], task: Task) -> Iterator[Find
         shown = ", ".join(rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
         text = f"{len(rare)} of {len(counts)} labels have fewer than {_RARE} examples: {shown}"
         yield info("rare-labels", text, "collect more of them, or join them into one label").about(file)
-
-
-def check_wrong_labels(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
-    """Rows whose label a model trained on the other rows contradicts with confidence.
-
-    The model is logistic regression over TF-IDF of words and character n-grams; each row is judged by a model that did not see
-    it, and is reported when another label is fifteen times as probable as its own. Labels with fewer than five examples are not
-    judged, nor proposed: with so few, every second report would be wrong. (The per-label thresholds of the confident
-    joint were tried: on noisy BANKING77 they lose a quarter of the recall and gain no precision.)
-    Source: Northcutt, Jiang, Chuang (2021), "Confident learning", pruning by noise rate with a fixed margin.
-    """
-    if task.kind is not TaskKind.LABELS or len(examples) < _MIN_EXAMPLES_FOR_MODEL:
-        return
-    usual = usual_spellings(examples)
-    labels = [usual.get(example.answer, example.answer).strip() for example in examples]
-    counts = Counter(labels)
-    judged = [index for index, label in enumerate(labels) if counts[label] >= _MIN_EXAMPLES_PER_LABEL]
-    if len({labels[index] for index in judged}) < 2:
-        return
-    texts = [comparable_text(examples[index]) for index in judged]
-    for position, other, confidence in _contradicted(texts, [labels[index] for index in judged]):
-        example = examples[judged[position]]
-        text = f"label {example.answer.strip()!r} is probably wrong; similar messages have {other!r} (probability {confidence:.2f})"
-        yield warning("probable-wrong-label", text, "read it again and correct the label").at(example.source)
-
-
-def _contradicted(texts: list[str], labels: list[str]) -> Iterator[tuple[int, str, float]]:
-    """(index, better label, its out-of-fold probability) of rows whose label is probably wrong."""
-    import numpy
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline, make_union
-
-    names, wanted = numpy.unique(labels, return_inverse=True)
-    groups = numpy.unique(texts, return_inverse=True)[1]
-    folds = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=0)
-    probabilities_NL = numpy.zeros((len(texts), len(names)))
-    documents = numpy.array(texts, dtype=object)
-    for train, held_out in folds.split(documents, wanted, groups):
-        if len(set(wanted[train])) < 2 or not len(held_out):
-            continue
-        features = make_union(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+", max_features=20_000),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=20_000),
-        )
-        # The loose tolerance makes it six times as fast and flags the same rows.
-        model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=100, tol=1e-3))
-        model.fit(documents[train], wanted[train])
-        columns = model[-1].classes_
-        probabilities_NL[numpy.ix_(held_out, columns)] = model.predict_proba(documents[held_out])
-    own_N = probabilities_NL[numpy.arange(len(texts)), wanted]
-    best_N = probabilities_NL.argmax(axis=1)
-    best_probability_N = probabilities_NL.max(axis=1)
-    for row in numpy.flatnonzero(best_probability_N > _TIMES_AS_PROBABLE * own_N):
-        yield int(row), str(names[best_N[row]]), float(best_probability_N[row])
 
 
 def check_json_answers(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
