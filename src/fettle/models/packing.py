@@ -15,7 +15,7 @@ import torch
 ALIGNMENT = 16
 """Lengths are padded to multiples of this, in attention alone: matrix products of other lengths are up to six times slower."""
 
-_ROW_ALIGNMENT = 64
+_ROW_ALIGNMENT = 32
 """The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
 
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
