@@ -114,6 +114,17 @@ def test_batched_answers_equal_generate_one_by_one(
         assert answer.usage.completion_tokens == num_tokens
 
 
+def test_prompts_that_are_run_in_parts_get_the_same_answers(
+    tiny_model: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(tiny_model("qwen3"))
+    asked, options = prompts(instruction=SHARED_INSTRUCTION), GenerationOptions(max_new_tokens=20)
+    whole = [answer.text for answer in engine.generate(asked, options)]
+    for most in (1, 40):  # each row alone, and some together
+        monkeypatch.setattr("fettle.answering.engines.local._PREFILL_TOKENS", most)
+        assert [answer.text for answer in engine.generate(asked, options)] == whole
+
+
 @pytest.fixture
 def talkative_stopper(tiny_model: Callable[[str], Any]) -> Any:
     """A llama whose end of turn is likely enough that rows stop at different steps."""

@@ -91,10 +91,14 @@ def take_forced_tokens(matcher: LLMatcher) -> list[int]:
 def _grammar(form: JsonForm) -> str:
     from llguidance import LLMatcher
 
-    options: Any = {key: value for key, value in asdict(form).items() if key != "schema" and value is not None}
+    options: Any = {
+        key: value for key, value in asdict(form).items() if key.endswith("separator") and value is not None
+    }
     if options:
         options["whitespace_flexible"] = False
     try:
-        return LLMatcher.grammar_from_json_schema(json.loads(form.schema), defaults=options or None)
+        return LLMatcher.grammar_from_json_schema(
+            json.loads(form.bounded_schema or form.schema), defaults=options or None
+        )
     except ValueError as error:
         raise ConfigError(f"the JSON schema cannot be used to constrain answers: {error}") from error

@@ -19,6 +19,8 @@ class JsonForm:
 
     schema: str
     """JSON Schema as JSON text."""
+    bounded_schema: str | None = None
+    """The same with bounds on lengths and digits, for engines that see to every token themselves; None: there are none."""
     item_separator: str | None = None
     """Text between two members, as the training answers have it; None: any white space."""
     key_separator: str | None = None

@@ -12,6 +12,7 @@ _MAX_ENUM_CHARACTERS = 60
 _MIN_ENUM_REPEATS = 5
 _MAX_UNSEEN_SHARE = 0.01
 _MAX_PROPERTIES = 60
+_MAX_DECIMALS = 6
 _MIN_PROPERTY_SHARE = 0.2
 
 
@@ -51,6 +52,53 @@ def infer_schema(values: Sequence[Any]) -> dict[str, Any]:
     if set(types) <= {"string", "null"} and (allowed := _enum([value for value in values if value is not None])):
         schema["enum"] = [*allowed, None] if "null" in types else allowed
     return schema
+
+
+def with_bounds(schema: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+    """The schema with bounds that some values keep with room to spare: lengths of texts and arrays, size and decimals of numbers.
+
+    For writing, not for judging: without bounds a small model that is kept inside the schema may write digits until it is cut off.
+
+    >>> with_bounds({"type": "number"}, [3, 18.5, None])
+    {'type': 'number', 'minimum': 0, 'maximum': 999, 'multipleOf': 0.1}
+    >>> with_bounds({"type": ["string", "null"]}, ["LB1 2AB", None])
+    {'type': ['string', 'null'], 'maxLength': 22}
+    """
+    bounded = dict(schema)
+    if "properties" in schema:
+        objects = [value for value in values if isinstance(value, Mapping)]
+        bounded["properties"] = {
+            key: with_bounds(inner, [value[key] for value in objects if key in value])
+            for key, inner in schema["properties"].items()
+        }
+    if isinstance(others := schema.get("additionalProperties"), Mapping):
+        inner = [item for value in values if isinstance(value, Mapping) for item in value.values()]
+        bounded["additionalProperties"] = with_bounds(others, inner)
+    if arrays := [value for value in values if isinstance(value, list)]:
+        bounded["maxItems"] = _with_room(max(map(len, arrays)))
+        if "items" in schema:
+            bounded["items"] = with_bounds(schema["items"], [item for array in arrays for item in array])
+    if "enum" not in schema and (texts := [value for value in values if isinstance(value, str)]):
+        bounded["maxLength"] = _with_room(max(map(len, texts)))
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return bounded | (_number_bounds(numbers) if numbers else {})
+
+
+def _with_room(length: int) -> int:
+    return 2 * length + 8
+
+
+def _number_bounds(numbers: Sequence[float]) -> dict[str, Any]:
+    """Ten times the largest size, no more decimals than were seen; none of it where exponents or many decimals were."""
+    texts = [repr(number) for number in numbers]
+    decimals = max(len(text.partition(".")[2].removesuffix("0")) for text in texts)
+    if decimals > _MAX_DECIMALS or any("e" in text or "n" in text for text in texts):
+        return {}
+    largest = 10 ** (len(str(int(max(abs(number) for number in numbers)))) + 1) - 1
+    bounds: dict[str, Any] = {"minimum": 0 if min(numbers) >= 0 else -largest, "maximum": largest}
+    if any(isinstance(number, float) for number in numbers):
+        bounds["multipleOf"] = 10**-decimals if decimals else 1
+    return bounds
 
 
 def _object_schema(objects: list[Mapping[str, Any]]) -> dict[str, Any]:

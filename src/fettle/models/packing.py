@@ -102,32 +102,32 @@ class PackedRows:
         """Place of each row's last token."""
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
-    def bias(self, block: Block, window: int | None) -> torch.Tensor:
-        """0 where a query of the block sees an own key, minus infinity elsewhere [1, L, S], S = the block's end; fp32."""
+    def bias(self, block: Block, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """0 where a query of the block sees an own key, minus infinity elsewhere [1, L, S], S = the block's end."""
         reach = block.end if window is None else min(window, block.end)
-        return self._bias("own", block, reach, first_key=0, num_keys=block.end)
+        return self._bias("own", block, reach, range(block.end), dtype)
 
-    def prefix_bias(self, block: Block, window: int | None) -> torch.Tensor | None:
+    def prefix_bias(self, block: Block, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
         """The same for the prefix's keys [1, L, P]; None where every query sees all of them."""
         length = self.prefix_length
         if not length or window is None or block.end + length <= window:
             return None
-        return self._bias("prefix", block, window, first_key=-length, num_keys=length)
+        return self._bias("prefix", block, window, range(-length, 0), dtype)
 
-    def _bias(self, name: str, block: Block, reach: int, *, first_key: int, num_keys: int) -> torch.Tensor:
+    def _bias(self, name: str, block: Block, reach: int, keys: range, dtype: torch.dtype) -> torch.Tensor:
         key = (name, block, reach)
         if key not in self._biases:
             device = self.ids_1T.device
             queries_L1 = torch.arange(block.start, block.end, device=device)[:, None]
-            keys_1K = torch.arange(first_key, first_key + num_keys, device=device)[None]
+            keys_1K = torch.arange(keys.start, keys.stop, device=device)[None]
             sees_LK = (keys_1K <= queries_L1) & (queries_L1 - keys_1K < reach)
-            self._biases[key] = bias_of(sees_LK)[None]
+            self._biases[key] = bias_of(sees_LK, dtype)[None]
         return self._biases[key]
 
 
-def bias_of(sees: torch.Tensor) -> torch.Tensor:
-    """What to add to scores, fp32: 0 where a query sees a key, minus infinity elsewhere."""
-    return torch.zeros(sees.shape, device=sees.device).masked_fill_(~sees, float("-inf"))
+def bias_of(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What to add to scores: 0 where a query sees a key, minus infinity elsewhere."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(~sees, float("-inf"))
 
 
 def pack_rows(rows: Sequence[Sequence[int]], *, prefix_length: int, num_heads: int, device: torch.device) -> PackedRows:

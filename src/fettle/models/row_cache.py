@@ -54,15 +54,18 @@ class RowCache:
         """P."""
         return 0 if self.prefix is None else self.prefix[0][0].shape[1]
 
-    def fill(self, layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor, packed: PackedRows) -> None:
-        """Take over the keys and values of packed rows."""
+    def fill(
+        self, layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor, *, packed: PackedRows, first_row: int = 0
+    ) -> None:
+        """Take over the keys and values of packed rows, which are those from `first_row` on."""
         _, heads, size = key_THD.shape
         self.num_slots = aligned(max(self.lengths) + _SPARE_SLOTS)
         for store, new_THD in ((self.keys, key_THD), (self.values, value_THD)):
-            slots_HBSD = new_THD.new_zeros((heads, len(self.lengths), self.num_slots, size))
-            for row, (start, length) in enumerate(zip(packed.starts, self.lengths, strict=True)):
-                slots_HBSD[:, row, :length] = new_THD[start : start + length].transpose(0, 1)
-            store[layer] = slots_HBSD
+            if layer not in store:
+                store[layer] = new_THD.new_zeros((heads, len(self.lengths), self.num_slots, size))
+            for row, start in enumerate(packed.starts, start=first_row):
+                length = self.lengths[row]
+                store[layer][:, row, :length] = new_THD[start : start + length].transpose(0, 1)
 
     def make_room(self, num_slots: int) -> None:
         """Have at least so many slots."""
@@ -124,7 +127,7 @@ class CachedAttention:
         prefix_key, prefix_value = (None, None) if cache.prefix is None else cache.prefix[layer]
         query_HBGKD = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
         heads, num_rows, groups, num_new, size = query_HBGKD.shape
-        bias_BKS, prefix_bias_BKP = self._bias(form.window)
+        bias_BKS, prefix_bias_BKP = self._bias(form.window, query_TXD.dtype)
         out = torch.empty_like(query_HBGKD)
         per_row = heads * groups * num_new * (cache.num_slots + cache.prefix_length)
         for first in range(0, num_rows, chunk := max(1, _CHUNK_SCORES // per_row)):
@@ -140,7 +143,7 @@ class CachedAttention:
         bucket.scatter(tokens_first(out), out_TXD)
         return out_TXD
 
-    def _bias(self, window: int | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _bias(self, window: int | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
         """For own slots [B, K, S] and, where a window cuts it off, for the prefix [B, K, P]."""
         if window not in self._biases:
             sees_BKS, prefix_bias, length = self._sees_BKS, None, self._cache.prefix_length
@@ -148,8 +151,8 @@ class CachedAttention:
                 sees_BKS = sees_BKS & (self._positions_BK[:, :, None] - self._slot_positions_BS[:, None] < window)
                 if length and int(self._positions_BK.max()) >= window:
                     prefix_positions_P = torch.arange(length, device=sees_BKS.device)
-                    prefix_bias = bias_of(self._positions_BK[:, :, None] - prefix_positions_P < window)
-            self._biases[window] = bias_of(sees_BKS), prefix_bias
+                    prefix_bias = bias_of(self._positions_BK[:, :, None] - prefix_positions_P < window, dtype)
+            self._biases[window] = bias_of(sees_BKS, dtype), prefix_bias
         return self._biases[window]
 
 

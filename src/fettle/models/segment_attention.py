@@ -202,7 +202,8 @@ def _block_weights(
     """Weights of a block's queries, and the derivative of the soft-capping."""
     scores = attention_scores(_joined(query_HNGLD, block), key_HNLD[:, :, : block.end], prefix_key_HPD)
     slope = soft_capped(scores, form.softcap)
-    bias, prefix_bias = packed.bias(block, form.window), packed.prefix_bias(block, form.window)
+    bias = packed.bias(block, form.window, query_HNGLD.dtype)
+    prefix_bias = packed.prefix_bias(block, form.window, query_HNGLD.dtype)
     return attention_weights(scores, bias, prefix_bias), slope
 
 

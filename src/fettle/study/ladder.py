@@ -32,7 +32,7 @@ _NUM_CHOOSING_EXAMPLES = 32
 _MAX_SHOTS = 3
 """Each shot makes every request of the study and of production dearer; three of short examples are a few hundred tokens."""
 _MAX_NEAREST_SHOTS = 8
-_NEAREST_SHOT_CHARACTERS = 2000
+_NEAREST_SHOT_CHARACTERS = 1500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ class Ladder:
     def _num_nearest_shots(self) -> int:
         """More of them where they are short: near ones teach more than drawn ones, but no two prompts share them."""
         affordable = _NEAREST_SHOT_CHARACTERS // self._usual_characters()
-        return max(self._num_shots(), min(_MAX_NEAREST_SHOTS, affordable, len(self.split.train)))
+        return max(1, min(_MAX_NEAREST_SHOTS, affordable, len(self.split.train)))
 
     def _usual_characters(self) -> int:
         """Length of a shot that three quarters of the training examples do not exceed."""

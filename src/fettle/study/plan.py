@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.renderer import ChatRenderer
 from fettle.contenders.language_model import json_separators
 from fettle.errors import DataError
+from fettle.examples.json_schema import parse_object, with_bounds
 from fettle.models.adapter import new_adapter, unload_adapters
 from fettle.models.load import LoadedModel
 from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample
@@ -105,7 +107,13 @@ def generation_options(settings: StudySettings, task: Task, split: Split, render
     form = None
     if task.kind is TaskKind.JSON and task.json_schema is not None:
         item, key = json_separators(split.train)
-        form = JsonForm(schema=task.json_schema, item_separator=item, key_separator=key)
+        bounded = with_bounds(json.loads(task.json_schema), [parse_object(example.answer) for example in split.train])
+        form = JsonForm(
+            schema=task.json_schema,
+            bounded_schema=json.dumps(bounded, ensure_ascii=False),
+            item_separator=item,
+            key_separator=key,
+        )
     longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
     return GenerationOptions(max_new_tokens=settings.max_new_tokens or int(longest * 1.25) + 8, json_form=form)
 

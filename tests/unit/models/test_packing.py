@@ -47,8 +47,8 @@ def test_a_query_sees_what_comes_before_it_inside_its_window(
 ) -> None:
     _, plan = packed([100], prefix_length=prefix_length)
     block = Block(start, start + count)
-    own = plan.bias(block, window)
-    prefix = plan.prefix_bias(block, window)
+    own = plan.bias(block, window, torch.float32)
+    prefix = plan.prefix_bias(block, window, torch.float32)
     if prefix is None:
         prefix = torch.zeros(1, count, prefix_length)
     seen = torch.cat([prefix, own], dim=-1)[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def filled(model: Any, *, prefix: list[int]) -> RowCache:
     packed = pack_rows(ROWS, prefix_length=len(prefix), num_heads=num_heads(model), device=model.device)
     computed = prefix_key_values(model, prefix)
     cache = RowCache(computed, lengths=[len(row) for row in ROWS])
-    attention = PackedAttention(packed, computed, on_keys=lambda *new: cache.fill(*new, packed))
+    attention = PackedAttention(packed, computed, on_keys=partial(cache.fill, packed=packed))
     run(model, packed.ids_1T, packed.positions_1T, attention)
     return cache
 

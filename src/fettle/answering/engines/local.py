@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 _ADAPTER_NAME = "tuned"
+_PREFILL_TOKENS = (
+    4096  # tokens run at once: with more of them, what lies between two layers leaves the processor's cache
+)
 _HEAD_ROWS = 256  # positions whose logits exist at once
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
@@ -192,11 +195,15 @@ class LocalEngine:
         length = shared_length(common_prefix_length(rows), len(rows))
         prefix = prefix_key_values(model, rows[0][:length])
         own = [row[length:] for row in rows]
-        packed = pack_rows(own, prefix_length=length, num_heads=num_heads(model), device=model.device)
         cache = RowCache(prefix, lengths=[len(row) for row in own])
-        attention = PackedAttention(packed, prefix, on_keys=partial(cache.fill, packed=packed))
-        hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)
-        return cache, logits_of(model, hidden_TE[list(packed.ends)]).float()
+        last_states: list[torch.Tensor] = []
+        for part in _parts([len(row) for row in own]):
+            rows_of_part = own[part.start : part.stop]
+            packed = pack_rows(rows_of_part, prefix_length=length, num_heads=num_heads(model), device=model.device)
+            on_keys = partial(cache.fill, packed=packed, first_row=part.start)
+            hidden_TE = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, prefix, on_keys))
+            last_states.append(hidden_TE[list(packed.ends)])
+        return cache, logits_of(model, torch.cat(last_states)).float()
 
     def _write(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
         """Greedy tokens of every row, the end of turn included where it was reached."""
@@ -278,3 +285,14 @@ class LocalEngine:
                 vocabulary_size=int(self._model.config.get_text_config().vocab_size),
             )
         return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
+
+
+def _parts(lengths: Sequence[int]) -> list[range]:
+    """Consecutive rows of at most `_PREFILL_TOKENS` together; one row always fits."""
+    parts, first, tokens = [], 0, 0
+    for row, length in enumerate(lengths):
+        if row > first and tokens + length > _PREFILL_TOKENS:
+            parts.append(range(first, row))
+            first, tokens = row, 0
+        tokens += length
+    return [*parts, range(first, len(lengths))]
