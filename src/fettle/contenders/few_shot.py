@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class FixedShots:
 
     def describe(self) -> str:
         """The style in words."""
-        places = ", ".join(str(shot.source) for shot in self.shots)
+        places = ", ".join(f"{Path(shot.source.file).name}:{shot.source.line}" for shot in self.shots)
         return f"{len(self.shots)} fixed training examples in the prompt ({places}), chosen on the validation split"
 
 
