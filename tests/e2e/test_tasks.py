@@ -96,11 +96,14 @@ def test_the_same_command_again_keeps_the_result_and_counts_no_second_look(fettl
     assert comparable(load(label_study.folder)) == comparable(before)
 
 
-def test_training_that_only_harms_is_a_result_and_no_fault(fettle: Runner, tmp_path: Path) -> None:
+def test_an_absurd_learning_rate_is_a_result_and_no_fault(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
         "study", "labels.csv", "--model", "model", "--epochs", 1, "--learning-rate", 1, "--out", tmp_path / "study"
     )
     report = require_whole(finished, tmp_path / "study")
     assert report["verdict"]["decision"] == "stay"
     assert report["training"]["best_step"] > 0
-    assert any("Training did not lower the validation loss" in warning for warning in report["warnings"])
+    points = report["training"]["loss_points"]
+    before, *after = [point["valid_loss"] for point in points if point["valid_loss"] is not None]
+    warned = any("Training did not lower the validation loss" in warning for warning in report["warnings"])
+    assert warned == (min(after) >= before)
