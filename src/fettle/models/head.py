@@ -10,7 +10,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_CHUNK_ROWS = 256  # positions whose logits exist at once: 256 x 49,152 fp32 are 50 MB
+CHUNK_ROWS = 256
+"""Positions whose logits exist at once: 256 x 49,152 fp32 are 50 MB."""
 
 
 def logits_of(model: PreTrainedModel, hidden_NE: torch.Tensor) -> torch.Tensor:
@@ -45,7 +46,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden_NE: torch.Tensor, targets_N: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
         total, gradients = hidden_NE.new_zeros((), dtype=torch.float32), []
         wants_gradient = ctx.needs_input_grad[0]
-        for hidden, targets in zip(hidden_NE.split(_CHUNK_ROWS), targets_N.split(_CHUNK_ROWS), strict=True):
+        for hidden, targets in zip(hidden_NE.split(CHUNK_ROWS), targets_N.split(CHUNK_ROWS), strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = hidden.detach().requires_grad_(wants_gradient)
                 loss = F.cross_entropy(logits_of(model, leaf).float(), targets, reduction="sum")

@@ -19,7 +19,8 @@ _ROW_ALIGNMENT = 32
 """The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
 
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
-_BLOCK_SCORES = 1_500_000  # scores that exist at once: they should stay in the processor's cache
+MAX_SCORES = 1_500_000
+"""Scores that exist at once: they should stay in the processor's cache."""
 
 
 def aligned(length: int) -> int:
@@ -66,10 +67,10 @@ class Bucket:
 
     def gather_real(self, rows_TXD: torch.Tensor) -> torch.Tensor:
         """The same with zeros for padding."""
-        picked = rows_TXD.index_select(0, self.tokens_M)
+        picked_NLXD = self.gather(rows_TXD)
         if self.padding_M is not None:
-            picked.index_fill_(0, self.padding_M, 0)
-        return picked.view(self.num_rows, self.length, *picked.shape[1:])
+            picked_NLXD.flatten(0, 1).index_fill_(0, self.padding_M, 0)
+        return picked_NLXD
 
     def scatter(self, slots_NLXD: torch.Tensor, out_TXD: torch.Tensor) -> None:
         """Write [N, L, heads, D] to the rows' places in `out_TXD`, padding left out."""
@@ -149,7 +150,7 @@ def pack_rows(rows: Sequence[Sequence[int]], *, prefix_length: int, num_heads: i
     buckets = []
     for length, members in by_length.items():
         per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_length)
-        size = max(1, _BLOCK_SCORES // per_row)
+        size = max(1, MAX_SCORES // per_row)
         for first in range(0, len(members), size):
             group = members[first : first + size]
             buckets.append(bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device))

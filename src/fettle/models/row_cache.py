@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch.nn import functional
 
 from fettle.models.own_attention import KeyValues
-from fettle.models.packing import Bucket, PackedRows, aligned, bias_of, bucket_of
+from fettle.models.packing import MAX_SCORES, Bucket, PackedRows, aligned, bias_of, bucket_of
 from fettle.models.segment_attention import (
     AttentionForm,
     attention_scores,
@@ -27,7 +28,6 @@ from fettle.models.segment_attention import (
     weighted_values,
 )
 
-_CHUNK_SCORES = 1_500_000
 _SPARE_SLOTS = 32  # so many tokens can come before all is copied to a larger place
 
 
@@ -106,7 +106,7 @@ class CachedAttention:
     ) -> None:
         device = sees_BKS.device
         counts = [len(row) for row in slots]
-        starts = [sum(counts[:row]) for row in range(len(counts))]
+        starts = list(accumulate(counts, initial=0))[:-1]
         self._cache, self._sees_BKS, self._slot_positions_BS = cache, sees_BKS, slot_positions_BS
         self._rows_T = torch.tensor([row for row, count in enumerate(counts) for _ in range(count)], device=device)
         self._slots_T = torch.tensor([slot for row in slots for slot in row], device=device)
@@ -130,7 +130,7 @@ class CachedAttention:
         bias_BKS, prefix_bias_BKP = self._bias(form.window, query_TXD.dtype)
         out = torch.empty_like(query_HBGKD)
         per_row = heads * groups * num_new * (cache.num_slots + cache.prefix_length)
-        for first in range(0, num_rows, chunk := max(1, _CHUNK_SCORES // per_row)):
+        for first in range(0, num_rows, chunk := max(1, MAX_SCORES // per_row)):
             rows = slice(first, first + chunk)
             query = query_HBGKD[:, rows].reshape(heads, -1, groups * num_new, size)
             scores = attention_scores(query, keys_HBSD[:, rows], prefix_key)

@@ -171,10 +171,7 @@ class SegmentAttention(torch.autograd.Function):
                 dkey[:, :, : block.end] += _products(dscores.own.transpose(2, 3), asked)
                 dvalue[:, :, : block.end] += _products(weights.own.transpose(2, 3), grad)
                 if grad_prefix_key is not None and grad_prefix_value is not None:
-                    asked_HRD, grad_HRD = (
-                        asked.view(num_heads, -1, asked.shape[-1]),
-                        grad.view(num_heads, -1, grad.shape[-1]),
-                    )
+                    asked_HRD, grad_HRD = asked.flatten(1, 2), grad.flatten(1, 2)
                     grad_prefix_key += torch.bmm(dscores.prefix_of_all.transpose(1, 2), asked_HRD)
                     grad_prefix_value += torch.bmm(weights.prefix_of_all.transpose(1, 2), grad_HRD)
             bucket.scatter(tokens_first(dquery.mul_(form.scaling)), grad_query)

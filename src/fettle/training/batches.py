@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fettle.models.token_groups import token_groups
 from fettle.records import TokenisedExample
 
 
@@ -35,13 +36,6 @@ def micro_batches(
         shared: Leading tokens that are computed once for all and do not count.
         max_tokens: Bound on the tokens of a group.
     """
-    groups: list[list[TokenisedExample]] = []
-    tokens = 0
-    for example in sorted(examples, key=lambda example: (-len(example.token_ids), example.example_id)):
-        length = len(example.token_ids) - shared
-        if not groups or tokens + length > max_tokens:
-            groups.append([])
-            tokens = 0
-        groups[-1].append(example)
-        tokens += length
-    return tuple(tuple(group) for group in groups)
+    ordered = sorted(examples, key=lambda example: (-len(example.token_ids), example.example_id))
+    groups = token_groups([len(example.token_ids) - shared for example in ordered], max_tokens=max_tokens)
+    return tuple(tuple(ordered[group.start : group.stop]) for group in groups)

@@ -29,12 +29,13 @@ from fettle.models.adapter import (
     require_in_place,
     unload_adapters,
 )
-from fettle.models.head import logits_of
+from fettle.models.head import CHUNK_ROWS, logits_of
 from fettle.models.load import LoadedModel
 from fettle.models.own_attention import PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
 from fettle.models.row_cache import RowCache, branched, continued
 from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
+from fettle.models.token_groups import token_groups
 from fettle.models.understood import require_understood
 from fettle.records import Answer, FinishReason, Prompt, Usage
 
@@ -42,10 +43,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 _ADAPTER_NAME = "tuned"
-_PREFILL_TOKENS = (
-    4096  # tokens run at once: with more of them, what lies between two layers leaves the processor's cache
-)
-_HEAD_ROWS = 256  # positions whose logits exist at once
+_PREFILL_TOKENS = 4096
+"""Tokens run at once: with more of them, what lies between two layers leaves the processor's cache."""
 _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this share are still being written
 
 
@@ -112,16 +111,12 @@ class LocalEngine:
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         shared = shared_length(common_prefix_length(rows), len(rows))
         own_lengths = [len(row) - shared for row in rows]
-        batches: list[list[int]] = []
-        tokens = 0
-        for index in sorted(range(len(prompts)), key=lambda index: (-own_lengths[index], index)):
-            length = own_lengths[index]
-            if not batches or len(batches[-1]) >= self._limits.max_rows or tokens + length > self._limits.max_tokens:
-                batches.append([])
-                tokens = 0
-            batches[-1].append(index)
-            tokens += length
-        return tuple(tuple(batch) for batch in batches)
+        order = sorted(range(len(prompts)), key=lambda index: (-own_lengths[index], index))
+        limits = self._limits
+        groups = token_groups(
+            [own_lengths[index] for index in order], max_tokens=limits.max_tokens, max_rows=limits.max_rows
+        )
+        return tuple(tuple(order[group.start : group.stop]) for group in groups)
 
     def require_adapter_active(self, prompts: Sequence[Prompt]) -> float:
         """Show on some prompts that the adapter changes the model's first token logits; the largest change, in logits.
@@ -197,7 +192,7 @@ class LocalEngine:
         own = [row[length:] for row in rows]
         cache = RowCache(prefix, lengths=[len(row) for row in own])
         last_states: list[torch.Tensor] = []
-        for part in _parts([len(row) for row in own]):
+        for part in token_groups(cache.lengths, max_tokens=_PREFILL_TOKENS):
             rows_of_part = own[part.start : part.stop]
             packed = pack_rows(rows_of_part, prefix_length=length, num_heads=num_heads(model), device=model.device)
             on_keys = partial(cache.fill, packed=packed, first_row=part.start)
@@ -255,7 +250,7 @@ class LocalEngine:
         fill(0, logits_BV.log_softmax(-1))
         if inner:
             hidden_BNE = self._run_nodes(cache, tree, inner)
-            chunk = max(1, _HEAD_ROWS // len(rows))
+            chunk = max(1, CHUNK_ROWS // len(rows))
             for first in range(0, len(inner), chunk):
                 log_probs_BNV = logits_of(self._model, hidden_BNE[:, first : first + chunk]).float().log_softmax(-1)
                 for node, log_probs_BV in zip(inner[first : first + chunk], log_probs_BNV.unbind(1), strict=True):
@@ -285,14 +280,3 @@ class LocalEngine:
                 vocabulary_size=int(self._model.config.get_text_config().vocab_size),
             )
         return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
-
-
-def _parts(lengths: Sequence[int]) -> list[range]:
-    """Consecutive rows of at most `_PREFILL_TOKENS` together; one row always fits."""
-    parts, first, tokens = [], 0, 0
-    for row, length in enumerate(lengths):
-        if row > first and tokens + length > _PREFILL_TOKENS:
-            parts.append(range(first, row))
-            first, tokens = row, 0
-        tokens += length
-    return [*parts, range(first, len(lengths))]
