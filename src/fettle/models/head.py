@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,10 +48,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
         for hidden, targets in zip(hidden_NE.split(CHUNK_ROWS), targets_N.split(CHUNK_ROWS), strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = hidden.detach().requires_grad_(wants_gradient)
-                loss = F.cross_entropy(logits_of(model, leaf).float(), targets, reduction="sum")
-            if wants_gradient:
-                gradients += torch.autograd.grad(loss, leaf)
-            total += loss.detach()
+                logits_NV = logits_of(model, leaf)
+            log_probs_NV = logits_NV.detach().log_softmax(-1, dtype=torch.float32)
+            total -= log_probs_NV.gather(1, targets[:, None]).sum()
+            if wants_gradient:  # of the loss with respect to the logits: the probabilities, less 1 at the target
+                grad_NV = log_probs_NV.exp_().scatter_add_(1, targets[:, None], -torch.ones_like(log_probs_NV[:, :1]))
+                gradients += torch.autograd.grad(logits_NV, leaf, grad_NV.to(logits_NV.dtype))
         ctx.save_for_backward(*gradients)
         return total
 

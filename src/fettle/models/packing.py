@@ -96,7 +96,7 @@ class PackedRows:
     buckets: tuple[Bucket, ...]
     starts: tuple[int, ...]
     """Place of each row's first token."""
-    _biases: dict[tuple[str, Block, int], torch.Tensor] = field(default_factory=dict)
+    _biases: dict[tuple[Block, int, int], torch.Tensor] = field(default_factory=dict)
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -104,25 +104,19 @@ class PackedRows:
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
     def bias(self, block: Block, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """0 where a query of the block sees an own key, minus infinity elsewhere [1, L, S], S = the block's end."""
-        reach = block.end if window is None else min(window, block.end)
-        return self._bias("own", block, reach, range(block.end), dtype)
+        """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
 
-    def prefix_bias(self, block: Block, window: int | None, dtype: torch.dtype) -> torch.Tensor | None:
-        """The same for the prefix's keys [1, L, P]; None where every query sees all of them."""
-        length = self.prefix_length
-        if not length or window is None or block.end + length <= window:
-            return None
-        return self._bias("prefix", block, window, range(-length, 0), dtype)
-
-    def _bias(self, name: str, block: Block, reach: int, keys: range, dtype: torch.dtype) -> torch.Tensor:
-        key = (name, block, reach)
+        Of the last keys that a block's queries see; the prefix's are among them only where a window hides some of those.
+        """
+        sees_prefix = window is None or block.end + self.prefix_length <= window
+        first = 0 if sees_prefix else -self.prefix_length
+        key = (block, first, min(window or block.end, block.end - first))
         if key not in self._biases:
             device = self.ids_1T.device
             queries_L1 = torch.arange(block.start, block.end, device=device)[:, None]
-            keys_1K = torch.arange(keys.start, keys.stop, device=device)[None]
-            sees_LK = (keys_1K <= queries_L1) & (queries_L1 - keys_1K < reach)
-            self._biases[key] = bias_of(sees_LK, dtype)[None]
+            keys_1K = torch.arange(first, block.end, device=device)[None]
+            sees_LK = (keys_1K <= queries_L1) & (queries_L1 - keys_1K < key[-1])
+            self._biases[key] = bias_of(sees_LK, dtype)
         return self._biases[key]
 
 

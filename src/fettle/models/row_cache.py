@@ -18,15 +18,7 @@ from torch.nn import functional
 
 from fettle.models.own_attention import KeyValues
 from fettle.models.packing import MAX_SCORES, Bucket, PackedRows, aligned, bias_of, bucket_of
-from fettle.models.segment_attention import (
-    AttentionForm,
-    attention_scores,
-    attention_weights,
-    grouped_queries,
-    soft_capped,
-    tokens_first,
-    weighted_values,
-)
+from fettle.models.segment_attention import AttentionForm, grouped_queries, products, soft_capped, tokens_first
 
 _SPARE_SLOTS = 32  # so many tokens can come before all is copied to a larger place
 
@@ -85,6 +77,39 @@ class RowCache:
         self.lengths = [self.lengths[row] for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """New tokens that attend at once: of some rows, those from the `first` one on."""
+
+    rows_B: torch.Tensor | None
+    """Which rows; None: all, whose cache then need not be gathered."""
+    first: int
+    bucket: Bucket
+
+    def of(self, rows: torch.Tensor, dim: int = 0) -> torch.Tensor:
+        """What belongs to the part's rows."""
+        return rows if self.rows_B is None else rows.index_select(dim, self.rows_B)
+
+    def queries_of(self, rows_BK: torch.Tensor) -> torch.Tensor:
+        """What belongs to the part's rows and new tokens."""
+        return self.of(rows_BK)[:, self.first : self.first + self.bucket.length]
+
+
+def _parts(counts: Sequence[int], device: torch.device) -> tuple[_Part, ...]:
+    """One part where most rows have as many new tokens; otherwise the first tokens of all, then the others of those that have more.
+
+    Few rows with many new tokens would otherwise pad the queries of all.
+    """
+    starts = list(accumulate(counts, initial=0))[:-1]
+    longer = [row for row, count in enumerate(counts) if count > 1]
+    if 2 * len(longer) > len(counts) or not longer:
+        return (_Part(None, 0, bucket_of(starts, counts, max(counts), device)),)
+    firsts = bucket_of(starts, [1] * len(counts), 1, device)
+    more = [counts[row] - 1 for row in longer]
+    others = bucket_of([starts[row] + 1 for row in longer], more, max(more), device)
+    return (_Part(None, 0, firsts), _Part(torch.tensor(longer, device=device), 1, others))
+
+
 class CachedAttention:
     """New tokens attend to the prefix, to what their row's cache holds, and to each other.
 
@@ -106,54 +131,83 @@ class CachedAttention:
     ) -> None:
         device = sees_BKS.device
         counts = [len(row) for row in slots]
-        starts = list(accumulate(counts, initial=0))[:-1]
         self._cache, self._sees_BKS, self._slot_positions_BS = cache, sees_BKS, slot_positions_BS
         self._rows_T = torch.tensor([row for row, count in enumerate(counts) for _ in range(count)], device=device)
         self._slots_T = torch.tensor([slot for row in slots for slot in row], device=device)
         self.positions_1T = torch.tensor([place for row in positions for place in row], device=device)[None]
         padded = [[*row, *[row[-1]] * (max(counts) - len(row))] for row in positions]
         self._positions_BK = torch.tensor(padded, device=device)
-        self._bucket: Bucket = bucket_of(starts, counts, max(counts), device)
-        self._biases: dict[int | None, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        self._parts = _parts(counts, device)
+        self._biases: dict[tuple[int, int | None], tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def attend(
         self, layer: int, query_TXD: torch.Tensor, key_THD: torch.Tensor, value_THD: torch.Tensor, form: AttentionForm
     ) -> torch.Tensor:
         """See `fettle.models.own_attention.Attention`."""
-        cache, bucket = self._cache, self._bucket
-        keys_HBSD, values_HBSD = cache.keys[layer], cache.values[layer]
-        keys_HBSD[:, self._rows_T, self._slots_T] = key_THD.transpose(0, 1)
-        values_HBSD[:, self._rows_T, self._slots_T] = value_THD.transpose(0, 1)
+        cache = self._cache
+        cache.keys[layer][:, self._rows_T, self._slots_T] = key_THD.transpose(0, 1)
+        cache.values[layer][:, self._rows_T, self._slots_T] = value_THD.transpose(0, 1)
+        out_TXD = torch.empty_like(query_TXD, memory_format=torch.contiguous_format)
+        for part in self._parts:
+            self._attend_part(part, layer, query_TXD, form, out_TXD)
+        return out_TXD
+
+    def _attend_part(
+        self, part: _Part, layer: int, query_TXD: torch.Tensor, form: AttentionForm, out_TXD: torch.Tensor
+    ) -> None:
+        cache = self._cache
+        keys_HBSD, values_HBSD = part.of(cache.keys[layer], dim=1), part.of(cache.values[layer], dim=1)
         prefix_key, prefix_value = (None, None) if cache.prefix is None else cache.prefix[layer]
-        query_HBGKD = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
+        query_HBGKD = grouped_queries(part.bucket.gather(query_TXD), len(keys_HBSD)).mul_(form.scaling)
         heads, num_rows, groups, num_new, size = query_HBGKD.shape
-        bias_BKS, prefix_bias_BKP = self._bias(form.window, query_TXD.dtype)
+        bias_BKS, prefix_bias_BKP = self._bias(part, form.window, query_TXD.dtype)
         out = torch.empty_like(query_HBGKD)
         per_row = heads * groups * num_new * (cache.num_slots + cache.prefix_length)
         for first in range(0, num_rows, chunk := max(1, MAX_SCORES // per_row)):
             rows = slice(first, first + chunk)
             query = query_HBGKD[:, rows].reshape(heads, -1, groups * num_new, size)
-            scores = attention_scores(query, keys_HBSD[:, rows], prefix_key)
+            scores = _scores(query, keys_HBSD[:, rows], prefix_key)
             soft_capped(scores, form.softcap)
-            prefix_bias = None if prefix_bias_BKP is None else prefix_bias_BKP[rows]
-            weights = attention_weights(scores, bias_BKS[rows], prefix_bias)
-            attended = weighted_values(weights, values_HBSD[:, rows], prefix_value)
+            by_token = scores.unflatten(2, (groups, num_new))
+            by_token[..., cache.prefix_length :].add_(bias_BKS[rows, None])
+            if prefix_bias_BKP is not None:
+                by_token[..., : cache.prefix_length].add_(prefix_bias_BKP[rows, None])
+            attended = _weighted(scores.softmax(-1), values_HBSD[:, rows], prefix_value)
             out[:, rows] = attended.view(heads, -1, groups, num_new, size)
-        out_TXD = torch.empty_like(query_TXD, memory_format=torch.contiguous_format)
-        bucket.scatter(tokens_first(out), out_TXD)
-        return out_TXD
+        part.bucket.scatter(tokens_first(out), out_TXD)
 
-    def _bias(self, window: int | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """For own slots [B, K, S] and, where a window cuts it off, for the prefix [B, K, P]."""
-        if window not in self._biases:
-            sees_BKS, prefix_bias, length = self._sees_BKS, None, self._cache.prefix_length
+    def _bias(self, part: _Part, window: int | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """For own slots [B, K, S] and, where a window cuts it off, for the prefix [B, K, P], of a part's rows and tokens."""
+        key = (part.first, window)
+        if key not in self._biases:
+            sees_BKS, positions_BK = part.queries_of(self._sees_BKS), part.queries_of(self._positions_BK)
+            prefix_bias, length = None, self._cache.prefix_length
             if window is not None:
-                sees_BKS = sees_BKS & (self._positions_BK[:, :, None] - self._slot_positions_BS[:, None] < window)
-                if length and int(self._positions_BK.max()) >= window:
+                sees_BKS = sees_BKS & (positions_BK[:, :, None] - part.of(self._slot_positions_BS)[:, None] < window)
+                if length and int(positions_BK.max()) >= window:
                     prefix_positions_P = torch.arange(length, device=sees_BKS.device)
-                    prefix_bias = bias_of(self._positions_BK[:, :, None] - prefix_positions_P < window, dtype)
-            self._biases[window] = bias_of(sees_BKS, dtype), prefix_bias
-        return self._biases[window]
+                    prefix_bias = bias_of(positions_BK[:, :, None] - prefix_positions_P < window, dtype)
+            self._biases[key] = bias_of(sees_BKS, dtype), prefix_bias
+        return self._biases[key]
+
+
+def _scores(query_HBQD: torch.Tensor, key_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
+    """Products of contiguous queries with the prefix's keys and then those of their row [H, B, Q, P + S]."""
+    own_HBQS = products(query_HBQD, key_HBSD.transpose(2, 3))
+    if prefix_HPD is None:
+        return own_HBQS
+    prefix_HRP = torch.bmm(query_HBQD.flatten(1, 2), prefix_HPD.transpose(1, 2))
+    return torch.cat((prefix_HRP.view(*own_HBQS.shape[:3], -1), own_HBQS), dim=-1)
+
+
+def _weighted(weights: torch.Tensor, value_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
+    """Values averaged with weights [H, B, Q, P + S] -> [H, B, Q, D]."""
+    if prefix_HPD is None:
+        return products(weights, value_HBSD)
+    of_prefix, of_own = weights.split((prefix_HPD.shape[1], value_HBSD.shape[2]), dim=-1)
+    values_HBQD = products(of_own, value_HBSD)
+    values_HBQD.flatten(1, 2).baddbmm_(of_prefix.flatten(1, 2), prefix_HPD)
+    return values_HBQD
 
 
 def continued(cache: RowCache, new: Sequence[Sequence[int]]) -> CachedAttention:

@@ -1,11 +1,11 @@
 """Causal attention of packed rows over a prefix they share, without a mask over all of them.
 
-Rows of like length are gathered into small dense batches. Each query sees the prefix's keys, which exist once, and the earlier
-keys of its own row; one softmax in fp32 spans both. The backward pass computes the probabilities again, so memory grows with the
-tokens and not with their square (as in Dao et al. 2022, FlashAttention, section 3.1).
+Rows of like length are gathered into small dense batches. Each query sees the prefix's keys, which are laid before the keys of its
+own row, and the earlier ones of those; the softmax is fp32 inside. The backward pass computes the probabilities again, so memory
+grows with the tokens and not with their square (as in Dao et al. 2022, FlashAttention, section 3.1).
 
-Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), S own keys, P prefix keys, H key/value heads,
-G query heads a key/value head, X = H x G, Q = G x L, R = N x Q, D head size.
+Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P prefix keys, K = P + own keys a row, H key/value
+heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
 """
 
 from __future__ import annotations
@@ -30,70 +30,20 @@ class AttentionForm:
     """Scores are squeezed between plus and minus this (Gemma 2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverKeys:
-    """One number for each query and key, the prefix's keys before its own ones."""
-
-    all_HNQK: torch.Tensor
-    num_prefix: int
-
-    @property
-    def own(self) -> torch.Tensor:
-        """Those of a row's own keys [H, N, Q, S]."""
-        return self.all_HNQK[..., self.num_prefix :]
-
-    @property
-    def prefix_of_all(self) -> torch.Tensor:
-        """Those of the prefix's keys, the queries of all rows being one axis [H, R, P]."""
-        prefix_HNQP = self.all_HNQK[..., : self.num_prefix]
-        return prefix_HNQP.reshape(prefix_HNQP.shape[0], -1, self.num_prefix)
-
-
-def attention_scores(query_HNQD: torch.Tensor, key_HNSD: torch.Tensor, prefix_key_HPD: torch.Tensor | None) -> OverKeys:
-    """Products of contiguous queries with own and prefix keys; with values for keys, those of the backward pass."""
-    heads, num, queries, _ = query_HNQD.shape
-    num_prefix = 0 if prefix_key_HPD is None else prefix_key_HPD.shape[1]
-    scores_HNQK = query_HNQD.new_empty((heads, num, queries, num_prefix + key_HNSD.shape[2]))
-    scores_HNQK[..., num_prefix:] = _products(query_HNQD, key_HNSD.transpose(2, 3))
-    if prefix_key_HPD is not None:
-        products_HRP = torch.bmm(query_HNQD.view(heads, num * queries, -1), prefix_key_HPD.transpose(1, 2))
-        scores_HNQK[..., :num_prefix] = products_HRP.view(heads, num, queries, num_prefix)
-    return OverKeys(scores_HNQK, num_prefix)
-
-
-def attention_weights(scores: OverKeys, bias_NLS: torch.Tensor, prefix_bias_NLP: torch.Tensor | None) -> OverKeys:
-    """Softmax of scores, which are overwritten; inside, it is formed in fp32.
-
-    Args:
-        scores: Products of queries and keys, soft-capped where the model does that.
-        bias_NLS: 0 where a query sees an own key, minus infinity elsewhere, for each query head alike; N may be 1.
-        prefix_bias_NLP: The same for the prefix's keys; None: all of them are seen.
-    """
-    num_queries, num_prefix = bias_NLS.shape[1], scores.num_prefix
-    scores_HNGLK = scores.all_HNQK.unflatten(2, (-1, num_queries))
-    scores_HNGLK[..., num_prefix:].add_(bias_NLS[:, None])
-    if prefix_bias_NLP is not None:
-        scores_HNGLK[..., :num_prefix].add_(prefix_bias_NLP[:, None])
-    return OverKeys(scores.all_HNQK.softmax(-1), num_prefix)
-
-
-def weighted_values(weights: OverKeys, value_HNSD: torch.Tensor, prefix_value_HPD: torch.Tensor | None) -> torch.Tensor:
-    """Values averaged with weights [H, N, Q, D]; with keys for values, the gradient of the queries."""
-    values_HNQD = _products(weights.own, value_HNSD)
-    if prefix_value_HPD is not None:
-        heads, _, _, size = values_HNQD.shape
-        values_HNQD.view(heads, -1, size).baddbmm_(weights.prefix_of_all, prefix_value_HPD)
-    return values_HNQD
-
-
-def soft_capped(scores: OverKeys, cap: float | None) -> torch.Tensor | None:
+def soft_capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor | None:
     """Squeeze scores in place; the derivative that this has, None where nothing is to be done."""
     if cap is None:
         return None
-    squeezed = scores.all_HNQK.div_(cap).tanh_()
+    squeezed = scores.div_(cap).tanh_()
     slope = 1.0 - squeezed.square()
     squeezed.mul_(cap)
     return slope
+
+
+def products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor:
+    """[H, N, A, B] x [H, N, B, C] -> [H, N, A, C]; one call for all, which `@` would not make of strided tensors."""
+    heads, num = left_HNAB.shape[:2]
+    return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
 
 
 def grouped_queries(query_NLXD: torch.Tensor, num_key_heads: int) -> torch.Tensor:
@@ -101,11 +51,6 @@ def grouped_queries(query_NLXD: torch.Tensor, num_key_heads: int) -> torch.Tenso
     num, length, heads, size = query_NLXD.shape
     split = query_NLXD.view(num, length, num_key_heads, heads // num_key_heads, size)
     return split.permute(2, 0, 3, 1, 4).contiguous()
-
-
-def heads_first(key_NLHD: torch.Tensor) -> torch.Tensor:
-    """[N, L, H, D] -> [H, N, L, D]."""
-    return key_NLHD.permute(2, 0, 1, 3).contiguous()
 
 
 def tokens_first(query_HNGLD: torch.Tensor) -> torch.Tensor:
@@ -132,11 +77,11 @@ class SegmentAttention(torch.autograd.Function):
         out_TXD = _empty_like(query_TXD, packed)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
-            key, value = heads_first(bucket.gather(key_THD)), heads_first(bucket.gather(value_THD))
+            key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
             out = torch.empty_like(query)
             for block in bucket.blocks:
-                weights, _ = _block_weights(packed, block, form, query, key, prefix_key)
-                values = weighted_values(weights, value[:, :, : block.end], prefix_value)
+                weights, _ = _block_weights(packed, block, form, _joined(query, block), key)
+                values = products(weights, _seen(value, packed, block))
                 _part(out, block).copy_(values.view_as(_part(out, block)))
             bucket.scatter(tokens_first(out), out_TXD)
         ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value)
@@ -155,60 +100,65 @@ class SegmentAttention(torch.autograd.Function):
         grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), num_heads).mul_(form.scaling)
-            key, value = heads_first(bucket.gather(key_THD)), heads_first(bucket.gather(value_THD))
+            key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
             grad_out = grouped_queries(bucket.gather_real(grad_TXD), num_heads)
             dquery = torch.empty_like(query)
             dkey, dvalue = torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)
             for block in bucket.blocks:
-                own_key, own_value = key[:, :, : block.end], value[:, :, : block.end]
-                weights, slope = _block_weights(packed, block, form, query, key, prefix_key)
                 asked, grad = _joined(query, block), _joined(grad_out, block)
-                dscores = _through_softmax(attention_scores(grad, own_value, prefix_value), weights)
+                weights, slope = _block_weights(packed, block, form, asked, key)
+                dscores = _through_softmax(products(grad, _seen(value, packed, block).transpose(2, 3)), weights)
                 if slope is not None:
-                    dscores.all_HNQK.mul_(slope)
-                dasked = weighted_values(dscores, own_key, prefix_key)
+                    dscores.mul_(slope)
+                dasked = products(dscores, _seen(key, packed, block))
                 _part(dquery, block).copy_(dasked.view_as(_part(dquery, block)))
-                dkey[:, :, : block.end] += _products(dscores.own.transpose(2, 3), asked)
-                dvalue[:, :, : block.end] += _products(weights.own.transpose(2, 3), grad)
-                if grad_prefix_key is not None and grad_prefix_value is not None:
-                    asked_HRD, grad_HRD = asked.flatten(1, 2), grad.flatten(1, 2)
-                    grad_prefix_key += torch.bmm(dscores.prefix_of_all.transpose(1, 2), asked_HRD)
-                    grad_prefix_value += torch.bmm(weights.prefix_of_all.transpose(1, 2), grad_HRD)
+                _seen(dkey, packed, block).add_(products(dscores.transpose(2, 3), asked))
+                _seen(dvalue, packed, block).add_(products(weights.transpose(2, 3), grad))
             bucket.scatter(tokens_first(dquery.mul_(form.scaling)), grad_query)
-            bucket.scatter(tokens_first(dkey.to(key.dtype)[:, :, None]), grad_key)
-            bucket.scatter(tokens_first(dvalue.to(value.dtype)[:, :, None]), grad_value)
-        return (
-            grad_query,
-            grad_key,
-            grad_value,
-            _cast(grad_prefix_key, key_THD),
-            _cast(grad_prefix_value, key_THD),
-            None,
-            None,
-        )
+            for of_all, grad_own, grad_prefix in (
+                (dkey, grad_key, grad_prefix_key),
+                (dvalue, grad_value, grad_prefix_value),
+            ):
+                bucket.scatter(of_all[:, :, packed.prefix_length :].to(grad_own.dtype).permute(1, 2, 0, 3), grad_own)
+                if grad_prefix is not None:
+                    grad_prefix.add_(of_all[:, :, : packed.prefix_length].sum(1))
+        grad_of_prefix = (_cast(grad_prefix_key, key_THD), _cast(grad_prefix_value, value_THD))
+        return grad_query, grad_key, grad_value, *grad_of_prefix, None, None
 
 
 def _block_weights(
-    packed: PackedRows,
-    block: Block,
-    form: AttentionForm,
-    query_HNGLD: torch.Tensor,
-    key_HNLD: torch.Tensor,
-    prefix_key_HPD: torch.Tensor | None,
-) -> tuple[OverKeys, torch.Tensor | None]:
-    """Weights of a block's queries, and the derivative of the soft-capping."""
-    scores = attention_scores(_joined(query_HNGLD, block), key_HNLD[:, :, : block.end], prefix_key_HPD)
+    packed: PackedRows, block: Block, form: AttentionForm, query_HNQD: torch.Tensor, key_HNKD: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Weights [H, N, Q, K] of a block's queries, and the derivative of the soft-capping."""
+    scores = products(query_HNQD, _seen(key_HNKD, packed, block).transpose(2, 3))
     slope = soft_capped(scores, form.softcap)
-    bias = packed.bias(block, form.window, query_HNGLD.dtype)
-    prefix_bias = packed.prefix_bias(block, form.window, query_HNGLD.dtype)
-    return attention_weights(scores, bias, prefix_bias), slope
+    bias_LK = packed.bias(block, form.window, scores.dtype)
+    scores.unflatten(2, (-1, block.end - block.start))[..., -bias_LK.shape[1] :].add_(bias_LK)
+    return scores.softmax(-1), slope
 
 
-def _through_softmax(gradients: OverKeys, weights: OverKeys) -> OverKeys:
+def _through_softmax(gradients: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Gradients of the scores from those of the weights, in one pass that is fp32 inside."""
     # What autograd itself calls for a softmax.
-    found = torch.ops.aten._softmax_backward_data(gradients.all_HNQK, weights.all_HNQK, -1, weights.all_HNQK.dtype)
-    return OverKeys(found, weights.num_prefix)
+    return torch.ops.aten._softmax_backward_data(gradients, weights, -1, weights.dtype)
+
+
+def _after(prefix_HPD: torch.Tensor | None, own_NLHD: torch.Tensor) -> torch.Tensor:
+    """The prefix's keys before those of each row [H, N, K, D]: cheaper to copy than the scores of two products."""
+    own_HNLD = own_NLHD.permute(2, 0, 1, 3)
+    if prefix_HPD is None:
+        return own_HNLD.contiguous()
+    heads, num, length, size = own_HNLD.shape
+    num_prefix = prefix_HPD.shape[1]
+    all_HNKD = own_NLHD.new_empty((heads, num, num_prefix + length, size))
+    all_HNKD[:, :, :num_prefix] = prefix_HPD[:, None]
+    all_HNKD[:, :, num_prefix:] = own_HNLD
+    return all_HNKD
+
+
+def _seen(key_HNKD: torch.Tensor, packed: PackedRows, block: Block) -> torch.Tensor:
+    """What a block's queries may see of a row's keys, the prefix's included."""
+    return key_HNKD[:, :, : packed.prefix_length + block.end]
 
 
 def _part(query_HNGLD: torch.Tensor, block: Block) -> torch.Tensor:
@@ -219,12 +169,6 @@ def _joined(query_HNGLD: torch.Tensor, block: Block) -> torch.Tensor:
     """A block of [H, N, G, L, D] as [H, N, Q, D]."""
     heads, num, _, _, size = query_HNGLD.shape
     return _part(query_HNGLD, block).reshape(heads, num, -1, size).contiguous()
-
-
-def _products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor:
-    """[H, N, A, B] x [H, N, B, C] -> [H, N, A, C]; one call for all, which `@` would not make of strided tensors."""
-    heads, num = left_HNAB.shape[:2]
-    return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
 
 
 def _empty_like(rows_TXD: torch.Tensor, packed: PackedRows) -> torch.Tensor:

@@ -47,11 +47,10 @@ def test_a_query_sees_what_comes_before_it_inside_its_window(
 ) -> None:
     _, plan = packed([100], prefix_length=prefix_length)
     block = Block(start, start + count)
-    own = plan.bias(block, window, torch.float32)
-    prefix = plan.prefix_bias(block, window, torch.float32)
-    if prefix is None:
-        prefix = torch.zeros(1, count, prefix_length)
-    seen = torch.cat([prefix, own], dim=-1)[0] == 0
+    bias = plan.bias(block, window, torch.float32)
+    num_always_seen = prefix_length + block.end - bias.shape[1]
+    assert num_always_seen in (0, prefix_length)
+    seen = torch.cat([torch.zeros(count, num_always_seen), bias], dim=-1) == 0
     for place in range(count):
         position = prefix_length + start + place
         first = 0 if window is None else max(0, position - window + 1)
