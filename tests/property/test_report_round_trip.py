@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fettle.records import StudyReport
+from fettle.report_records import StudyReport
 from fettle.study.report import parse_report, print_report
 
 LEAVES = {

@@ -62,7 +62,7 @@ def with_bounds(schema: Mapping[str, Any], values: Sequence[Any]) -> dict[str, A
     >>> with_bounds({"type": "number"}, [3, 18.5, None])
     {'type': 'number', 'minimum': 0, 'maximum': 999, 'multipleOf': 0.1}
     >>> with_bounds({"type": ["string", "null"]}, ["LB1 2AB", None])
-    {'type': ['string', 'null'], 'maxLength': 22}
+    {'type': ['string', 'null'], 'maxLength': 12}
     """
     bounded = dict(schema)
     if "properties" in schema:
@@ -85,7 +85,7 @@ def with_bounds(schema: Mapping[str, Any], values: Sequence[Any]) -> dict[str, A
 
 
 def _with_room(length: int) -> int:
-    return 2 * length + 8
+    return length + length // 4 + 4
 
 
 def _number_bounds(numbers: Sequence[float]) -> dict[str, Any]:

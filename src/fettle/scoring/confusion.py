@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fettle.records import Answer, Confusion, Example
+from fettle.records import Answer, Example
+from fettle.report_records import Confusion
 from fettle.scoring.corpus import answered_texts
 from fettle.scoring.label_reader import LabelReader
 

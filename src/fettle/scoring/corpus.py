@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fettle.errors import DataError
-from fettle.records import Answer, Example, PartScore
+from fettle.records import Answer, Example
+from fettle.report_records import PartScore
 from fettle.scoring.grader import pair_answers, unscorable
 from fettle.scoring.json_values import read_leaves
 from fettle.scoring.label_reader import LabelReader

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fettle.records import Answer, Example, LengthHistogram
+from fettle.records import Answer, Example
+from fettle.report_records import LengthHistogram
 from fettle.scoring.grader import pair_answers, unscorable
 from fettle.scoring.style_rules import Measure
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from fettle.records import LengthHistogram, LossPoint
+from fettle.report_records import LengthHistogram, LossPoint
 from fettle.study.figures import count, fixed, significant
 
 MAX_CURVE_POINTS = 400

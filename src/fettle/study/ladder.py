@@ -28,7 +28,7 @@ from fettle.study.answers import answer_split
 from fettle.study.progress import Listener
 
 _NUM_CHOOSING_EXAMPLES = 32
-"""Validation examples that variants of one contender are compared on; the winner then answers all of them."""
+"""Validation examples that variants of one contender are compared on; the winner then answers the others too."""
 _MAX_SHOTS = 3
 """Each shot makes every request of the study and of production dearer; three of short examples are a few hundred tokens."""
 _MAX_NEAREST_SHOTS = 8
@@ -113,13 +113,15 @@ class Ladder:
         if len(variants) == 1:
             return self._rung(variants[0])
         few = self.split.valid[:_NUM_CHOOSING_EXAMPLES]
-        scores = []
+        scores, answered = [], []
         for number, variant in enumerate(variants):
             file = self.folder / "answers" / "choosing" / f"{variant.name}-{number}.jsonl"
             what = f"validation (variant {number + 1} of {len(variants)})"
             answers = answer_split(variant, few, file=file, what=what, listener=self.listener)
             scores.append(max(_rank(self._mean(few, reading.read(answers))) for reading in self._readings(answers)))
-        return self._rung(variants[scores.index(max(scores))])
+            answered.append(answers)
+        best = scores.index(max(scores))
+        return self._rung(variants[best], answered[best])
 
     def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
         """The test split, answered once and read as chosen."""
@@ -127,9 +129,12 @@ class Ladder:
         answers = answer_split(rung.contender, self.split.test, file=file, what="test", listener=self.listener)
         return rung.reading.read(answers) if rung.reading else answers
 
-    def _rung(self, contender: Contender) -> Rung:
-        file = self.folder / "answers" / "valid" / f"{contender.name}.jsonl"
-        answers = answer_split(contender, self.split.valid, file=file, what="validation", listener=self.listener)
+    def _rung(self, contender: Contender, answered: tuple[Answer, ...] = ()) -> Rung:
+        """The contender judged on the validation split, of which the first examples may be answered already."""
+        answers = answered
+        if rest := self.split.valid[len(answered) :]:
+            file = self.folder / "answers" / "valid" / f"{contender.name}.jsonl"
+            answers += answer_split(contender, rest, file=file, what="validation", listener=self.listener)
         possible = self._readings(answers)
         scores = [self._mean(self.split.valid, reading.read(answers)) for reading in possible]
         best = max(range(len(scores)), key=lambda number: _rank(scores[number]))

@@ -19,7 +19,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fettle.records import Comparison, ContenderResult, StudyReport, TaskKind
+from fettle.records import Comparison, ContenderResult, TaskKind
+from fettle.report_records import StudyReport
 from fettle.study import figures
 from fettle.study.charts import (
     IntervalMark,

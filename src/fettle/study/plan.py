@@ -103,9 +103,15 @@ def fit_to_context(
 
 
 def generation_options(settings: StudySettings, task: Task, split: Split, renderer: ChatRenderer) -> GenerationOptions:
-    """How long an answer may be and which form it is kept in, from the training answers."""
+    """How long an answer may be and which form it is kept in, from the training answers.
+
+    What is kept in a form ends by itself, so its limit can be wider than that of an answer that may ramble.
+    """
     form = None
+    longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
+    limit = int(longest * 1.25) + 8
     if task.kind is TaskKind.JSON and task.json_schema is not None:
+        limit = int(longest * 1.5) + 16
         item, key = json_separators(split.train)
         bounded = with_bounds(json.loads(task.json_schema), [parse_object(example.answer) for example in split.train])
         form = JsonForm(
@@ -114,8 +120,7 @@ def generation_options(settings: StudySettings, task: Task, split: Split, render
             item_separator=item,
             key_separator=key,
         )
-    longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
-    return GenerationOptions(max_new_tokens=settings.max_new_tokens or int(longest * 1.25) + 8, json_form=form)
+    return GenerationOptions(max_new_tokens=settings.max_new_tokens or limit, json_form=form)
 
 
 def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from fettle.records import Provenance
+from fettle.report_records import Provenance
 from fettle.study.settings import StudySettings
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "scikit-learn", "sacrebleu", "llguidance")

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fettle.errors import DataError, IntegrityError
 from fettle.files import write_atomically
-from fettle.records import StudyReport
+from fettle.report_records import StudyReport
 from fettle.study.page import render_page
 
 FORMAT = "fettle-study-report"

@@ -8,20 +8,8 @@ from dataclasses import dataclass
 from fettle.contenders.readings import LabelReading, Reading
 from fettle.economics.resources import resources_of
 from fettle.errors import DataError
-from fettle.records import (
-    Answer,
-    AnswerRow,
-    Comparison,
-    ContenderResult,
-    Example,
-    FinishReason,
-    LossPoint,
-    Metric,
-    PartScores,
-    Split,
-    Task,
-    TaskKind,
-)
+from fettle.records import Answer, Comparison, ContenderResult, Example, FinishReason, Metric, Split, Task, TaskKind
+from fettle.report_records import AnswerRow, LossPoint, PartScores
 from fettle.scoring.corpus import MacroF1, answered_texts, field_scores, label_scores
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.compare import ScoredArm, compare, with_holm

@@ -18,19 +18,8 @@ from fettle.errors import IntegrityError
 from fettle.files import sha256_of_file, sha256_of_json, write_atomically
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
-from fettle.records import (
-    Action,
-    Detectable,
-    Example,
-    Finding,
-    Prompt,
-    Provenance,
-    Severity,
-    Split,
-    StudyReport,
-    TaskKind,
-    TrainingSummary,
-)
+from fettle.records import Action, Detectable, Example, Finding, Prompt, Severity, Split, TaskKind
+from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
 from fettle.scoring.grader import Grader
 from fettle.scoring.graders.house_style import HouseStyle

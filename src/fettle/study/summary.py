@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fettle.records import ContenderResult, Decision, Interval, StudyReport
+from fettle.records import ContenderResult, Decision, Interval
+from fettle.report_records import StudyReport
 from fettle.study import figures
 from fettle.study.report import ReportPaths
 from fettle.study.views import PrimaryPair, best_first, primary_pair

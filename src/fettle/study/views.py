@@ -7,19 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fettle.records import (
-    AnswerRow,
-    Comparison,
-    Confusion,
-    ContenderResult,
-    Finding,
-    LossPoint,
-    Metric,
-    PartScore,
-    Severity,
-    StudyReport,
-    TaskKind,
-)
+from fettle.records import Comparison, ContenderResult, Finding, Metric, Severity, TaskKind
+from fettle.report_records import AnswerRow, Confusion, LossPoint, PartScore, StudyReport
 
 NUM_CONFUSED_LABELS = 12
 NUM_CONFUSED_PAIRS = 8

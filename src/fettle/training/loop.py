@@ -15,7 +15,8 @@ from fettle.errors import IntegrityError, ResourceError
 from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
 from fettle.models.load import LoadedModel
-from fettle.records import LossPoint, TokenisedExample
+from fettle.records import TokenisedExample
+from fettle.report_records import LossPoint
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at

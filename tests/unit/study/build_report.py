@@ -19,19 +19,8 @@ from report_parts import (
     shared_fields,
 )
 
-from fettle.records import (
-    AnswerRow,
-    Comparison,
-    Confusion,
-    Decision,
-    LengthHistogram,
-    PartScores,
-    Provenance,
-    StudyReport,
-    Task,
-    TaskKind,
-    Verdict,
-)
+from fettle.records import Comparison, Decision, Task, TaskKind, Verdict
+from fettle.report_records import AnswerRow, Confusion, LengthHistogram, PartScores, Provenance, StudyReport
 
 TOPICS = ("card", "transfer", "top_up", "cash_withdrawal", "exchange_rate", "refund", "identity", "account")
 TOPICS += ("direct_debit", "virtual_card", "passcode")

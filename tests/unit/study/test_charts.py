@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fettle.records import LengthHistogram, LossPoint
+from fettle.report_records import LengthHistogram, LossPoint
 from fettle.study.charts import (
     MAX_CURVE_POINTS,
     IntervalMark,

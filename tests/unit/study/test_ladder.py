@@ -56,6 +56,17 @@ def test_a_single_variant_answers_validation_once(ladder: Ladder) -> None:
     assert sorted(chain.from_iterable(parrot.asked)) == sorted(one.id for one in VALID)
 
 
+def test_the_winner_is_not_asked_again_what_it_was_chosen_on(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fettle.study.ladder._NUM_CHOOSING_EXAMPLES", 2)
+    right_at_first = [*RIGHT[:2], *WRONG[2:]]
+    winner, loser = telling(VALID, right_at_first, words="good"), telling(VALID, RIGHT[1:] + RIGHT[:1])
+    rung = ladder.best([loser, winner])
+    assert rung.contender is winner
+    assert sorted(chain.from_iterable(winner.asked)) == sorted(one.id for one in VALID)
+    expected = [one.answer == text for one, text in zip(VALID, right_at_first, strict=True)]
+    assert rung.validation_score == sum(expected) / len(expected)
+
+
 def test_the_test_split_is_answered_once_and_never_for_choosing(ladder: Ladder) -> None:
     told = {one.id: answer(one.id, one.answer) for one in (*VALID, *TEST)}
     variants = [Parrot(told, words="a"), Parrot(told, words="b")]

@@ -7,7 +7,8 @@ import pytest
 from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split
 
 from fettle.contenders.readings import LabelReading, Reading
-from fettle.records import Answer, FinishReason, LossPoint, Task, TaskKind
+from fettle.records import Answer, FinishReason, Task, TaskKind
+from fettle.report_records import LossPoint
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Rung
 from fettle.study.results import (

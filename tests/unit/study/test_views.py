@@ -5,7 +5,7 @@ from dataclasses import replace
 from build_report import json_report, label_report, text_report, untrained_report
 from report_parts import findings
 
-from fettle.records import Confusion, PartScore, PartScores
+from fettle.report_records import Confusion, PartScore, PartScores
 from fettle.scoring.corpus import label_scores
 from fettle.study.views import (
     MAX_PARTS,

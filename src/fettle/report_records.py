@@ -1,0 +1,140 @@
+"""The report of a study and its parts, which `report.json` holds: frozen, plain data like `fettle.records`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fettle.records import Comparison, ContenderResult, Detectable, Finding, Task, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossPoint:
+    """Losses at one optimiser step."""
+
+    step: int
+    epoch: float
+    train_loss: float | None = None
+    """Mean loss per trained token, nats."""
+    valid_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSummary:
+    """How the tuned contender came to be."""
+
+    base_model: str
+    adapter_path: str
+    settings: Mapping[str, str | int | float | bool | None]
+    loss_points: tuple[LossPoint, ...]
+    best_step: int
+    num_steps: int
+    stopped_early: bool
+    num_train_examples: int
+    num_trained_tokens: int
+    num_processed_tokens: int
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRow:
+    """One test example with every contender's answer, for the side-by-side view."""
+
+    example_id: str
+    source: str
+    input_text: str
+    wanted: str
+    answers: Mapping[str, str]
+    scores: Mapping[str, float | None]
+    """Primary score by contender; None: unscored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """Counts of (wanted label, answered label) for one contender; `answered` outside the label set is under `other`."""
+
+    contender: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    """[wanted][answered], one more column than rows: the last is `other`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartScore:
+    """How well one label, or one field of JSON answers, was found. Rates are in [0, 1]; one over nothing is None, never 0."""
+
+    name: str
+    num_wanted: int
+    num_answered: int
+    num_right: int
+    precision: float | None
+    """Share of what was answered that is right."""
+    recall: float | None
+    """Share of what was wanted that was found."""
+    f1: float | None
+    """Harmonic mean of the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartScores:
+    """Where one contender is good and bad: every label of a label task, every field that was wanted or answered of a JSON task."""
+
+    contender: str
+    parts: tuple[PartScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthHistogram:
+    """Number of answers by length in words."""
+
+    bin_edges: tuple[int, ...]
+    counts_by_series: Mapping[str, tuple[int, ...]]
+    """One series per contender, and `wanted`; each one shorter than `bin_edges`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Everything needed to run the study again."""
+
+    command: str
+    seed: int
+    created_at: str
+    fettle_version: str
+    versions: Mapping[str, str]
+    machine: str
+    data_sha256: Mapping[str, str]
+    split_sha256: Mapping[str, str]
+    template_sha256: str
+    model_sha256: str
+    settings: Mapping[str, str | int | float | bool | None]
+    num_test_looks: int
+    """How often a study has read the answers of this test split on this machine, this time included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyReport:
+    """One dataset, all contenders, one verdict."""
+
+    name: str
+    task: Task
+    verdict: Verdict
+    declaration: str
+    """The primary comparison, as declared before the test split was answered."""
+    primary_metric: str
+    detectable: Detectable
+    contenders: tuple[ContenderResult, ...]
+    comparisons: tuple[Comparison, ...]
+    """The primary one first."""
+    training: TrainingSummary | None
+    findings: tuple[Finding, ...]
+    num_examples: Mapping[str, int]
+    """By split: train, valid, test."""
+    rows: tuple[AnswerRow, ...]
+    confusions: tuple[Confusion, ...]
+    part_scores: tuple[PartScores, ...]
+    """By contender; empty where the answers are free text."""
+    length_histogram: LengthHistogram | None
+    provenance: Provenance
+    warnings: tuple[str, ...] = field(default=())
+    """What a reader must know before trusting the figures."""
