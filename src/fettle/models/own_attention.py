@@ -1,7 +1,7 @@
 """Our attention inside a transformers model: put in by name for a while, taken out again.
 
 Transformers lets attention functions be registered and chosen by name; what the function needs to know about the rows travels as
-a keyword of the forward call. Nothing of the library or of the model's modules is replaced.
+a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of its norms, for that while.
 
 Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, P prefix tokens.
 """
@@ -17,6 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from fettle.errors import ModelError
 from fettle.models.packing import PackedRows
+from fettle.models.rms_norm import fused_norms
 from fettle.models.segment_attention import AttentionForm, SegmentAttention
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class PackedAttention:
 
 @contextmanager
 def own_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model attends through `run`; afterwards as before.
+    """Within it the model attends through `run`, and its norms run as one function; afterwards as before.
 
     Raises:
         ModelError: The model's class does not choose its attention by name.
@@ -80,7 +81,8 @@ def own_attention(model: PreTrainedModel) -> Iterator[None]:
                 f"{type(model).__name__} does not go through transformers' attention interface",
                 remedy="use a model of a newer class, such as Llama, Qwen, Mistral, Gemma, Phi-3, SmolLM or OLMo",
             )
-        yield
+        with fused_norms(model):
+            yield
     finally:
         if before is not None:
             model.set_attn_implementation(before)

@@ -1,8 +1,8 @@
 """Causal attention of packed rows over a prefix they share, without a mask over all of them.
 
 Rows of like length are gathered into small dense batches. Each query sees the prefix's keys, which are laid before the keys of its
-own row, and the earlier ones of those; the softmax is fp32 inside. The backward pass computes the probabilities again, so memory
-grows with the tokens and not with their square (as in Dao et al. 2022, FlashAttention, section 3.1).
+own row, and the earlier ones of those; the softmax is fp32 inside. Where there are many keys the backward pass computes the
+probabilities again, so memory grows with the tokens and not with their square (as in Dao et al. 2022, FlashAttention, section 3.1).
 
 Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P prefix keys, K = P + own keys a row, H key/value
 heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
@@ -15,7 +15,10 @@ from typing import Any
 
 import torch
 
-from fettle.models.packing import Block, PackedRows
+from fettle.models.packing import Block, Bucket, PackedRows
+
+_MOST_KEYS_KEPT = 512
+"""Probabilities over so many keys are kept for the backward pass: less memory than a layer's other intermediates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +78,19 @@ class SegmentAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         """See the class; the prefix's keys and values are [H, P, D]."""
         out_TXD = _empty_like(query_TXD, packed)
+        kept = []
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
             key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
             out = torch.empty_like(query)
             for block in bucket.blocks:
                 weights, _ = _block_weights(packed, block, form, _joined(query, block), key)
+                if any(ctx.needs_input_grad) and _keeps_weights(packed, bucket, form):
+                    kept.append(weights)
                 values = products(weights, _seen(value, packed, block))
                 _part(out, block).copy_(values.view_as(_part(out, block)))
             bucket.scatter(tokens_first(out), out_TXD)
-        ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value)
+        ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value, *kept)
         ctx.packed, ctx.form = packed, form
         return out_TXD
 
@@ -94,7 +100,7 @@ class SegmentAttention(torch.autograd.Function):
 
         With S = Q K', W = softmax(S) and out = W V: dV = W' dout, dW = dout V', dS = W * (dW - sum(dW * W)), dQ = dS K, dK = dS' Q.
         """
-        query_TXD, key_THD, value_THD, prefix_key, prefix_value = ctx.saved_tensors
+        query_TXD, key_THD, value_THD, prefix_key, prefix_value, *kept = ctx.saved_tensors
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
         grad_query, grad_key, grad_value = (_empty_like(x, packed) for x in (query_TXD, key_THD, value_THD))
         grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
@@ -106,7 +112,10 @@ class SegmentAttention(torch.autograd.Function):
             dkey, dvalue = torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)
             for block in bucket.blocks:
                 asked, grad = _joined(query, block), _joined(grad_out, block)
-                weights, slope = _block_weights(packed, block, form, asked, key)
+                if _keeps_weights(packed, bucket, form):
+                    weights, slope = kept.pop(0), None
+                else:
+                    weights, slope = _block_weights(packed, block, form, asked, key)
                 dscores = _through_softmax(products(grad, _seen(value, packed, block).transpose(2, 3)), weights)
                 if slope is not None:
                     dscores.mul_(slope)
@@ -124,6 +133,10 @@ class SegmentAttention(torch.autograd.Function):
                     grad_prefix.add_(of_all[:, :, : packed.prefix_length].sum(1))
         grad_of_prefix = (_cast(grad_prefix_key, key_THD), _cast(grad_prefix_value, value_THD))
         return grad_query, grad_key, grad_value, *grad_of_prefix, None, None
+
+
+def _keeps_weights(packed: PackedRows, bucket: Bucket, form: AttentionForm) -> bool:
+    return form.softcap is None and packed.prefix_length + bucket.length <= _MOST_KEYS_KEPT
 
 
 def _block_weights(

@@ -264,7 +264,7 @@ def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
         f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
         f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
-        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0 and at least "
+        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, and at least "
         f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
     )
     file = folder / "declaration.json"

@@ -50,7 +50,7 @@ class VerdictContext:
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     """The decision on the primary comparison (best tuned contender minus baseline), with its reasons in words.
 
-    - SHIP: the interval lies above 0 and the estimate is at least `worthwhile`.
+    - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`.
     - STAY: the interval lies below `worthwhile`.
     - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
 
@@ -60,6 +60,8 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     if primary.num_pairs_unscored and context.unscored is None:
         raise ValueError("pairs are unscored; give their worst case in the context")
     decision = _by_interval(primary.difference, context.worthwhile)
+    if decision is Decision.SHIP and not _test_agrees(primary):
+        return _cannot_tell(primary, context)
     if _overturned_by_unscored(primary, context, decision):
         headline = (
             f"Cannot tell yet: {primary.num_pairs_unscored} of {_num_pairs(primary)} pairs of answers could not be scored, "
@@ -108,6 +110,11 @@ def _by_interval(difference: Interval, worthwhile: float) -> Decision:
     return Decision.CANNOT_TELL
 
 
+def _test_agrees(primary: Comparison) -> bool:
+    """Interval and test come from different reasoning; in a close call they may differ."""
+    return primary.p_value <= 1 - primary.difference.level + 1e-9
+
+
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:
     if context.unscored is None or primary.num_pairs_unscored <= MAX_UNSCORED_SHARE * _num_pairs(primary):
         return False
@@ -131,7 +138,7 @@ def _ship_headline(primary: Comparison, context: VerdictContext) -> str:
 
 def _ship_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
     rule = (
-        "The whole interval lies above 0, and the difference reaches the "
+        "The whole interval lies above 0, the test agrees, and the difference reaches the "
         f"{_amount(context.worthwhile)} points that were called worthwhile beforehand."
     )
     return (rule, *_evidence(primary, context))
@@ -170,7 +177,9 @@ def _cannot_tell(primary: Comparison, context: VerdictContext) -> Verdict:
     difference = primary.difference
     headline = f"Cannot tell yet: the difference is {_points(difference.estimate)} points ({_range(difference)})"
     headline += f"; about {num_more:,} more test examples would probably decide it." if num_more else "."
-    if difference.low > 0:
+    if difference.low > 0 and not _test_agrees(primary):
+        rule = "A close call: the interval lies above 0, but the test does not agree, and shipping needs both."
+    elif difference.low > 0:
         rule = f"The tuned model is better, but perhaps by less than the {_amount(context.worthwhile)} points called worthwhile."
     else:
         rule = (
@@ -212,8 +221,7 @@ def _evidence(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
         f"({100 * win_rate.low:.1f} to {100 * win_rate.high:.1f} %).",
         f"{_p_value(primary.p_value)} ({primary.p_value_method}).",
     ]
-    excludes_zero = primary.difference.low > 0 or primary.difference.high < 0
-    if excludes_zero and primary.p_value > 1 - primary.difference.level:
+    if primary.difference.high < 0 and not _test_agrees(primary):
         lines.append("The test does not quite agree with the interval: take it for a close call.")
     if primary.num_pairs_unscored:
         lines.append(

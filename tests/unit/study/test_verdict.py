@@ -158,7 +158,10 @@ def test_the_worst_case_must_be_given() -> None:
 def test_the_reader_is_told_about_groups_and_close_calls() -> None:
     context = dataclasses.replace(CONTEXT, num_clusters=12)
     close = dataclasses.replace(comparison(0.06, 0.001, 0.12), p_value=0.0625)
-    reasons = " ".join(decide(close, context).reasons)
+    verdict = decide(close, context)
+    assert verdict.decision is Decision.CANNOT_TELL, "shipping needs the interval and the test"
+    assert decide(dataclasses.replace(close, p_value=0.05), context).decision is Decision.SHIP
+    reasons = " ".join(verdict.reasons)
     assert "12 groups" in reasons
     assert "12 independent groups of examples are few" in reasons
     assert "close call" in reasons
