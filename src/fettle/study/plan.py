@@ -21,6 +21,7 @@ from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import num_steps_per_epoch
 
+_MEASURED_TOKENS = 8
 _NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
 
@@ -177,7 +178,11 @@ def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], option
     chosen = examples[:16]
     prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]
     length = sum(len(loaded.renderer.answer_tokens(example.answer)) for example in chosen) / len(chosen)
-    measured_tokens = min(8, options.max_new_tokens)
-    started = time.perf_counter()
-    engine.generate(prompts, GenerationOptions(max_new_tokens=measured_tokens))
-    return (time.perf_counter() - started) / len(chosen) * max(1.0, length / measured_tokens)
+    few, more = 1, min(1 + _MEASURED_TOKENS, options.max_new_tokens)
+    seconds = {}
+    for num_tokens in (few, few, more):  # the first call warms up
+        started = time.perf_counter()
+        engine.generate(prompts, GenerationOptions(max_new_tokens=num_tokens))
+        seconds[num_tokens] = time.perf_counter() - started
+    per_token = (seconds[more] - seconds[few]) / max(1, more - few)
+    return (seconds[few] + max(0.0, per_token) * (length - few)) / len(chosen)
