@@ -104,6 +104,21 @@ def test_one_bad_prompt_does_not_cost_the_others_their_structured_output() -> No
     assert "response_format" in served.requests[-1]
 
 
+def reasoning(body: dict[str, Any], _number: int) -> Reply:
+    for name in ("max_tokens", "temperature"):
+        if name in body:
+            return failure(400, f"Unsupported parameter: '{name}'. Use 'max_completion_tokens' instead.")
+    return completion("thought out")
+
+
+def test_a_reasoning_model_is_given_room_to_think_and_no_temperature() -> None:
+    with endpoint(reasoning) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert (answer.text, answer.error) == ("thought out", None)
+    assert len(served.requests) == 3, "refused once, greeted, asked"
+    assert served.requests[-1]["max_completion_tokens"] > 1000
+
+
 def test_a_server_error_is_tried_again() -> None:
     with endpoint(after_hello(lambda _b, n: failure(500, "busy") if n < 2 else completion("there"))) as served:
         [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)

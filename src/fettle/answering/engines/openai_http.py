@@ -18,11 +18,13 @@ from fettle.records import Answer, FinishReason, Message, Prompt, Usage
 from fettle.settings import get_settings
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import BadRequestError, OpenAI
 
 _PARALLEL_REQUESTS = 8
 _TIMEOUT_SECONDS = 120.0
 _MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
+_THINKING_TOKENS = 8192
+"""Room for a reasoning model's thoughts, which count as tokens of the answer."""
 _CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
 
 
@@ -49,6 +51,7 @@ class OpenAIEngine:
             max_retries=1,
         )
         self._takes_schema = True
+        self._thinks = False
         self._require_reachable()
         # Not before: a wrong address shall be told at once.
         self._client = self._client.with_options(max_retries=_MAX_RETRIES)
@@ -91,10 +94,17 @@ class OpenAIEngine:
         return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
 
     def _require_reachable(self) -> None:
-        from openai import OpenAIError
+        from openai import BadRequestError, OpenAIError
 
+        hello = Prompt(example_id="", messages=(Message(role="user", content="Hi"),))
         try:
-            self._complete(Prompt(example_id="", messages=(Message(role="user", content="Hi"),)), 1, None)
+            try:
+                self._complete(hello, 1, None)
+            except BadRequestError as error:
+                if not _refuses_limits(error):
+                    raise
+                self._thinks = True
+                self._complete(hello, 1, None)
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
                 f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
@@ -142,9 +152,11 @@ class OpenAIEngine:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [_message_as_wire(message) for message in prompt.messages],
-            "max_tokens": max_new_tokens,
-            "temperature": 0,
         }
+        if self._thinks:
+            request["max_completion_tokens"] = max_new_tokens + _THINKING_TOKENS
+        else:
+            request |= {"max_tokens": max_new_tokens, "temperature": 0}
         if prompt.tools:
             request["tools"] = [tool_as_wire(tool) for tool in prompt.tools]
         if form is not None:
@@ -186,6 +198,11 @@ def _message_as_wire(message: Message) -> dict[str, Any]:
     if message.tool_call_id is not None:
         wire["tool_call_id"] = message.tool_call_id
     return wire
+
+
+def _refuses_limits(error: BadRequestError) -> bool:
+    """Reasoning models take neither `max_tokens` nor a temperature."""
+    return error.param in ("max_tokens", "temperature") or "max_completion_tokens" in str(error)
 
 
 def _explained(error: Exception) -> str:
