@@ -10,6 +10,7 @@ from fettle.models.adapter import LoraSettings
 
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_LEARNING_RATE = 2e-4
+_MOST_DERIVED_LEARNING_RATE = 2e-3
 _LEAST_LEARNING_RATE = 1e-12
 MAX_SEED = 2**32 - 1
 """The largest seed that every library takes."""
@@ -60,14 +61,15 @@ class TrainingSettings:
 
 
 def derived_learning_rate(num_parameters: int) -> float:
-    """A peak learning rate for LoRA: 2e-4 at 8 billion parameters, rising as the fourth root of the shrinkage, two digits.
+    """A peak learning rate for LoRA: 2e-4 at 8 billion parameters, rising as the square root of the shrinkage, two digits.
 
-    Small models bear, and need, larger steps; LOG.md has the sweep on the embedded model that the exponent was taken from.
+    Small models bear, and need, larger steps. On the embedded model 1.5e-3 to 3e-3 were best (LOG.md, 2026-11-23); Schulman et al. 2025,
+    "LoRA Without Regret", find about the same rise with the hidden size. Models yet smaller than that get no more than 2e-3.
 
-    >>> derived_learning_rate(8_000_000_000), derived_learning_rate(135_000_000)
-    (0.0002, 0.00055)
+    >>> derived_learning_rate(8_000_000_000), derived_learning_rate(135_000_000), derived_learning_rate(1_000_000)
+    (0.0002, 0.0015, 0.002)
     """
-    rate = _REFERENCE_LEARNING_RATE * (_REFERENCE_PARAMETERS / num_parameters) ** 0.25
+    rate = min(_REFERENCE_LEARNING_RATE * (_REFERENCE_PARAMETERS / num_parameters) ** 0.5, _MOST_DERIVED_LEARNING_RATE)
     digits = 1 - math.floor(math.log10(rate))
     return round(rate, digits)
 
