@@ -50,6 +50,17 @@ def test_a_run_takes_all_its_steps_and_learns(whole: tuple[TrainingResult, Path]
     assert len((folder / "events.jsonl").read_text().splitlines()) == len(result.loss_points)
 
 
+@pytest.mark.parametrize(
+    ("evals_per_epoch", "steps"),
+    [(1, [0, 4, 8]), (2, [0, 2, 4, 6, 8]), (3, [0, 2, 3, 4, 6, 7, 8]), (9, list(range(9)))],
+)
+def test_evaluations_are_spread_evenly_and_end_with_the_last_step(
+    evals_per_epoch: int, steps: list[int], tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    result = run(tiny_model("llama"), tmp_path, replace(SETTINGS, epochs=2, evals_per_epoch=evals_per_epoch))
+    assert [point.step for point in result.loss_points if point.valid_loss is not None] == steps
+
+
 @pytest.mark.parametrize("kill_at", range(1, NUM_STEPS + NUM_STEPS // 2 + 2))
 def test_a_killed_run_goes_on_to_the_same_result(
     kill_at: int, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path

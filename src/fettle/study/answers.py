@@ -14,7 +14,7 @@ from fettle.files import append_json_lines, read_json_lines, sha256_of_json, wri
 from fettle.records import Answer, Example, FinishReason, Usage
 from fettle.study.progress import Listener, Stage
 
-_LATENCY_SECONDS = 8.0
+_LATENCY_SECONDS = 5.0
 
 
 def answer_split(
@@ -59,7 +59,7 @@ def answer_split(
 
 
 def measure_latency(contender: Contender, examples: Sequence[Example], *, file: Path) -> tuple[float, ...]:
-    """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 8 seconds, at least 3.
+    """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, at least 3.
 
     Measured once per study and kept in `file`.
     """

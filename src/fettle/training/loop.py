@@ -125,7 +125,6 @@ class _Run:
         self._events_file = folder / "events.jsonl"
         self._steps_per_epoch = num_steps_per_epoch(len(train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
-        self._eval_steps = max(1, self._steps_per_epoch // settings.evals_per_epoch)
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._peak = settings.learning_rate or derived_learning_rate(num_parameters)
         require_understood(self._model)
@@ -177,8 +176,12 @@ class _Run:
     @property
     def evaluation_is_due(self) -> bool:
         step = self._progress.step
-        at_interval = step % self._eval_steps == 0 or step == self._num_steps
-        return at_interval and self._last_evaluated != step
+        num_due, num_due_before = (
+            at * self._settings.evals_per_epoch // self._steps_per_epoch for at in (step, step - 1)
+        )
+        return (
+            num_due > num_due_before and self._last_evaluated != step
+        )  # before the first step, then evenly to the last
 
     @property
     def save_is_due(self) -> bool:

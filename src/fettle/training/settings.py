@@ -63,8 +63,8 @@ class TrainingSettings:
 def derived_learning_rate(num_parameters: int) -> float:
     """A peak learning rate for LoRA: 2e-4 at 8 billion parameters, rising as the square root of the shrinkage, two digits.
 
-    Small models bear, and need, larger steps. On the embedded model 1.5e-3 to 3e-3 were best (LOG.md, 2026-11-23); Schulman et al. 2025,
-    "LoRA Without Regret", find about the same rise with the hidden size. Models yet smaller than that get no more than 2e-3.
+    Small models bear, and need, larger steps. On the embedded model 1.5e-3 to 3e-3 were best (LOG.md, 2026-11-23); Schulman et al.
+    2025, "LoRA Without Regret", find about the same rise with the hidden size. Models yet smaller than that get no more than 2e-3.
 
     >>> derived_learning_rate(8_000_000_000), derived_learning_rate(135_000_000), derived_learning_rate(1_000_000)
     (0.0002, 0.0015, 0.002)
