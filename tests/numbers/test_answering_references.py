@@ -10,6 +10,7 @@ import torch
 
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import BatchLimits, LocalEngine
+from fettle.models.row_cache import key_value_bytes
 from fettle.models.shared_prefix import common_prefix_length, shared_length
 from fettle.records import FinishReason, Message, Prompt
 from tiny_models import FAMILIES, ORDINARY_ADDED_TOKENS
@@ -187,7 +188,9 @@ def test_an_end_of_text_token_stops_an_answer_too(tiny_model: Callable[[str], An
 
 
 def test_batches_take_every_prompt_once_and_stay_within_their_limits(tiny_model: Callable[[str], Any]) -> None:
-    engine = LocalEngine(tiny_model("llama"), limits=BatchLimits(max_rows=3, max_tokens=120))
+    loaded = tiny_model("llama")
+    limits = BatchLimits(max_rows=3, max_cache_bytes=120 * key_value_bytes(loaded.model))
+    engine = LocalEngine(loaded, limits=limits)
     asked = prompts()
     batches = engine.batches(asked)
     rows = [tiny_model("llama").renderer.prompt_tokens(prompt.messages) for prompt in asked]

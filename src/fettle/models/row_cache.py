@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
@@ -19,6 +20,9 @@ from torch.nn import functional
 from fettle.models.own_attention import KeyValues
 from fettle.models.packing import MAX_SCORES, Bucket, PackedRows, aligned, bias_of, bucket_of
 from fettle.models.segment_attention import AttentionForm, grouped_queries, products, soft_capped, tokens_first
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _SPARE_SLOTS = 32  # so many tokens can come before all is copied to a larger place
 
@@ -208,6 +212,16 @@ def _weighted(weights: torch.Tensor, value_HBSD: torch.Tensor, prefix_HPD: torch
     values_HBQD = products(of_own, value_HBSD)
     values_HBQD.flatten(1, 2).baddbmm_(of_prefix.flatten(1, 2), prefix_HPD)
     return values_HBQD
+
+
+def key_value_bytes(model: PreTrainedModel) -> int:
+    """Memory of one token's keys and values in all layers."""
+    config = model.config.get_text_config()
+    heads = (
+        getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    )  # older configs have one kind only
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
 
 
 def continued(cache: RowCache, new: Sequence[Sequence[int]]) -> CachedAttention:

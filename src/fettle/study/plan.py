@@ -21,6 +21,7 @@ from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import num_steps_per_epoch
 
+_NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
 _NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
@@ -175,7 +176,7 @@ def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], option
     from fettle.answering.engines.local import LocalEngine
 
     engine = LocalEngine(loaded)
-    chosen = examples[:16]
+    chosen = examples[:_NUM_MEASURED_ANSWERS]
     prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]
     length = sum(len(loaded.renderer.answer_tokens(example.answer)) for example in chosen) / len(chosen)
     few, more = 1, min(1 + _MEASURED_TOKENS, options.max_new_tokens)

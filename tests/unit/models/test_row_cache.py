@@ -11,7 +11,7 @@ import torch
 
 from fettle.models.own_attention import PackedAttention, own_attention, run
 from fettle.models.packing import ALIGNMENT, pack_rows
-from fettle.models.row_cache import RowCache, branched, continued
+from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import num_heads, prefix_key_values
 from tiny_models import FAMILIES
 
@@ -73,3 +73,12 @@ def test_a_tree_sees_its_row_and_its_ancestors_only(family: str, tiny_model: Cal
         for path, state in zip(paths, states, strict=True):
             expected = plain_hidden(model, [*PREFIX, *row, *path])[-1]
             torch.testing.assert_close(state, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_memory_of_a_token_is_known_beforehand(family: str, tiny_model: Callable[[str], Any]) -> None:
+    model = tiny_model(family).model
+    with torch.inference_mode(), own_attention(model):
+        cache = filled(model, prefix=[])
+    held = sum(x.numel() * x.element_size() for store in (cache.keys, cache.values) for x in store.values())
+    assert held == key_value_bytes(model) * len(ROWS) * cache.num_slots

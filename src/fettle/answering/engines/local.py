@@ -33,7 +33,7 @@ from fettle.models.head import CHUNK_ROWS, logits_of
 from fettle.models.load import LoadedModel
 from fettle.models.own_attention import PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
-from fettle.models.row_cache import RowCache, branched, continued
+from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
 from fettle.models.token_groups import token_groups
 from fettle.models.understood import require_understood
@@ -52,9 +52,9 @@ _COMPACT_BELOW = 0.75  # drop finished rows from the batch when fewer than this 
 class BatchLimits:
     """How much is answered at once."""
 
-    max_rows: int = 64
-    max_tokens: int = 24_576
-    """Tokens of all prompts, what they share being counted once elsewhere; bounds memory."""
+    max_rows: int = 96
+    max_cache_bytes: int = 1 << 30
+    """Of the keys and values of all prompts, what they share not counted."""
 
 
 class LocalEngine:
@@ -113,9 +113,8 @@ class LocalEngine:
         own_lengths = [len(row) - shared for row in rows]
         order = sorted(range(len(prompts)), key=lambda index: (-own_lengths[index], index))
         limits = self._limits
-        groups = token_groups(
-            [own_lengths[index] for index in order], max_tokens=limits.max_tokens, max_rows=limits.max_rows
-        )
+        max_tokens = max(1, limits.max_cache_bytes // key_value_bytes(self._model))
+        groups = token_groups([own_lengths[index] for index in order], max_tokens=max_tokens, max_rows=limits.max_rows)
         return tuple(tuple(order[group.start : group.stop]) for group in groups)
 
     def require_adapter_active(self, prompts: Sequence[Prompt]) -> float:
