@@ -61,10 +61,10 @@ def test_stopped_with_ctrl_c(fettle: Runner, label_study: Study, tmp_path: Path)
     assert stopped.code == 130
     assert "Stopped. What was finished is kept; the same command goes on from there." in stopped.everything
     assert "Traceback" not in stopped.everything
-    answered = (folder / "answers" / "valid" / "prompt.jsonl").read_bytes()
+    answered = (folder / "answers" / "choosing" / "prompt-0.jsonl").read_bytes()
     finished = fettle(*LABEL_STUDY, "--out", folder)
     assert finished.code == label_study.finished.code
-    assert (folder / "answers" / "valid" / "prompt.jsonl").read_bytes() == answered, "nothing was answered twice"
+    assert (folder / "answers" / "choosing" / "prompt-0.jsonl").read_bytes() == answered, "nothing was answered twice"
     assert comparable(load(folder)) == comparable(load(label_study.folder))
 
 
