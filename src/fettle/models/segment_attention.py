@@ -78,14 +78,14 @@ class SegmentAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         """See the class; the prefix's keys and values are [H, P, D]."""
         out_TXD = _empty_like(query_TXD, packed)
-        kept = []
+        kept, has_backward = [], any(ctx.needs_input_grad)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
             key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
             out = torch.empty_like(query)
             for block in bucket.blocks:
                 weights, _ = _block_weights(packed, block, form, _joined(query, block), key)
-                if any(ctx.needs_input_grad) and _keeps_weights(packed, bucket, form):
+                if has_backward and _keeps_weights(packed, bucket, form):
                     kept.append(weights)
                 values = products(weights, _seen(value, packed, block))
                 _part(out, block).copy_(values.view_as(_part(out, block)))
@@ -102,6 +102,7 @@ class SegmentAttention(torch.autograd.Function):
         """
         query_TXD, key_THD, value_THD, prefix_key, prefix_value, *kept = ctx.saved_tensors
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
+        kept_in_order = iter(kept)
         grad_query, grad_key, grad_value = (_empty_like(x, packed) for x in (query_TXD, key_THD, value_THD))
         grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
         for bucket in packed.buckets:
@@ -113,7 +114,7 @@ class SegmentAttention(torch.autograd.Function):
             for block in bucket.blocks:
                 asked, grad = _joined(query, block), _joined(grad_out, block)
                 if _keeps_weights(packed, bucket, form):
-                    weights, slope = kept.pop(0), None
+                    weights, slope = next(kept_in_order), None
                 else:
                     weights, slope = _block_weights(packed, block, form, asked, key)
                 dscores = _through_softmax(products(grad, _seen(value, packed, block).transpose(2, 3)), weights)

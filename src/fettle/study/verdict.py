@@ -112,7 +112,7 @@ def _by_interval(difference: Interval, worthwhile: float) -> Decision:
 
 def _test_agrees(primary: Comparison) -> bool:
     """Interval and test come from different reasoning; in a close call they may differ."""
-    return primary.p_value <= 1 - primary.difference.level + 1e-9
+    return primary.p_value <= 1 - primary.difference.level
 
 
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:

@@ -175,13 +175,12 @@ class _Run:
 
     @property
     def evaluation_is_due(self) -> bool:
+        """Before the first step, then evenly over each epoch to the last step."""
         step = self._progress.step
         num_due, num_due_before = (
             at * self._settings.evals_per_epoch // self._steps_per_epoch for at in (step, step - 1)
         )
-        return (
-            num_due > num_due_before and self._last_evaluated != step
-        )  # before the first step, then evenly to the last
+        return num_due > num_due_before and self._last_evaluated != step
 
     @property
     def save_is_due(self) -> bool:

@@ -94,23 +94,29 @@ class OpenAIEngine:
         return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
 
     def _require_reachable(self) -> None:
-        from openai import BadRequestError, OpenAIError
+        from openai import OpenAIError
 
-        hello = Prompt(example_id="", messages=(Message(role="user", content="Hi"),))
         try:
-            try:
-                self._complete(hello, 1, None)
-            except BadRequestError as error:
-                if not _refuses_limits(error):
-                    raise
-                self._thinks = True
-                self._complete(hello, 1, None)
+            self._greet()
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
                 f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
                 where=self._url,
                 remedy="check --remote, --remote-model and FETTLE_REMOTE_API_KEY",
             ) from error
+
+    def _greet(self) -> None:
+        """Ask something short, and find out whether it is a reasoning model."""
+        from openai import BadRequestError
+
+        hello = Prompt(example_id="", messages=(Message(role="user", content="Hi"),))
+        try:
+            self._complete(hello, 1, None)
+        except BadRequestError as error:
+            if not _refuses_limits(error):
+                raise
+            self._thinks = True
+            self._complete(hello, 1, None)
 
     def _answer(self, prompt: Prompt, options: GenerationOptions) -> Answer:
         from openai import OpenAIError
