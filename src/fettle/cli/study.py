@@ -57,10 +57,19 @@ def study(
     ] = None,
     valid_size: Annotated[
         float | None,
-        typer.Option(min=0, help="Validation examples: a number, or a share below 1.", rich_help_panel=_DATA),
+        typer.Option(
+            min=0,
+            help="Validation examples: a number, or a share below 1; of your own file, where you give one.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     test_size: Annotated[
-        float | None, typer.Option(min=0, help="Test examples: a number, or a share below 1.", rich_help_panel=_DATA)
+        float | None,
+        typer.Option(
+            min=0,
+            help="Test examples: a number, or a share below 1; of your own file, where you give one.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     instruction: Annotated[
         str | None,

@@ -64,16 +64,19 @@ def given_split(
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The user's own split, with leaks between its parts reported and left out of training (and validation), never of the test.
 
+    A part of which `sizes` asks for less than there is keeps its labels' shares.
+
     Args:
         train: Training examples.
         valid: Validation examples; None: cut from `train` by clusters, `sizes.valid` of it.
-        test: Test examples. None of them is left out.
+        test: Test examples. None of them is left out for a leak.
         task: What `recognise_task` said.
-        seed: For cutting the validation part.
-        sizes: Only `valid` is read.
+        seed: For cutting the validation part, and for drawing what `sizes` asks for.
+        sizes: How many of each part to use; a fraction is one of that part.
 
     Raises:
         DataError: A part is empty, too little is left, or a label task has only one label.
+        ConfigError: A size asks for more than there is.
     """
     if not train or not test:
         raise DataError("a part of the split is empty", remedy="give a training and a test file with examples")
@@ -94,9 +97,13 @@ def given_split(
         )
     _check_enough(train, task)
     if valid is None:
-        targets = _targets(len(train), replace(sizes, test=0, train=None))
+        targets = _targets(len(train), replace(sizes, test=0))
         parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)
         train, valid = parts["train"], parts["valid"]
+    else:
+        train = _drawn(train, sizes.train, "training", task=task, seed=seed)
+        valid = _drawn(valid, sizes.valid, "validation", task=task, seed=seed)
+    test = _drawn(test, sizes.test, "test", task=task, seed=seed)
     if not train or not valid:
         raise DataError("nothing is left to train or to validate with", remedy="give files that do not overlap")
     cluster_of = cluster_by_id([*train, *valid, *test])
@@ -169,6 +176,19 @@ def _assign(
         if part == "train":
             taught |= {stratum, *labels}
     return {part: sorted(items, key=lambda item: _shuffle_key(item, seed)) for part, items in parts.items()}
+
+
+def _drawn(examples: Sequence[Example], size: float | None, name: str, *, task: Task, seed: int) -> Sequence[Example]:
+    """`size` of the examples in their order, drawn evenly from the labels (systematic sampling); None: all of them."""
+    count = _count(size, len(examples), name, default=len(examples))
+    if not 1 <= count <= len(examples):
+        raise ConfigError(
+            f"{count} {name} examples are asked for, and there are {len(examples)}",
+            remedy=f"ask for between 1 and {len(examples)}, or leave the size out",
+        )
+    by_label = sorted(examples, key=lambda item: (_stratum(item, task), _shuffle_key(item, seed)))
+    kept = {by_label[index * len(examples) // count].id for index in range(count)}
+    return [example for example in examples if example.id in kept]
 
 
 def _stratum(example: Example, task: Task) -> str:

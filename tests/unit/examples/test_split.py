@@ -96,6 +96,34 @@ def test_impossible_sizes_are_refused(sizes: SplitSizes):
         split_examples(labelled(10), TEXT, seed=1, sizes=sizes)
 
 
+def test_given_parts_are_drawn_to_the_sizes_asked_for_and_keep_their_labels_shares():
+    rows = labelled(40)
+    train, valid, test = rows[0::3], rows[1::3], rows[2::3]
+    task = recognise_task(rows)
+    whole, _ = given_split(train, valid, test, task, seed=1)
+    sizes = SplitSizes(train=len(whole.train) // 2, valid=12, test=0.5)
+    split, _ = given_split(train, valid, test, task, seed=1, sizes=sizes)
+    assert [len(part) for part in ids(split)] == [len(whole.train) // 2, 12, len(test) // 2]
+    assert [item for item in test if item in split.test] == list(split.test)
+    assert set(split.cluster_by_id) == {name for part in ids(split) for name in part}
+    before, after = (Counter(item.answer for item in part) for part in (whole.train, split.train))
+    assert [abs(after[label] - count / 2) <= 1 for label, count in before.items()] == [True] * len(before)
+    assert split == given_split(train, valid, test, task, seed=1, sizes=sizes)[0]
+
+
+def test_validation_cut_from_given_training_examples_leaves_as_many_as_asked_for():
+    rows = labelled(40)
+    split, _ = given_split(rows[:90], None, rows[90:], TEXT, seed=1, sizes=SplitSizes(train=40, valid=10, test=15))
+    assert [abs(len(part) - want) <= 2 for part, want in zip(ids(split), (40, 10, 15), strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("sizes", [SplitSizes(test=200), SplitSizes(valid=1.5), SplitSizes(train=500)])
+def test_impossible_sizes_of_given_parts_are_refused(sizes: SplitSizes):
+    rows = labelled(40)
+    with pytest.raises(ConfigError):
+        given_split(rows[0::3], rows[1::3], rows[2::3], TEXT, seed=1, sizes=sizes)
+
+
 def test_given_parts_lose_leaked_training_rows_only():
     train = labelled(12)
     test = (replace(train[0], id="copy"), example("an utterly new question on whales", "refund", name="new"))
