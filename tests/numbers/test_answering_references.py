@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -185,6 +186,28 @@ def test_an_end_of_text_token_stops_an_answer_too(tiny_model: Callable[[str], An
         with torch.no_grad():
             head[end_of_text] = before
     assert FinishReason.STOP in {answer.finish_reason for answer in answers}
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_narrow"])
+def test_threads_that_share_the_rows_write_and_choose_what_one_thread_does(
+    family: str, tiny_model: Callable[[str], Any]
+) -> None:
+    engine = LocalEngine(tiny_model(family))
+    asked = [replace(prompt, example_id=f"{copy}/{prompt.example_id}") for copy in range(12) for prompt in prompts()]
+    assert len(asked) >= 48
+    options = GenerationOptions(max_new_tokens=12)
+    before = torch.get_num_threads()
+    texts, likelihoods = {}, {}
+    try:
+        for num_threads in (1, 3):
+            torch.set_num_threads(num_threads)
+            texts[num_threads] = [(answer.example_id, answer.text) for answer in engine.generate(asked, options)]
+            chosen = engine.choose(asked, LABELS)
+            likelihoods[num_threads] = [list((answer.choice_log_likelihoods or {}).values()) for answer in chosen]
+    finally:
+        torch.set_num_threads(before)
+    assert texts[1] == texts[3]
+    torch.testing.assert_close(torch.tensor(likelihoods[1]), torch.tensor(likelihoods[3]), rtol=1e-4, atol=1e-4)
 
 
 def test_batches_take_every_prompt_once_and_stay_within_their_limits(tiny_model: Callable[[str], Any]) -> None:

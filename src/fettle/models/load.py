@@ -48,8 +48,16 @@ class LoadedModel:
 
     @property
     def max_tokens(self) -> int:
-        """Longest sequence the model takes, tokens."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
+        """Longest sequence the model takes, tokens.
+
+        LongRoPE (Ding et al. 2024) turns all positions of a batch otherwise as soon as one lies beyond
+        `original_max_position_embeddings`. An answer would then depend on its neighbours, so such a model is taken up to there.
+        """
+        config = self.model.config.get_text_config()
+        rope = getattr(config, "rope_parameters", None) or {}
+        forms = [form for form in (rope, *rope.values()) if isinstance(form, dict)]
+        bounds = [form["original_max_position_embeddings"] for form in forms if form.get("rope_type") == "longrope"]
+        return int(min([config.max_position_embeddings, *bounds]))
 
     @property
     def stop_token_ids(self) -> frozenset[int]:

@@ -28,6 +28,18 @@ def test_a_loaded_model_is_frozen_and_ready_to_answer(folder: Path) -> None:
     assert loaded.renderer.end_of_turn_id in loaded.stop_token_ids
 
 
+def test_a_model_with_longrope_is_taken_as_far_as_its_positions_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "phi3", "phi3")
+    config = json.loads((folder / "config.json").read_text())
+    size = config["hidden_size"] // config["num_attention_heads"] // 2
+    factors = {"short_factor": [1.0] * size, "long_factor": [4.0] * size}
+    config |= {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 96}}
+    config["rope_parameters"] |= factors
+    config["original_max_position_embeddings"] = 96
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_tiny_model(folder).max_tokens == 96
+
+
 def test_fast_means_bf16(folder: Path) -> None:
     loaded = load_model(resolve_model(str(folder)), Precision.FAST)
     assert loaded.precision is Precision.FAST

@@ -20,6 +20,7 @@ import torch
 from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
 from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.row_threads import GoOn, in_shares
 from fettle.errors import ConfigError
 from fettle.models.adapter import (
     adapter_layers,
@@ -128,9 +129,9 @@ class LocalEngine:
             raise ConfigError("this engine answers with the base model; there is no adapter to check")
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         with torch.inference_mode(), own_attention(self._model):
-            _, tuned_BV = self._prefill(rows)
+            _, tuned_BV = self._prefill(rows, lambda: None)
             with self._peft.disable_adapter():
-                _, base_BV = self._prefill(rows)
+                _, base_BV = self._prefill(rows, lambda: None)
         return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
@@ -138,8 +139,14 @@ class LocalEngine:
         started = time.perf_counter()
         self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode(), own_attention(self._model):
-            written = self._write(rows, options)
+        constrainer = self._constrainer(options.json_form)
+
+        def write(share: Sequence[Sequence[int]], go_on: GoOn) -> list[list[int]]:
+            matchers = [constrainer.new_matcher() for _ in share] if constrainer else []
+            return self._write(share, matchers, options.max_new_tokens, go_on)
+
+        with own_attention(self._model):
+            written = in_shares(write, rows, device=self._model.device)
         seconds = (time.perf_counter() - started) / len(prompts)
         stops = self._loaded.stop_token_ids
         return tuple(
@@ -158,8 +165,12 @@ class LocalEngine:
         self._require_own_model()
         tree = build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode(), own_attention(self._model):
-            edges_BN = self._edge_log_probs(rows, tree)
+
+        def walk(share: Sequence[Sequence[int]], go_on: GoOn) -> tuple[torch.Tensor, ...]:
+            return self._edge_log_probs(share, tree, go_on)
+
+        with own_attention(self._model):
+            edges_BN = in_shares(walk, rows, device=self._model.device)
         seconds = (time.perf_counter() - started) / len(prompts)
         answers = []
         for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
@@ -183,7 +194,7 @@ class LocalEngine:
         else:
             require_in_place(self._model, self._adapter_layers, name=_ADAPTER_NAME)
 
-    def _prefill(self, rows: Sequence[Sequence[int]]) -> tuple[RowCache, torch.Tensor]:
+    def _prefill(self, rows: Sequence[Sequence[int]], go_on: GoOn) -> tuple[RowCache, torch.Tensor]:
         """Run the prompts; what to go on from, and the logits [B, V] of the next token, fp32."""
         model = self._model
         length = shared_length(common_prefix_length(rows), len(rows))
@@ -192,6 +203,7 @@ class LocalEngine:
         cache = RowCache(prefix, lengths=[len(row) for row in own])
         last_states: list[torch.Tensor] = []
         for part in token_groups(cache.lengths, max_tokens=_PREFILL_TOKENS):
+            go_on()
             rows_of_part = own[part.start : part.stop]
             packed = pack_rows(rows_of_part, prefix_length=length, num_heads=num_heads(model), device=model.device)
             on_keys = partial(cache.fill, packed=packed, first_row=part.start)
@@ -199,14 +211,17 @@ class LocalEngine:
             last_states.append(hidden_TE[list(packed.ends)])
         return cache, logits_of(model, torch.cat(last_states)).float()
 
-    def _write(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[list[int]]:
-        """Greedy tokens of every row, the end of turn included where it was reached."""
-        cache, logits_BV = self._prefill(rows)
-        matchers, stops = self._matchers(options.json_form, len(rows)), self._loaded.stop_token_ids
+    def _write(
+        self, rows: Sequence[Sequence[int]], matchers: Sequence[LLMatcher], max_new_tokens: int, go_on: GoOn
+    ) -> list[list[int]]:
+        """Greedy tokens of every row, the end of turn included where it was reached; no matchers: they are free."""
+        cache, logits_BV = self._prefill(rows, go_on)
+        stops = self._loaded.stop_token_ids
         written: list[list[int]] = [[] for _ in rows]
         active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
         is_open = [True] * len(rows)
         while True:
+            go_on()
             if matchers:
                 logits_BV = mask_logits([matchers[row] for row in active], logits_BV)
             new: list[list[int]] = []  # per active row, what it goes on with
@@ -216,9 +231,9 @@ class LocalEngine:
                     if matchers and token not in stops:
                         take_token(matchers[row], token)
                         tokens += take_forced_tokens(matchers[row])
-                    tokens = tokens[: options.max_new_tokens - len(written[row])]
+                    tokens = tokens[: max_new_tokens - len(written[row])]
                     written[row] += tokens
-                    is_open[row] = len(written[row]) < options.max_new_tokens and token not in stops
+                    is_open[row] = len(written[row]) < max_new_tokens and token not in stops
                 new.append(tokens)
             open_now = [index for index, row in enumerate(active) if is_open[row]]
             if not open_now:
@@ -236,41 +251,43 @@ class LocalEngine:
         ends = list(accumulate(len(tokens) for tokens in new))
         return logits_of(self._model, hidden_TE[[end - 1 for end in ends]]).float()
 
-    def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> torch.Tensor:
-        """Log-probability of every node's token given its parent [B, N + 1], fp32; entry 0 is unused."""
+    def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree, go_on: GoOn) -> tuple[torch.Tensor, ...]:
+        """Each row's log-probability of every node's token given its parent [N + 1], fp32; entry 0 is unused."""
         inner = tree.inner_nodes
-        cache, logits_BV = self._prefill(rows)
+        cache, logits_BV = self._prefill(rows, go_on)
         edges_BN = torch.zeros(len(rows), len(tree.token_ids), device=logits_BV.device)
 
-        def fill(node: int, log_probs_BV: torch.Tensor) -> None:
+        def fill(node: int, logits_BV: torch.Tensor) -> None:
             below = list(tree.children[node])
-            edges_BN[:, below] = log_probs_BV[:, [tree.token_ids[child] for child in below]]
+            children_BC = logits_BV[:, [tree.token_ids[child] for child in below]]
+            edges_BN[:, below] = children_BC - logits_BV.logsumexp(-1, keepdim=True)
 
-        fill(0, logits_BV.log_softmax(-1))
+        fill(0, logits_BV)
         if inner:
-            hidden_BNE = self._run_nodes(cache, tree, inner)
-            chunk = max(1, CHUNK_ROWS // len(rows))
-            for first in range(0, len(inner), chunk):
-                log_probs_BNV = logits_of(self._model, hidden_BNE[:, first : first + chunk]).float().log_softmax(-1)
-                for node, log_probs_BV in zip(inner[first : first + chunk], log_probs_BNV.unbind(1), strict=True):
-                    fill(node, log_probs_BV)
-        return edges_BN.cpu()
+            hidden_NBE = self._run_nodes(cache, tree, inner)
+            at_once = max(1, CHUNK_ROWS // len(rows))
+            for first in range(0, len(inner), at_once):
+                go_on()
+                nodes = inner[first : first + at_once]
+                # The head gets a matrix: with three dimensions that lie apart its weights are copied for every row.
+                logits_TV = logits_of(self._model, hidden_NBE[first : first + at_once].flatten(0, 1)).float()
+                for node, logits_BV in zip(nodes, logits_TV.split(len(rows)), strict=True):
+                    fill(node, logits_BV)
+        return edges_BN.cpu().unbind()
 
     def _run_nodes(self, cache: RowCache, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
-        """Hidden states of the tree's inner nodes [B, N, E]: each sees its prompt, its ancestors and itself."""
+        """Hidden states of the tree's inner nodes [N, B, E]: each sees its prompt, its ancestors and itself."""
         place_of = {node: place for place, node in enumerate(inner)}
         parents = [place_of.get(tree.parents[node]) for node in inner]
         attention = branched(cache, parents, [tree.depths[node] - 1 for node in inner])
         num_rows = len(cache.lengths)
-        ids_1T = torch.tensor([tree.token_ids[node] for node in inner], device=self._model.device).repeat(num_rows)[
-            None
-        ]
-        hidden_TE = run(self._model, ids_1T, attention.positions_1T, attention)
-        return hidden_TE.view(num_rows, len(inner), -1)
+        ids_N = torch.tensor([tree.token_ids[node] for node in inner], device=self._model.device)
+        hidden_TE = run(self._model, ids_N.repeat(num_rows)[None], attention.positions_1T, attention)
+        return hidden_TE.view(num_rows, len(inner), -1).transpose(0, 1).contiguous()
 
-    def _matchers(self, form: JsonForm | None, num_rows: int) -> list[LLMatcher]:
+    def _constrainer(self, form: JsonForm | None) -> JsonConstrainer | None:
         if form is None:
-            return []
+            return None
         if form not in self._constrainers:
             self._constrainers[form] = JsonConstrainer(
                 self._renderer.tokenizer,
@@ -278,4 +295,4 @@ class LocalEngine:
                 end_of_turn_id=self._renderer.end_of_turn_id,
                 vocabulary_size=int(self._model.config.get_text_config().vocab_size),
             )
-        return [self._constrainers[form].new_matcher() for _ in range(num_rows)]
+        return self._constrainers[form]
