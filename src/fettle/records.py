@@ -218,7 +218,8 @@ class Answer:
     error: str | None = None
     """Why there is no answer; None unless `finish_reason` is ERROR."""
     choice_log_likelihoods: Mapping[str, float] | None = None
-    """For a label task: natural-log likelihood of each label given the prompt; None where the engine cannot tell."""
+    """For a label task: natural-log likelihood of each label given the prompt, up to where its text is settled; None where the
+    engine cannot tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

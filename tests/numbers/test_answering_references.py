@@ -64,6 +64,13 @@ def plain_greedy_choice(model: Any, prompt: Sequence[int], spellings: Sequence[t
     return list(spellings).index(written)
 
 
+def up_to_where_it_is_certain(spelling: tuple[int, ...], spellings: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shortest beginning that no other choice shares."""
+    others = [other for other in spellings if other != spelling]
+    lengths = range(1, len(spelling) + 1)
+    return next(spelling[:n] for n in lengths if all(other[:n] != spelling[:n] for other in others))
+
+
 @pytest.mark.parametrize("instruction", [None, SHARED_INSTRUCTION], ids=["separate", "shared-prefix"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_choices_equal_one_forward_per_choice(
@@ -75,7 +82,9 @@ def test_choices_equal_one_forward_per_choice(
     answers = LocalEngine(loaded).choose(asked, LABELS)
     for prompt, answer in zip(asked, answers, strict=True):
         tokens = loaded.renderer.prompt_tokens(prompt.messages)
-        likelihoods = [plain_log_likelihood(loaded.model, tokens, spelling) for spelling in spellings]
+        likelihoods = [
+            plain_log_likelihood(loaded.model, tokens, up_to_where_it_is_certain(s, spellings)) for s in spellings
+        ]
         assert answer.choice_log_likelihoods is not None
         assert tuple(answer.choice_log_likelihoods) == LABELS
         assert list(answer.choice_log_likelihoods.values()) == pytest.approx(likelihoods, abs=2e-4)

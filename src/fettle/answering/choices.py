@@ -2,7 +2,10 @@
 
 Each choice is spelled as the model would write it, end of turn included; choices that begin alike share nodes. One forward
 pass over the nodes gives the probability of every next token at every node, hence both the answer of constrained greedy decoding
-and the exact likelihood of each choice.
+and the likelihood of each choice.
+
+The likelihood of a choice is that of its text up to where no other choice goes on alike; what follows is certain under the
+constraint. Of Banking77's 77 labels this leaves 47 of 382 nodes to run, and a long label is not less likely for its length.
 """
 
 from __future__ import annotations
@@ -33,9 +36,12 @@ class ChoiceTree:
     """For each choice its nodes from the first token to the end of turn."""
 
     @property
-    def inner_nodes(self) -> tuple[int, ...]:
-        """Nodes (root excluded) that something follows: the ones the model must be run on."""
-        return tuple(node for node in range(1, len(self.token_ids)) if self.children[node])
+    def nodes_to_run(self) -> tuple[int, ...]:
+        """Nodes (root excluded) after which there is something to choose, at once or further on: the model is run on them."""
+        leads_to_choice = [len(below) > 1 for below in self.children]
+        for node in range(len(self.token_ids) - 1, 0, -1):  # children come after their parents
+            leads_to_choice[self.parents[node]] |= leads_to_choice[node]
+        return tuple(node for node in range(1, len(self.token_ids)) if leads_to_choice[node])
 
 
 def build_choice_tree(spellings: Sequence[Sequence[int]]) -> ChoiceTree:
@@ -74,7 +80,7 @@ def greedy_choice(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> int:
 
     Args:
         tree: The choices.
-        edge_log_probs: Log-probability of each node's token given its parent [N + 1]; entry 0 is unused.
+        edge_log_probs: Log-probability of each node's token given its parent [N + 1], 0 where it is certain; entry 0 is unused.
     """
     node = 0
     while tree.children[node]:

@@ -20,7 +20,14 @@ def test_choices_that_begin_alike_share_their_nodes() -> None:
     assert len(tree.token_ids) == 1 + 8  # the root, and 9 tokens of which two are one
     assert [tree.depths[node] for node in tree.paths[2]] == [1, 2, 3, 4]
     assert all(tree.parents[child] == node for node, below in enumerate(tree.children) for child in below)
-    assert set(tree.inner_nodes) == {node for path in tree.paths for node in path[:-1]}
+
+
+def test_the_model_is_run_where_something_is_to_be_chosen_now_or_later() -> None:
+    tree = build_choice_tree(SPELLINGS)
+    assert tree.nodes_to_run == (tree.paths[0][0],)  # after 5 comes 6 or the end; after 7 all is certain
+    later = build_choice_tree([(5, 6, 7, STOP), (5, 6, 8, STOP)])
+    assert later.nodes_to_run == later.paths[0][:2]
+    assert build_choice_tree([(4, 5, STOP), (6, 5, STOP)]).nodes_to_run == ()
 
 
 def test_likelihoods_are_sums_along_the_path_and_greedy_may_disagree() -> None:

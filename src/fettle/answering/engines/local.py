@@ -252,8 +252,8 @@ class LocalEngine:
         return logits_of(self._model, hidden_TE[[end - 1 for end in ends]]).float()
 
     def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree, go_on: GoOn) -> tuple[torch.Tensor, ...]:
-        """Each row's log-probability of every node's token given its parent [N + 1], fp32; entry 0 is unused."""
-        inner = tree.inner_nodes
+        """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
+        to_run = tree.nodes_to_run
         cache, logits_BV = self._prefill(rows, go_on)
         edges_BN = torch.zeros(len(rows), len(tree.token_ids), device=logits_BV.device)
 
@@ -263,27 +263,27 @@ class LocalEngine:
             edges_BN[:, below] = children_BC - logits_BV.logsumexp(-1, keepdim=True)
 
         fill(0, logits_BV)
-        if inner:
-            hidden_NBE = self._run_nodes(cache, tree, inner)
+        if to_run:
+            hidden_NBE = self._run_nodes(cache, tree, to_run)
             at_once = max(1, CHUNK_ROWS // len(rows))
-            for first in range(0, len(inner), at_once):
+            for first in range(0, len(to_run), at_once):
                 go_on()
-                nodes = inner[first : first + at_once]
+                nodes = to_run[first : first + at_once]
                 # The head gets a matrix: with three dimensions that lie apart its weights are copied for every row.
                 logits_TV = logits_of(self._model, hidden_NBE[first : first + at_once].flatten(0, 1)).float()
                 for node, logits_BV in zip(nodes, logits_TV.split(len(rows)), strict=True):
                     fill(node, logits_BV)
         return edges_BN.cpu().unbind()
 
-    def _run_nodes(self, cache: RowCache, tree: ChoiceTree, inner: Sequence[int]) -> torch.Tensor:
-        """Hidden states of the tree's inner nodes [N, B, E]: each sees its prompt, its ancestors and itself."""
-        place_of = {node: place for place, node in enumerate(inner)}
-        parents = [place_of.get(tree.parents[node]) for node in inner]
-        attention = branched(cache, parents, [tree.depths[node] - 1 for node in inner])
+    def _run_nodes(self, cache: RowCache, tree: ChoiceTree, nodes: Sequence[int]) -> torch.Tensor:
+        """Hidden states of some of the tree's nodes [N, B, E]: each sees its prompt, its ancestors and itself."""
+        place_of = {node: place for place, node in enumerate(nodes)}
+        parents = [place_of.get(tree.parents[node]) for node in nodes]
+        attention = branched(cache, parents, [tree.depths[node] - 1 for node in nodes])
         num_rows = len(cache.lengths)
-        ids_N = torch.tensor([tree.token_ids[node] for node in inner], device=self._model.device)
+        ids_N = torch.tensor([tree.token_ids[node] for node in nodes], device=self._model.device)
         hidden_TE = run(self._model, ids_N.repeat(num_rows)[None], attention.positions_1T, attention)
-        return hidden_TE.view(num_rows, len(inner), -1).transpose(0, 1).contiguous()
+        return hidden_TE.view(num_rows, len(nodes), -1).transpose(0, 1).contiguous()
 
     def _constrainer(self, form: JsonForm | None) -> JsonConstrainer | None:
         if form is None:
