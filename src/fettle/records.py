@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -82,6 +82,15 @@ class Example:
     def input_text(self) -> str:
         """The text of the last user turn: what nearest neighbours and classifiers look at."""
         return next((message.content for message in reversed(self.prompt) if message.role == "user"), "")
+
+
+def num_text_bytes(messages: Sequence[Message], tools: Sequence[Tool]) -> int:
+    """UTF-8 bytes of all that a chat template may write of a conversation: no tokenizer makes more tokens of it."""
+    calls = [call for message in messages for call in message.tool_calls]
+    texts = [message.content for message in messages]
+    texts += [text for call in calls for text in (call.name, call.arguments)]
+    texts += [text for tool in tools for text in (tool.name, tool.description, tool.parameters)]
+    return sum(len(text.encode()) for text in texts)
 
 
 class Severity(StrEnum):

@@ -79,14 +79,14 @@ def test_one_label_only(fettle: Runner, tmp_path: Path, out: Path) -> None:
     assert not out.exists()
 
 
-def test_nine_rows(fettle: Runner, tmp_path: Path, out: Path) -> None:
-    finished = fettle("study", label_file(tmp_path / "nine.csv", 9), "--model", "model", "--out", out)
-    require_refused(finished, "expected at least 10 examples, and there are 9", "add examples")
+def test_twelve_rows(fettle: Runner, tmp_path: Path, out: Path) -> None:
+    finished = fettle("study", label_file(tmp_path / "twelve.csv", 12), "--model", "model", "--out", out)
+    require_refused(finished, "expected at least 20 examples, and there are 12", "add examples")
     assert not out.exists()
 
 
-def test_twelve_rows_are_enough(fettle: Runner, tmp_path: Path, out: Path) -> None:
-    finished = fettle("study", label_file(tmp_path / "twelve.csv", 12), "--model", "model", "--epochs", 1, "--out", out)
+def test_twenty_rows_are_enough(fettle: Runner, tmp_path: Path, out: Path) -> None:
+    finished = fettle("study", label_file(tmp_path / "twenty.csv", 20), "--model", "model", "--epochs", 1, "--out", out)
     assert finished.code in (3, 4), finished.everything
     assert (out / "report.html").is_file()
 

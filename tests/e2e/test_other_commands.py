@@ -59,6 +59,9 @@ def test_examples_show_marks_what_is_trained(fettle: Runner) -> None:
     assert finished.out.count("⟦") == 2
     first = finished.out.split("⟦")[1].split("⟧")[0]
     assert first == "lost parcel<|im_end|>"
+    instruction = "Answer with the one label that fits the message: "
+    assert f"derived from the training examples: {instruction}" in finished.out
+    assert finished.out.count(f"<|im_start|>system\n{instruction}") == 2
     assert "60 examples" in finished.everything
     assert "% of them trained" in finished.everything
 

@@ -25,24 +25,29 @@ def show(
     examples: Annotated[Path, typer.Argument(help="File or folder of examples; or example:triage, ...")],
     input_column: Annotated[str | None, typer.Option("--input", help="Column or key with the message.")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer", help="Column or key with the wanted answer.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="The instruction, as for a study; @FILE reads it from a file.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Whose chat template. Default: the embedded model.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many examples.")] = 3,
 ) -> None:
-    """Print examples with the trained tokens marked: green is what the model learns to write."""
+    """Print examples as a study trains on them, the trained tokens marked: green is what the model learns to write."""
     from fettle.chat.renderer import ChatRenderer
     from fettle.cli.columns import mapping
-    from fettle.examples.bundled import bundled_task
-    from fettle.examples.read import read_examples
+    from fettle.cli.instruction import instruction_text
     from fettle.models.load import load_tokenizer
     from fettle.models.resolve import resolve_model
+    from fettle.study.prepare import as_studied
+    from fettle.study.settings import StudySettings
 
-    bundled = bundled_task(str(examples))
-    columns = mapping(input_column, answer_column) or (bundled.columns if bundled else None)
-    dataset = read_examples(bundled.examples if bundled else examples, columns=columns)
+    columns = mapping(input_column, answer_column)
+    settings = StudySettings(examples=examples, columns=columns, instruction=instruction_text(instruction))
+    studied, chosen = as_studied(settings)
     renderer = ChatRenderer(load_tokenizer(resolve_model(model)))
     console = Console()
     num_trained = num_tokens = 0
-    for number, example in enumerate(dataset.examples):
+    console.print(f"Instruction: {chosen.describe()}\n", highlight=False, soft_wrap=True)
+    for number, example in enumerate(studied):
         tokens = renderer.example_tokens(example)
         num_trained += tokens.num_trained_tokens
         num_tokens += len(tokens.token_ids)
@@ -53,9 +58,7 @@ def show(
         console.print(_marked(renderer, tokens.token_ids, tokens.is_trained), soft_wrap=True)
         console.print()
     share = 100 * num_trained / num_tokens
-    console.print(
-        f"{len(dataset.examples)} examples, {num_tokens:,} tokens, {share:.1f} % of them trained.", highlight=False
-    )
+    console.print(f"{len(studied)} examples, {num_tokens:,} tokens, {share:.1f} % of them trained.", highlight=False)
 
 
 def _marked(renderer: ChatRenderer, token_ids: tuple[int, ...], is_trained: tuple[bool, ...]) -> Text:

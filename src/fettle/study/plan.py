@@ -16,7 +16,7 @@ from fettle.errors import DataError
 from fettle.examples.json_schema import parse_object, with_bounds
 from fettle.models.adapter import new_adapter, unload_adapters
 from fettle.models.load import LoadedModel
-from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample
+from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import num_steps_per_epoch
@@ -78,9 +78,9 @@ def fit_to_context(
 
     def is_long(example: Example) -> bool:
         # Cheap bound first: a token is at least one byte, so short texts need no tokenising.
-        if sum(len(message.content.encode()) for message in example.messages) < limit // 2:
+        if num_text_bytes(example.messages, example.tools) < limit // 2:
             return False
-        return len(renderer.prompt_tokens(example.prompt, example.tools)) + len(renderer.encode(example.answer)) > limit
+        return len(renderer.example_tokens(example).token_ids) > limit
 
     long = tuple(e for part in (split.train, split.valid, split.test) for e in part if is_long(e))
     if not long:

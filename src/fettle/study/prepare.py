@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fettle.contenders.instruction import derive_instruction, has_instruction, with_instruction
+from fettle.contenders.instruction import Instruction, choose_instruction
 from fettle.errors import ConfigError, DataError, IntegrityError
-from fettle.examples.bundled import bundled_task
+from fettle.examples.bundled import BundledTask, bundled_task
 from fettle.examples.check import check_examples
+from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import comparable_text
 from fettle.examples.read import read_examples
 from fettle.examples.split import given_split, split_examples
@@ -27,8 +27,7 @@ class StudyData:
     task: Task
     split: Split
     """Every example with its instruction as the first message."""
-    instruction_origin: str
-    """Where the instruction comes from, in words."""
+    instruction: Instruction
     findings: tuple[Finding, ...]
     file_sha256: dict[str, str]
 
@@ -54,9 +53,7 @@ def prepare(settings: StudySettings) -> StudyData:
         ConfigError: An option does not fit the data.
     """
     bundled = bundled_task(str(settings.examples))
-    path = bundled.examples if bundled else settings.examples
-    columns = settings.columns or (bundled.columns if bundled else None)
-    instruction = settings.instruction or (bundled.instruction if bundled else None)
+    path, columns, given = _source(settings, bundled)
     dataset = read_examples(path, columns=columns)
     findings = list(dataset.findings)
     file_sha256 = dict(dataset.file_sha256)
@@ -76,19 +73,50 @@ def prepare(settings: StudySettings) -> StudyData:
             dataset.examples, valid, others["test"].examples, task, seed=settings.seed, sizes=settings.sizes
         )
         findings += leaks
+    task = replace(
+        recognise_task(split.train, task.kind), reason=task.reason
+    )  # nothing of it may come from the test part
     _require_known_labels(task, split)
     findings += _untaught_labels(task, split)
-    split, origin = _instructed(split, task, instruction)
+    everything = [*split.train, *split.valid, *split.test]
+    instruction = choose_instruction(given, task, train=split.train, everything=everything)
+    split = _instructed(split, instruction)
     _require_no_leak(split)
     name = str(settings.examples).replace(":", "-") if bundled else dataset.name
     return StudyData(
         name=name,
         task=task,
         split=split,
-        instruction_origin=origin,
+        instruction=instruction,
         findings=tuple(findings),
         file_sha256=file_sha256,
     )
+
+
+def as_studied(settings: StudySettings) -> tuple[tuple[Example, ...], Instruction]:
+    """All examples of a file with the instruction that a study of it would give them, however few they are.
+
+    Raises:
+        DataError: The examples cannot be read.
+    """
+    path, columns, given = _source(settings, bundled_task(str(settings.examples)))
+    examples = read_examples(path, columns=columns).examples
+    task = recognise_task(examples, settings.task)
+    try:
+        train = split_examples(examples, task, seed=settings.seed, sizes=settings.sizes).train
+    except DataError:  # too few for a study, not for a look
+        train = examples
+    task = recognise_task(train, task.kind)
+    instruction = choose_instruction(given, task, train=train, everything=examples)
+    return tuple(map(instruction.on, examples)), instruction
+
+
+def _source(settings: StudySettings, bundled: BundledTask | None) -> tuple[Path, ColumnMapping | None, str | None]:
+    """Where the examples lie, their columns, and the instruction that was given; a bundled task brings all three."""
+    if bundled is None:
+        return settings.examples, settings.columns, settings.instruction
+    given = bundled.instruction if settings.instruction is None else settings.instruction
+    return bundled.examples, settings.columns or bundled.columns, given
 
 
 def _given_parts(settings: StudySettings) -> list[tuple[str, Path]]:
@@ -96,20 +124,9 @@ def _given_parts(settings: StudySettings) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in parts if path is not None]
 
 
-def _instructed(split: Split, task: Task, instruction: str | None) -> tuple[Split, str]:
-    everything = [*split.train, *split.valid, *split.test]
-    if instruction is not None:
-        text, origin = instruction, "given by the user"
-    elif has_instruction(everything):
-        return split, "the examples' own system messages"
-    else:
-        text, origin = derive_instruction(task, split.train), "derived from the training examples"
-
-    def instructed(part: Sequence[Example]) -> tuple[Example, ...]:
-        return tuple(with_instruction(example, text) for example in part)
-
-    told = replace(split, train=instructed(split.train), valid=instructed(split.valid), test=instructed(split.test))
-    return told, f"{origin}: {text[:200]}{'...' if len(text) > 200 else ''}"
+def _instructed(split: Split, instruction: Instruction) -> Split:
+    train, valid, test = (tuple(map(instruction.on, part)) for part in (split.train, split.valid, split.test))
+    return replace(split, train=train, valid=valid, test=test)
 
 
 def _require_known_labels(task: Task, split: Split) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fettle.errors import require_range
+from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.models.load import Precision
@@ -65,6 +65,8 @@ class StudySettings:
         Raises:
             ConfigError: A value is out of its range.
         """
+        if self.instruction is not None and not self.instruction.strip():
+            raise ConfigError("the instruction is empty", remedy="write one, or leave it out: one is then derived")
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
         if self.max_new_tokens is not None:

@@ -95,6 +95,8 @@ def num_more_examples(primary: Comparison, context: VerdictContext) -> int | Non
         return None
     estimate, worthwhile = primary.difference.estimate, context.worthwhile
     gap = estimate if estimate >= worthwhile else max(worthwhile - estimate, worthwhile / 2)
+    if gap == 0:  # no difference at all, where any gain would be worthwhile
+        return None
     half_width = (primary.difference.high - primary.difference.low) / 2
     quantile = float(special.ndtri((1 + primary.difference.level) / 2))
     shrink_needed = half_width / gap * (quantile + float(special.ndtri(_POWER))) / quantile

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def test_a_folder_is_taken_as_it_is(folder: Path) -> None:
 def test_public_ids_hold_no_slash_space_or_colon(folder: Path) -> None:
     assert resolve_model(str(folder)).public_id == "org-model-0.5b"
     assert resolve_model(f"{folder}/.").public_id == "org-model-0.5b"
+
+
+@pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "tokenizer.json"])
+def test_the_hash_changes_with_whatever_decides_what_the_model_says(folder: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    before = resolve_model(str(copy)).sha256()
+    assert before == resolve_model(str(folder)).sha256()
+    (copy / "README.md").write_text("Notes.")
+    assert resolve_model(str(copy)).sha256() == before
+    (copy / name).write_text((copy / name).read_text() + "\n")
+    assert resolve_model(str(copy)).sha256() != before
 
 
 def test_the_hash_of_a_model_is_that_of_its_weights(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from small_studies import LABEL_TASK, example, split
 from chat_templates import CHATML
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError
-from fettle.records import Task, TaskKind
+from fettle.records import Message, Task, TaskKind, Tool, ToolCall, num_text_bytes
 from fettle.study.plan import Estimate, fit_to_context, generation_options, tokenise, what_the_test_can_show
 from fettle.study.settings import StudySettings
 from tiny_models import tiny_tokenizer
@@ -47,10 +48,21 @@ def test_a_long_example_is_named_or_left_out(renderer: ChatRenderer, long: int, 
 def test_the_limit_is_exact(renderer: ChatRenderer) -> None:
     data = split(**parts(2))
     one = data.train[2]
-    length = len(renderer.prompt_tokens(one.prompt)) + len(renderer.encode(one.answer))
+    length = len(renderer.example_tokens(one).token_ids)
     assert fit_to_context(data, renderer, max_tokens=length, leave_out=False) == (data, ())
     with pytest.raises(DataError, match="longer than"):
         fit_to_context(data, renderer, max_tokens=length - 1, leave_out=False)
+
+
+def test_tools_and_calls_count_towards_the_length(renderer: ChatRenderer) -> None:
+    data = split(**parts())
+    tool = Tool(name="look_up", description=LONG)
+    asked = replace(data, train=(replace(data.train[0], tools=(tool,)), *data.train[1:]))
+    with pytest.raises(DataError, match=r"longer than the 500 tokens.*small.jsonl:0\."):
+        fit_to_context(asked, renderer, max_tokens=500, leave_out=False)
+    call = ToolCall(id="1", name="look_up", arguments=LONG)
+    messages = (Message(role="assistant", content="", tool_calls=(call,)), *data.train[0].messages)
+    assert num_text_bytes(messages, (tool,)) == num_text_bytes(data.train[0].messages, ()) + 2 * (len(LONG) + 7) + len("{}")
 
 
 def test_leaving_out_does_not_empty_a_part(renderer: ChatRenderer) -> None:

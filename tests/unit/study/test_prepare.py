@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fettle.errors import ConfigError, DataError
+from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.records import Severity, TaskKind
-from fettle.study.prepare import prepare
+from fettle.study.prepare import as_studied, prepare
 from fettle.study.settings import StudySettings
 
 QUEUES = ("billing", "delivery")
@@ -46,7 +47,40 @@ def test_every_example_gets_the_same_derived_instruction(labels: StudySettings) 
     assert len(everything) == 40
     assert {one.messages[0].role for one in everything} == {"system"}
     assert len({one.messages[0].content for one in everything}) == 1
-    assert data.instruction_origin.startswith("derived from the training examples")
+    assert data.instruction.origin == "derived from the training examples"
+    assert data.instruction.text == everything[0].messages[0].content
+    assert as_studied(labels) == (tuple(sorted(everything, key=lambda one: one.source.line)), data.instruction)
+
+
+def test_a_look_needs_fewer_examples_than_a_study(tmp_path: Path) -> None:
+    settings = StudySettings(examples=table(tmp_path / "few.csv", varied(6)), task=TaskKind.LABELS)
+    with pytest.raises(DataError, match="at least 20"):
+        prepare(settings)
+    shown, instruction = as_studied(settings)
+    assert len(shown) == 6
+    assert {one.messages[0].content for one in shown} == {instruction.text}
+
+
+def test_nothing_that_only_test_answers_show_reaches_the_schema(tmp_path: Path) -> None:
+    def rows(count: int, start: int, queues: tuple[str, ...]) -> str:
+        texts = [text for text, _ in varied(count, start)]
+        answers = [{"queue": queues[number % len(queues)]} for number in range(count)]
+        lines = [{"input": text, "answer": json.dumps(answer)} for text, answer in zip(texts, answers, strict=True)]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    (tmp_path / "train.jsonl").write_text(rows(60, 0, QUEUES))
+    (tmp_path / "test.jsonl").write_text(rows(20, 100, (*QUEUES, "secret")))
+    columns = ColumnMapping(input="input", answer="answer")
+    given = StudySettings(examples=tmp_path / "train.jsonl", test=tmp_path / "test.jsonl", columns=columns)
+    assert "billing" in (prepare(given).task.json_schema or "")
+    (tmp_path / "all.jsonl").write_text(rows(60, 0, QUEUES) + rows(4, 100, ("secret",)))
+    for seed in range(40):
+        data = prepare(StudySettings(examples=tmp_path / "all.jsonl", columns=columns, seed=seed))
+        if not any("secret" in one.answer for one in data.split.train):
+            break
+    else:
+        pytest.fail("no seed keeps the rare answer out of training")
+    assert "secret" not in (data.task.json_schema or "")
 
 
 def test_the_users_instruction_takes_the_place_of_the_examples_own(tmp_path: Path) -> None:
@@ -61,9 +95,9 @@ def test_the_users_instruction_takes_the_place_of_the_examples_own(tmp_path: Pat
     file = tmp_path / "chat.jsonl"
     file.write_text("".join(json.dumps({"messages": one}) + "\n" for one in turns))
     own = prepare(StudySettings(examples=file))
-    assert own.instruction_origin == "the examples' own system messages"
+    assert own.instruction.describe() == "the examples' own system messages"
     told = prepare(StudySettings(examples=file, instruction="Sort this."))
-    assert told.instruction_origin == "given by the user: Sort this."
+    assert told.instruction.describe() == "given by the user: Sort this."
     assert [m.content for m in told.split.test[0].messages if m.role == "system"] == ["Sort this."]
     assert own.split_sha256()["test"] != told.split_sha256()["test"]
     assert own.test_sha256() == told.test_sha256(), "the same test, whatever instruction it is put with"

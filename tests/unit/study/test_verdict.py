@@ -108,6 +108,12 @@ def test_a_difference_on_the_bar_itself_is_left_to_the_cost() -> None:
     assert any("let the cost decide" in reason for reason in verdict.reasons)
 
 
+def test_no_difference_where_any_would_do_is_left_to_the_cost_too() -> None:
+    context = dataclasses.replace(CONTEXT, worthwhile=0.0)
+    verdict = decide(comparison(0.0, -0.05, 0.05), context)
+    assert (verdict.decision, verdict.num_more_test_examples) == (Decision.CANNOT_TELL, None)
+
+
 def test_one_group_of_examples_needs_others_not_more() -> None:
     verdict = decide(comparison(0.5, -1.0, 1.0), dataclasses.replace(CONTEXT, num_clusters=1))
     assert verdict.num_more_test_examples is None
