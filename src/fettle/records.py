@@ -230,6 +230,11 @@ class Answer:
     """For a label task: natural-log likelihood of each label given the prompt, up to where its text is settled; None where the
     engine cannot tell."""
 
+    @property
+    def has_failed(self) -> bool:
+        """The request failed: there is no answer, and nothing to score."""
+        return self.finish_reason is FinishReason.ERROR
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -310,9 +315,12 @@ class ContenderResult:
     resources: Resources
     validation_score: float | None
     """Mean primary score on the validation split, which all choices were made on."""
+    told: tuple[Message, ...] = ()
+    """All that it was sent to answer the first test example; empty for one that is not prompted."""
     num_failed: int = 0
     num_truncated: int = 0
     note: str | None = None
+    """What else a reader must know: why requests failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fettle.records import Comparison, ContenderResult, Detectable, Finding, Task, Verdict
 
@@ -48,6 +49,8 @@ class AnswerRow:
     answers: Mapping[str, str]
     scores: Mapping[str, float | None]
     """Primary score by contender; None: unscored."""
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Why the request failed, by contender; those that answered are not in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,11 @@ class Provenance:
     split_sha256: Mapping[str, str]
     template_sha256: str
     model_sha256: str
-    settings: Mapping[str, str | int | float | bool | None]
+    instruction: str | None
+    """The system message of every example; None: each has its own."""
+    instruction_origin: str
+    settings: Mapping[str, Any]
+    """As JSON values."""
     num_test_looks: int
     """How often a study has read the answers of this test split on this machine, this time included."""
 

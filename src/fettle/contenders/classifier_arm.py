@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fettle.contenders.classifier import LabelClassifier
 from fettle.files import sha256_of_json
-from fettle.records import Answer, Example
+from fettle.records import Answer, Example, Message
 
 _BATCH_SIZE = 256
 
@@ -36,6 +36,10 @@ class ClassifierArm:
     def describe(self) -> str:
         """Features and settings, chosen on validation."""
         return self.fitted.description
+
+    def told(self, example: Example) -> tuple[Message, ...]:  # noqa: ARG002 (the interface's)
+        """Nothing: it sees the last user turn as it is."""
+        return ()
 
     def identity(self) -> str:
         """What its answers depend on: the fit is deterministic in data and choice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fettle.records import Answer, Example
+from fettle.records import Answer, Example, Message
 
 
 class Contender(Protocol):
@@ -28,6 +28,10 @@ class Contender(Protocol):
 
     def describe(self) -> str:
         """How it answers, with everything that was chosen for it, in words."""
+        ...
+
+    def told(self, example: Example) -> tuple[Message, ...]:
+        """All that it is sent to answer an example; empty for one that is not prompted."""
         ...
 
     def identity(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.contenders.prompt import PromptStyle
 from fettle.files import sha256_of_json
-from fettle.records import Answer, Example, Prompt, Task, TaskKind, num_text_bytes
+from fettle.records import Answer, Example, Message, Prompt, Task, TaskKind, num_text_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,10 @@ class LanguageModel:
             TaskKind.TEXT: "",
         }[self.task.kind]
         return f"{self.engine.name}: {self.style.describe()}{form}"
+
+    def told(self, example: Example) -> tuple[Message, ...]:
+        """The conversation that the engine is asked to go on with."""
+        return self.prompt(example).messages
 
     def identity(self) -> str:
         """Everything its answers depend on but the examples."""

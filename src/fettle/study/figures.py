@@ -6,7 +6,7 @@ Scores are fractions in [0, 1] inside Fettle; a reader sees percentages, and dif
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fettle.records import Comparison, Decision, Interval, Metric
 
@@ -183,12 +183,18 @@ def byte_size(num_bytes: float) -> str:
     return f"{count(num_bytes)}{NO_BREAK}bytes"
 
 
-def setting(value: str | int | float | bool | None) -> str:
-    """A setting's value as a reader would write it.
+def setting(value: object) -> str:
+    """A setting's value, or a group of them, as a reader would write it.
 
     >>> setting(True), setting(0.0002), setting(None), setting("cosine")
     ('yes', '0.0002', '–', 'cosine')
+    >>> setting({"rank": 16, "rslora": False})
+    'rank 16, rslora no'
     """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {setting(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(setting, value))
     if value is None:
         return MISSING
     if isinstance(value, bool):

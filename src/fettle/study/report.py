@@ -20,7 +20,7 @@ from fettle.report_records import StudyReport
 from fettle.study.page import render_page
 
 FORMAT = "fettle-study-report"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever a reader of one version could not read, or would misread, a file of the other."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from fettle.scoring.corpus import MacroF1, answered_texts, field_scores, label_s
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.compare import ScoredArm, compare, with_holm
 from fettle.statistics.intervals import mean_interval, statistic_interval
+from fettle.study.figures import counted
 from fettle.study.ladder import Rung
 
 _SHARE_CUT_WORTH_A_WARNING = 0.02
+_MAX_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,12 @@ def contender_result(
         description=tested.rung.describe(),
         is_fine_tuned=contender.is_fine_tuned,
         metrics=tuple(metric for metric in metrics if metric is not None),
-        resources=resources_of(tested.answers, tested.latencies),
+        resources=resources_of([answer for answer in tested.answers if not answer.has_failed], tested.latencies),
         validation_score=tested.rung.validation_score,
-        num_failed=sum(answer.finish_reason is FinishReason.ERROR for answer in tested.answers),
+        told=contender.told(split.test[0]),
+        num_failed=sum(answer.has_failed for answer in tested.answers),
         num_truncated=sum(answer.finish_reason is FinishReason.LENGTH for answer in tested.answers),
+        note=_failure_note(tested),
     )
 
 
@@ -90,6 +95,7 @@ def answer_rows(tested: Sequence[TestedRung], test: Sequence[Example], primary: 
             wanted=example.answer,
             answers={arm.name: arm.answers[place].text for arm in tested},
             scores={arm.name: scores[arm.name][place].value for arm in tested},
+            errors={arm.name: _reason(arm.answers[place]) for arm in tested if arm.answers[place].has_failed},
         )
         for place, example in enumerate(test)
     )
@@ -115,7 +121,10 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
     found = []
     for result in results:
         if result.num_failed:
-            found.append(f"{result.title}: {result.num_failed} of {num_test} requests failed and are unscored.")
+            found.append(
+                f"{result.title}: {result.num_failed} of {num_test} requests failed and are unscored; the same command asks "
+                f"them again. {result.note or ''}".rstrip()
+            )
         if result.num_truncated > _SHARE_CUT_WORTH_A_WARNING * num_test:
             found.append(
                 f"{result.title}: {result.num_truncated} of {num_test} answers were cut at the token limit and are scored as "
@@ -136,6 +145,22 @@ def warnings_of_training(loss_points: Sequence[LossPoint], best_step: int) -> tu
     )
 
 
+def _failure_note(tested: TestedRung) -> str | None:
+    """How many requests failed, and why; None: none did."""
+    reasons = Counter(_reason(answer) for answer in tested.answers if answer.has_failed)
+    told = [f"{reason} ({count})" for reason, count in reasons.most_common(_MAX_REASONS)]
+    if len(reasons) > _MAX_REASONS:
+        told.append(f"and {len(reasons) - _MAX_REASONS} other reasons")
+    sentences = [f"{counted(reasons.total(), 'request')} failed: {'; '.join(told)}."] if told else []
+    if tested.rung.num_failed:
+        sentences.append(f"On validation {counted(tested.rung.num_failed, 'request')} failed.")
+    return " ".join(sentences) or None
+
+
+def _reason(answer: Answer) -> str:
+    return answer.error or "no reason was given"
+
+
 def _metric(
     grader: Grader, answers: Sequence[Answer], test: Sequence[Example], clusters: Sequence[int], name: str | None = None
 ) -> Metric | None:
@@ -154,7 +179,7 @@ def _metric(
 def _label_metrics(tested: TestedRung, split: Split, task: Task, primary: Grader, *, seed: int) -> list[Metric | None]:
     """Macro F1, and the accuracy of the readings that were not chosen, where the model has several."""
     cluster_of = {example.id: split.cluster_by_id[example.id] for example in split.test}
-    judged = [e for e, a in zip(split.test, tested.answers, strict=True) if a.finish_reason is not FinishReason.ERROR]
+    judged = [e for e, a in zip(split.test, tested.answers, strict=True) if not a.has_failed]
     texts = answered_texts(split.test, tested.answers)
     macro = MacroF1(*_columns(texts), task.labels) if texts else None
     metrics: list[Metric | None] = []

@@ -21,6 +21,7 @@ from fettle.models.resolve import resolve_model
 from fettle.records import Action, Detectable, Example, Finding, Prompt, Severity, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
+from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.scoring.lengths import length_histogram
@@ -112,6 +113,8 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     if settings.primary is not None:
         chosen = grader_by_name(settings.primary, data.task, split.train)
         graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
+    require_gradable(graders[0], split.valid, "validation")
+    require_gradable(graders[0], split.test, "test")
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
     key = sha256_of_json([*hashes, settings.key_parts(), fettle_version()])
     home = get_settings().home
@@ -183,7 +186,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
             template=plan.loaded.renderer.template.sha256,
             model=plan.loaded.source.sha256(),
         )
-        origin = provenance(plan.settings, hashes, command=command or shlex.join(sys.argv), num_test_looks=num_looks)
+        command = command or shlex.join(sys.argv)
+        origin = provenance(plan.settings, hashes, plan.data.instruction, command=command, num_test_looks=num_looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
 
@@ -253,30 +257,16 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
     )
 
 
-def _declare(plan: StudyPlan, baseline: Rung, tuned: Rung, folder: Path) -> str:
-    """Write the primary comparison down before the test split is answered; a study that goes on keeps what it declared.
-
-    Raises:
-        IntegrityError: It would now declare something else, having seen the test split perhaps.
-    """
-    text = (
-        f"Primary comparison, declared before the test split was answered: {tuned.contender.title} minus "
+def _comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
+    """What the declaration says."""
+    return (
+        f"{tuned.contender.title} minus "
         f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
         f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
         f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, and at least "
         f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
     )
-    file = folder / "declaration.json"
-    if not file.exists():
-        write_atomically(file, json.dumps({"declaration": text}))
-    elif json.loads(file.read_text())["declaration"] != text:
-        raise IntegrityError(
-            "validation now gives another primary comparison than the one declared before the test split was opened",
-            where=str(file),
-            remedy="something the study stands on has changed, a library perhaps; start over with --fresh",
-        )
-    return text
 
 
 def _percent(score: float | None) -> str:

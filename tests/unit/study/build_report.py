@@ -271,6 +271,8 @@ def hostile_report(planted: str) -> StudyReport:
             split_sha256={planted: planted},
             template_sha256=planted,
             model_sha256=planted,
+            instruction=planted,
+            instruction_origin=planted,
             settings=settings,
             num_test_looks=1,
         ),

@@ -162,6 +162,7 @@ def provenance() -> Provenance:
                       enumerate(("train", "valid", "test"))},
         template_sha256="fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
         model_sha256="baa5a0964d3320fbc0c6a922140453c8513ea24ab8fd0577034804a967248096",
+        instruction="Answer with the one queue that fits the message.", instruction_origin="given by the user",
         settings={"bootstrap_samples": 10_000, "worthwhile": 0.01, "constrained": True, "device": None},
         num_test_looks=1,
     )  # fmt: skip

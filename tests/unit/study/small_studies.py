@@ -62,6 +62,9 @@ class Parrot:
     def describe(self) -> str:
         return self.words
 
+    def told(self, example: Example) -> tuple[Message, ...]:
+        return example.prompt
+
     def identity(self) -> str:
         return f"{self.name}: {self.words}"
 
