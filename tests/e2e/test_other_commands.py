@@ -12,11 +12,12 @@ from reports import comparable, load
 from studies import Study
 from tiny import label_file
 
+from fettle.study.provenance import fettle_version
+
 FIVE_LINES = """
-from pathlib import Path
 from fettle.study.run import run_study
 from fettle.study.settings import StudySettings
-result = run_study(StudySettings(examples=Path("labels.csv"), model="model", out=Path({out!r})))
+result = run_study(StudySettings(examples="labels.csv", model="model", out={out!r}))
 print(result.report.verdict.headline, result.paths.html, result.adapter)
 """
 
@@ -126,3 +127,8 @@ def test_label_study_declares_its_comparison_before_the_test_is_answered(label_s
     written = (label_study.folder / "declaration.json").stat().st_mtime_ns
     answered = [file.stat().st_mtime_ns for file in (label_study.folder / "answers" / "test").iterdir()]
     assert written <= min(answered)
+
+
+def test_the_version_is_that_of_the_package(fettle: Runner) -> None:
+    finished = fettle("--version")
+    assert (finished.code, finished.out.strip()) == (0, f"fettle {fettle_version()}")

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from io import TextIOWrapper
-from typing import Never
+from typing import Annotated, Never
 
 import typer
 from rich.console import Console
@@ -26,6 +26,25 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog="With --debug every command shows the traceback of an error.",
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from fettle.study.provenance import fettle_version
+
+        typer.echo(f"fettle {fettle_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """What comes before the sub-command."""
+
+
 app.command()(study)
 app.command()(check)
 app.add_typer(examples_app, name="examples")

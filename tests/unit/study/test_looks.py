@@ -3,7 +3,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fettle.study.looks import count_look
+import pytest
+
+from fettle.errors import ConfigError
+from fettle.study.looks import count_look, require_countable
 
 
 def test_each_study_counts_once_for_each_test_split(tmp_path: Path) -> None:
@@ -28,3 +31,11 @@ def test_studies_that_look_at_the_same_time_all_count(tmp_path: Path) -> None:
     with ThreadPoolExecutor(max_workers=8) as pool:
         counts = pool.map(lambda number: count_look(tmp_path, test_sha256="t", study_key=str(number)), range(8))
     assert sorted(counts) == list(range(1, 9))
+
+
+def test_a_home_that_cannot_be_written_is_found_out_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigError):
+        require_countable(tmp_path / "file" / "home")
+    require_countable(tmp_path / "home")
+    assert count_look(tmp_path / "home", test_sha256="t", study_key="s") == 1
