@@ -72,10 +72,23 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     data = path.read_bytes()
-    complete = data[: data.rfind(b"\n") + 1]
+    complete = _complete_lines(data)
     if len(complete) < len(data):
         write_atomically(path, complete)
-    return [json.loads(line) for line in complete.split(b"\n") if line]
+    return _rows(complete)
+
+
+def peek_json_lines(path: Path) -> list[dict[str, Any]]:
+    """As `read_json_lines`, for a file that another process may be writing: it is left as it is."""
+    return _rows(_complete_lines(path.read_bytes())) if path.exists() else []
+
+
+def _complete_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _rows(lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.split(b"\n") if line]
 
 
 def _json_lines(rows: list[dict[str, Any]]) -> str:

@@ -290,11 +290,11 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a contender took over a split, measured."""
+    """What a contender took over a split, measured on the requests that were answered; None where none was."""
 
-    prompt_tokens_per_request: float
-    completion_tokens_per_request: float
-    seconds_per_request: float
+    prompt_tokens_per_request: float | None
+    completion_tokens_per_request: float | None
+    seconds_per_request: float | None
     """Wall time of the batch run divided by its requests."""
     latency_seconds_p50: float | None = None
     """One request at a time; None where it was not measured."""

@@ -173,6 +173,12 @@ def test_unknown_grader(fettle: Runner, out: Path) -> None:
     assert not out.exists()
 
 
+def test_a_grader_that_can_score_none_of_the_answers(fettle: Runner, out: Path) -> None:
+    finished = fettle("study", "labels.csv", "--grader", "json_fields", "--model", "model", "--dry-run", "--out", out)
+    require_refused(finished, "validation examples cannot be scored by json_fields", "name another --grader")
+    assert not out.exists()
+
+
 def test_unknown_precision(fettle: Runner) -> None:
     finished = fettle("study", "labels.csv", "--precision", "half")
     require_refused_by_option_parser(finished, "--precision", "'half' is not one of 'auto', 'exact', 'fast'")

@@ -1,13 +1,13 @@
-"""`fettle check`: what is wrong with the examples, and a repaired file where that is wanted."""
+"""`fettle check`: what is wrong with the examples, one file or the user's own three, and a repaired file where that is wanted."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -16,9 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fettle.cli.columns import mapping
+from fettle.cli.columns import EncodingOption, mapping
 from fettle.errors import EXIT_USER, ConfigError
 from fettle.records import Dataset, Finding, Severity, Task
+
+if TYPE_CHECKING:
+    from fettle.examples.check import Part
 
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
@@ -30,57 +33,87 @@ def check(
     id_column: Annotated[
         str | None, typer.Option("--id-column", help="Column or key with each row's own name.")
     ] = None,
+    encoding: EncodingOption = None,
+    valid: Annotated[Path | None, typer.Option(help="Your own validation file, checked as well.")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Your own test file, checked as well; leaks between the files are listed.")
+    ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write the mended examples here, as chat JSON Lines.")
+        Path | None, typer.Option("--fix", help="Write EXAMPLES mended to this file, as chat JSON Lines.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON instead of a table.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
 ) -> None:
     """Say what is wrong with EXAMPLES: where, and what to do about it. Exit code 2 when there are errors."""
     from fettle.examples.bundled import bundled_task
-    from fettle.examples.check import check_examples
+    from fettle.examples.check import Part, check_parts
     from fettle.examples.fix import fix_examples
     from fettle.examples.read import read_examples
     from fettle.examples.task import recognise_task
-    from fettle.examples.write import write_chat_jsonl
 
     bundled = bundled_task(str(examples))
     columns = mapping(input_column, answer_column, id_column=id_column) or (bundled.columns if bundled else None)
-    dataset = read_examples(bundled.examples if bundled else examples, columns=columns)
+    dataset = read_examples(bundled.examples if bundled else examples, columns=columns, encoding=encoding)
+    held_out = {Part.VALIDATION: valid, Part.TEST: test}
+    parts = {Part.WHOLE if valid is None and test is None else Part.TRAINING: dataset}
+    parts |= {
+        part: read_examples(path, columns=columns, encoding=encoding)
+        for part, path in held_out.items()
+        if path is not None
+    }
     task = recognise_task(dataset.examples)
-    findings = check_examples(dataset, task)
+    findings = check_parts(parts, task)
     fixed: Dataset | None = None
     repairs: tuple[Finding, ...] = ()
     if fix is not None:
-        _refuse_overwriting(fix, examples)
+        _refuse_overwriting(fix, [path for path in (examples, valid, test) if path is not None])
         fixed, repairs = fix_examples(dataset, task)
-        write_chat_jsonl(fixed.examples, fix)
+        _write(fixed, fix)
     if as_json:
         typer.echo(
             json.dumps([dataclasses.asdict(finding) for finding in (*findings, *repairs)], ensure_ascii=False, indent=1)
         )
     else:
         console = Console()
-        _print_findings(console, dataset, task, findings, limit=limit)
+        _print_sizes(console, parts, task)
+        _print_findings(console, findings, limit=limit)
         if fix is not None and fixed is not None:
             _print_repairs(console, fix, fixed, repairs)
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(EXIT_USER)
 
 
-def _refuse_overwriting(out: Path, examples: Path) -> None:
-    if out.resolve() == examples.resolve() or out.is_dir():
+def _refuse_overwriting(out: Path, sources: Sequence[Path]) -> None:
+    if out.resolve() in [source.resolve() for source in sources] or out.is_dir():
         raise ConfigError(
             "the mended examples need a file of their own", where=f"--fix {out}", remedy="name a new file"
         )
 
 
-def _print_findings(console: Console, dataset: Dataset, task: Task, findings: Sequence[Finding], *, limit: int) -> None:
+def _write(fixed: Dataset, out: Path) -> None:
+    from fettle.examples.write import write_chat_jsonl
+
+    try:
+        write_chat_jsonl(fixed.examples, out)
+    except ConfigError as error:
+        raise ConfigError(
+            error.problem, where=f"--fix {out}", remedy="name a file in a folder that you may write to"
+        ) from error
+
+
+def _print_sizes(console: Console, parts: Mapping[Part, Dataset], task: Task) -> None:
+    whole, *held_out = parts.items()
+    name = escape(whole[1].name)
+    console.print(
+        f"[bold]{len(whole[1].examples):,} usable examples[/] in {name}. Task: {task.kind} ({escape(task.reason)})"
+    )
+    for part, dataset in held_out:
+        console.print(f"[bold]{len(dataset.examples):,} usable {part} examples[/] in {escape(dataset.name)}.")
+
+
+def _print_findings(console: Console, findings: Sequence[Finding], *, limit: int) -> None:
     from fettle.examples.check import summarise_findings
 
-    console.print(
-        f"[bold]{len(dataset.examples):,} usable examples[/] in {escape(dataset.name)}. Task: {task.kind} ({escape(task.reason)})"
-    )
     if not findings:
         console.print("[green]Nothing to report.[/]")
         return

@@ -1,9 +1,18 @@
-"""The column options that several sub-commands share."""
+"""The options about reading files that several sub-commands share."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from fettle.errors import ConfigError
 from fettle.examples.column_names import ColumnMapping
+
+EncodingOption = Annotated[
+    str | None,
+    typer.Option("--encoding", help="Encoding of text files, such as cp850; told from their bytes when left out."),
+]
 
 
 def mapping(

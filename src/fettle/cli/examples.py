@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from fettle.cli.columns import EncodingOption
+
 if TYPE_CHECKING:
     from fettle.chat.renderer import ChatRenderer
 
@@ -25,6 +27,7 @@ def show(
     examples: Annotated[Path, typer.Argument(help="File or folder of examples; or example:triage, ...")],
     input_column: Annotated[str | None, typer.Option("--input", help="Column or key with the message.")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer", help="Column or key with the wanted answer.")] = None,
+    encoding: EncodingOption = None,
     instruction: Annotated[
         str | None, typer.Option(help="The instruction, as for a study; @FILE reads it from a file.")
     ] = None,
@@ -41,7 +44,9 @@ def show(
     from fettle.study.settings import StudySettings
 
     columns = mapping(input_column, answer_column)
-    settings = StudySettings(examples=examples, columns=columns, instruction=instruction_text(instruction))
+    settings = StudySettings(
+        examples=examples, columns=columns, encoding=encoding, instruction=instruction_text(instruction)
+    )
     studied, chosen = as_studied(settings)
     renderer = ChatRenderer(load_tokenizer(resolve_model(model)))
     console = Console()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from fettle.cli.columns import EncodingOption
 from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Decision, TaskKind
 
@@ -47,6 +48,7 @@ def study(
             "--group", help="Column or key; rows with the same value stay in one split.", rich_help_panel=_DATA
         ),
     ] = None,
+    encoding: EncodingOption = None,
     valid: Annotated[Path | None, typer.Option(help="Your own validation file.", rich_help_panel=_DATA)] = None,
     test: Annotated[
         Path | None,
@@ -151,6 +153,7 @@ def study(
     settings = StudySettings(
         examples=examples,
         columns=mapping(input_column, answer_column, group_column=group_column),
+        encoding=encoding,
         valid=valid,
         test=test,
         sizes=SplitSizes(valid=_size(valid_size), test=_size(test_size), train=train_size),
@@ -159,7 +162,7 @@ def study(
         primary=grader,
         model=model,
         precision=Precision(precision.value),
-        remote=RemoteModel(url=remote, model=remote_model) if remote and remote_model else None,
+        remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
         training=training,
         worthwhile=worthwhile / 100,
         leave_out_long=leave_out_long,

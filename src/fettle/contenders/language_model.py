@@ -11,6 +11,18 @@ from fettle.contenders.prompt import PromptStyle
 from fettle.files import sha256_of_json
 from fettle.records import Answer, Example, Message, Prompt, Task, TaskKind, num_text_bytes
 
+_ENFORCED_FORM = {
+    TaskKind.LABELS: "; it can only answer with one of the labels",
+    TaskKind.JSON: "; its answer is kept inside the JSON schema of the training answers",
+    TaskKind.TEXT: "",
+}
+_ZERO_SHOT = ". One zero-shot prompt: it is shown no examples, and no variants of the prompt are tried"
+_REQUESTED_FORM = {
+    TaskKind.LABELS: f"; it is asked for one of the labels as structured output{_ZERO_SHOT}",
+    TaskKind.JSON: f"; it is asked for the JSON schema of the training answers as structured output{_ZERO_SHOT}",
+    TaskKind.TEXT: _ZERO_SHOT,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel:
@@ -25,14 +37,12 @@ class LanguageModel:
     is_fine_tuned: bool = False
     engine_identity: str = ""
     """Hash of the weights, adapter included."""
+    is_remote: bool = False
+    """An endpoint's model: the form of its answers can be asked for, not enforced."""
 
     def describe(self) -> str:
         """How it answers, in words."""
-        form = {
-            TaskKind.LABELS: "; it can only answer with one of the labels",
-            TaskKind.JSON: "; its answer is kept inside the JSON schema of the training answers",
-            TaskKind.TEXT: "",
-        }[self.task.kind]
+        form = (_REQUESTED_FORM if self.is_remote else _ENFORCED_FORM)[self.task.kind]
         return f"{self.engine.name}: {self.style.describe()}{form}"
 
     def told(self, example: Example) -> tuple[Message, ...]:

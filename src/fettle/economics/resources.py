@@ -16,14 +16,18 @@ def resources_of(answers: Sequence[Answer], latencies: Sequence[float]) -> Resou
     """Means over some answers, and percentiles of latencies.
 
     Args:
-        answers: Answers of one contender to one split; their `usage.seconds` are shares of the batch's wall time.
+        answers: Answers of one contender to one split, failed requests left out; their `usage.seconds` are shares of the batch's
+            wall time.
         latencies: Seconds of single requests, one at a time; may be empty.
     """
-    count = max(1, len(answers))
     return Resources(
-        prompt_tokens_per_request=sum(answer.usage.prompt_tokens for answer in answers) / count,
-        completion_tokens_per_request=sum(answer.usage.completion_tokens for answer in answers) / count,
-        seconds_per_request=sum(answer.usage.seconds for answer in answers) / count,
+        prompt_tokens_per_request=_mean([answer.usage.prompt_tokens for answer in answers]),
+        completion_tokens_per_request=_mean([answer.usage.completion_tokens for answer in answers]),
+        seconds_per_request=_mean([answer.usage.seconds for answer in answers]),
         latency_seconds_p50=float(np.quantile(latencies, 0.5)) if latencies else None,
         latency_seconds_p95=float(np.quantile(latencies, 0.95)) if len(latencies) >= MIN_REQUESTS_FOR_P95 else None,
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -56,6 +56,8 @@ class PlainFile:
     suffix: str
     """Lower case, of the name without the compression's own suffix, with its dot; "" when there is none."""
     data: bytes
+    encoding: str | None = None
+    """What the user says its text is in, by Python's name; None: told from the bytes."""
 
 
 def open_plain(path: Path, *, name: str | None = None, max_bytes: int = MAX_PLAIN_BYTES) -> Iterator[PlainFile]:

@@ -1,31 +1,50 @@
-"""Everything there is to say about a dataset before it is used: one function per kind of finding, in `checks/`."""
+"""Everything there is to say about the user's files before they are used: one function per kind of finding, in `checks/`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
 
 from fettle.examples.checks.labels import (
     check_json_answers,
     check_label_counts,
     check_label_spelling,
+    check_untaught_labels,
 )
 from fettle.examples.checks.personal import check_personal_data
 from fettle.examples.checks.repeats import check_conflicts, check_duplicates
 from fettle.examples.checks.size import check_count, check_lengths
 from fettle.examples.checks.text import check_texts
+from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
 from fettle.examples.duplicates import find_leaks
 from fettle.examples.notes import Note
+from fettle.examples.split import MIN_EXAMPLES, MIN_TRAINING_EXAMPLES
 from fettle.examples.task import recognise_task
 from fettle.records import Action, Dataset, Example, Finding, Severity, Task
 
-CHECKS = (check_count, check_lengths, check_duplicates, check_texts, check_personal_data)
+CHECKS = (check_lengths, check_duplicates, check_texts, check_personal_data)
 """Checks that need the examples only."""
-TASK_CHECKS = (check_conflicts, check_label_spelling, check_label_counts, check_wrong_labels, check_json_answers)
+TASK_CHECKS = (check_conflicts, check_label_spelling, check_wrong_labels, check_json_answers)
 """Checks that depend on the kind of task."""
 _SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+class Part(StrEnum):
+    """What the examples of a file are for."""
+
+    WHOLE = "whole"
+    """To be split: the held-out parts are cut from them."""
+    TRAINING = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+_FEWEST = {Part.WHOLE: MIN_EXAMPLES, Part.TRAINING: MIN_TRAINING_EXAMPLES}
+_FEWEST_SCORED = {Part.WHOLE: MIN_EXAMPLES, Part.TRAINING: 0, Part.VALIDATION: 1, Part.TEST: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +58,55 @@ class FindingGroup:
     """In the order of files and lines."""
 
 
-def check_examples(dataset: Dataset, task: Task | None = None) -> tuple[Finding, ...]:
+def check_parts(parts: Mapping[Part, Dataset], task: Task) -> tuple[Finding, ...]:
+    """What there is to say about each file, then what they share: leaks, and labels that are asked for and never taught.
+
+    Args:
+        parts: Training examples and at least one held-out part, or the whole alone.
+        task: What `recognise_task` said of the training examples.
+    """
+    found = [finding for part, dataset in parts.items() for finding in check_examples(dataset, task, part)]
+    given = [part for part in (Part.TRAINING, Part.VALIDATION, Part.TEST) if part in parts]
+    for earlier, later in combinations(given, 2):
+        found += check_leaks(parts[earlier].examples, parts[later].examples, earlier, later)
+        if earlier is Part.TRAINING:
+            found += check_untaught_labels(parts[earlier].examples, parts[later].examples, task)
+    return tuple(found)
+
+
+def check_examples(dataset: Dataset, task: Task | None = None, part: Part = Part.WHOLE) -> tuple[Finding, ...]:
     """What reading found, and everything that can be noticed about the examples themselves, in the order of files and lines.
 
     Args:
         dataset: What `read_examples` returned.
         task: What `recognise_task` returned; None: it is recognised here.
+        part: What the examples are for: how many there must be depends on it.
     """
     examples = dataset.examples
     task = task or recognise_task(examples)
     found = [finding for check in CHECKS for finding in check(examples)]
     found += [finding for check in TASK_CHECKS for finding in check(examples, task)]
+    found += check_tool_calls(examples, fewest=_FEWEST_SCORED[part])
+    if part in _FEWEST:
+        found += [*check_count(examples, fewest=_FEWEST[part]), *check_label_counts(examples, task)]
     return tuple(sorted((*dataset.findings, *found), key=lambda finding: (finding.file, finding.line or 0)))
 
 
-def check_leaks(train: Sequence[Example], held_out: Sequence[Example], held_out_name: str) -> tuple[Finding, ...]:
-    """An error for every held-out example that a training example repeats, word for word or nearly."""
-    by_id = {leak.second.id: leak for leak in sorted(find_leaks(train, held_out), key=lambda leak: leak.similarity)}
+def check_leaks(
+    earlier: Sequence[Example], later: Sequence[Example], earlier_part: Part, later_part: Part
+) -> tuple[Finding, ...]:
+    """An error for every example of the later part that one of the earlier part repeats, word for word or nearly."""
+    leaks = sorted(find_leaks(earlier, later), key=lambda leak: (leak.is_exact, leak.similarity))
+    closest = {leak.second.source: leak for leak in leaks}
     return tuple(
         Note(
             code="leak-exact" if leak.is_exact else "leak-near",
             severity=Severity.ERROR,
             action=Action.KEPT,
-            message=f"this {held_out_name} example is also in training, at {leak.first.source} ({leak.similarity:.0%} alike)",
-            remedy="remove one of the two; a study leaves the training example out",
+            message=f"this {later_part} example is also in {earlier_part}, at {leak.first.source} ({leak.similarity:.0%} alike)",
+            remedy=f"remove one of the two; a study leaves the {earlier_part} example out",
         ).at(leak.second.source)
-        for leak in by_id.values()
+        for leak in closest.values()
     )
 
 

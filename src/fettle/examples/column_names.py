@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fettle.errors import DataError
+from fettle.errors import ConfigError, DataError
 
 _INPUT_NAMES = frozenset(
     {
@@ -83,10 +83,19 @@ def resolve_columns(wanted: ColumnMapping, columns: Sequence[str], *, where: str
 
     Raises:
         DataError: A column is missing; the message names the nearest one present.
+        ConfigError: Input and answer are the same column.
     """
+    input_name = _resolve(wanted.input, columns, option="--input", where=where)
+    answer_name = _resolve(wanted.answer, columns, option="--answer", where=where)
+    if input_name == answer_name:
+        raise ConfigError(
+            f"the input and the answer are the same column, {input_name!r}, so each example would hold its own answer",
+            where="--input, --answer",
+            remedy=f"name two columns; present: {_listed(columns)}",
+        )
     return ColumnMapping(
-        input=_resolve(wanted.input, columns, option="--input", where=where),
-        answer=_resolve(wanted.answer, columns, option="--answer", where=where),
+        input=input_name,
+        answer=answer_name,
         id=_resolve(wanted.id, columns, option="--id-column", where=where) if wanted.id else guess_id_column(columns),
         group=_resolve(wanted.group, columns, option="--group", where=where) if wanted.group else None,
     )

@@ -7,11 +7,15 @@ the row can name the row; see `has_wrong_bytes` and `mend_wrong_bytes`.
 from __future__ import annotations
 
 import codecs
+import difflib
 import re
+from collections import Counter
 from dataclasses import dataclass
+from encodings import aliases
 
-from fettle.errors import DataError
-from fettle.examples.notes import Note, info
+from fettle.errors import ConfigError, DataError
+from fettle.examples.legacy_encoding import legacy_encoding
+from fettle.examples.notes import Note, info, warning
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -20,15 +24,23 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_NAMES = {"cp1252": "Windows-1252", "utf-8-sig": "UTF-8 with a byte order mark", "utf-16": "UTF-16", "utf-32": "UTF-32"}
-_LEGACY = [
-    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "mac_roman", "latin_1"),
-    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
-]
+_NAMES = {
+    "cp1252": "Windows-1252",
+    "cp850": "MS-DOS code page 850",
+    "mac_roman": "Mac Roman",
+    "cp932": "Shift-JIS",
+    "utf-8-sig": "UTF-8 with a byte order mark",
+    "utf-16": "UTF-16",
+    "utf-32": "UTF-32",
+}
+_OFTEN_MEANT = "cp1252 (Windows), cp850 (MS-DOS), mac_roman, iso8859-2 or shift_jis"
+_SHIFTS_TO_JAPANESE = (b"\x1b$B", b"\x1b$@")
 _SAMPLE_BYTES = 1 << 16
 _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x19\x7f]")
 _MAX_CONTROL_SHARE = 0.02
+_TELLING_WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f\s][^\W\d_]*")
+_MAX_SAMPLE_WORDS, _MAX_WORD_CHARACTERS = 5, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +52,78 @@ class DecodedText:
     notes: tuple[Note, ...] = ()
 
 
-def decode_text(data: bytes, *, name: str) -> DecodedText:
+def require_encoding(name: str) -> str:
+    """Python's name of the encoding that a user named.
+
+    Raises:
+        ConfigError: There is no such encoding of text; the message names the nearest.
+
+    >>> require_encoding("Latin-1"), require_encoding("cp850")
+    ('iso8859-1', 'cp850')
+    """
+    try:
+        bytes(4).decode(name, "replace")  # refuses what is no encoding of text, such as base64
+        return codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
+        near = difflib.get_close_matches(name.lower(), {*aliases.aliases, *aliases.aliases.values()}, n=1)
+        hint = f"did you mean {near[0]}? Others are" if near else "name one such as"
+        raise ConfigError(
+            f"there is no text encoding called {name!r}", where="--encoding", remedy=f"{hint} {_OFTEN_MEANT}"
+        ) from error
+
+
+def decode_text(data: bytes, *, name: str, encoding: str | None = None) -> DecodedText:
     """The text of a file.
+
+    Args:
+        data: The whole file.
+        name: What errors call it.
+        encoding: What the user says it is in, by Python's name; None: told from the bytes.
 
     Raises:
         DataError: The bytes are no text.
     """
-    encoding = _encoding_of(data)
-    text = data.decode(encoding, errors="surrogateescape" if encoding.startswith("utf-8") else "replace")
+    if encoding is not None:
+        return _decode_as_told(data, encoding)
+    found = _encoding_of(data)
+    text = data.decode(found.name, errors="surrogateescape" if found.name.startswith("utf-8") else "replace")
     sample = text[:_SAMPLE_BYTES]
     if len(_CONTROL.findall(sample)) > _MAX_CONTROL_SHARE * len(sample):
         raise DataError(
             "expected text, and this is binary", where=name, remedy="give a .jsonl, .csv, .tsv, .xlsx or .parquet file"
         )
-    if encoding == "utf-8":
+    if found.name == "utf-8":
+        return DecodedText(text=text, encoding=found.name)
+    title = _NAMES.get(found.name, found.name)
+    if not found.is_guess:
+        note = info("encoding", f"read as {title}, not plain UTF-8", "nothing to do")
+    else:
+        note = warning(
+            "encoding",
+            f"this is not UTF-8; read as {title}, which is a guess and gives: {_telling_words(text)}",
+            f"if these words look wrong, name the right encoding with --encoding, such as {_OFTEN_MEANT}",
+        )
+    return DecodedText(text=text, encoding=found.name, notes=(note,))
+
+
+def _decode_as_told(data: bytes, encoding: str) -> DecodedText:
+    text = data.decode(encoding, errors="replace").removeprefix("\N{BYTE ORDER MARK}")
+    num_wrong = text.count("\N{REPLACEMENT CHARACTER}")
+    if not num_wrong:
         return DecodedText(text=text, encoding=encoding)
-    note = info(
+    note = warning(
         "encoding",
-        f"read as {_NAMES.get(encoding, encoding)}, not plain UTF-8",
-        "save the file as UTF-8 if characters look wrong",
+        f"{num_wrong} places are not {encoding}, which --encoding says it is, and became \N{REPLACEMENT CHARACTER}",
+        "name another encoding, or leave the option out",
     )
     return DecodedText(text=text, encoding=encoding, notes=(note,))
+
+
+def _telling_words(text: str) -> str:
+    """The most frequent words that are not plain ASCII, as a sample of how the text was read."""
+    counts = Counter(match.group() for match in _TELLING_WORD.finditer(text[: 16 * _SAMPLE_BYTES]))
+    frequent = [word for word, _ in counts.most_common(_MAX_SAMPLE_WORDS)]
+    return ", ".join(repr(word[:_MAX_WORD_CHARACTERS]) for word in frequent)
 
 
 def has_wrong_bytes(text: str) -> bool:
@@ -79,35 +142,25 @@ def mend_wrong_bytes(text: str) -> str:
     )
 
 
-def _encoding_of(data: bytes) -> str:
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    name: str
+    is_guess: bool = False
+
+
+def _encoding_of(data: bytes) -> _Encoding:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
-            return encoding
+            return _Encoding(encoding)
     sample = data[:_SAMPLE_BYTES]
     num_even_zeros, num_odd_zeros = sample[::2].count(0), sample[1::2].count(0)
     if max(num_even_zeros, num_odd_zeros) > 0.35 * len(sample) / 2 and min(num_even_zeros, num_odd_zeros) < 3:
-        return "utf-16-be" if num_even_zeros > num_odd_zeros else "utf-16-le"
+        return _Encoding("utf-16-be" if num_even_zeros > num_odd_zeros else "utf-16-le")
+    if data.isascii() and any(shift in data for shift in _SHIFTS_TO_JAPANESE):
+        return _Encoding("iso2022_jp", is_guess=True)
     text = data.decode("utf-8", "surrogateescape")
     num_wrong = sum(len(run) for run in _WRONG_BYTES.findall(text))
-    if num_wrong == 0:
-        return "utf-8"
     num_right = sum(char > "\x7f" for char in text) - num_wrong
-    return "utf-8" if num_right >= num_wrong else _legacy_encoding(data)
-
-
-def _legacy_encoding(data: bytes) -> str:
-    """The likeliest single-byte or Asian encoding. Only lines with bytes above 127 tell anything, so only they are looked at."""
-    import charset_normalizer
-
-    telling = b"\n".join(line for line in data[: 16 * _SAMPLE_BYTES].split(b"\n") if not line.isascii())[:_SAMPLE_BYTES]
-    matches = charset_normalizer.from_bytes(telling, cp_isolation=_LEGACY)
-    chaos = {match.encoding: match.chaos for match in matches}
-    best = matches.best()
-    if best is None:
-        return "cp1252"
-    letters = [char for char in str(best) if char.isalpha()]
-    is_mostly_latin = sum(char.isascii() for char in letters) > 0.6 * len(letters)
-    # A few accents or a pound sign look equally likely in a dozen encodings; among those, Windows-1252 is what people have.
-    if is_mostly_latin and chaos.get("cp1252", 1.0) <= best.chaos + 0.1:
-        return "cp1252"
-    return best.encoding
+    if num_wrong == 0 or num_right >= num_wrong:
+        return _Encoding("utf-8")
+    return _Encoding(legacy_encoding(data), is_guess=True)

@@ -12,8 +12,9 @@ from typing import Any
 from fettle.errors import DataError
 from fettle.examples.archives import PlainFile, open_plain, plain_suffix
 from fettle.examples.column_names import ColumnMapping, guess_columns, resolve_columns
+from fettle.examples.encoding import require_encoding
 from fettle.examples.mojibake import undo_double_encoding
-from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired
+from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired, warning
 from fettle.examples.reader import Row, Rows
 from fettle.examples.readers.registry import DATA_SUFFIXES, reader_for
 from fettle.examples.row_format import Conversation, RowFormat
@@ -26,7 +27,7 @@ from fettle.records import Dataset, Example, Finding, Location, Message, Severit
 __all__ = ["ColumnMapping", "read_examples"]
 
 
-def read_examples(path: Path, *, columns: ColumnMapping | None = None) -> Dataset:
+def read_examples(path: Path, *, columns: ColumnMapping | None = None, encoding: str | None = None) -> Dataset:
     """Every usable example of a file, or of all data files in a folder, with findings about everything else.
 
     Formats (recognised row by row): OpenAI chat, ShareGPT, prompt/completion and Alpaca as JSON Lines, JSON or tables; records and
@@ -35,6 +36,7 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None) -> Datase
     Args:
         path: A file or a folder.
         columns: Which columns hold the input and the answer; None: the format says it, or the column names make it obvious.
+        encoding: What text files are encoded in; None: told from their bytes.
 
     Returns:
         The examples in file order. An example's id is the row's own where it has one that no other row has, else
@@ -42,8 +44,10 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None) -> Datase
 
     Raises:
         DataError: The path does not exist, or no row of it can be used; the message says why.
-        ConfigError: A file cannot be opened, or its format needs a package that is not installed.
+        ConfigError: A file cannot be opened, its format needs a package that is not installed, one column was named for both input
+            and answer, or there is no such encoding.
     """
+    encoding = None if encoding is None else require_encoding(encoding)
     if not path.exists():
         raise _no_such_path(path)
     files, notes_about_folder = _files_at(path)
@@ -51,7 +55,9 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None) -> Datase
     file_errors: list[Finding] = []
     for file, id_prefix in files:
         try:
-            readings.extend(_read_file(plain, columns, id_prefix) for plain in open_plain(file))
+            readings.extend(
+                _read_file(replace(plain, encoding=encoding), columns, id_prefix) for plain in open_plain(file)
+            )
         except DataError as error:
             if len(files) == 1:
                 raise
@@ -63,10 +69,6 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None) -> Datase
     if not found:
         raise _nothing_usable(path, findings)
     examples, id_findings = _with_unique_ids(found)
-    if all(message.weight == 0 for example in examples for message in example.messages if message.role == "assistant"):
-        raise DataError(
-            "every answer has weight 0, so there is nothing to learn", where=str(path), remedy="set weights to 1"
-        )
     return Dataset(
         name=path.name.partition(".")[0] or path.resolve().name,
         examples=examples,
@@ -196,7 +198,16 @@ def _convert(
     conversation, notes = _without_mojibake(conversation)
     if conversation.id and (note := spoiled_id_note(conversation.id)):
         notes = (*notes, note)
+    if row_format is not by_columns and row.values.get("weight") not in (None, 1):
+        notes = (*notes, _unused_weight(row.values["weight"]))
     return conversation, (*row.notes, *conversation.notes, *notes)
+
+
+def _unused_weight(weight: Any) -> Note:
+    text = f"the weight of the whole row ({str(weight)[:20]}) is not used: all rows count the same"
+    return warning(
+        "row-weight", text, "give weight 0 to answers that are not to be learned, or leave out rows that are not"
+    )
 
 
 def _unknown_shape(values: Mapping[str, Any]) -> Note:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from fettle.contenders.contender import Contender
 from fettle.economics.resources import MIN_REQUESTS_FOR_P95
 from fettle.errors import IntegrityError
-from fettle.files import append_json_lines, read_json_lines, sha256_of_json, write_json_lines
+from fettle.files import append_json_lines, peek_json_lines, read_json_lines, sha256_of_json, write_json_lines
 from fettle.records import Answer, Example, FinishReason, Usage
 from fettle.study.progress import Listener, Stage
 
@@ -22,7 +22,8 @@ def answer_split(
 ) -> tuple[Answer, ...]:
     """Every answer of a contender to a split, in the order of the examples; what `file` holds already is not asked again.
 
-    The batches are those of an uninterrupted run, so the answers are too.
+    The batches are those of an uninterrupted run, so the answers are too. A failed request is no answer: it is asked again, alone.
+    The newest line about an example counts.
 
     Args:
         contender: Who answers.
@@ -34,22 +35,22 @@ def answer_split(
     Raises:
         IntegrityError: An example is left without an answer.
     """
-    key = sha256_of_json([contender.identity(), [example.id for example in examples]])
+    key = _key(contender, examples)
     rows = read_json_lines(file)
     if not rows or rows[0] != {"key": key}:
         rows = []
         write_json_lines(file, [{"key": key}])
     answers = {answer.example_id: answer for answer in map(_answer, rows[1:])}
     name = f"{contender.name} answers the {what} split"
-    listener.on_stage(Stage(name=name, num_done=len(answers), num_total=len(examples)))
-    for batch in contender.batches(examples):
-        chosen = [examples[index] for index in batch]
-        if all(example.id in answers for example in chosen):
-            continue
-        new = contender.answer(chosen)
+    batches = [_left_to_ask([examples[index] for index in batch], answers) for batch in contender.batches(examples)]
+    num_done = len(examples) - sum(map(len, batches))
+    listener.on_stage(Stage(name=name, num_done=num_done, num_total=len(examples)))
+    for batch in filter(None, batches):
+        new = contender.answer(batch)
         append_json_lines(file, [asdict(answer) for answer in new])
         answers |= {answer.example_id: answer for answer in new}
-        listener.on_stage(Stage(name=name, num_done=len(answers), num_total=len(examples)))
+        num_done += len(batch)
+        listener.on_stage(Stage(name=name, num_done=num_done, num_total=len(examples)))
     missing = [example.id for example in examples if example.id not in answers]
     if missing:
         raise IntegrityError(
@@ -58,23 +59,46 @@ def answer_split(
     return tuple(answers[example.id] for example in examples)
 
 
+def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) -> bool:
+    """Whether `file` tells of every example how its request ended, failures included. The file is left as it is."""
+    rows = peek_json_lines(file)
+    if not rows or rows[0] != {"key": _key(contender, examples)}:
+        return False
+    return {example.id for example in examples} <= {row["example_id"] for row in rows[1:]}
+
+
 def measure_latency(contender: Contender, examples: Sequence[Example], *, file: Path) -> tuple[float, ...]:
     """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, at least 3.
 
-    Measured once per study and kept in `file`.
+    Failed requests are left out. Measured once per study and kept in `file`, unless every request failed.
     """
     rows = read_json_lines(file)
     if rows:
         return tuple(rows[0]["seconds"])
     seconds: list[float] = []
-    for example in examples[:MIN_REQUESTS_FOR_P95]:
+    begin = time.perf_counter()
+    for number, example in enumerate(examples[:MIN_REQUESTS_FOR_P95], start=1):
         started = time.perf_counter()
-        contender.answer([example])
-        seconds.append(time.perf_counter() - started)
-        if sum(seconds) > _LATENCY_SECONDS and len(seconds) >= 3:
+        [answer] = contender.answer([example])
+        ended = time.perf_counter()
+        if not answer.has_failed:
+            seconds.append(ended - started)
+        if ended - begin > _LATENCY_SECONDS and number >= 3:
             break
-    append_json_lines(file, [{"seconds": seconds}])
+    if seconds:
+        append_json_lines(file, [{"seconds": seconds}])
     return tuple(seconds)
+
+
+def _key(contender: Contender, examples: Sequence[Example]) -> str:
+    return sha256_of_json([contender.identity(), [example.id for example in examples]])
+
+
+def _left_to_ask(batch: Sequence[Example], answers: Mapping[str, Answer]) -> list[Example]:
+    """A batch that was not written whole is asked again whole; otherwise what failed in it."""
+    if any(example.id not in answers for example in batch):
+        return list(batch)
+    return [example for example in batch if answers[example.id].has_failed]
 
 
 def _answer(row: dict[str, object]) -> Answer:

@@ -24,7 +24,7 @@ from fettle.records import Answer, Example, Split, Task, TaskKind
 from fettle.retrieval.embedder import CachedEmbedder, MiniLMEmbedder
 from fettle.retrieval.neighbours import NearestNeighbours
 from fettle.scoring.grader import Grader, score_answers
-from fettle.study.answers import answer_split
+from fettle.study.answers import answer_split, was_asked
 from fettle.study.progress import Listener
 
 _NUM_CHOOSING_EXAMPLES = 32
@@ -43,6 +43,8 @@ class Rung:
     reading: LabelReading | None
     validation_score: float | None
     """Mean primary score on the validation split, unscored answers left out; None: not one could be scored."""
+    num_failed: int = 0
+    """Requests about the validation split that failed."""
 
     def describe(self) -> str:
         """How it answers, with what was chosen."""
@@ -125,21 +127,30 @@ class Ladder:
 
     def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
         """The test split, answered once and read as chosen."""
-        file = self.folder / "answers" / "test" / f"{rung.contender.name}.jsonl"
+        file = self._file("test", rung.contender)
         answers = answer_split(rung.contender, self.split.test, file=file, what="test", listener=self.listener)
         return rung.reading.read(answers) if rung.reading else answers
+
+    def was_asked(self, contender: Contender) -> bool:
+        """Whether every request of a contender without variants has been made, failed ones included."""
+        parts = (("valid", self.split.valid), ("test", self.split.test))
+        return all(was_asked(contender, examples, file=self._file(name, contender)) for name, examples in parts)
+
+    def _file(self, part: str, contender: Contender) -> Path:
+        return self.folder / "answers" / part / f"{contender.name}.jsonl"
 
     def _rung(self, contender: Contender, answered: tuple[Answer, ...] = ()) -> Rung:
         """The contender judged on the validation split, of which the first examples may be answered already."""
         answers = answered
         if rest := self.split.valid[len(answered) :]:
-            file = self.folder / "answers" / "valid" / f"{contender.name}.jsonl"
+            file = self._file("valid", contender)
             answers += answer_split(contender, rest, file=file, what="validation", listener=self.listener)
         possible = self._readings(answers)
         scores = [self._mean(self.split.valid, reading.read(answers)) for reading in possible]
         best = max(range(len(scores)), key=lambda number: _rank(scores[number]))
         reading = possible[best] if self.task.kind is TaskKind.LABELS else None
-        return Rung(contender=contender, reading=reading, validation_score=scores[best])
+        num_failed = sum(answer.has_failed for answer in answers)
+        return Rung(contender=contender, reading=reading, validation_score=scores[best], num_failed=num_failed)
 
     def _readings(self, answers: Sequence[Answer]) -> tuple[LabelReading, ...]:
         if self.task.kind is TaskKind.LABELS:

@@ -189,13 +189,17 @@ def _resource_columns(contenders: Sequence[ContenderResult]) -> tuple[tuple[str,
     """The measured quantities as text, one row per contender, decimals alike within a column."""
     taken = [contender.resources for contender in contenders]
     columns = (
-        tuple(figures.count(one.prompt_tokens_per_request) for one in taken),
-        tuple(figures.count(one.completion_tokens_per_request) for one in taken),
+        tuple(_count(one.prompt_tokens_per_request) for one in taken),
+        tuple(_count(one.completion_tokens_per_request) for one in taken),
         figures.column([one.seconds_per_request for one in taken]),
         figures.column([one.latency_seconds_p50 for one in taken]),
         figures.column([one.latency_seconds_p95 for one in taken]),
     )
     return tuple(zip(*columns, strict=True))
+
+
+def _count(number: float | None) -> str:
+    return figures.MISSING if number is None else figures.count(number)
 
 
 def _signed_points(fraction: float) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fettle.contenders.instruction import Instruction, choose_instruction
 from fettle.errors import ConfigError, DataError, IntegrityError
 from fettle.examples.bundled import BundledTask, bundled_task
-from fettle.examples.check import check_examples
+from fettle.examples.check import Part, check_examples
+from fettle.examples.checks.labels import check_untaught_labels
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import comparable_text
 from fettle.examples.read import read_examples
 from fettle.examples.split import given_split, split_examples
 from fettle.examples.task import recognise_task
 from fettle.files import sha256_of_json
-from fettle.records import Action, Example, Finding, Severity, Split, Task, TaskKind
+from fettle.records import Example, Finding, Split, Task, TaskKind
 from fettle.study.settings import StudySettings
 
 
@@ -54,30 +56,31 @@ def prepare(settings: StudySettings) -> StudyData:
     """
     bundled = bundled_task(str(settings.examples))
     path, columns, given = _source(settings, bundled)
-    dataset = read_examples(path, columns=columns)
-    findings = list(dataset.findings)
+    dataset = read_examples(path, columns=columns, encoding=settings.encoding)
     file_sha256 = dict(dataset.file_sha256)
     task = recognise_task(dataset.examples, settings.task)
-    findings += [f for f in check_examples(dataset, task) if f not in findings]
+    findings = list(check_examples(dataset, task, Part.WHOLE if settings.test is None else Part.TRAINING))
     if settings.test is None:
         if settings.valid is not None:
             raise ConfigError("a validation file without a test file", where="--valid", remedy="give --test as well")
+        _refuse_unscorable(findings)
         split = split_examples(dataset.examples, task, seed=settings.seed, sizes=settings.sizes)
     else:
-        others = {part: read_examples(p, columns=columns) for part, p in _given_parts(settings)}
-        for other in others.values():
-            findings += other.findings
+        others = {p: read_examples(q, columns=columns, encoding=settings.encoding) for p, q in _given_parts(settings)}
+        for part, other in others.items():
+            findings += check_examples(other, task, part)
             file_sha256 |= other.file_sha256
-        valid = others["valid"].examples if "valid" in others else None
+        _refuse_unscorable(findings)
+        valid = others[Part.VALIDATION].examples if Part.VALIDATION in others else None
         split, leaks = given_split(
-            dataset.examples, valid, others["test"].examples, task, seed=settings.seed, sizes=settings.sizes
+            dataset.examples, valid, others[Part.TEST].examples, task, seed=settings.seed, sizes=settings.sizes
         )
         findings += leaks
     task = replace(
         recognise_task(split.train, task.kind), reason=task.reason
     )  # nothing of it may come from the test part
     _require_known_labels(task, split)
-    findings += _untaught_labels(task, split)
+    findings += check_untaught_labels(split.train, (*split.valid, *split.test), task)
     everything = [*split.train, *split.valid, *split.test]
     instruction = choose_instruction(given, task, train=split.train, everything=everything)
     split = _instructed(split, instruction)
@@ -100,7 +103,7 @@ def as_studied(settings: StudySettings) -> tuple[tuple[Example, ...], Instructio
         DataError: The examples cannot be read.
     """
     path, columns, given = _source(settings, bundled_task(str(settings.examples)))
-    examples = read_examples(path, columns=columns).examples
+    examples = read_examples(path, columns=columns, encoding=settings.encoding).examples
     task = recognise_task(examples, settings.task)
     try:
         train = split_examples(examples, task, seed=settings.seed, sizes=settings.sizes).train
@@ -119,9 +122,15 @@ def _source(settings: StudySettings, bundled: BundledTask | None) -> tuple[Path,
     return bundled.examples, settings.columns or bundled.columns, given
 
 
-def _given_parts(settings: StudySettings) -> list[tuple[str, Path]]:
-    parts = [("valid", settings.valid), ("test", settings.test)]
-    return [(name, path) for name, path in parts if path is not None]
+def _given_parts(settings: StudySettings) -> list[tuple[Part, Path]]:
+    parts = [(Part.VALIDATION, settings.valid), (Part.TEST, settings.test)]
+    return [(part, path) for part, path in parts if path is not None]
+
+
+def _refuse_unscorable(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        if finding.code == "too-few-to-score":
+            raise DataError(finding.message, where=finding.file, remedy=finding.remedy)
 
 
 def _instructed(split: Split, instruction: Instruction) -> Split:
@@ -135,26 +144,6 @@ def _require_known_labels(task: Task, split: Split) -> None:
             "all training answers are the same label, so there is nothing to learn or to compare",
             remedy="add examples of at least one other label, or give --task text",
         )
-
-
-def _untaught_labels(task: Task, split: Split) -> list[Finding]:
-    """Held-out answers with a label that no training example has; only a split of the user's own has any."""
-    if task.kind is not TaskKind.LABELS:
-        return []
-    taught = {example.answer.strip() for example in split.train}
-    return [
-        Finding(
-            code="untaught-label",
-            severity=Severity.WARNING,
-            action=Action.KEPT,
-            message=f"the label {example.answer.strip()!r} is on no training example, so no contender can give it",
-            remedy="correct the label, or add training examples of it",
-            file=example.source.file,
-            line=example.source.line,
-        )
-        for example in (*split.valid, *split.test)
-        if example.answer.strip() not in taught
-    ]
 
 
 def _require_no_leak(split: Split) -> None:

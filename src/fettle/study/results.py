@@ -15,7 +15,6 @@ from fettle.scoring.corpus import MacroF1, answered_texts, field_scores, label_s
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.compare import ScoredArm, compare, with_holm
 from fettle.statistics.intervals import mean_interval, statistic_interval
-from fettle.study.figures import counted
 from fettle.study.ladder import Rung
 
 _SHARE_CUT_WORTH_A_WARNING = 0.02
@@ -151,10 +150,14 @@ def _failure_note(tested: TestedRung) -> str | None:
     told = [f"{reason} ({count})" for reason, count in reasons.most_common(_MAX_REASONS)]
     if len(reasons) > _MAX_REASONS:
         told.append(f"and {len(reasons) - _MAX_REASONS} other reasons")
-    sentences = [f"{counted(reasons.total(), 'request')} failed: {'; '.join(told)}."] if told else []
+    sentences = [f"{_requests(reasons.total())} failed: {'; '.join(told)}."] if told else []
     if tested.rung.num_failed:
-        sentences.append(f"On validation {counted(tested.rung.num_failed, 'request')} failed.")
+        sentences.append(f"On validation {_requests(tested.rung.num_failed)} failed.")
     return " ".join(sentences) or None
+
+
+def _requests(number: int) -> str:
+    return f"{number} request{'' if number == 1 else 's'}"
 
 
 def _reason(answer: Answer) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fettle.answering.address import public_address
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
-from fettle.errors import IntegrityError
-from fettle.files import sha256_of_file, sha256_of_json, write_atomically
+from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
 from fettle.records import Action, Detectable, Example, Finding, Prompt, Severity, Split, TaskKind
@@ -29,8 +28,9 @@ from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
 from fettle.statistics.compare import unscored_bounds
 from fettle.study.answers import measure_latency
+from fettle.study.declaration import declare
 from fettle.study.ladder import Ladder, Rung, best_rung
-from fettle.study.looks import count_look
+from fettle.study.looks import count_look, require_countable
 from fettle.study.plan import (
     Estimate,
     TokenisedSplit,
@@ -56,7 +56,7 @@ from fettle.study.results import (
     warnings_of,
     warnings_of_training,
 )
-from fettle.study.settings import StudySettings
+from fettle.study.settings import RemoteModel, StudySettings
 from fettle.study.verdict import BaselineKind, VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
@@ -157,9 +157,10 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
     """
     from fettle.answering.engines.local import LocalEngine
 
-    remote = _remote(plan)
+    require_countable(get_settings().home)
+    ladder = _ladder(plan, listener)
+    remote = _remote(plan, ladder)
     with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
-        ladder = _ladder(plan, folder, listener)
         untuned = _untuned(plan, ladder, remote)
         baseline = best_rung(untuned)
         trained = train(
@@ -174,7 +175,11 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
         engine = LocalEngine(plan.loaded, adapter=trained.adapter)
         engine.require_adapter_active([_prompt(e) for e in plan.split.valid[:_NUM_ADAPTER_CHECK_PROMPTS]])
         tuned = ladder.best([_tuned_arm(plan, engine, trained)])
-        declaration = _declare(plan, baseline, tuned, folder)
+        declaration = declare(
+            _comparison(plan, baseline, tuned),
+            num_failed=sum(rung.num_failed for rung in untuned),
+            file=folder / "declaration.json",
+        )
         num_looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
         listener.on_message(declaration)
         tested = [_test(ladder, tuned, folder)]
@@ -186,19 +191,19 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
             template=plan.loaded.renderer.template.sha256,
             model=plan.loaded.source.sha256(),
         )
-        command = command or shlex.join(sys.argv)
+        command = _shown_command(command, plan.settings.remote)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=command, num_test_looks=num_looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
 
 
-def _ladder(plan: StudyPlan, folder: Path, listener: Listener) -> Ladder:
+def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
     return Ladder(
         split=plan.split,
         task=plan.data.task,
         primary=plan.graders[0],
         options=plan.options,
-        folder=folder,
+        folder=plan.folder,
         listener=listener,
         style_rules=_style_rules(plan),
         shot_characters=min(6000, plan.loaded.max_tokens // 2),
@@ -206,20 +211,36 @@ def _ladder(plan: StudyPlan, folder: Path, listener: Listener) -> Ladder:
     )
 
 
-def _remote(plan: StudyPlan) -> LanguageModel | None:
-    """The remote contender. Made before the study's folder is, so that a wrong address leaves nothing behind."""
+def _shown_command(given: str | None, remote: RemoteModel | None) -> str:
+    """The command line for the report, without what may be secret in the address of the remote model."""
+    words = sys.argv if given is None else [given]
+    if remote is not None:
+        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
+    return shlex.join(words) if given is None else words[0]
+
+
+def _remote(plan: StudyPlan, ladder: Ladder) -> LanguageModel | None:
+    """The remote contender. Where there is something new to ask, the endpoint must answer.
+
+    Made before the study's folder is, so that a wrong address leaves nothing behind.
+    """
     remote = plan.settings.remote
     if remote is None:
         return None
     hint = derive_hint(plan.data.task, plan.split.train, _style_rules(plan))
-    return LanguageModel(
+    engine = OpenAIEngine(remote.url, remote.model)
+    contender = LanguageModel(
         name="remote",
         title=f"Remote: {remote.model}",
-        engine=OpenAIEngine(remote.url, remote.model),
+        engine=engine,
         style=OwnPrompt(hint),
         task=plan.data.task,
         options=plan.options,
+        is_remote=True,
     )
+    if plan.settings.fresh or not ladder.was_asked(contender):
+        engine.require_reachable()
+    return contender
 
 
 def _style_rules(plan: StudyPlan) -> tuple[str, ...]:

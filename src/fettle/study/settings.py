@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fettle.answering.address import public_address, require_http_address
 from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
@@ -18,8 +19,18 @@ class RemoteModel:
     """A model behind an OpenAI-compatible endpoint; the key comes from FETTLE_REMOTE_API_KEY."""
 
     url: str
-    """Base URL, usually ending in /v1."""
+    """Base URL, usually ending in /v1. User name, password and query in it are sent, and never recorded."""
     model: str
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked.
+
+        Raises:
+            ConfigError: The URL is no http(s) URL, or the model has no name.
+        """
+        require_http_address(self.url)
+        if not self.model.strip():
+            raise ConfigError("the name of the remote model is empty", where="--remote-model", remedy="give its name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +42,8 @@ class StudySettings:
     `example:replies` name the bundled ones."""
     columns: ColumnMapping | None = None
     """Which columns hold input and answer; None: the format or the column names say it."""
+    encoding: str | None = None
+    """What text files are encoded in; None: told from their bytes."""
     valid: Path | None = None
     """The user's own validation file; None: cut from the examples."""
     test: Path | None = None
@@ -76,9 +89,11 @@ class StudySettings:
         """Everything that can change the result, as JSON values: what decides whether a run can be continued.
 
         Files stand here by name alone, so that the same file is the same study from wherever it is named; their content is
-        hashed beside.
+        hashed beside. A remote model is known by its public address: a changed password is the same study.
         """
         parts = asdict(self)
+        if self.remote is not None:
+            parts["remote"]["url"] = public_address(self.remote.url)
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
         return {name: _plain(value) for name, value in parts.items()}

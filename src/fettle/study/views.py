@@ -285,6 +285,7 @@ def side_by_side(report: StudyReport) -> dict[str, Any]:
                 "wanted": row.wanted,
                 "answers": [row.answers.get(name) for name in names],
                 "scores": [row.scores.get(name) for name in names],
+                "errors": [row.errors.get(name) for name in names],
             }
             for row in report.rows
         ],

@@ -52,6 +52,7 @@ class Endpoint:
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -66,6 +67,7 @@ def endpoint(answer: Callable[[dict[str, Any], int], Reply]) -> Iterator[Endpoin
                 number = len(served.requests)
                 served.requests.append(body)
                 served.keys.append(self.headers["Authorization"])
+                served.paths.append(self.path)
             reply = answer(body, number)
             data = reply.data()
             self.send_response(reply.status)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from collections.abc import Callable
@@ -147,7 +148,7 @@ def free_port() -> int:
 
 def remote_error(url: str) -> RemoteError:
     with pytest.raises(RemoteError) as raised:
-        OpenAIEngine(url, "no-model")
+        OpenAIEngine(url, "no-model").require_reachable()
     assert raised.value.where == url
     assert "--remote" in (raised.value.remedy or "")
     return raised.value
@@ -163,11 +164,6 @@ def test_an_address_where_nobody_answers_is_an_error_at_once() -> None:
 def test_a_wrong_key_or_model_is_an_error_at_once(status: int) -> None:
     with endpoint(lambda _body, _n: failure(status, "not for you")) as served:
         assert "not for you" in remote_error(served.url).problem
-
-
-@pytest.mark.parametrize("url", ["", "no url", "ftp://127.0.0.1/v1", "http://"])
-def test_an_address_that_is_none_is_an_error(url: str) -> None:
-    remote_error(url)
 
 
 MALFORMED = {
@@ -202,6 +198,82 @@ def test_an_answer_without_text_or_usage_is_an_empty_answer() -> None:
         [answer] = OpenAIEngine(served.url, "m").generate(prompts("x" * 80), OPTIONS)
     assert (answer.text, answer.finish_reason, answer.usage.completion_tokens) == ("", FinishReason.STOP, 0)
     assert answer.usage.prompt_tokens > 10  # estimated
+
+
+def test_nothing_is_sent_before_there_is_something_to_ask() -> None:
+    with endpoint(lambda _body, _n: completion("x")) as served:
+        engine = OpenAIEngine(served.url, "m")
+        engine.batches(prompts("a"))
+        assert served.requests == []
+        engine.require_reachable()
+        engine.generate(prompts("a"), OPTIONS)
+        engine.generate(prompts("b"), OPTIONS)
+    assert len(served.requests) == 3, "greeted once"
+
+
+def test_an_endpoint_that_is_gone_fails_every_prompt_without_being_asked_each_time() -> None:
+    engine = OpenAIEngine(f"http://127.0.0.1:{free_port()}/v1", "m")
+    answers = engine.generate(prompts("a", "b"), OPTIONS)
+    assert [answer.finish_reason for answer in answers] == [FinishReason.ERROR] * 2
+    assert all((answer.error or "").startswith("not asked: the endpoint does not answer") for answer in answers)
+
+
+def test_an_endpoint_that_fails_eight_times_in_a_row_is_asked_no_more() -> None:
+    with endpoint(after_hello(lambda _body, _n: failure(401, "key expired"))) as served:
+        engine = OpenAIEngine(served.url, "m")
+        first = engine.generate(prompts(*"abcdefgh"), OPTIONS)
+        num_asked = len(served.requests)
+        rest = (*engine.generate(prompts(*"ij"), OPTIONS), *engine.choose(prompts("k"), ["refund"]))
+    assert {answer.error for answer in first} == {"HTTP 401: key expired"}
+    assert {answer.error for answer in rest} == {"not asked: the endpoint failed 8 times in a row"}
+    assert all(answer.finish_reason is FinishReason.ERROR for answer in rest)
+    assert num_asked == len(served.requests) == 9
+
+
+def test_refused_prompts_do_not_stop_the_others_from_being_asked() -> None:
+    with endpoint(after_hello(lambda _body, _n: failure(422, "filtered"))) as served:
+        engine = OpenAIEngine(served.url, "m")
+        answers = [answer for _ in range(3) for answer in engine.generate(prompts(*"abcdefgh"), OPTIONS)]
+    assert {answer.error for answer in answers} == {"HTTP 422: filtered"}
+    assert len(served.requests) == 1 + 24
+
+
+def test_what_may_be_secret_in_the_address_is_sent_and_never_shown() -> None:
+    with endpoint(lambda _body, _n: completion("x")) as served:
+        secret = served.url.replace("http://", "http://user:pw123@") + "?code=hidden"
+        engine = OpenAIEngine(secret, "m")
+        [answer] = engine.generate(prompts("a"), OPTIONS)
+    assert answer.text == "x"
+    assert engine.name == f"m at {served.url}"
+    assert set(served.keys) == {"Basic " + base64.b64encode(b"user:pw123").decode()}
+    assert set(served.paths) == {"/v1/chat/completions?code=hidden"}
+    with pytest.raises(RemoteError) as raised:
+        OpenAIEngine(f"http://user:pw123@127.0.0.1:{free_port()}/v1?code=hidden", "m").require_reachable()
+    assert not any(secret in str(raised.value) for secret in ("user", "pw123", "hidden"))
+
+
+WRAPPED = {
+    '```json\n{"label": "refund"}\n```': "refund",
+    '```json {"label":"refund"} ```': "refund",
+    '```{"label":"refund"}```': "refund",
+    'Sure! Here it is:\n\n```\n{"label": "refund"}\n```\nAnything else?': "refund",
+    '{"label": null}': "",
+    '```json\n{"label": null}\n```': "",
+    '{"label": 7}': "7",
+    '{"label": true}': "true",
+    '```\n{"label": "a"}\n``` or ```\n{"label": "b"}\n```': None,
+    "```\nrefund\n```": None,
+    "```json": None,
+}
+
+
+@pytest.mark.parametrize("text", WRAPPED)
+def test_a_label_is_found_in_one_code_fence(text: str) -> None:
+    with endpoint(after_hello(lambda _body, _n: completion(text))) as served:
+        [answer] = _engine(served).choose(prompts("a"), ["refund", "late parcel"])
+    expected = WRAPPED[text]
+    assert answer.text == (text if expected is None else expected)
+    assert answer.finish_reason is FinishReason.STOP
 
 
 def test_choices_are_asked_for_as_an_enum_and_unwrapped() -> None:

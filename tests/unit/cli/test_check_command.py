@@ -59,6 +59,63 @@ def test_fix_writes_a_file_that_has_nothing_left_to_fix(tmp_path: Path):
     assert json.loads(out.read_text(encoding="utf-8").splitlines()[0])["id"] == "T0"
 
 
+def test_the_users_three_files_are_checked_together(tmp_path: Path):
+    source = table(tmp_path)
+    test = tmp_path / "test.csv"
+    test.write_text(HEADER + "X1,parcel number 0 is broken,broken\nX2,write to me at ann@example.org,lost\n")
+    valid = tmp_path / "valid.csv"
+    valid.write_text(HEADER + "V1,the clock is late by a week,late\n")
+    result = run(str(source), "--valid", str(valid), "--test", str(test), "--json")
+    assert result.exit_code == 2
+    found = {(row["code"], Path(row["file"]).name, row["line"]) for row in json.loads(result.output)}
+    assert {
+        ("leak-exact", "test.csv", 2),
+        ("personal-email", "test.csv", 3),
+        ("untaught-label", "test.csv", 3),
+    } <= found
+    shown = run(str(source), "--valid", str(valid), "--test", str(test)).output
+    assert "1 usable validation examples in valid" in shown
+    assert "2 usable test examples in test" in shown
+
+
+def test_no_source_is_overwritten_by_the_mended_file(tmp_path: Path):
+    source, test = table(tmp_path), tmp_path / "test.csv"
+    test.write_text(HEADER + ROWS)
+    assert isinstance(run(str(source), "--test", str(test), "--fix", str(test)).exception, ConfigError)
+    assert test.read_text() == HEADER + ROWS
+
+
+def test_an_unwritable_place_for_the_mended_file_names_the_option(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    error = run(str(table(tmp_path)), "--fix", str(tmp_path / "file" / "fixed.jsonl")).exception
+    assert isinstance(error, ConfigError)
+    assert (error.where or "").startswith("--fix ")
+    assert "--out" not in str(error)
+
+
+def test_the_encoding_can_be_named(tmp_path: Path):
+    source = tmp_path / "tickets.csv"
+    source.write_bytes((HEADER + ROWS + "T60,где посылка,late\n").encode("mac_cyrillic"))
+    codes = {row["code"] for row in json.loads(run(str(source), "--json", "--encoding", "mac_cyrillic").output)}
+    assert "encoding" not in codes
+    assert isinstance(run(str(source), "--encoding", "mac_cyrilic").exception, ConfigError)
+
+
+def test_a_row_that_a_study_cannot_use_is_an_error_and_fixed_by_leaving_it_out(tmp_path: Path):
+    rows = [
+        {"messages": [{"role": "user", "content": row.split(",")[1]}, {"role": "assistant", "content": row[-4:]}]}
+        for row in ROWS.splitlines()
+    ]
+    rows[3]["messages"][1]["weight"] = 0  # type: ignore[assignment]
+    source, fixed = tmp_path / "chat.jsonl", tmp_path / "fixed.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run(str(source), "--fix", str(fixed))
+    assert result.exit_code == 2
+    assert "nothing-trained" in result.output
+    again = run(str(fixed), "--json")
+    assert (again.exit_code, len(fixed.read_text().splitlines())) == (0, 59)
+
+
 def test_the_source_is_never_overwritten(tmp_path: Path):
     source = table(tmp_path)
     before = source.read_bytes()

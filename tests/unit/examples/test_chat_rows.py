@@ -94,6 +94,17 @@ def test_rows_that_break_the_format_are_refused(messages: list[Any], code: str):
     assert refused(*messages) == code
 
 
+def test_the_wanted_answer_is_the_last_one_that_is_to_be_learned():
+    off = {"role": "assistant", "content": "IGNORE", "weight": 0}
+    found = convert(USER, off, USER, ANSWER, USER, off)
+    assert [message.content for message in found.messages][1:] == ["IGNORE", "Seats to Rome?", "Four."]
+    assert [note.code for note in found.notes] == ["cut-at-weight"]
+    assert "message 4 is taken as the wanted answer" in found.notes[0].message
+    assert refused(USER, off, USER, off) == "nothing-trained"
+    assert refused({"role": "assistant", "content": "Hello"}, USER, off) == "empty-input"
+    assert convert(USER, off, USER, ANSWER).notes == ()
+
+
 def test_unusual_rows_are_kept_with_a_warning():
     found = convert(
         {"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, USER, USER | {"mood": "x"}, ANSWER

@@ -1,14 +1,16 @@
 import json
+from dataclasses import replace
 
 import pytest
 from example_builders import dataset, example, examples, labelled
 
-from fettle.examples.check import check_examples, check_leaks, summarise_findings
+from fettle.examples.check import Part, check_examples, check_leaks, check_parts, summarise_findings
 from fettle.examples.checks.labels import usual_spellings
 from fettle.examples.checks.personal import mask, personal_spans
 from fettle.examples.fix import fix_examples
+from fettle.examples.split import MIN_EXAMPLES
 from fettle.examples.task import recognise_task
-from fettle.records import Action, Dataset, Severity, Task, TaskKind
+from fettle.records import Action, Dataset, Example, Severity, Task, TaskKind, ToolCall
 
 TEXT = Task(kind=TaskKind.TEXT, reason="")
 LABELS = Task(kind=TaskKind.LABELS, reason="", labels=("a", "b"))
@@ -186,13 +188,63 @@ def test_very_long_texts_say_what_they_repeat():
         if finding.code == "very-long"
     ]
     assert "Where is my parcel" in finding.message
+    assert "--leave-out-long" in finding.remedy
 
 
 def test_leaks_between_parts_are_errors_on_the_held_out_row():
     train, test = examples(("where is my parcel", "a")), examples(("new", "b"), ("Where is my parcel?", "a"))
-    assert [(finding.code, finding.line, finding.action) for finding in check_leaks(train, test, "test")] == [
-        ("leak-exact", 2, Action.KEPT)
+    (leak,) = check_leaks(train, test, Part.TRAINING, Part.TEST)
+    assert (leak.code, leak.line, leak.action) == ("leak-exact", 2, Action.KEPT)
+    assert "this test example is also in training, at t.jsonl:1" in leak.message
+
+
+def part_of(file: str, *pairs: tuple[str, str]) -> Dataset:
+    rows = [replace(item, source=replace(item.source, file=file)) for item in examples(*pairs)]
+    return Dataset(name=file, examples=tuple(rows), findings=(), file_sha256={})
+
+
+def test_every_file_is_checked_and_held_against_the_others():
+    train = part_of("train.csv", ("my parcel is lost", "a"), ("I want a refund of it", "b"))
+    valid = part_of("valid.csv", ("My parcel is lost!", "a"))
+    test = part_of("test.csv", ("I want a refund of it", "b"), ("my parcel is lost", "b"), ("mail me: a@b.org", "c"))
+    parts = {Part.TRAINING: train, Part.VALIDATION: valid, Part.TEST: test}
+    found = [(finding.code, finding.file, finding.line) for finding in check_parts(parts, LABELS)]
+    assert sorted(item for item in found if item[0].startswith(("leak", "untaught", "personal"))) == [
+        ("leak-exact", "test.csv", 1),
+        ("leak-exact", "test.csv", 2),
+        ("leak-exact", "test.csv", 2),  # of training, and of validation
+        ("leak-exact", "valid.csv", 1),
+        ("personal-email", "test.csv", 3),
+        ("untaught-label", "test.csv", 3),
     ]
+
+
+def test_a_held_out_file_may_be_small_and_of_one_label():
+    (row,) = examples(("my parcel is lost", "a"))
+    data = Dataset(name="t", examples=(row,), findings=(), file_sha256={})
+    codes = {part: {finding.code for finding in check_examples(data, LABELS, part)} for part in Part}
+    assert codes[Part.TEST] == codes[Part.VALIDATION] == set()
+    assert codes[Part.WHOLE] == codes[Part.TRAINING] == {"too-few-examples", "one-label"}
+
+
+def calling(item: Example) -> Example:
+    call = ToolCall(id="c", name="look_up", arguments="{}")
+    return replace(item, messages=(*item.prompt, replace(item.messages[-1], content="", tool_calls=(call,))))
+
+
+@pytest.mark.parametrize(
+    ("num_calls", "part", "is_error"),
+    [(1, Part.WHOLE, False), (25, Part.WHOLE, True), (30, Part.TEST, True), (29, Part.TEST, False)],
+)
+def test_tool_calls_are_named_and_too_few_others_are_an_error(num_calls: int, part: Part, is_error: bool):
+    rows = labelled(10)
+    assert len(rows) - 25 < MIN_EXAMPLES < len(rows)
+    rows = tuple(calling(row) for row in rows[:num_calls]) + rows[num_calls:]
+    findings = check_examples(Dataset(name="t", examples=rows, findings=(), file_sha256={}), TEXT, part)
+    codes = [finding.code for finding in findings]
+    assert codes.count("tool-call-answer") == num_calls
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    assert [finding.code for finding in errors] == ["too-few-to-score"] * is_error
 
 
 def test_the_summary_puts_errors_first_then_the_most_frequent():

@@ -66,5 +66,7 @@ def test_personal_data_of_real_turns():
     assert turns.precision >= 0.97
 
 
-def test_broken_chat_rows_are_judged_as_proposed():
-    assert benchmark.compare_verdicts(FOLDER) == []
+def test_broken_chat_rows_are_judged_as_proposed_or_by_a_rule_of_ours():
+    differences = benchmark.compare_verdicts(FOLDER)
+    assert [line for line, _, _, our_rule in differences if not our_rule] == []
+    assert [line for line, _, _, _ in differences] == list(benchmark.OUR_RULE)

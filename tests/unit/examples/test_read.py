@@ -203,6 +203,13 @@ def test_a_missing_column_lists_those_present_and_names_the_nearest(tmp_path: Pa
     assert "'queue'" in (caught.value.remedy or "")
 
 
+@pytest.mark.parametrize("answer", ["body", "Body"])
+def test_one_column_cannot_be_input_and_answer(tmp_path: Path, answer: str):
+    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
+    with pytest.raises(ConfigError, match="the input and the answer are the same column, 'body'"):
+        read_examples(path, columns=ColumnMapping(input="body", answer=answer))
+
+
 def test_ambiguous_columns_are_not_guessed(tmp_path: Path):
     with pytest.raises(DataError, match=r"several could be \(label, intent\)"):
         read_examples(save(tmp_path, "a.csv", "text,label,intent\nhi,x,y\n"))
@@ -271,8 +278,20 @@ SENTENCES = {
     "utf-8-sig": "naïve café £5",
     "utf-16": "naïve café £5",
     "utf-16-le": "plain words with one é",
+    "cp850": "Wo ist mein Päckchen? Ich warte schon länger auf die Rückzahlung, viele Grüße",
+    "mac_roman": "late again, I was in the café",
+    "iso8859_15": "Bitte die 5 € zurück",
+    "iso8859_2": "Czekam już tydzień, zostałem obciążony dwukrotnie, proszę o zwrot pieniędzy",
+    "cp1254": "Bir haftadır bekliyorum, değil mi? Şimdi paramı geri istiyorum, lütfen",
     "cp1251": "Здравствуйте, где мой заказ? Я жду уже неделю",
-    "cp932": "こんにちは、注文した商品がまだ届いていません。",
+    "iso8859_5": "Здравствуйте, где мой заказ? Я жду уже неделю",
+    "cp866": "Здравствуйте, где мой заказ? Я жду уже неделю",
+    "koi8_r": "Здравствуйте, где мой заказ? Я жду уже неделю",
+    "cp1253": "Πού είναι το δέμα μου; Περιμένω μια εβδομάδα.",
+    "cp932": "parcel 1024 荷物がまだ届きません。 please hurry, it is late",
+    "euc_jp": "こんにちは、注文した商品がまだ届いていません。",
+    "iso2022_jp": "こんにちは、注文した商品がまだ届いていません。",
+    "cp949": "소포가 아직 도착하지 않았습니다. 언제 오나요?",
     "gb18030": "你好，我的订单还没有收到，请问在哪里",
 }
 
@@ -282,7 +301,39 @@ def test_common_encodings_are_recognised_and_named(tmp_path: Path, encoding: str
     text = "text,label\n" + f'"{SENTENCES[encoding]}",x\n' * 3
     data = read_examples(save(tmp_path, "a.csv", text.encode(encoding)))
     assert data.examples[0].input_text == SENTENCES[encoding]
-    assert "encoding" in codes(data)
+    [finding] = [finding for finding in data.findings if finding.code == "encoding"]
+    is_marked = encoding.startswith("utf")
+    assert finding.severity is (Severity.INFO if is_marked else Severity.WARNING)
+    assert ("--encoding" in finding.remedy) is not is_marked
+
+
+def test_a_guess_shows_what_it_made_of_the_text(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\nWo ist das Päckchen nach Köln,x\n".encode("cp850")))
+    [finding] = [finding for finding in data.findings if finding.code == "encoding"]
+    assert finding.message.endswith("MS-DOS code page 850, which is a guess and gives: 'Päckchen', 'Köln'")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
+def test_the_encoding_that_the_user_names_is_taken(tmp_path: Path, name: str):
+    text = "text,label\nКот,x\n" if name.endswith("csv") else '{"text": "Кот", "label": "x"}\n'
+    path = save(tmp_path, name, text.encode("mac_cyrillic"))
+    data = read_examples(path, encoding="Mac-Cyrillic")
+    assert data.examples[0].input_text == "Кот"
+    assert "encoding" not in codes(data)
+
+
+def test_a_named_encoding_that_does_not_fit_is_a_warning(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\né ü,x\n".encode("cp1252")), encoding="utf-8")
+    [finding] = [finding for finding in data.findings if finding.code == "encoding"]
+    assert (finding.severity, data.examples[0].input_text) == (Severity.WARNING, "\ufffd \ufffd")
+    assert finding.message.startswith("2 places are not utf-8")
+
+
+@pytest.mark.parametrize("name", ["cp85", "", "base64", "rot13", "a\0b", "no such thing", "idna"])
+def test_an_unknown_encoding_is_refused_and_others_named(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match="no text encoding called") as caught:
+        read_examples(save(tmp_path, "a.csv", "text,label\né,x\n"), encoding=name)
+    assert "cp850 (MS-DOS)" in (caught.value.remedy or "")
 
 
 def test_doubly_encoded_cells_are_put_right(tmp_path: Path):
@@ -311,6 +362,23 @@ def test_every_answer_with_weight_zero_is_refused(tmp_path: Path):
     row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}'
     with pytest.raises(DataError, match="weight 0"):
         read_examples(save(tmp_path, "a.jsonl", row))
+
+
+def test_a_row_in_which_nothing_is_learned_is_left_out(tmp_path: Path):
+    off = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]}'
+    data = read_examples(save(tmp_path, "a.jsonl", f"{CHAT % 1}\n{off}"))
+    [finding] = data.findings
+    assert (finding.code, finding.line) == ("nothing-trained", 2)
+    assert (finding.severity, finding.action) == (Severity.ERROR, Action.LEFT_OUT)
+    assert len(data.examples) == 1
+
+
+def test_a_weight_of_the_whole_row_is_named(tmp_path: Path):
+    rows = [f'{{"weight": {weight}, {(CHAT % weight)[1:]}' for weight in ("0.5", "1", "null", "0")]
+    data = read_examples(save(tmp_path, "a.jsonl", "\n".join(rows)))
+    assert [(finding.code, finding.line) for finding in data.findings] == [("row-weight", 1), ("row-weight", 4)]
+    table = read_examples(save(tmp_path, "a.csv", "text,label,weight\nhi,x,0.5\n"))
+    assert "row-weight" not in codes(table), "a column may hold the weight of a parcel"
 
 
 def test_errors_are_left_out_and_warnings_kept(tmp_path: Path):

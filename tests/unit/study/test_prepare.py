@@ -136,6 +136,39 @@ def test_labels_that_were_never_taught_are_named(labels: StudySettings, tmp_path
     assert not [finding for finding in prepare(labels).findings if finding.code == "untaught-label"]
 
 
+def test_the_users_test_file_is_checked_and_nothing_of_it_is_dropped(labels: StudySettings, tmp_path: Path) -> None:
+    repeated = varied(1, 300)[0][0]
+    held_out = [*[(repeated, "billing")] * 6, (repeated, "delivery"), ("write to ann@example.org", "billing")]
+    file = table(tmp_path / "test.csv", held_out)
+    data = prepare(replace(labels, test=file))
+    found = [(finding.code, finding.line) for finding in data.findings if finding.file == str(file)]
+    assert [line for code, line in found if code == "exact-duplicate"] == [3, 4, 5, 6, 7, 8]
+    assert {("conflicting-answers", 8), ("personal-email", 9)} <= set(found)
+    assert len(found) == len(set(found))
+    assert len(data.split.test) == 8
+
+
+def test_answers_that_are_all_tool_calls_are_refused(labels: StudySettings, tmp_path: Path) -> None:
+    calls = [{"id": "c", "type": "function", "function": {"name": "route", "arguments": "{}"}}]
+    rows = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": None, "tool_calls": calls}]}
+        for text, _ in varied(40)
+    ]
+    file = tmp_path / "calls.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"40 of 40 examples call a tool.* not scored yet"):
+        prepare(StudySettings(examples=file))
+    with pytest.raises(DataError, match=r"40 of 40 examples call a tool.* not scored yet"):
+        prepare(replace(labels, test=file))
+
+
+def test_the_encoding_is_that_of_all_files(labels: StudySettings, tmp_path: Path) -> None:
+    file = tmp_path / "test.csv"
+    file.write_bytes("message,queue\nгде посылка,billing\n".encode("mac_cyrillic"))
+    data = prepare(replace(labels, test=file, encoding="mac_cyrillic"))
+    assert data.split.test[0].input_text == "где посылка"
+
+
 def test_one_label_cannot_be_studied(tmp_path: Path) -> None:
     file = table(tmp_path / "one.csv", [(text, "billing") for text, _ in varied(30)])
     with pytest.raises(DataError, match="nothing to learn"):

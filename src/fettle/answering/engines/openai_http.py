@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
+from fettle.answering.address import public_address, without_query
+from fettle.answering.breaker import Breaker
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.tools import tool_as_wire
 from fettle.errors import RemoteError
@@ -22,44 +26,47 @@ if TYPE_CHECKING:
 
 _PARALLEL_REQUESTS = 8
 _TIMEOUT_SECONDS = 120.0
+_CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
+_MAX_FAILURES_IN_A_ROW = 8  # requests, each with its retries: after the first batch that fails as a whole
 _THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts, which count as tokens of the answer."""
+_CODE_FENCE = re.compile(r"```(?:\w*\n|json\b)?(.*?)```", re.DOTALL)
 _CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
 
 
 class OpenAIEngine:
-    """Answers through `POST /chat/completions` of an endpoint.
+    """Answers through `POST /chat/completions` of an endpoint, and gives it up when it fails several times in a row.
+
+    Nothing is sent before the first prompt, or `require_reachable`. A prompt that is not asked any more gets a failed answer.
 
     Args:
-        url: Base URL, usually ending in /v1.
+        url: Base URL, usually ending in /v1. What may be secret in it is sent and never shown.
         model: The endpoint's name for the model.
-
-    Raises:
-        RemoteError: The endpoint cannot be reached, or does not know the model or the key.
     """
 
     def __init__(self, url: str, model: str) -> None:
-        from openai import OpenAI
+        from openai import OpenAI, Timeout
 
         key = get_settings().remote_api_key
-        self._url, self._model = url, model
+        self._address, self._model = public_address(url), model
+        base, query = without_query(url)
         self._client: OpenAI = OpenAI(
-            base_url=url,
+            base_url=base,
+            default_query=dict(parse_qsl(query)),
             api_key=key.get_secret_value() if key else "none",
-            timeout=_TIMEOUT_SECONDS,
-            max_retries=1,
+            timeout=Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
+            max_retries=_MAX_RETRIES,
         )
+        self._breaker = Breaker(_MAX_FAILURES_IN_A_ROW)
+        self._is_greeted = False
         self._takes_schema = True
         self._thinks = False
-        self._require_reachable()
-        # Not before: a wrong address shall be told at once.
-        self._client = self._client.with_options(max_retries=_MAX_RETRIES)
 
     @property
     def name(self) -> str:
         """The model and where it runs."""
-        return f"{self._model} at {self._url}"
+        return f"{self._model} at {self._address}"
 
     @property
     def max_tokens(self) -> int | None:
@@ -79,6 +86,11 @@ class OpenAIEngine:
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
         """Greedy answers, through the endpoint's structured output where it has it."""
+        if not self._is_greeted:
+            try:
+                self.require_reachable()
+            except RemoteError as error:
+                self._breaker.open(error.problem)
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
             return tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
 
@@ -93,20 +105,29 @@ class OpenAIEngine:
         options = GenerationOptions(max_new_tokens=64, json_form=JsonForm(schema=json.dumps(schema)))
         return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
 
-    def _require_reachable(self) -> None:
+    def require_reachable(self) -> None:
+        """Ask something short, and find out whether it is a reasoning model.
+
+        Raises:
+            RemoteError: The endpoint cannot be reached, or does not know the model or the key.
+        """
         from openai import OpenAIError
 
+        self._is_greeted = True
+        patient = self._client
+        self._client = patient.with_options(max_retries=1)  # a wrong address shall be told at once
         try:
             self._greet()
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
                 f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
-                where=self._url,
+                where=self._address,
                 remedy="check --remote, --remote-model and FETTLE_REMOTE_API_KEY",
             ) from error
+        finally:
+            self._client = patient
 
     def _greet(self) -> None:
-        """Ask something short, and find out whether it is a reasoning model."""
         from openai import BadRequestError
 
         hello = Prompt(example_id="", messages=(Message(role="user", content="Hi"),))
@@ -121,11 +142,15 @@ class OpenAIEngine:
     def _answer(self, prompt: Prompt, options: GenerationOptions) -> Answer:
         from openai import OpenAIError
 
+        if self._breaker.reason is not None:
+            return _failed(prompt, f"not asked: {self._breaker.reason}", 0.0)
         started = time.perf_counter()
         try:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
+            self._breaker.count(has_failed=not _is_about_the_prompt(error))
             return _failed(prompt, _explained(error), time.perf_counter() - started)
+        self._breaker.count(has_failed=False)
         seconds = time.perf_counter() - started
         if not completion.choices:
             return _failed(prompt, "the endpoint answered without a choice", seconds)
@@ -211,18 +236,52 @@ def _refuses_limits(error: BadRequestError) -> bool:
     return error.param in ("max_tokens", "temperature") or "max_completion_tokens" in str(error)
 
 
+def _is_about_the_prompt(error: Exception) -> bool:
+    """The endpoint works and refuses this one prompt: too long, or filtered."""
+    from openai import BadRequestError, UnprocessableEntityError
+
+    return isinstance(error, (BadRequestError, UnprocessableEntityError))
+
+
 def _explained(error: Exception) -> str:
+    from openai import APIStatusError, APITimeoutError
+
     if isinstance(error, ValidationError):
         return "what came is no chat completion"
+    if isinstance(error, APITimeoutError):
+        return f"no connection within {_CONNECT_TIMEOUT_SECONDS:g} s, or no answer within {_TIMEOUT_SECONDS:g} s"
+    if isinstance(error, APIStatusError):
+        message = error.body.get("message") if isinstance(error.body, dict) else None
+        return f"HTTP {error.status_code}: {str(message or error.message)[:300]}"
     return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _unwrapped(answer: Answer) -> Answer:
+    """The label in place of the JSON object around it, which may stand in a code fence; anything else as it is."""
+    fenced = _CODE_FENCE.findall(answer.text)
+    for text in (answer.text, *(fenced if len(fenced) == 1 else ())):
+        label = _label_in(text)
+        if label is not None:
+            return replace(answer, text=label)
+    return answer
+
+
+def _label_in(text: str) -> str | None:
+    """What a JSON object gives as its label, "" for null; None: the text is no such object.
+
+    >>> _label_in('{"label": "refund"}'), _label_in('{"label": 3}'), _label_in('{"label": null}'), _label_in("refund")
+    ('refund', '3', '', None)
+    """
     try:
-        value = json.loads(answer.text)
+        value = json.loads(text)
     except json.JSONDecodeError:
-        return answer
-    return replace(answer, text=str(value["label"])) if isinstance(value, dict) and "label" in value else answer
+        return None
+    if not isinstance(value, dict) or "label" not in value:
+        return None
+    label = value["label"]
+    if isinstance(label, str):
+        return label
+    return "" if label is None else json.dumps(label, ensure_ascii=False)
 
 
 def _failed(prompt: Prompt, error: str, seconds: float) -> Answer:

@@ -90,12 +90,25 @@ def check_label_counts(examples: Sequence[Example], task: Task) -> Iterator[Find
         yield info("rare-labels", text, "collect more of them, or join them into one label").about(file)
 
 
+def check_untaught_labels(train: Sequence[Example], held_out: Sequence[Example], task: Task) -> Iterator[Finding]:
+    """Held-out rows with a label that no training row has; only parts of the user's own have any."""
+    if task.kind is not TaskKind.LABELS:
+        return
+    taught = {example.answer.strip() for example in train}
+    for example in held_out:
+        if example.answer.strip() not in taught:
+            text = f"the label {example.answer.strip()!r} is on no training example, so no contender can give it"
+            yield warning("untaught-label", text, "correct the label, or add training examples of it").at(
+                example.source
+            )
+
+
 def check_json_answers(examples: Sequence[Example], task: Task) -> Iterator[Finding]:
     """Answers that are no JSON object in a task whose answers are."""
     if task.kind is not TaskKind.JSON:
         return
     for example in examples:
-        if parse_object(example.answer) is None:
+        if parse_object(example.answer) is None and not example.messages[-1].tool_calls:
             yield warning(
                 "answer-not-json", "the answer is not a JSON object", "write it as JSON, or remove the row"
             ).at(example.source)

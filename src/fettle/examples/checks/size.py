@@ -9,30 +9,29 @@ from statistics import median
 from fettle.examples.notes import Note, info, warning
 from fettle.records import Action, Example, Finding, Severity
 
-MIN_EXAMPLES = 10
 FEW_EXAMPLES = 50
 _LONG_CHARACTERS = 2000
 _TIMES_MEDIAN = 10
 _ALWAYS_LONG_CHARACTERS = 40_000
 _SHORT_CHARACTERS = 3
+_CUT_IT = (
+    "cut it to what matters; a study refuses examples longer than its model takes, or leaves them out with "
+    "--leave-out-long"
+)
 _REPEATED_SENTENCE = re.compile(r"(?s)(.{12,400}?)\1{4,}")
 
 
-def check_count(examples: Sequence[Example]) -> Iterator[Finding]:
-    """An error below 10 examples, a warning below 50."""
+def check_count(examples: Sequence[Example], *, fewest: int) -> Iterator[Finding]:
+    """An error below the fewest examples that a study takes, a warning below 50."""
     if len(examples) >= FEW_EXAMPLES or not examples:
         return
-    is_too_few = len(examples) < MIN_EXAMPLES
+    is_too_few = len(examples) < fewest
     note = Note(
         code="too-few-examples",
         severity=Severity.ERROR if is_too_few else Severity.WARNING,
         action=Action.KEPT,
         message=f"{len(examples)} examples; "
-        + (
-            f"at least {MIN_EXAMPLES} are needed"
-            if is_too_few
-            else f"below {FEW_EXAMPLES} no comparison can be decided"
-        ),
+        + (f"at least {fewest} are needed" if is_too_few else f"below {FEW_EXAMPLES} no comparison can be decided"),
         remedy="collect more; a few hundred usually decide the question",
     )
     yield note.about(examples[0].source.file)
@@ -48,9 +47,7 @@ def check_lengths(examples: Sequence[Example]) -> Iterator[Finding]:
         length = max(len(message.content) for message in example.messages)
         if length > limit:
             text = f"{length:,} characters, where {usual:,.0f} is usual" + _what_is_repeated(example)
-            yield warning("very-long", text, "cut it to what matters; long examples are truncated in training").at(
-                example.source
-            )
+            yield warning("very-long", text, _CUT_IT).at(example.source)
         elif 0 < sum(char.isalnum() for char in example.input_text) < _SHORT_CHARACTERS and usual > _LONG_INPUT:
             yield info(
                 "very-short",

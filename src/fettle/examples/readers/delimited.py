@@ -32,7 +32,7 @@ class DelimitedReader:
         Raises:
             DataError: No delimiter gives two columns, or there is a header only.
         """
-        decoded = decode_text(file.data, name=file.name)
+        decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         notes = list(decoded.notes)
         text = decoded.text.replace("\0", "")
         if has_wrong_bytes(text):

@@ -23,7 +23,7 @@ class JsonDocumentReader:
         """True when the first line alone is not JSON, or it is the only line and an array."""
         if file.suffix not in (".json", ".txt", "", *LINES_SUFFIXES):
             return False
-        text = decode_text(file.data, name=file.name).text.strip(_SPACE + "\N{BYTE ORDER MARK}")
+        text = decode_text(file.data, name=file.name, encoding=file.encoding).text.strip(_SPACE + "\N{BYTE ORDER MARK}")
         if not text.startswith(("[", "{")):
             return False
         first_line, _, rest = text.partition("\n")
@@ -37,7 +37,7 @@ class JsonDocumentReader:
         Raises:
             DataError: The document is an object without exactly one array of objects in it.
         """
-        decoded = decode_text(file.data, name=file.name)
+        decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         text = decoded.text
         start = len(text) - len(text.lstrip(_SPACE + "\N{BYTE ORDER MARK}"))
         if text[start] == "{":

@@ -21,7 +21,7 @@ class JsonLinesReader:
 
     def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:  # noqa: ARG002 -- the interface's
         """Every non-blank line as a row."""
-        decoded = decode_text(file.data, name=file.name)
+        decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         text = decoded.text if "\n" in decoded.text else decoded.text.replace("\r", "\n")
         lines = enumerate(text.split("\n"), start=1)
         rows = tuple(parse_row(line, number) for number, line in lines if line.strip(" \t\r\f\v\0"))
@@ -29,4 +29,4 @@ class JsonLinesReader:
 
 
 def _start(file: PlainFile) -> str:
-    return decode_text(file.data[:4096], name=file.name).text.lstrip()
+    return decode_text(file.data[:4096], name=file.name, encoding=file.encoding).text.lstrip()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.row_format import Conversation
-from fettle.examples.row_formats.turns import check_turns, identifier
+from fettle.examples.row_formats.turns import check_turns, identifier, up_to_wanted_answer
 from fettle.records import Message, Role, Tool, ToolCall
 
 _ROLES = frozenset(get_args(Role))
@@ -49,14 +49,15 @@ def conversation_from_messages(raw_messages: list[Any], values: Mapping[str, Any
         UnusableRowError: A message, a tool or the order of turns breaks the format.
     """
     notes: list[Note] = []
-    messages: list[Message] = []
+    given: list[Message] = []
     for number, raw in enumerate(raw_messages, start=1):
         if not isinstance(raw, Mapping):
             raise _bad_message(number, "must be an object", _USE_CHAT)
-        messages.append(_message(raw, number, messages, notes))
-    notes.extend(check_turns(tuple(messages)))
+        given.append(_message(raw, number, given, notes))
+    messages, cut = up_to_wanted_answer(tuple(given))
+    notes += (*cut, *check_turns(messages))
     return Conversation(
-        messages=tuple(messages),
+        messages=messages,
         tools=_tools(values),
         id=identifier(values, "id"),
         group=identifier(values, "group"),

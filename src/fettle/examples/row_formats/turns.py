@@ -9,7 +9,7 @@ from datetime import date, time
 from itertools import pairwise
 from typing import Any
 
-from fettle.examples.notes import Note, UnusableRowError, info, warning
+from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.records import Message
 
 _PLACEHOLDERS = frozenset({"n/a", "#n/a", "nan", "null", "<na>"})
@@ -61,6 +61,35 @@ def is_blank(text: str) -> bool:
     return not text.strip(" \t\r\n\v\f\u00a0\u200b\ufeff.-–—_,;:/|*~\"'`")
 
 
+def up_to_wanted_answer(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Note, ...]]:
+    """The turns up to the last answer that is to be learned: one with weight 0 is context, never the wanted answer.
+
+    Nothing is learned from turns behind that answer, so training is the same without them.
+
+    Raises:
+        UnusableRowError: Every answer has weight 0.
+    """
+    if not messages or messages[-1].role != "assistant" or messages[-1].weight != 0:
+        return messages, ()
+    learned = [number for number, message in enumerate(messages, start=1) if _is_learned(message)]
+    if not learned:
+        raise UnusableRowError(
+            "nothing-trained",
+            "every answer has weight 0, so there is nothing to learn",
+            "set the weight of the wanted answer to 1, or remove the row",
+        )
+    note = repaired(
+        "cut-at-weight",
+        f"the last answer has weight 0; message {learned[-1]} is taken as the wanted answer, and what follows is left out",
+        "set the weight of the last answer to 1 if it is the wanted one",
+    )
+    return messages[: learned[-1]], (note,)
+
+
+def _is_learned(message: Message) -> bool:
+    return message.role == "assistant" and message.weight != 0
+
+
 def check_turns(messages: tuple[Message, ...]) -> tuple[Note, ...]:
     """What is unusual about the turns.
 
@@ -110,6 +139,4 @@ def _unusual(messages: tuple[Message, ...], asked: list[Message]) -> list[Note]:
     assistant_turns = [message for message in messages if message.role == "assistant"]
     if any(is_blank(message.content) and not message.tool_calls for message in assistant_turns):
         notes.append(warning("empty-turn", "an earlier answer of the assistant is empty", "fill it in, or remove it"))
-    if all(message.weight == 0 for message in assistant_turns):
-        notes.append(info("nothing-trained", "every answer has weight 0: nothing is learned here", "set a weight to 1"))
     return notes

@@ -98,6 +98,11 @@ function said(text, wantedJson, study) {
   return [block, unfold];
 }
 
+/** In place of an answer: why there is none. */
+function failed(error) {
+  return [element("p", { className: "said nothing", text: `the request failed: ${error}` })];
+}
+
 /** Text nodes with a chance to break the line after each underscore, so that long labels break between words. */
 function breakable(text) {
   return text.split("_").flatMap((piece, i, pieces) => (
@@ -137,7 +142,7 @@ function rowElement(row, study, shown) {
   const texts = [row.wanted, ...row.answers];
   const isShort = study.kind !== "json" && texts.every((text) => (text ?? "").length <= SHORT_ANSWER && !text?.includes("\n"));
   const answers = study.contenders.flatMap((contender, i) => (shown[i]
-    ? [part(contender.title, said(row.answers[i], wantedJson, study), {
+    ? [part(contender.title, row.errors[i] === null ? said(row.answers[i], wantedJson, study) : failed(row.errors[i]), {
       score: scoreText(row.scores[i], study),
       className: (contender.isAccented ? "accented" : "") + (study.isMarked && row.scores[i] === 1 ? " is-right" : ""),
     })]
@@ -153,7 +158,7 @@ function rowElement(row, study, shown) {
 
 /** The row's whole text in lower case, for the search; made once. */
 function haystack(row) {
-  row.haystack ??= [row.id, row.source, row.input, row.wanted, ...row.answers].join("\n").toLowerCase();
+  row.haystack ??= [row.id, row.source, row.input, row.wanted, ...row.answers, ...row.errors].join("\n").toLowerCase();
   return row.haystack;
 }
 

@@ -1,0 +1,50 @@
+"""The primary comparison, written down before the test split is answered.
+
+It is fixed by validation alone, so it cannot change with what the test split shows. It can change when failed requests about
+validation are asked again with success; then it is declared again, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fettle.errors import IntegrityError
+from fettle.files import write_atomically
+
+
+def declare(comparison: str, *, num_failed: int, file: Path) -> str:
+    """The declaration to print in the report. A study that goes on keeps what it declared.
+
+    Args:
+        comparison: What is compared, and why, by the validation answers of this run.
+        num_failed: Requests about the validation split that have failed and brought no answer yet.
+        file: Where the declaration is kept.
+
+    Raises:
+        IntegrityError: Another comparison would now be declared, and not because failed requests were asked again.
+    """
+    if not file.exists():
+        text = f"Primary comparison, declared before the test split was answered: {comparison}"
+        return _write(file, text, comparison, num_failed)
+    found = json.loads(file.read_text())
+    if found["comparison"] == comparison:
+        return found["declaration"]
+    num_mended = found["num_failed"] - num_failed
+    if num_mended <= 0:
+        raise IntegrityError(
+            "validation now gives another primary comparison than the one declared before the test split was opened",
+            where=str(file),
+            remedy="something the study stands on has changed, a library perhaps; start over with --fresh",
+        )
+    text = (
+        f"Primary comparison, declared again after {num_mended} failed validation request(s) had been asked again with success. "
+        f"The test split may have been answered in part by then; the choice looks at validation alone: {comparison} "
+        f"Declared at first: {found['comparison']}"
+    )
+    return _write(file, text, comparison, num_failed)
+
+
+def _write(file: Path, text: str, comparison: str, num_failed: int) -> str:
+    write_atomically(file, json.dumps({"declaration": text, "comparison": comparison, "num_failed": num_failed}))
+    return text
