@@ -250,7 +250,8 @@ def _findings_line(plan: StudyPlan) -> str:
         return "none"
     kinds = {finding.code for finding in plan.findings}
     counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
-    return f"{counts}; `fettle check` lists them, and so does the report"
+    check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
+    return f"{counts}; {check} lists them, and so does the report"
 
 
 def _size(value: float | None) -> float | int | None:

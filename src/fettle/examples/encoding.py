@@ -39,7 +39,8 @@ _SAMPLE_BYTES = 1 << 16
 _WRONG_BYTES = re.compile("[\udc80-\udcff]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x19\x7f]")
 _MAX_CONTROL_SHARE = 0.02
-_TELLING_WORD = re.compile(r"[^\W\d_]*[^\x00-\x7f\s][^\W\d_]*")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_WORD = re.compile(r"""[^\s,;|@"]+""")
 _MAX_SAMPLE_WORDS, _MAX_WORD_CHARACTERS = 5, 20
 
 
@@ -121,9 +122,12 @@ def _decode_as_told(data: bytes, encoding: str) -> DecodedText:
 
 def _telling_words(text: str) -> str:
     """The most frequent words that are not plain ASCII, as a sample of how the text was read."""
-    counts = Counter(match.group() for match in _TELLING_WORD.finditer(text[: 16 * _SAMPLE_BYTES]))
-    frequent = [word for word, _ in counts.most_common(_MAX_SAMPLE_WORDS)]
-    return ", ".join(repr(word[:_MAX_WORD_CHARACTERS]) for word in frequent)
+    counts: Counter[str] = Counter()
+    for match in _WORD.finditer(text[: 16 * _SAMPLE_BYTES]):
+        if telling := _NOT_ASCII.search(match.group()):
+            start = max(0, telling.start() - _MAX_WORD_CHARACTERS // 2)
+            counts[match.group()[start : start + _MAX_WORD_CHARACTERS].strip(".:!?()'")] += 1
+    return ", ".join(repr(word) for word, _ in counts.most_common(_MAX_SAMPLE_WORDS))
 
 
 def has_wrong_bytes(text: str) -> bool:

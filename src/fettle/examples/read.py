@@ -32,6 +32,8 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None, encoding:
 
     Formats (recognised row by row): OpenAI chat, ShareGPT, prompt/completion and Alpaca as JSON Lines, JSON or tables; records and
     tables (CSV, TSV, Excel, Parquet) with an input and an answer column. Any of them may be compressed and in any common encoding.
+    The wanted answer of a conversation is its last message; where that has weight 0, the last answer without, and what follows is
+    left out.
 
     Args:
         path: A file or a folder.
