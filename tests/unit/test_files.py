@@ -12,6 +12,7 @@ from fettle.errors import ConfigError, DiskFullError
 from fettle.files import (
     append_json_lines,
     iter_files,
+    peek_json_lines,
     read_json_lines,
     sha256_of_file,
     sha256_of_json,
@@ -125,3 +126,13 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     assert [path.relative_to(tmp_path).as_posix() for path in iter_files(tmp_path)] == ["a.csv", "b/2.csv"]
+
+
+def test_a_look_at_json_lines_leaves_a_cut_line_alone(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    assert peek_json_lines(file) == []
+    file.write_text('{"a": 1}\n{"a": ')
+    assert peek_json_lines(file) == [{"a": 1}]
+    assert file.read_text() == '{"a": 1}\n{"a": '
+    assert read_json_lines(file) == [{"a": 1}]
+    assert file.read_text() == '{"a": 1}\n'

@@ -117,6 +117,19 @@ def test_where_a_study_lies_and_how_a_file_is_spelled_is_not_in_the_key() -> Non
     json.dumps(SETTINGS.key_parts())
 
 
+def test_what_may_be_secret_in_a_remote_address_is_not_in_the_key() -> None:
+    public = replace(SETTINGS, remote=RemoteModel(url="http://here/v1", model="m"))
+    secret = replace(SETTINGS, remote=RemoteModel(url="http://user:pw123@here/v1?key=pw123", model="m"))
+    assert key(secret) == key(public)
+    assert "pw123" not in json.dumps(secret.key_parts())
+
+
+@pytest.mark.parametrize(("url", "model"), [("", ""), ("ftp://x", "m"), ("", "m"), ("http://here/v1", " ")])
+def test_a_remote_model_needs_an_address_and_a_name(url: str, model: str) -> None:
+    with pytest.raises(ConfigError, match="--remote"):
+        RemoteModel(url=url, model=model)
+
+
 def test_smaller_models_take_larger_steps() -> None:
     rates = [derived_learning_rate(number) for number in (8_000_000_000, 1_000_000_000, 135_000_000)]
     assert rates[0] == 2e-4

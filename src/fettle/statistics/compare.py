@@ -62,7 +62,8 @@ def compare(
     if not pairs:
         raise DataError(
             f"no test example could be scored for both {challenger.name} and {baseline.name}",
-            remedy="look at the reasons in answers of the two contenders; an endpoint may have failed throughout",
+            remedy="where an endpoint failed, run the same command again: failed requests are asked again; their reasons are in "
+            "answers/test in the study's folder",
         )
     ours = [pair[0] for pair in pairs]
     theirs = [pair[1] for pair in pairs]

@@ -26,7 +26,7 @@ def declare(comparison: str, *, num_failed: int, file: Path) -> str:
     """
     if not file.exists():
         text = f"Primary comparison, declared before the test split was answered: {comparison}"
-        return _write(file, text, comparison, num_failed)
+        return _write(file, text, comparison, first=comparison, num_failed=num_failed)
     found = json.loads(file.read_text())
     if found["comparison"] == comparison:
         return found["declaration"]
@@ -40,11 +40,12 @@ def declare(comparison: str, *, num_failed: int, file: Path) -> str:
     text = (
         f"Primary comparison, declared again after {num_mended} failed validation request(s) had been asked again with success. "
         f"The test split may have been answered in part by then; the choice looks at validation alone: {comparison} "
-        f"Declared at first: {found['comparison']}"
+        f"Declared at first: {found['first']}"
     )
-    return _write(file, text, comparison, num_failed)
+    return _write(file, text, comparison, first=found["first"], num_failed=num_failed)
 
 
-def _write(file: Path, text: str, comparison: str, num_failed: int) -> str:
-    write_atomically(file, json.dumps({"declaration": text, "comparison": comparison, "num_failed": num_failed}))
+def _write(file: Path, text: str, comparison: str, *, first: str, num_failed: int) -> str:
+    kept = {"declaration": text, "comparison": comparison, "first": first, "num_failed": num_failed}
+    write_atomically(file, json.dumps(kept))
     return text

@@ -6,13 +6,16 @@ from fettle.answering.address import public_address, require_http_address
 from fettle.errors import ConfigError
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "https://models.example", "HTTP://[::1]:80/v1", "http://a:b@c/d?e=f"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/v1", "https://models.example", "HTTP://[::1]:80/v1", "http://a:b@c/d?e=f"]
+)
 def test_http_addresses_are_accepted(url: str) -> None:
     require_http_address(url)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "no url", "models.example/v1", "ftp://x", "file:///etc/passwd", "http://", "http://[::1", "http://x:port/v1"]
+    "url",
+    ["", "no url", "models.example/v1", "ftp://x", "file:///etc/passwd", "http://", "http://[::1", "http://x:port/v1"],
 )
 def test_anything_else_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="--remote: expected the address of an endpoint"):

@@ -99,3 +99,14 @@ def test_shots_that_do_not_fit_beside_a_long_message_are_left_out_one_by_one(tin
     assert counts[1] == 4
     assert 0 < counts[700] < counts[500] < 4
     assert counts[960] == 0
+
+
+@pytest.mark.parametrize("task", [LABELS, JSON, TEXT])
+def test_a_remote_model_is_said_to_be_asked_zero_shot_and_held_to_no_form(
+    tiny_model: Callable[[str], Any], task: Task
+) -> None:
+    contender = arm(tiny_model("llama"), task, GenerationOptions(max_new_tokens=3))
+    told = replace(contender, is_remote=True).describe()
+    assert told.endswith("One zero-shot prompt: it is shown no examples, and no variants of the prompt are tried")
+    assert not any(enforced in told for enforced in ("can only answer", "is kept inside"))
+    assert "zero-shot" not in contender.describe()

@@ -48,7 +48,12 @@ def label_report(*, num_rows: int = 500, labels: Sequence[str] = LABELS, seed: i
         }
         text = rng.choice(QUESTIONS).format(wanted.replace("_", " "))
         rows.append(row(i, text, wanted, answers, {name: float(said == wanted) for name, said in answers.items()}))
-    rows[7] = replace(rows[7], scores={**rows[7].scores, "remote": None}, answers={**rows[7].answers, "remote": ""})
+    rows[7] = replace(
+        rows[7],
+        scores={**rows[7].scores, "remote": None},
+        answers={**rows[7].answers, "remote": ""},
+        errors={"remote": "HTTP 500: overloaded"},
+    )
     confusions = tuple(confusion(name, rows, labels) for name in ("tuned", "classifier"))
     return assembled(
         name="routing_banking77",
@@ -248,6 +253,7 @@ def hostile_report(planted: str) -> StudyReport:
                 wanted=json.dumps({planted: planted}),
                 answers={name: (planted, nested)[i % 2] for i, name in enumerate(name_of.values())},
                 scores=dict.fromkeys(name_of.values(), 0.5),
+                errors=dict.fromkeys(list(name_of.values())[-1:], planted),
             )
             for _ in report.rows
         ),

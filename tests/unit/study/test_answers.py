@@ -9,7 +9,7 @@ from small_studies import Parrot, answer, example, telling
 from fettle.errors import IntegrityError
 from fettle.files import read_json_lines
 from fettle.records import FinishReason
-from fettle.study.answers import answer_split, measure_latency
+from fettle.study.answers import answer_split, measure_latency, was_asked
 from fettle.study.progress import SilentListener, Stage
 
 EXAMPLES = tuple(example(number) for number in range(8))
@@ -40,7 +40,7 @@ def test_answers_come_in_the_order_of_the_examples_and_are_told_batch_by_batch(t
 
 def test_everything_of_an_answer_survives_the_file(tmp_path: Path) -> None:
     told = {one.id: answer(one.id, "é\n\u2028", likelihoods={"a": -0.1, "b": -2.5}) for one in EXAMPLES}
-    told["e3"] = answer("e3", "", finish_reason=FinishReason.ERROR)
+    told["e3"] = answer("e3", "", finish_reason=FinishReason.LENGTH)
     first = answer_split(Parrot(told), EXAMPLES, file=tmp_path / "a", what="test", listener=SilentListener())
     silent = Parrot(told, fails_after=0)
     assert answer_split(silent, EXAMPLES, file=tmp_path / "a", what="test", listener=SilentListener()) == first
@@ -67,6 +67,52 @@ def test_a_batch_that_was_cut_while_it_was_written_is_asked_again_whole(tmp_path
     assert {row["example_id"] for row in read_json_lines(file)[1:]} == {one.id for one in EXAMPLES}
 
 
+def failing(*ids: str) -> Parrot:
+    """A parrot whose requests about these examples fail."""
+    parrot = telling(EXAMPLES, TEXTS)
+    failed = {one: answer(one, "", finish_reason=FinishReason.ERROR) for one in ids}
+    return replace(parrot, answers={**parrot.answers, **failed})
+
+
+def test_failed_requests_and_no_others_are_asked_again(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    assert answered(failing("e1", "e6", "e7"), file)[1] == ""
+    healthy = telling(EXAMPLES, TEXTS)
+    assert answered(healthy, file) == list(TEXTS)
+    assert healthy.asked == [["e7", "e6"], ["e1"]]
+    assert answered(telling((), ()), file) == list(TEXTS), "the newest line about an example counts"
+
+
+def test_a_request_that_fails_again_stays_failed_with_its_newest_reason(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    answered(failing("e1"), file)
+    again = failing("e1")
+    again = replace(again, answers={**again.answers, "e1": replace(again.answers["e1"], error="not asked")})
+    found = answer_split(again, EXAMPLES, file=file, what="test", listener=SilentListener())
+    assert [one.error for one in found if one.has_failed] == ["not asked"]
+
+
+def test_progress_counts_what_was_answered_and_ends_with_everything(tmp_path: Path) -> None:
+    answered(failing("e1", "e6", "e7"), tmp_path / "a")
+    listener = Stages()
+    answer_split(failing("e1"), EXAMPLES, file=tmp_path / "a", what="test", listener=listener)
+    assert listener.done == [5, 7, 8]
+
+
+def test_what_was_asked_includes_failed_requests_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    parrot = failing("e1")
+    assert not was_asked(parrot, EXAMPLES, file=file)
+    answered(parrot, file)
+    assert was_asked(parrot, EXAMPLES, file=file)
+    assert not was_asked(parrot, EXAMPLES[1:], file=file)
+    assert not was_asked(replace(parrot, words="another"), EXAMPLES, file=file)
+    file.write_bytes(file.read_bytes()[:-1])
+    cut = file.read_bytes()
+    assert not was_asked(parrot, EXAMPLES, file=file)
+    assert file.read_bytes() == cut, "another process may be writing it"
+
+
 def test_answers_of_another_contender_or_split_are_thrown_away(tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     answered(telling(EXAMPLES, TEXTS), file)
@@ -90,3 +136,9 @@ def test_latency_is_measured_once_and_one_request_at_a_time(tmp_path: Path) -> N
     assert len(first) == 20
     assert parrot.asked == [[one.id] for one in many[:20]]
     assert measure_latency(Parrot({}), many, file=tmp_path / "latency.jsonl") == first
+
+
+def test_failed_requests_are_no_latency_and_are_measured_again(tmp_path: Path) -> None:
+    file = tmp_path / "latency.jsonl"
+    assert measure_latency(failing(*(one.id for one in EXAMPLES)), EXAMPLES, file=file) == ()
+    assert len(measure_latency(failing("e0", "e5"), EXAMPLES, file=file)) == 6

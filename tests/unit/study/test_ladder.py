@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_the_winner_is_not_asked_again_what_it_was_chosen_on(ladder: Ladder, mon
     assert sorted(chain.from_iterable(winner.asked)) == sorted(one.id for one in VALID)
     expected = [one.answer == text for one, text in zip(VALID, right_at_first, strict=True)]
     assert rung.validation_score == sum(expected) / len(expected)
+
+
+def test_a_contender_was_asked_when_both_splits_were_failures_included(ladder: Ladder) -> None:
+    everything = [*VALID, *TEST]
+    parrot = telling(everything, ["billing"] * len(everything))
+    parrot = replace(parrot, answers={**parrot.answers, "e0": answer("e0", "", finish_reason=FinishReason.ERROR)})
+    assert not ladder.was_asked(parrot)
+    rung = ladder.best([parrot])
+    assert rung.num_failed == 1
+    assert not ladder.was_asked(parrot)
+    ladder.answer_test(rung)
+    assert ladder.was_asked(parrot)
 
 
 def test_the_test_split_is_answered_once_and_never_for_choosing(ladder: Ladder) -> None:

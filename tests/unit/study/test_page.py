@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from build_report import ALL, hostile_report, json_report, label_report, text_report
 
+from fettle.records import Resources
 from fettle.study.page import embedded_json, render_page
 from fettle.study.views import side_by_side
 
@@ -219,8 +220,20 @@ def test_free_text_is_not_taken_apart():
     assert 'id="parts"' not in render_page(text_report())
 
 
+def test_what_no_request_showed_is_a_dash():
+    report = label_report(num_rows=30)
+    dead = next(one for one in report.contenders if one.name == "remote")
+    nothing = Resources(prompt_tokens_per_request=None, completion_tokens_per_request=None, seconds_per_request=None)
+    note = "30 requests failed: HTTP 500: overloaded (30)."
+    dead = replace(dead, metrics=(), num_failed=30, resources=nothing, note=note)
+    page = render_page(replace(report, contenders=(*report.contenders[:1], dead)))
+    assert note in page
+    assert page.count('<td class="number">–</td>') >= 5, "tokens in and out, seconds in a batch and alone"
+
+
 def test_side_by_side_puts_the_challenger_and_the_baseline_first():
     study = side_by_side(label_report(num_rows=30))
     assert [contender["title"] for contender in study["contenders"]][:2] == ["Tuned (LoRA)", "Classifier"]
     assert study["isMarked"]
     assert study["rows"][7]["scores"][2] is None
+    assert study["rows"][7]["errors"][2] == "HTTP 500: overloaded"

@@ -112,6 +112,14 @@ def test_filters_search_and_order_agree_with_the_report(tmp_path):
     ]
 
 
+def test_a_failed_request_shows_its_reason_in_place_of_an_answer(tmp_path):
+    question = (
+        PRESS
+        + 'press("Not scored"); return [...document.querySelectorAll(".said.nothing")].map((one) => one.textContent)'
+    )
+    assert asked(render_page(label_report()), tmp_path, question) == ["the request failed: HTTP 500: overloaded"]
+
+
 def test_more_rows_come_on_demand_in_the_chosen_order(tmp_path):
     report = text_report()
     gains = [row.scores["tuned"] - row.scores["few_shot"] for row in report.rows]

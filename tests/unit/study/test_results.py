@@ -70,13 +70,31 @@ def test_failures_are_counted_and_never_zeros() -> None:
     assert (accuracy.num_scored, accuracy.num_unscored) == (6, 2)
     assert (macro.num_scored, macro.num_unscored) == (6, 2)
     assert result.num_failed == 2
-    assert warnings_of([result], 8) == ("Failing: 2 of 8 requests failed and are unscored.",)
+    assert warnings_of([result], 8) == (
+        "Failing: 2 of 8 requests failed and are unscored; the same command asks them again. "
+        "2 requests failed: refused (2).",
+    )
+    assert result.resources.prompt_tokens_per_request == 10, "of the requests that were answered"
+
+
+def test_the_reasons_of_failures_are_told_the_frequent_ones_first() -> None:
+    rung = rung_of("failing", [None] * 7 + RIGHT[7:])
+    reasons = ["HTTP 500", "late", "HTTP 500", "a", "b", "c", "late", None]
+    answers = tuple(replace(one, error=reason) for one, reason in zip(rung.answers, reasons, strict=True))
+    rung = replace(rung, answers=answers, rung=replace(rung.rung, num_failed=1))
+    result = contender_result(rung, SPLIT, LABEL_TASK, [GRADER], seed=0)
+    told = "7 requests failed: HTTP 500 (2); late (2); a (1); and 2 other reasons. On validation 1 request failed."
+    assert result.note == told
+    rows = answer_rows([rung_of("tuned", RIGHT), rung], TEST, GRADER)
+    assert [row.errors.get("failing") for row in rows] == reasons
+    assert not any("tuned" in row.errors for row in rows)
 
 
 def test_a_contender_whose_every_request_failed_has_no_figure() -> None:
     result = contender_result(rung_of("dead", [None] * 8), SPLIT, LABEL_TASK, [GRADER], seed=0)
     assert result.metrics == ()
     assert result.num_failed == 8
+    assert result.resources.prompt_tokens_per_request is result.resources.seconds_per_request is None
 
 
 def test_label_likelihood_is_reported_beside_the_reading_that_was_chosen() -> None:
