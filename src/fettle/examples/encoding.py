@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from encodings import aliases
+from itertools import chain, islice
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.legacy_encoding import legacy_encoding
@@ -41,7 +42,7 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x19\x7f]")
 _MAX_CONTROL_SHARE = 0.02
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _WORD = re.compile(r"""[^\s,;|@"]+""")
-_MAX_SAMPLE_WORDS, _MAX_WORD_CHARACTERS = 5, 20
+_MAX_SAMPLE_WORDS, _MAX_WORD_CHARACTERS, _MAX_WORDS_READ = 5, 20, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,8 @@ def _decode_as_told(data: bytes, encoding: str) -> DecodedText:
 def _telling_words(text: str) -> str:
     """The most frequent words that are not plain ASCII, as a sample of how the text was read."""
     counts: Counter[str] = Counter()
-    for match in _WORD.finditer(text[: 16 * _SAMPLE_BYTES]):
+    lines = (line for line in text.split("\n") if not line.isascii())
+    for match in islice(chain.from_iterable(map(_WORD.finditer, lines)), _MAX_WORDS_READ):
         if telling := _NOT_ASCII.search(match.group()):
             start = max(0, telling.start() - _MAX_WORD_CHARACTERS // 2)
             counts[match.group()[start : start + _MAX_WORD_CHARACTERS].strip(".:!?()'")] += 1

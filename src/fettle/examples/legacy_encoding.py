@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
 
 _SAMPLE_BYTES = 1 << 16
@@ -66,6 +67,8 @@ _OTHER_ENCODINGS = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8_r", "mac_roman", "latin_1"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 ]
+_HIGH_BYTE = re.compile(rb"[\x80-\xff]")
+_BYTES_BEFORE = 100
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _ACCENTED_RUN = re.compile(rf"(?:(?![\x00-\x7f])[^\W\d_]){{{_MAX_ACCENTED_RUN + 1},}}")
 
@@ -76,24 +79,23 @@ def legacy_encoding(data: bytes) -> str:
     >>> legacy_encoding("Größere Päckchen für Köln".encode("cp850")), legacy_encoding("Größe".encode("cp1252"))
     ('cp850', 'cp1252')
     """
-    lines = [line for line in data[: 16 * _SAMPLE_BYTES].split(b"\n") if not line.isascii()]
-    telling = b"\n".join(lines)
+    telling = b"\n".join(_telling_lines(data))
     return (
-        _japanese(_whole_lines(lines, _SAMPLE_BYTES))
+        _japanese(telling)
         or _latin_or_cyrillic(telling[:_LETTERS_SAMPLE_BYTES])
         or _any_script(telling[:_SAMPLE_BYTES])
     )
 
 
-def _whole_lines(lines: list[bytes], max_bytes: int) -> bytes:
-    """The first lines of at most `max_bytes` in all, so that no character is cut in two."""
-    kept: list[bytes] = []
-    for line in lines:
-        max_bytes -= len(line) + 1
-        if max_bytes < 0 and kept:
-            break
-        kept.append(line)
-    return b"\n".join(kept)
+def _telling_lines(data: bytes) -> Iterator[bytes]:
+    """Lines with bytes above 127, from shortly before the first of these to their end, until they are enough for a sample."""
+    num_bytes = end = 0
+    while num_bytes < _SAMPLE_BYTES and (high := _HIGH_BYTE.search(data, end)):
+        start = max(data.rfind(b"\n", end, high.start()) + 1, high.start() - _BYTES_BEFORE)
+        end = data.find(b"\n", high.end())
+        end = len(data) if end < 0 else end
+        num_bytes += end - start
+        yield data[start:end]
 
 
 def _japanese(sample: bytes) -> str | None:
@@ -105,7 +107,7 @@ def _japanese(sample: bytes) -> str | None:
             continue
         num_hiragana = sum("\u3041" <= char <= "\u309f" for char in found)
         num_kana = num_hiragana + sum("\u30a0" <= char <= "\u30ff" for char in found)
-        if num_hiragana >= _MIN_HIRAGANA * len(found) and num_kana >= _MIN_KANA * len(found):
+        if found and num_hiragana >= _MIN_HIRAGANA * len(found) and num_kana >= _MIN_KANA * len(found):
             return encoding
     return None
 

@@ -313,6 +313,13 @@ def test_a_guess_shows_what_it_made_of_the_text(tmp_path: Path):
     assert finding.message.endswith("MS-DOS code page 850, which is a guess and gives: 'Köln', 'Päckchen'")
 
 
+@pytest.mark.parametrize("encoding", ["cp850", "cp932"])
+def test_an_encoding_is_told_from_what_stands_late_in_a_long_line(tmp_path: Path, encoding: str):
+    text = {"cp850": "schöne Grüße", "cp932": "届きません"}[encoding]
+    data = read_examples(save(tmp_path, "a.csv", f"text,label\n{'long ' * 40_000}{text},x\n".encode(encoding)))
+    assert data.examples[0].input_text.endswith(text)
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])
 def test_the_encoding_that_the_user_names_is_taken(tmp_path: Path, name: str):
     text = "text,label\nКот,x\n" if name.endswith("csv") else '{"text": "Кот", "label": "x"}\n'
