@@ -216,7 +216,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}"),
         (
             "Training",
-            f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {plan.settings.training.epochs} epochs; "
+            f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
             f"{_duration(expected.train_seconds)}",
         ),
         (
@@ -252,6 +252,11 @@ def _findings_line(plan: StudyPlan) -> str:
     counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
     check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
     return f"{counts}; {check} lists them, and so does the report"
+
+
+def _counted_epochs(plan: StudyPlan) -> str:
+    epochs = plan.settings.training.epochs
+    return f"{epochs} epoch{'s' if epochs != 1 else ''}"
 
 
 def _size(value: float | None) -> float | int | None:

@@ -78,6 +78,9 @@ class StudySettings:
         Raises:
             ConfigError: A value is out of its range.
         """
+        for name in ("examples", "valid", "test", "out"):  # a text is as good as a path
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if value is None else Path(value))
         if self.instruction is not None and not self.instruction.strip():
             raise ConfigError("the instruction is empty", remedy="write one, or leave it out: one is then derived")
         require_range("worthwhile", self.worthwhile, low=0, high=1)
