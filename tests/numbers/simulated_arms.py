@@ -6,6 +6,8 @@ intra-cluster correlation of everything (scores, differences) is exact whatever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,30 @@ Draw = NDArray[np.float64]  # [..., 2]: the scores of (challenger, baseline)
 
 def cluster_ids(num_clusters: int, cluster_size: int) -> list[int]:
     return np.repeat(np.arange(num_clusters), cluster_size).tolist()
+
+
+UNEQUAL_SIZES = {
+    "100 single, 30 pairs": (1,) * 100 + (2,) * 30,
+    "300 single, 3 of 30": (1,) * 300 + (30,) * 3,
+    "150 single, 5 of 10": (1,) * 150 + (10,) * 5,
+    "60 single, 5 of 10": (1,) * 60 + (10,) * 5,
+    "60 single, Zipf to 40": (1,) * 60 + (40, 20, 13, 10, 8, 6, 5, 5, 4, 4),
+    "60, geometric, mean 3.3": tuple(np.random.default_rng(3).geometric(0.3, 60).tolist()),
+    "25, Pareto, 2 to 60": tuple(
+        np.ceil(np.random.default_rng(5).pareto(1.0, 25) + 0.5).clip(2, 60).astype(int).tolist()
+    ),
+}
+"""Sizes of clusters as near-duplicates make them: mostly single examples and a few big clusters."""
+
+DOMINATED_SIZES = {
+    "100 single, 1 of 30": (1,) * 100 + (30,),
+    "20 single, 2 of 20": (1,) * 20 + (20,) * 2,
+}
+"""One or two clusters hold a quarter or more of the examples."""
+
+
+def ids_of_sizes(sizes: Sequence[int]) -> list[int]:
+    return np.repeat(np.arange(len(sizes)), sizes).tolist()
 
 
 def right_or_wrong(
@@ -74,3 +100,35 @@ def two_graded_arms(
         return graded(generator, (num_studies, num_clusters, size), means=means)
 
     return clustered(draw(cluster_size), draw(1), correlation=correlation, generator=generator)
+
+
+def unequal_binary_arms(
+    generator: np.random.Generator,
+    num_studies: int,
+    sizes: Sequence[int],
+    *,
+    accuracies: tuple[float, float],
+    copying: float,
+    both_by_nature: float = 0.5,
+) -> Draw:
+    """As `two_binary_arms` with clusters of any sizes; an example takes the draw of its cluster with probability `copying`."""
+    ids = ids_of_sizes(sizes)
+    own, of_cluster = (
+        right_or_wrong(generator, (num_studies, 1, count), accuracies=accuracies, both_by_nature=both_by_nature)
+        for count in (len(ids), len(sizes))
+    )
+    return clustered(own, of_cluster[:, :, ids], correlation=copying**2, generator=generator)
+
+
+def unequal_graded_arms(
+    generator: np.random.Generator,
+    num_studies: int,
+    sizes: Sequence[int],
+    *,
+    means: tuple[float, float],
+    copying: float,
+) -> Draw:
+    """As `two_graded_arms` with clusters of any sizes; an example takes the draw of its cluster with probability `copying`."""
+    ids = ids_of_sizes(sizes)
+    own, of_cluster = (graded(generator, (num_studies, 1, count), means=means) for count in (len(ids), len(sizes)))
+    return clustered(own, of_cluster[:, :, ids], correlation=copying**2, generator=generator)

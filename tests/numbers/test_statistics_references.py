@@ -9,7 +9,13 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from fettle.statistics.clusters import design_effect, intra_cluster_correlation
+from fettle.statistics.clusters import (
+    cluster_totals,
+    design_effect,
+    intra_cluster_correlation,
+    pooled_variance_of_mean,
+    variance_components,
+)
 from fettle.statistics.intervals import difference_interval, mean_interval, statistic_interval, wilson
 from fettle.statistics.multiplicity import holm
 from fettle.statistics.paired_bootstrap import bootstrap_difference
@@ -87,6 +93,42 @@ def test_correlation_equals_the_analysis_of_variance() -> None:
     expected = (f_ratio - 1) / (f_ratio + 3)
     assert intra_cluster_correlation(values.ravel().tolist(), ids) == pytest.approx(expected)
     assert design_effect(values.ravel().tolist(), ids) == pytest.approx(1 + 3 * expected)
+
+
+def test_variance_components_have_the_expected_mean_squares() -> None:
+    """Solved from the definitions: E[MSW] = within, E[MSB] = within + n0 between, sizes unequal (Searle et al. 1992, 3.6)."""
+    sizes = np.array([1, 1, 2, 3, 7])
+    ids = np.repeat(np.arange(5), sizes)
+    values = np.random.default_rng(7).normal(size=14)
+    groups = [values[ids == group] for group in range(5)]
+    within = sum(((group - group.mean()) ** 2).sum() for group in groups) / (14 - 5)
+    between_squares = sum(len(group) * (group.mean() - values.mean()) ** 2 for group in groups) / (5 - 1)
+    n0 = (14 - (sizes**2).sum() / 14) / (5 - 1)
+    components = variance_components(values, cluster_totals(values, ids.tolist()))
+    assert components.within == pytest.approx(within)
+    assert components.between == pytest.approx((between_squares - within) / n0)
+
+
+def test_pooled_variance_is_the_mean_of_what_repeated_sampling_shows() -> None:
+    """Three clusters of 30 among 300 single examples: unbiased, and steadier than the cluster-robust variance."""
+    sizes = np.array([1] * 300 + [30] * 3)
+    ids = np.repeat(np.arange(303), sizes)
+    generator = np.random.default_rng(8)
+    studies = generator.normal(size=(2000, 303))[:, ids] + generator.normal(size=(2000, len(ids)))
+    pooled = np.array([pooled_variance_of_mean(row, cluster_totals(row, ids.tolist())) for row in studies])
+    residuals = np.array([np.bincount(ids, weights=row - row.mean()) for row in studies])
+    robust = (residuals**2).sum(axis=1) / len(ids) ** 2
+    true_variance = ((sizes**2).sum() + len(ids)) / len(ids) ** 2
+    assert pooled.mean() == pytest.approx(true_variance, rel=0.03)
+    assert pooled.std() < 0.6 * robust.std()
+
+
+def test_pooled_variance_is_the_cluster_robust_one_when_sizes_are_equal() -> None:
+    """That is the variance of G cluster means over G."""
+    means = np.random.default_rng(9).normal(size=12)
+    values = np.repeat(means, 4) + np.tile([1.0, -1.0, 0.5, -0.5], 12)
+    ids = np.repeat(np.arange(12), 4).tolist()
+    assert pooled_variance_of_mean(values, cluster_totals(values, ids)) == pytest.approx(means.var(ddof=1) / 12)
 
 
 @pytest.mark.parametrize(("wins", "losses", "ties"), [(0, 0, 100), (5, 0, 95), (30, 12, 158), (160, 60, 280)])

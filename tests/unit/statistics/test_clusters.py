@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from fettle.statistics.clusters import (
@@ -9,6 +10,7 @@ from fettle.statistics.clusters import (
     effective_sample_size,
     index_groups,
     intra_cluster_correlation,
+    pooled_variance_of_mean,
 )
 
 
@@ -52,3 +54,15 @@ def test_negative_correlation_does_not_make_examples_count_more() -> None:
 
 def test_assumed_effect_weighs_clusters_by_size() -> None:
     assert assumed_design_effect([0, 1, 1, 1], correlation=0.5) == 1 + 1.5 * 0.5
+
+
+def test_one_cluster_does_not_tell_how_clusters_differ() -> None:
+    values = np.array([1.0, 0.0])
+    with pytest.raises(ValueError, match="one cluster"):
+        pooled_variance_of_mean(values, cluster_totals(values, [3, 3]))
+
+
+def test_pooled_variance_is_never_negative() -> None:
+    """Each cluster holds a win and a loss: the estimate between clusters is negative."""
+    values = np.array([1.0, -1.0] * 5 + [0.5])
+    assert pooled_variance_of_mean(values, cluster_totals(values, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5])) >= 0.0
