@@ -24,6 +24,11 @@ LEAVES = {
 def anything_of(kind: Any) -> st.SearchStrategy:
     """Any value of a record's field type, with finite numbers only."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:  # a JSON value
+        return st.recursive(
+            st.one_of(*LEAVES.values()),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(LEAVES[str], inner, max_size=2),
+        )
     if kind in LEAVES:
         return LEAVES[kind]
     if origin in (Union, UnionType):

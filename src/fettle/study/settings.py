@@ -105,4 +105,6 @@ class StudySettings:
 def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
     return value.name if isinstance(value, Path) else value

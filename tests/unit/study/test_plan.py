@@ -62,7 +62,9 @@ def test_tools_and_calls_count_towards_the_length(renderer: ChatRenderer) -> Non
         fit_to_context(asked, renderer, max_tokens=500, leave_out=False)
     call = ToolCall(id="1", name="look_up", arguments=LONG)
     messages = (Message(role="assistant", content="", tool_calls=(call,)), *data.train[0].messages)
-    assert num_text_bytes(messages, (tool,)) == num_text_bytes(data.train[0].messages, ()) + 2 * (len(LONG) + 7) + len("{}")
+    assert num_text_bytes(messages, (tool,)) == num_text_bytes(data.train[0].messages, ()) + 2 * (len(LONG) + 7) + len(
+        "{}"
+    )
 
 
 def test_leaving_out_does_not_empty_a_part(renderer: ChatRenderer) -> None:
