@@ -83,7 +83,7 @@ def test_text_task_ships_where_the_tuned_model_alone_learned_the_reply(fettle: R
 
 def test_cannot_tell_where_the_test_split_is_too_small(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
-        "study", label_file(tmp_path / "few.csv", 12), "--model", "model", "--task", "text", "--out", tmp_path / "study"
+        "study", label_file(tmp_path / "few.csv", 24), "--model", "model", "--task", "text", "--out", tmp_path / "study"
     )
     report = require_whole(finished, tmp_path / "study")
     assert report["verdict"]["decision"] == "cannot tell yet"
