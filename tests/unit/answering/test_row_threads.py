@@ -70,6 +70,15 @@ def test_an_error_in_one_share_ends_the_others_and_is_the_one_that_is_raised() -
     assert torch.get_num_threads() == 4
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A program that a shell starts in the background ignores interrupts; this test must not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_all_shares_at_their_next_step() -> None:
     ended: list[str] = []
     begun = threading.Barrier(4, action=threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start)
