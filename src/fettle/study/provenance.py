@@ -44,13 +44,14 @@ def provenance(
     """The record of how a study came about."""
     import torch
 
+    threads = torch.get_num_threads()
     return Provenance(
         command=command,
         seed=settings.seed,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         fettle_version=fettle_version(),
         versions={"python": platform.python_version()} | _versions(),
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {threads} thread{'s' if threads != 1 else ''}",
         data_sha256=hashes.data,
         split_sha256=hashes.split,
         template_sha256=hashes.template,
