@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from fettle.errors import IntegrityError
-from fettle.records import Answer, Example, FinishReason, Score
+from fettle.records import Answer, Example, Score
 
 
 class Grader(Protocol):
@@ -42,7 +42,7 @@ def unscorable(example: Example, answer: Answer) -> Score | None:
 
     That is an answer that the engine failed to give, and a wanted answer that calls a tool: answers carry text only.
     """
-    if answer.finish_reason is FinishReason.ERROR:
+    if answer.has_failed:
         return unscored(example, f"no answer: {answer.error or 'the engine failed'}")
     if example.messages[-1].tool_calls:
         return unscored(example, "the wanted answer calls a tool, and text graders do not judge tool calls")

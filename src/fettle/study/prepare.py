@@ -66,7 +66,10 @@ def prepare(settings: StudySettings) -> StudyData:
         _refuse_unscorable(findings)
         split = split_examples(dataset.examples, task, seed=settings.seed, sizes=settings.sizes)
     else:
-        others = {p: read_examples(q, columns=columns, encoding=settings.encoding) for p, q in _given_parts(settings)}
+        others = {
+            part: read_examples(file, columns=columns, encoding=settings.encoding)
+            for part, file in _given_parts(settings)
+        }
         for part, other in others.items():
             findings += check_examples(other, task, part)
             file_sha256 |= other.file_sha256
@@ -76,9 +79,8 @@ def prepare(settings: StudySettings) -> StudyData:
             dataset.examples, valid, others[Part.TEST].examples, task, seed=settings.seed, sizes=settings.sizes
         )
         findings += leaks
-    task = replace(
-        recognise_task(split.train, task.kind), reason=task.reason
-    )  # nothing of it may come from the test part
+    # Nothing that is known of the task may come from the test part.
+    task = replace(recognise_task(split.train, task.kind), reason=task.reason)
     _require_known_labels(task, split)
     findings += check_untaught_labels(split.train, (*split.valid, *split.test), task)
     everything = [*split.train, *split.valid, *split.test]
