@@ -29,10 +29,11 @@ from fettle.study.progress import Listener
 
 _NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers the others too."""
-_MAX_SHOTS = 3
-"""Each shot makes every request of the study and of production dearer; three of short examples are a few hundred tokens."""
-_MAX_NEAREST_SHOTS = 8
-_NEAREST_SHOT_CHARACTERS = 1500
+_NUM_LONG_SHOTS = 3
+"""Of fixed shots, however long they are: each makes every request of the study and of production dearer."""
+_NUM_SHORT_SHOTS = 8
+_SHORT_SHOT_CHARACTERS = 1500
+"""Shots that are this short together cost a few hundred tokens: there are up to eight of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,17 +87,16 @@ class Ladder:
             )
 
         rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
-        num_shots = self._num_shots()
-        if num_shots:
-            fixed = shot_sets(self.split.train, num_shots=num_shots, num_sets=2, seed=self.seed)
-            shot_hint = hint if self.task.kind is not TaskKind.LABELS else None
-            rungs.append(
-                self.best([arm("few_shot", "Few-shot, fixed", FixedShots(shots, shot_hint)) for shots in fixed])
-            )
+        num_fixed = self._num_fixed_shots()
+        if num_fixed:
+            hints = self._shot_hints(hint)
+            sets = shot_sets(self.split.train, num_shots=num_fixed, num_sets=2, seed=self.seed)
+            fixed = [FixedShots(shots, one) for one in hints for shots in sets]
+            rungs.append(self.best([arm("few_shot", "Few-shot, fixed", style) for style in fixed]))
             embedder = CachedEmbedder(MiniLMEmbedder())
             neighbours = NearestNeighbours(embedder, short_enough(self.split.train))
-            nearest = NearestShots(neighbours, self._num_nearest_shots(), shot_hint)
-            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", nearest)]))
+            nearest = [NearestShots(neighbours, max(1, self._num_short_shots()), one) for one in hints]
+            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
         return rungs
 
     def classifier(self) -> Rung:
@@ -161,14 +161,22 @@ class Ladder:
         scores = [score.value for score in score_answers(self.primary, examples, answers) if score.value is not None]
         return sum(scores) / len(scores) if scores else None
 
-    def _num_shots(self) -> int:
-        """As many as fit into a bounded prompt, at most `_MAX_SHOTS`."""
-        return min(_MAX_SHOTS, self.shot_characters // self._usual_characters(), len(self.split.train))
+    def _shot_hints(self, hint: str) -> tuple[str | None, ...]:
+        """What may stand before shots. A list of labels can hurt as well as help, and some instructions have it already."""
+        if self.task.kind is not TaskKind.LABELS:
+            return (hint,)
+        instructions = {example.messages[0].content for example in self.split.train}
+        is_listed = all(label in text for text in instructions for label in self.task.labels)
+        return (None,) if is_listed else (None, hint)
 
-    def _num_nearest_shots(self) -> int:
-        """More of them where they are short: near ones teach more than drawn ones, but no two prompts share them."""
-        affordable = _NEAREST_SHOT_CHARACTERS // self._usual_characters()
-        return max(1, min(_MAX_NEAREST_SHOTS, affordable, len(self.split.train)))
+    def _num_fixed_shots(self) -> int:
+        """As many as fit into a bounded prompt: few, or more where they are short, or one for each label."""
+        wanted = max(_NUM_LONG_SHOTS, self._num_short_shots(), len(self.task.labels))
+        return min(wanted, self.shot_characters // self._usual_characters(), len(self.split.train))
+
+    def _num_short_shots(self) -> int:
+        """As many as are short together."""
+        return min(_NUM_SHORT_SHOTS, _SHORT_SHOT_CHARACTERS // self._usual_characters(), len(self.split.train))
 
     def _usual_characters(self) -> int:
         """Length of a shot that three quarters of the training examples do not exceed."""

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split, telling
 
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.instruction import with_instruction
+from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.readings import Reading
 from fettle.errors import DataError
-from fettle.records import FinishReason
+from fettle.records import Answer, FinishReason, Prompt
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.progress import SilentListener
@@ -130,3 +134,72 @@ def test_the_baseline_is_the_best_and_the_first_of_equals(ladder: Ladder) -> Non
 
     rungs = [rung("a", 0.3), rung("b", 0.9), rung("c", 0.9)]
     assert best_rung(rungs).contender.name == "b"
+
+
+class SilentEngine:
+    """An engine that is never asked."""
+
+    name = "silent"
+    max_tokens = None
+
+    def count_prompt_tokens(self, prompt: Prompt) -> int:
+        raise NotImplementedError
+
+    def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
+        raise NotImplementedError
+
+    def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
+        raise NotImplementedError
+
+    def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
+        raise NotImplementedError
+
+
+class LengthEmbedder:
+    """Embeds a text as its length."""
+
+    name = "length"
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        angles = np.array([len(text) for text in texts], dtype=np.float32) / 1000
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def shots_and_hints(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[int, bool]]]:
+    """Of each few-shot contender's variants how many shots they have, and whether the labels are listed before them."""
+    seen: dict[str, list[tuple[int, bool]]] = {}
+
+    def look(_: Ladder, variants: Sequence[LanguageModel]) -> Rung:
+        for variant in variants:
+            num_turns = len([m for m in variant.told(VALID[0]) if m.role == "user"])
+            seen.setdefault(variant.name, []).append((num_turns - 1, variant.style.hint is not None))
+        return Rung(contender=variants[0], reading=None, validation_score=0.0)
+
+    monkeypatch.setattr(Ladder, "best", look)
+    monkeypatch.setattr("fettle.study.ladder.MiniLMEmbedder", LengthEmbedder)
+    ladder.untuned(SilentEngine(), "tiny")
+    return {name: seen[name] for name in ("few_shot", "few_shot_nearest")}
+
+
+def test_shots_of_a_label_task_are_tried_with_and_without_a_list_of_the_labels(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shots_and_hints(ladder, monkeypatch)
+    assert found["few_shot"] == [(8, False), (8, False), (8, True), (8, True)]
+    assert found["few_shot_nearest"] == [(8, False), (8, True)]
+
+
+def test_labels_that_the_instruction_lists_are_not_listed_again(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [with_instruction(one, f"Say one of {LABELS}.") for one in TRAIN]
+    found = shots_and_hints(replace(ladder, split=split(train=told, valid=VALID, test=TEST)), monkeypatch)
+    assert found == {"few_shot": [(8, False)] * 2, "few_shot_nearest": [(8, False)]}
+
+
+def test_there_is_a_fixed_shot_for_each_label_where_they_fit(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tuple(f"label {number}" for number in range(12))
+    train = [example(number, labels[number % 12], system="Sort it.") for number in range(36)]
+    many = replace(ladder, task=replace(LABEL_TASK, labels=labels), split=split(train=train, valid=VALID, test=TEST))
+    assert {num for num, _ in shots_and_hints(many, monkeypatch)["few_shot"]} == {12}
+    assert shots_and_hints(replace(many, shot_characters=100), monkeypatch)["few_shot"][0][0] < 12
