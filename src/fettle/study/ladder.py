@@ -87,16 +87,13 @@ class Ladder:
             )
 
         rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
-        num_fixed = self._num_fixed_shots()
-        if num_fixed:
-            hints = self._shot_hints(hint)
-            sets = shot_sets(self.split.train, num_shots=num_fixed, num_sets=2, seed=self.seed)
-            fixed = [FixedShots(shots, one) for one in hints for shots in sets]
-            rungs.append(self.best([arm("few_shot", "Few-shot, fixed", style) for style in fixed]))
-            embedder = CachedEmbedder(MiniLMEmbedder())
-            neighbours = NearestNeighbours(embedder, short_enough(self.split.train))
-            nearest = [NearestShots(neighbours, max(1, self._num_short_shots()), one) for one in hints]
-            rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
+        hints = self._shot_hints(hint)
+        sets = shot_sets(self.split.train, num_shots=self._num_fixed_shots(), num_sets=2, seed=self.seed)
+        fixed = [FixedShots(shots, one) for one in hints for shots in sets]
+        rungs.append(self.best([arm("few_shot", "Few-shot, fixed", style) for style in fixed]))
+        neighbours = NearestNeighbours(CachedEmbedder(MiniLMEmbedder()), short_enough(self.split.train))
+        nearest = [NearestShots(neighbours, max(1, self._num_short_shots()), one) for one in hints]
+        rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
         return rungs
 
     def classifier(self) -> Rung:
@@ -170,9 +167,12 @@ class Ladder:
         return (None,) if is_listed else (None, hint)
 
     def _num_fixed_shots(self) -> int:
-        """As many as fit into a bounded prompt: few, or more where they are short, or one for each label."""
+        """As many as fit into a bounded prompt: few, or more where they are short, or one for each label.
+
+        At least one: the prompts that it makes too long for the model go without it.
+        """
         wanted = max(_NUM_LONG_SHOTS, self._num_short_shots(), len(self.task.labels))
-        return min(wanted, self.shot_characters // self._usual_characters(), len(self.split.train))
+        return max(1, min(wanted, self.shot_characters // self._usual_characters(), len(self.split.train)))
 
     def _num_short_shots(self) -> int:
         """As many as are short together."""

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from fettle.answering.engines.local import LocalEngine
 
 _NUM_ADAPTER_CHECK_PROMPTS = 4
+_MOST_SHOT_CHARACTERS = 6000
+_CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,9 +208,18 @@ def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
         folder=plan.folder,
         listener=listener,
         style_rules=_style_rules(plan),
-        shot_characters=min(6000, plan.loaded.max_tokens // 2),
+        shot_characters=_shot_characters(plan.loaded.max_tokens - plan.options.max_new_tokens),
         seed=plan.settings.seed,
     )
+
+
+def _shot_characters(num_tokens: int) -> int:
+    """Bound on the text of few-shot examples that leaves half of so many tokens to the rest of the prompt.
+
+    >>> _shot_characters(8_000), _shot_characters(1_000)
+    (6000, 1500)
+    """
+    return min(_MOST_SHOT_CHARACTERS, num_tokens // 2 * _CHARACTERS_PER_TOKEN)
 
 
 def _shown_command(given: str | None, remote: RemoteModel | None) -> str:

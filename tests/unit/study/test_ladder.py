@@ -203,3 +203,11 @@ def test_there_is_a_fixed_shot_for_each_label_where_they_fit(ladder: Ladder, mon
     many = replace(ladder, task=replace(LABEL_TASK, labels=labels), split=split(train=train, valid=VALID, test=TEST))
     assert {num for num, _ in shots_and_hints(many, monkeypatch)["few_shot"]} == {12}
     assert shots_and_hints(replace(many, shot_characters=100), monkeypatch)["few_shot"][0][0] < 12
+
+
+def test_there_are_few_shot_contenders_however_long_the_examples_are(
+    ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shots_and_hints(replace(ladder, shot_characters=1), monkeypatch)
+    assert {num for num, _ in found["few_shot"]} == {1}
+    assert found["few_shot_nearest"]
