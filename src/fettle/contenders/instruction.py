@@ -16,9 +16,9 @@ from fettle.records import Example, Message, Task, TaskKind
 _MAX_LABELS_IN_BRIEF = 12
 
 
-def has_instruction(examples: Sequence[Example]) -> bool:
-    """True where every example brings a system message of its own."""
-    return all(example.messages[0].role in ("system", "developer") for example in examples)
+def has_instruction(example: Example) -> bool:
+    """True where the example begins with a system message of its own."""
+    return example.messages[0].role in ("system", "developer")
 
 
 def with_instruction(example: Example, instruction: str) -> Example:
@@ -35,10 +35,14 @@ class Instruction:
     """None: each example keeps its own system message."""
     origin: str
     """Where it comes from, in words."""
+    is_for_bare: bool = False
+    """Examples with a system message of their own keep it; the text is for the others."""
 
     def on(self, example: Example) -> Example:
         """The example with this instruction."""
-        return example if self.text is None else with_instruction(example, self.text)
+        if self.text is None or (self.is_for_bare and has_instruction(example)):
+            return example
+        return with_instruction(example, self.text)
 
     def describe(self) -> str:
         """The origin and the beginning of the text."""
@@ -50,12 +54,19 @@ class Instruction:
 def choose_instruction(
     given: str | None, task: Task, *, train: Sequence[Example], everything: Sequence[Example]
 ) -> Instruction:
-    """The user's instruction; else the examples' own where all have one; else one derived from the training examples."""
+    """The user's instruction; else the examples' own; examples that have none get the one the others share, or a derived one."""
     if given is not None:
         return Instruction(text=given, origin="given by the user")
-    if has_instruction(everything):
+    own = {example.messages[0].content for example in everything if has_instruction(example)}
+    if all(has_instruction(example) for example in everything):
         return Instruction(text=None, origin="the examples' own system messages")
-    return Instruction(text=derive_instruction(task, train), origin="derived from the training examples")
+    if not own:
+        return Instruction(text=derive_instruction(task, train), origin="derived from the training examples")
+    if len(own) == 1:
+        origin = "the examples' own system message, also for those that have none"
+        return Instruction(text=own.pop(), origin=origin, is_for_bare=True)
+    origin = "the examples' own system messages; for those that have none, derived from the training examples"
+    return Instruction(text=derive_instruction(task, train), origin=origin, is_for_bare=True)
 
 
 def derive_instruction(task: Task, train: Sequence[Example]) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fettle.contenders.instruction import Instruction, choose_instruction
+from fettle.contenders.instruction import Instruction, choose_instruction, has_instruction
 from fettle.errors import ConfigError, DataError, IntegrityError
 from fettle.examples.bundled import BundledTask, bundled_task
 from fettle.examples.check import Part, check_examples
 from fettle.examples.checks.labels import check_untaught_labels
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import comparable_text
+from fettle.examples.notes import info, warning
 from fettle.examples.read import read_examples
 from fettle.examples.split import given_split, split_examples
 from fettle.examples.task import recognise_task
 from fettle.files import sha256_of_json
-from fettle.records import Example, Finding, Split, Task, TaskKind
+from fettle.records import Example, Finding, Location, Split, Task, TaskKind
 from fettle.study.settings import StudySettings
 
 
@@ -85,6 +86,7 @@ def prepare(settings: StudySettings) -> StudyData:
     findings += check_untaught_labels(split.train, (*split.valid, *split.test), task)
     everything = [*split.train, *split.valid, *split.test]
     instruction = choose_instruction(given, task, train=split.train, everything=everything)
+    findings += _instruction_findings(instruction, everything)
     split = _instructed(split, instruction)
     _require_no_leak(split)
     name = str(settings.examples).replace(":", "-") if bundled else dataset.name
@@ -138,6 +140,29 @@ def _refuse_unscorable(findings: Sequence[Finding]) -> None:
 def _instructed(split: Split, instruction: Instruction) -> Split:
     train, valid, test = (tuple(map(instruction.on, part)) for part in (split.train, split.valid, split.test))
     return replace(split, train=train, valid=valid, test=test)
+
+
+def _instruction_findings(instruction: Instruction, examples: Sequence[Example]) -> Iterator[Finding]:
+    """What an instruction that is not every example's own changes."""
+    if instruction.text is None:
+        return
+    num_all = f"{len(examples):,} examples"
+    if instruction.is_for_bare:
+        bare = [example for example in examples if not has_instruction(example)]
+        text = f"{len(bare):,} of {num_all}, this one first, have no system message; they are given: {instruction.text[:100]!r}"
+        yield warning("no-system-message", text, "give them theirs, or name one for all with --instruction").at(
+            _first_place(bare)
+        )
+        return
+    replaced = [example for example in examples if any(m.role in ("system", "developer") for m in example.messages)]
+    if replaced:
+        text = f"the system messages of {len(replaced):,} of {num_all}, this one first, are replaced by the one instruction"
+        remedy = "leave --instruction out to keep those that stand first; later ones cannot be kept"
+        yield info("system-message-replaced", text, remedy).at(_first_place(replaced))
+
+
+def _first_place(examples: Sequence[Example]) -> Location:
+    return min((example.source for example in examples), key=lambda place: (place.file, place.line))
 
 
 def _require_known_labels(task: Task, split: Split) -> None:

@@ -213,9 +213,9 @@ def test_instructions_state_only_what_the_training_examples_show() -> None:
 
 def test_an_instruction_takes_the_place_of_a_missing_one() -> None:
     bare = example("r1", "late", "refund", system=None)
-    assert not has_instruction([bare, example("r2", "late", "refund")])
+    assert not has_instruction(bare)
     with_one = with_instruction(bare, "Be kind.")
-    assert has_instruction([with_one])
+    assert has_instruction(with_one)
     assert with_one.messages == (Message(role="system", content="Be kind."), *bare.messages)
     assert with_instruction(example("r3", "a", "b"), "Be kind.").messages[0].content == "Be kind."
     assert len(with_instruction(example("r3", "a", "b"), "Be kind.").messages) == 3

@@ -179,3 +179,43 @@ def test_one_label_cannot_be_studied(tmp_path: Path) -> None:
 def test_sizes_are_kept(labels: StudySettings) -> None:
     data = prepare(replace(labels, sizes=SplitSizes(valid=5, test=0.25, train=10)))
     assert (len(data.split.train), len(data.split.valid), len(data.split.test)) == (10, 5, 10)
+
+
+def chats(path: Path, systems: list[str | None]) -> StudySettings:
+    """Chat rows with these system messages, None for none."""
+    lines = []
+    for (text, queue), system in zip(varied(len(systems)), systems, strict=True):
+        turns = [{"role": "user", "content": text}, {"role": "assistant", "content": queue}]
+        lines.append({"messages": [{"role": "system", "content": system}, *turns] if system else turns})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return StudySettings(examples=path)
+
+
+def instructions(settings: StudySettings) -> tuple[set[str], list[tuple[str, int | None]]]:
+    """The system messages that a study gives, and what it finds about them."""
+    data = prepare(settings)
+    everything = [*data.split.train, *data.split.valid, *data.split.test]
+    assert all(len([m for m in one.messages if m.role == "system"]) == 1 for one in everything)
+    found = [(finding.code, finding.line) for finding in data.findings if "system-message" in finding.code]
+    return {one.messages[0].content for one in everything}, found
+
+
+def test_rows_without_system_message_get_the_one_that_all_others_have(tmp_path: Path) -> None:
+    settings = chats(tmp_path / "a.jsonl", ["Sort it."] * 7 + [None] * 2 + ["Sort it."] * 31)
+    assert instructions(settings) == ({"Sort it."}, [("no-system-message", 8)])
+
+
+def test_rows_keep_their_own_system_messages_and_bare_ones_get_a_derived_one(tmp_path: Path) -> None:
+    settings = chats(tmp_path / "a.jsonl", ["Sort it.", "Sort this.", None, *["Sort it."] * 37])
+    texts, found = instructions(settings)
+    assert texts >= {"Sort it.", "Sort this."}
+    assert [text for text in texts if text.startswith("Answer with the one label")]
+    assert len(texts) == 3
+    assert found == [("no-system-message", 3)]
+
+
+def test_an_instruction_that_replaces_system_messages_is_reported(tmp_path: Path) -> None:
+    settings = chats(tmp_path / "a.jsonl", [None, *["Sort it."] * 39])
+    assert instructions(replace(settings, instruction="Mine.")) == ({"Mine."}, [("system-message-replaced", 2)])
+    settings = chats(tmp_path / "b.jsonl", ["Sort it."] * 40)
+    assert instructions(settings) == ({"Sort it."}, [])
