@@ -90,6 +90,17 @@ def compare(
     )
 
 
+def num_scored_clusters(challenger: ScoredArm, baseline: ScoredArm, clusters: Sequence[int]) -> int:
+    """Number of clusters with at least one example that was scored on both sides.
+
+    >>> arm = ScoredArm(name="a", scores=(1.0, None, 1.0, 0.0), is_binary=True)
+    >>> num_scored_clusters(arm, arm, [0, 1, 2, 2])
+    2
+    """
+    scored = zip(challenger.scores, baseline.scores, clusters, strict=True)
+    return len({cluster for ours, theirs, cluster in scored if ours is not None and theirs is not None})
+
+
 def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """The same comparisons with the p-values of the secondary ones adjusted for each other; the primary one keeps its own."""
     secondary = [comparison for comparison in comparisons if not comparison.is_primary]

@@ -70,10 +70,11 @@ def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) 
 def measure_latency(contender: Contender, examples: Sequence[Example], *, file: Path) -> tuple[float, ...]:
     """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, at least 3.
 
-    Failed requests are left out. Measured once per study and kept in `file`, unless every request failed.
+    Failed requests are left out. Measured once per contender and kept in `file`, unless every request failed.
     """
+    key = _key(contender, examples)
     rows = read_json_lines(file)
-    if rows:
+    if rows and rows[0].get("key") == key:
         return tuple(rows[0]["seconds"])
     seconds: list[float] = []
     begin = time.perf_counter()
@@ -86,7 +87,7 @@ def measure_latency(contender: Contender, examples: Sequence[Example], *, file: 
         if ended - begin > _LATENCY_SECONDS and number >= 3:
             break
     if seconds:
-        append_json_lines(file, [{"seconds": seconds}])
+        write_json_lines(file, [{"key": key, "seconds": seconds}])
     return tuple(seconds)
 
 

@@ -15,6 +15,7 @@ from fettle.scoring.corpus import MacroF1, answered_texts, field_scores, label_s
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.compare import ScoredArm, compare, with_holm
 from fettle.statistics.intervals import mean_interval, statistic_interval
+from fettle.study.figures import level_percent, points, signed
 from fettle.study.ladder import Rung
 
 _SHARE_CUT_WORTH_A_WARNING = 0.02
@@ -130,6 +131,19 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
                 "they stand."
             )
     return tuple(found)
+
+
+def warnings_of_others(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[str, ...]:
+    """Said of every contender that did as well as the tuned model on the test split without being the declared baseline."""
+    titles = {result.name: result.title for result in results}
+    return tuple(
+        f"{titles[other.baseline]} was not the declared baseline, and did as well as the tuned model or better on the test "
+        f"examples: {points(-other.difference.estimate)} ({level_percent(other.difference.level)} interval "
+        f"{signed(-100 * other.difference.high, 1)} to {points(-other.difference.low)}). The verdict does not rest on it; "
+        "weigh it before you decide."
+        for other in compared
+        if not other.is_primary and other.difference.estimate <= 0
+    )
 
 
 def warnings_of_training(loss_points: Sequence[LossPoint], best_step: int) -> tuple[str, ...]:

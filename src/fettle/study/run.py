@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from fettle.scoring.graders.house_style import HouseStyle
 from fettle.scoring.lengths import length_histogram
 from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
-from fettle.statistics.compare import unscored_bounds
+from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
 from fettle.study.declaration import declare
 from fettle.study.ladder import Ladder, Rung, best_rung
@@ -54,6 +54,7 @@ from fettle.study.results import (
     part_scores,
     scored_arm,
     warnings_of,
+    warnings_of_others,
     warnings_of_training,
 )
 from fettle.study.settings import RemoteModel, StudySettings
@@ -111,6 +112,7 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
+    data = replace(data, split=split)
     graders = default_graders(data.task, split.train)
     if settings.primary is not None:
         chosen = grader_by_name(settings.primary, data.task, split.train)
@@ -325,7 +327,7 @@ def _report(
         challenger_title=by_name(tested, "tuned").rung.contender.title,
         baseline_title=baseline.contender.title,
         baseline_kind=kinds.get(base, BaselineKind.PROMPTED),
-        num_clusters=len(set(clusters)),
+        num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
         unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
         worthwhile=plan.settings.worthwhile,
     )
@@ -347,7 +349,11 @@ def _report(
         part_scores=part_scores(tested, split.test, task),
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
         provenance=origin,
-        warnings=warnings_of(results, len(split.test)) + warnings_of_training(trained.loss_points, trained.best_step),
+        warnings=(
+            *warnings_of(results, len(split.test)),
+            *warnings_of_others(results, compared),
+            *warnings_of_training(trained.loss_points, trained.best_step),
+        ),
     )
 
 

@@ -165,10 +165,11 @@ def _worth(difference: Interval, worthwhile: float) -> str:
 def _stay_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
     rule = (
         f"The whole interval lies below the {_amount(context.worthwhile)} points that were called worthwhile beforehand: "
-        "the tuned model is surely not better by as much."
+        "at this level of confidence the tuned model is not better by as much."
     )
     classifier = (
-        f"{context.baseline_title} is the best contender without training, and no tuned language model does usefully better.",
+        f"{context.baseline_title} was the best contender without fine-tuning on the validation examples, and the tuned "
+        "language model does not do usefully better.",
     )
     is_classifier = context.baseline_kind is BaselineKind.CLASSIFIER
     return (rule, *(classifier if is_classifier else ()), *_evidence(primary, context))
@@ -208,7 +209,7 @@ def _about_more(num_more: int | None, primary: Comparison, context: VerdictConte
     )
     return (
         f"If the true difference is the one observed, {num_more:,} more test examples like these (besides the "
-        f"{_num_pairs(primary):,} at hand) would {goal} with 80 % probability."
+        f"{primary.num_pairs:,} that were scored) would {goal} with 80 % probability."
     )
 
 

@@ -85,6 +85,20 @@ def test_a_classifier_that_is_not_beaten_is_what_to_ship() -> None:
     )
 
 
+def test_a_classifier_was_the_best_on_validation_and_is_not_called_untrained() -> None:
+    context = dataclasses.replace(CONTEXT, baseline_kind=BaselineKind.CLASSIFIER, baseline_title="Classifier")
+    text = " ".join(decide(comparison(-0.13, -0.17, -0.09), context).reasons)
+    assert "Classifier was the best contender without fine-tuning on the validation examples" in text
+    assert "surely" not in text
+
+
+def test_more_examples_are_counted_from_those_that_were_scored() -> None:
+    primary = dataclasses.replace(comparison(0.04, -0.02, 0.10), num_pairs=200, num_pairs_unscored=5)
+    bounds = UnscoredBounds(against_challenger=primary.difference, for_challenger=primary.difference)
+    reasons = decide(primary, dataclasses.replace(CONTEXT, unscored=bounds)).reasons
+    assert any("besides the 200 that were scored" in reason for reason in reasons)
+
+
 def test_cannot_tell_says_how_many_more() -> None:
     """Half-width 6, difference 4: it must shrink to 4 / 1.43, so (6 / 4 x 1.43)^2 = 4.6 times the 200 pairs, 720 more."""
     verdict = decide(comparison(0.04, -0.02, 0.10), CONTEXT)
