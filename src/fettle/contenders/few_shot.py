@@ -26,8 +26,10 @@ class FixedShots:
         return _with_shots(example, self.shots, self.hint)
 
     def shorter(self) -> FixedShots | None:
-        """Without the first shot."""
-        return replace(self, shots=self.shots[1:]) if self.shots else None
+        """Without the first shot; where there is none, without the hint."""
+        if self.shots:
+            return replace(self, shots=self.shots[1:])
+        return replace(self, hint=None) if self.hint else None
 
     def describe(self) -> str:
         """The style in words."""
@@ -53,8 +55,10 @@ class NearestShots:
         return _with_shots(example, tuple(reversed(found)), self.hint)
 
     def shorter(self) -> NearestShots | None:
-        """Without the farthest shot."""
-        return replace(self, num_shots=self.num_shots - 1) if self.num_shots else None
+        """Without the farthest shot; where there is none, without the hint."""
+        if self.num_shots:
+            return replace(self, num_shots=self.num_shots - 1)
+        return replace(self, hint=None) if self.hint else None
 
     def describe(self) -> str:
         """The style in words."""

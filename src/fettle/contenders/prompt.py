@@ -41,8 +41,9 @@ class OwnPrompt:
         """The conversation to be answered."""
         return with_hint(example.prompt, self.hint)
 
-    def shorter(self) -> None:
-        """The message alone cannot be shortened."""
+    def shorter(self) -> OwnPrompt | None:
+        """Without the hint; the message alone cannot be shortened."""
+        return OwnPrompt() if self.hint else None
 
     def describe(self) -> str:
         """The style in words."""

@@ -12,6 +12,7 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.contenders.few_shot import FixedShots
 from fettle.contenders.language_model import LanguageModel, json_separators
 from fettle.contenders.prompt import OwnPrompt
+from fettle.errors import DataError
 from fettle.records import Example, Location, Message, Task, TaskKind
 
 LABELS = Task(kind=TaskKind.LABELS, reason="", labels=("refund", "late parcel"))
@@ -99,6 +100,27 @@ def test_shots_that_do_not_fit_beside_a_long_message_are_left_out_one_by_one(tin
     assert counts[1] == 4
     assert 0 < counts[700] < counts[500] < 4
     assert counts[960] == 0
+
+
+@pytest.mark.parametrize("style", [OwnPrompt("Be brief. " * 60), FixedShots((), "Be brief. " * 60)])
+def test_a_hint_that_does_not_fit_beside_a_long_message_is_left_out(
+    tiny_model: Callable[[str], Any], style: Any
+) -> None:
+    contender = replace(arm(tiny_model("llama"), TEXT, GenerationOptions(max_new_tokens=20)), style=style)
+    assert "Be brief." in contender.prompt(example("refund")).messages[0].content
+    assert "Be brief." not in contender.prompt(example("refund", "late " * 900)).messages[0].content
+
+
+def test_an_answer_ends_where_the_model_takes_no_more(tiny_model: Callable[[str], Any]) -> None:
+    loaded = tiny_model("llama")  # takes 1,024 tokens
+    contender = arm(loaded, TEXT, GenerationOptions(max_new_tokens=200))
+    long = example("refund", "late " * 940)
+    room = loaded.max_tokens - contender.engine.count_prompt_tokens(contender.prompt(long))
+    assert 0 < room < 200
+    [answer] = contender.answer([long])
+    assert answer.usage.completion_tokens <= room
+    with pytest.raises(DataError, match="leaves no room for an answer: the model takes 1,024"):
+        contender.answer([example("refund", "late " * 1030)])
 
 
 @pytest.mark.parametrize("task", [LABELS, JSON, TEXT])

@@ -21,7 +21,7 @@ from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_l
 from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.row_threads import GoOn, in_shares
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, DataError
 from fettle.models.adapter import (
     adapter_layers,
     load_adapter,
@@ -214,7 +214,17 @@ class LocalEngine:
     def _write(
         self, rows: Sequence[Sequence[int]], matchers: Sequence[LLMatcher], max_new_tokens: int, go_on: GoOn
     ) -> list[list[int]]:
-        """Greedy tokens of every row, the end of turn included where it was reached; no matchers: they are free."""
+        """Greedy tokens of every row, the end of turn included where it was reached; no matchers: they are free.
+
+        No row grows past what the model takes.
+        """
+        limits = [min(max_new_tokens, self._loaded.max_tokens - len(row)) for row in rows]
+        if min(limits) < 1:
+            raise DataError(
+                f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes "
+                f"{self._loaded.max_tokens:,}",
+                remedy="shorten the message, or name a model with a longer context",
+            )
         cache, logits_BV = self._prefill(rows, go_on)
         stops = self._loaded.stop_token_ids
         written: list[list[int]] = [[] for _ in rows]
@@ -231,9 +241,9 @@ class LocalEngine:
                     if matchers and token not in stops:
                         take_token(matchers[row], token)
                         tokens += take_forced_tokens(matchers[row])
-                    tokens = tokens[: max_new_tokens - len(written[row])]
+                    tokens = tokens[: limits[row] - len(written[row])]
                     written[row] += tokens
-                    is_open[row] = len(written[row]) < max_new_tokens and token not in stops
+                    is_open[row] = len(written[row]) < limits[row] and token not in stops
                 new.append(tokens)
             open_now = [index for index, row in enumerate(active) if is_open[row]]
             if not open_now:
