@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +49,7 @@ def check(
     from fettle.examples.check import Part, check_parts
     from fettle.examples.fix import fix_examples
     from fettle.examples.read import read_examples
-    from fettle.examples.task import recognise_task
+    from fettle.examples.task import keep_labelled, recognise_task
 
     bundled = bundled_task(str(examples))
     columns = mapping(input_column, answer_column, id_column=id_column) or (bundled.columns if bundled else None)
@@ -62,11 +62,13 @@ def check(
         if path is not None
     }
     task = recognise_task(dataset.examples)
+    dataset = keep_labelled(dataset, task)
+    parts = {**parts, next(iter(parts)): dataset}
     findings = check_parts(parts, task)
     fixed: Dataset | None = None
     repairs: tuple[Finding, ...] = ()
     if fix is not None:
-        _refuse_overwriting(fix, [path for path in (examples, valid, test) if path is not None])
+        _refuse_overwriting(fix, parts.values(), folders=[path for path in (examples, valid, test) if path is not None])
         fixed, repairs = fix_examples(dataset, task)
         _write(fixed, fix)
     if as_json:
@@ -83,10 +85,16 @@ def check(
         raise typer.Exit(EXIT_USER)
 
 
-def _refuse_overwriting(out: Path, sources: Sequence[Path]) -> None:
-    if out.resolve() in [source.resolve() for source in sources] or out.is_dir():
+def _refuse_overwriting(out: Path, read: Iterable[Dataset], *, folders: Sequence[Path]) -> None:
+    """Nothing that was read may be written over, nor may a folder that was read get a file that would be read the next time."""
+    sources = [Path(file) for dataset in read for file in dataset.file_sha256]
+    is_source = out.is_dir() or (out.exists() and any(out.samefile(source) for source in sources))
+    is_inside = any(folder.is_dir() and folder.resolve() in out.resolve().parents for folder in folders)
+    if is_source or is_inside:
         raise ConfigError(
-            "the mended examples need a file of their own", where=f"--fix {out}", remedy="name a new file"
+            "the mended examples need a file of their own, outside what was read",
+            where=f"--fix {out}",
+            remedy="name a new file",
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from fettle.cli.columns import EncodingOption
@@ -51,14 +52,14 @@ def show(
     renderer = ChatRenderer(load_tokenizer(resolve_model(model)))
     console = Console()
     num_trained = num_tokens = 0
-    console.print(f"Instruction: {chosen.describe()}\n", highlight=False, soft_wrap=True)
+    console.print(f"Instruction: {chosen.describe()}\n", highlight=False, markup=False, soft_wrap=True)
     for number, example in enumerate(studied):
         tokens = renderer.example_tokens(example)
         num_trained += tokens.num_trained_tokens
         num_tokens += len(tokens.token_ids)
         if number >= limit:
             continue
-        console.print(f"[bold]{example.id}[/bold] ({example.source}): ", end="")
+        console.print(f"[bold]{escape(example.id)}[/bold] ({escape(str(example.source))}): ", end="")
         console.print(f"{tokens.num_trained_tokens} of {len(tokens.token_ids)} tokens trained")
         console.print(_marked(renderer, tokens.token_ids, tokens.is_trained), soft_wrap=True)
         console.print()

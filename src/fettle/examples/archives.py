@@ -24,6 +24,8 @@ MAX_PLAIN_BYTES = 1 << 30
 MAX_MEMBERS = 1000
 """Most files read from one ZIP archive."""
 _CHUNK_BYTES = 1 << 20
+DATA_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".xlsx", ".xlsm", ".parquet", ".pq"})
+"""What counts as data when a folder is read; a file named by itself is read whatever its name."""
 _COMPRESSED_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".lzma", ".zst", ".zip"})
 
 _REFUSED = {
@@ -58,6 +60,8 @@ class PlainFile:
     data: bytes
     encoding: str | None = None
     """What the user says its text is in, by Python's name; None: told from the bytes."""
+    passed_over: tuple[str, ...] = ()
+    """Other members of its archive, whose names are not those of data files."""
 
 
 def open_plain(path: Path, *, name: str | None = None, max_bytes: int = MAX_PLAIN_BYTES) -> Iterator[PlainFile]:
@@ -169,14 +173,20 @@ def _members(archive: zipfile.ZipFile, *, name: str, suffix: str, max_bytes: int
     if len(members) > MAX_MEMBERS:
         raise DataError(f"{len(members)} files in one archive", where=name, remedy=f"give at most {MAX_MEMBERS}")
     _check_unzipped_size(archive, name=name, max_bytes=max_bytes)
+    others = [member for member in members if plain_suffix(member.filename) not in DATA_SUFFIXES]
+    passed_over = () if len(others) == len(members) else tuple(sorted(member.filename for member in others))
+    members = [member for member in members if member.filename not in passed_over]
     for member in sorted(members, key=lambda member: member.filename):
         if member.flag_bits & 1:
             raise DataError("the archive is protected by a password", where=name, remedy="unpack it and give the file")
         member_name = name if len(members) == 1 else f"{name}!{member.filename}"
         with archive.open(member) as file:
-            content = _read_bounded(file, name=member_name, max_bytes=max_bytes)
+            packed = _read_bounded(file, name=member_name, max_bytes=max_bytes)
+        content = _decompress(packed, name=member_name, max_bytes=max_bytes)
         _refuse_other_kinds(content, member_name)
-        yield PlainFile(name=member_name, suffix=plain_suffix(member.filename) or suffix, data=content)
+        own_suffix = plain_suffix(member.filename) or suffix
+        yield PlainFile(name=member_name, suffix=own_suffix, data=content, passed_over=passed_over)
+        passed_over = ()
 
 
 def _check_unzipped_size(archive: zipfile.ZipFile, *, name: str, max_bytes: int) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 _MAX_ENUM_VALUES = 30
 _MAX_ENUM_CHARACTERS = 60
 _MIN_ENUM_REPEATS = 5
 _MAX_UNSEEN_SHARE = 0.01
 _MAX_PROPERTIES = 60
+_MAX_DEPTH = 100
 _MAX_DECIMALS = 6
 _MIN_PROPERTY_SHARE = 0.2
 
@@ -23,10 +25,34 @@ def parse_object(text: str) -> dict[str, Any] | None:
     ({'queue': 'lost'}, None, None)
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not is_too_deep(value) else None
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether objects and arrays lie more than 100 deep in each other: no person's data, and too much for functions that call
+    themselves.
+    """
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = [
+            item.values() if isinstance(item, Mapping) else item for item in level if isinstance(item, Mapping | list)
+        ]
+        level = [item for items in inner for item in items]
+        if not level:
+            return False
+    return True
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
 
 
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fettle.errors import DataError
-from fettle.examples.archives import PlainFile, open_plain, plain_suffix
+from fettle.examples.archives import DATA_SUFFIXES, PlainFile, open_plain, plain_suffix
 from fettle.examples.column_names import ColumnMapping, guess_columns, resolve_columns
 from fettle.examples.encoding import require_encoding
 from fettle.examples.mojibake import undo_double_encoding
 from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired, warning
 from fettle.examples.reader import Row, Rows
-from fettle.examples.readers.registry import DATA_SUFFIXES, reader_for
+from fettle.examples.readers.registry import reader_for
 from fettle.examples.row_format import Conversation, RowFormat
 from fettle.examples.row_formats.columns import ColumnsFormat
 from fettle.examples.row_formats.registry import format_of
@@ -58,7 +59,8 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None, encoding:
     for file, id_prefix in files:
         try:
             readings.extend(
-                _read_file(replace(plain, encoding=encoding), columns, id_prefix) for plain in open_plain(file)
+                _read_file(replace(plain, name=_readable(plain.name), encoding=encoding), columns, _readable(id_prefix))
+                for plain in open_plain(file)
             )
         except DataError as error:
             if len(files) == 1:
@@ -112,14 +114,20 @@ def _files_at(path: Path) -> tuple[list[tuple[Path, str]], list[Note]]:
             where=str(path),
             remedy=f"give a file, or a folder with files named {' '.join(sorted(DATA_SUFFIXES))}",
         )
-    notes = []
-    if others:
-        text = f"passed over, for their names are not those of data files: {_listed(others)}"
-        notes.append(info("other-files", text, "give a file by itself if it holds examples"))
-    return [(file, file.relative_to(path).as_posix()) for file in files], notes
+    return [(file, file.relative_to(path).as_posix()) for file in files], _passed_over(others)
 
 
-def _listed(names: list[str]) -> str:
+def _passed_over(names: Sequence[str]) -> list[Note]:
+    text = f"passed over, for their names are not those of data files: {_listed(names)}"
+    return [info("other-files", text, "give a file by itself if it holds examples")] if names else []
+
+
+def _readable(name: str) -> str:
+    """A file's name with marks for the bytes that are no UTF-8, which could be neither printed nor written."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
@@ -133,7 +141,7 @@ def _read_file(file: PlainFile, columns: ColumnMapping | None, id_prefix: str) -
     by_columns, notes = _columns_format(rows, columns, file.name)
     prefix = id_prefix + (file.name[file.name.index("!") :] if "!" in file.name else "")
     found: list[_Found] = []
-    findings = [note.about(file.name) for note in (*rows.notes, *notes)]
+    findings = [note.about(file.name) for note in (*_passed_over(file.passed_over), *rows.notes, *notes)]
     for row in rows.rows:
         place = Location(file=file.name, line=row.line)
         conversation, row_notes = _convert(row, by_columns, asked_for_columns=columns is not None)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fettle.errors import DataError
 from fettle.examples.json_schema import infer_schema, parse_object
-from fettle.records import Example, Task, TaskKind
+from fettle.examples.notes import left_out
+from fettle.records import Dataset, Example, Task, TaskKind
 
 _MIN_JSON_SHARE = 0.95
+_MIN_LABEL_SHARE = 0.95
 _MAX_LABEL_CHARACTERS = 80
 _MAX_LABEL_WORDS = 8
 _MAX_LABELS = 500
@@ -45,6 +48,8 @@ def recognise_task(examples: Sequence[Example], kind: TaskKind | None = None) ->
         return Task(kind=kind, reason=reason, json_schema=json.dumps(infer_schema(objects), ensure_ascii=False))
     counts = Counter(answer for answer in answers if answer)
     if kind is TaskKind.LABELS:
+        if not said:
+            counts = Counter({answer: count for answer, count in counts.items() if _is_short(answer)})
         labels = tuple(sorted(counts, key=lambda label: (-counts[label], label)))
         repeated = sum(count for count in counts.values() if count > 1)
         reason = (
@@ -56,14 +61,31 @@ def recognise_task(examples: Sequence[Example], kind: TaskKind | None = None) ->
     return Task(kind=kind, reason=reason)
 
 
+def keep_labelled(dataset: Dataset, task: Task) -> Dataset:
+    """The dataset of a label task without the few examples whose answer is no label, and a finding for each of them."""
+    if task.kind is not TaskKind.LABELS:
+        return dataset
+    labels = {"", *task.labels}  # an answer without text calls a tool; that is found elsewhere
+    others = [example for example in dataset.examples if example.answer.strip() not in labels]
+    text = f"the answer is a text, and almost all others are one of {len(task.labels)} labels"
+    note = left_out("answer-not-a-label", text, "write a label, remove the row, or give --task text")
+    return replace(
+        dataset,
+        examples=tuple(example for example in dataset.examples if example.answer.strip() in labels),
+        findings=(*dataset.findings, *(note.at(example.source) for example in others)),
+    )
+
+
 def _kind(answers: list[str], *, num_objects: int) -> TaskKind:
-    if num_objects >= _MIN_JSON_SHARE * len(answers):
+    counts = Counter(answer for answer in answers if answer)  # those without text call tools
+    num_texts = counts.total()
+    if num_texts and num_objects >= _MIN_JSON_SHARE * num_texts:
         return TaskKind.JSON
-    counts = Counter(answers)
-    num_short = sum(count for answer, count in counts.items() if _is_short(answer))
-    num_repeated = sum(count for count in counts.values() if count > 1)
-    is_few = len(counts) <= min(_MAX_LABELS, max(2, _MAX_LABELS_PER_EXAMPLE * len(answers)))
-    if num_short == len(answers) and is_few and num_repeated >= _MIN_REPEATED_SHARE * len(answers):
+    labels = {answer: count for answer, count in counts.items() if _is_short(answer)}
+    num_repeated = sum(count for count in labels.values() if count > 1)
+    is_few = len(labels) <= min(_MAX_LABELS, max(2, _MAX_LABELS_PER_EXAMPLE * num_texts))
+    is_usual = sum(labels.values()) >= _MIN_LABEL_SHARE * num_texts
+    if labels and is_few and is_usual and num_repeated >= _MIN_REPEATED_SHARE * num_texts:
         return TaskKind.LABELS
     return TaskKind.TEXT
 

@@ -16,7 +16,7 @@ from fettle.examples.duplicates import comparable_text
 from fettle.examples.notes import info, warning
 from fettle.examples.read import read_examples
 from fettle.examples.split import given_split, split_examples
-from fettle.examples.task import recognise_task
+from fettle.examples.task import keep_labelled, recognise_task
 from fettle.files import sha256_of_json
 from fettle.records import Example, Finding, Location, Split, Task, TaskKind
 from fettle.study.settings import StudySettings
@@ -60,6 +60,7 @@ def prepare(settings: StudySettings) -> StudyData:
     dataset = read_examples(path, columns=columns, encoding=settings.encoding)
     file_sha256 = dict(dataset.file_sha256)
     task = recognise_task(dataset.examples, settings.task)
+    dataset = keep_labelled(dataset, task)
     findings = list(check_examples(dataset, task, Part.WHOLE if settings.test is None else Part.TRAINING))
     if settings.test is None:
         if settings.valid is not None:
@@ -107,8 +108,9 @@ def as_studied(settings: StudySettings) -> tuple[tuple[Example, ...], Instructio
         DataError: The examples cannot be read.
     """
     path, columns, given = _source(settings, bundled_task(str(settings.examples)))
-    examples = read_examples(path, columns=columns, encoding=settings.encoding).examples
-    task = recognise_task(examples, settings.task)
+    dataset = read_examples(path, columns=columns, encoding=settings.encoding)
+    task = recognise_task(dataset.examples, settings.task)
+    examples = keep_labelled(dataset, task).examples
     try:
         train = split_examples(examples, task, seed=settings.seed, sizes=settings.sizes).train
     except DataError:  # too few for a study, not for a look
@@ -171,6 +173,13 @@ def _require_known_labels(task: Task, split: Split) -> None:
             "all training answers are the same label, so there is nothing to learn or to compare",
             remedy="add examples of at least one other label, or give --task text",
         )
+    for name, part in (("validation", split.valid), ("test", split.test)):
+        if part and task.kind is TaskKind.LABELS and not any(example.answer.strip() in task.labels for example in part):
+            raise DataError(
+                f"not one {name} answer is a label of the training examples; the first is {part[0].answer.strip()[:40]!r}",
+                where=str(part[0].source),
+                remedy="check that the files and columns belong together",
+            )
 
 
 def _require_no_leak(split: Split) -> None:

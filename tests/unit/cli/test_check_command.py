@@ -127,3 +127,16 @@ def test_the_source_is_never_overwritten(tmp_path: Path):
 @pytest.mark.parametrize("options", [("--input", "text"), ("--answer", "label"), ("--id-column", "id")])
 def test_columns_come_in_pairs(tmp_path: Path, options: tuple[str, str]):
     assert isinstance(run(str(table(tmp_path)), *options).exception, ConfigError)
+
+
+def test_fix_never_writes_over_a_file_of_the_folder_it_reads_nor_beside_it(tmp_path: Path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = table(folder)
+    before = source.read_bytes()
+    (tmp_path / "same.csv").hardlink_to(source)
+    for out in (source, folder / "new.jsonl", tmp_path / "same.csv"):
+        with pytest.raises(ConfigError, match="a file of their own, outside what was read"):
+            check(folder, fix=out)
+    assert source.read_bytes() == before
+    assert not (folder / "new.jsonl").exists()

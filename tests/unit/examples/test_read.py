@@ -2,7 +2,9 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -402,3 +404,55 @@ def test_a_table_of_blank_cells_is_refused(tmp_path: Path):
     path.write_text(",\n,\n")
     with pytest.raises(DataError, match="blank"):
         read_examples(path)
+
+
+def test_what_is_no_data_file_in_a_zip_is_passed_over_as_in_a_folder(tmp_path: Path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.csv.gz", gzip.compress(b"question,answer\n2+2,4\n"))
+        archive.writestr("README.md", "About this.")
+        archive.writestr("logo.png", b"\x89PNG....")
+    data = read_examples(path)
+    assert [item.answer for item in data.examples] == ["4"]
+    [finding] = [finding for finding in data.findings if finding.code == "other-files"]
+    assert "README.md, logo.png" in finding.message
+
+
+def test_a_row_that_is_nested_too_deeply_is_left_out(tmp_path: Path):
+    deep = '{"meta": ' + "[" * 600 + "]" * 600 + ", " + (CHAT % 2)[1:]
+    data = read_examples(save(tmp_path, "a.jsonl", f"{CHAT % 1}\n{deep}\n"))
+    assert (len(data.examples), codes(data)) == (1, {"not-json": 2})
+
+
+def test_bytes_and_exact_decimals_of_a_parquet_file_are_text(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"question": b"2+2", "answer": Decimal("4.50")}, {"question": b"\xff\xfe", "answer": Decimal("1.00")}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    data = read_examples(tmp_path / "a.parquet")
+    assert [(item.input_text, item.answer) for item in data.examples] == [("2+2", "4.50")]
+    assert codes(data)["not-utf8"] == 2
+
+
+def test_tools_of_a_sharegpt_row_are_kept(tmp_path: Path):
+    turns = [{"from": "human", "value": "2+2"}, {"from": "gpt", "value": "4"}]
+    rows = [
+        {"conversations": turns, "tools": tools} for tools in ('[{"name": "add"}]', [{"function": {"name": "add"}}])
+    ]
+    rows += [{"conversations": turns, "tools": "add"}, {"conversations": turns, "tools": ""}]
+    data = read_examples(save(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+    assert [[tool.name for tool in item.tools] for item in data.examples] == [["add"], ["add"], []]
+    assert codes(data) == {"bad-tools": 3}
+
+
+def test_the_delimiter_that_excel_names_in_the_first_line_is_taken(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "sep=;\r\nquestion;answer\r\n1,2+2,4;3,6\r\n"))
+    assert [(item.input_text, item.answer, item.source.line) for item in data.examples] == [("1,2+2,4", "3,6", 3)]
+
+
+def test_a_file_name_that_is_no_text_is_shown_with_marks(tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"bad\xff.jsonl")
+    path.write_text(CHAT % 1)
+    [item] = read_examples(path).examples
+    assert item.id == "bad\N{REPLACEMENT CHARACTER}.jsonl:1"
+    assert str(item.source).encode()

@@ -5,9 +5,9 @@ import pytest
 from example_builders import examples, labelled
 
 from fettle.errors import DataError
-from fettle.examples.json_schema import infer_schema
-from fettle.examples.task import recognise_task
-from fettle.records import TaskKind
+from fettle.examples.json_schema import infer_schema, parse_object
+from fettle.examples.task import keep_labelled, recognise_task
+from fettle.records import Dataset, TaskKind
 
 
 def test_few_repeated_short_answers_are_labels_most_frequent_first():
@@ -59,3 +59,44 @@ def test_the_user_can_name_the_kind():
 def test_no_examples_are_no_task():
     with pytest.raises(DataError):
         recognise_task(())
+
+
+def with_others(*others: str) -> Dataset:
+    """Forty labelled examples, and some with other answers."""
+    pairs = [(f"m{n}", "ab"[n % 2]) for n in range(40)] + [(f"other {n}", text) for n, text in enumerate(others)]
+    return Dataset(name="x", examples=tuple(examples(*pairs)), findings=(), file_sha256={})
+
+
+def test_one_odd_answer_does_not_make_labels_a_text_and_is_left_out_with_a_finding():
+    data = with_others("Please see the other ticket, which says it all at some length.")
+    task = recognise_task(data.examples)
+    assert (task.kind, task.labels) == (TaskKind.LABELS, ("a", "b"))
+    kept = keep_labelled(data, task)
+    assert kept.examples == data.examples[:40]
+    [finding] = kept.findings
+    assert (finding.code, finding.line) == ("answer-not-a-label", data.examples[40].source.line)
+
+
+def test_answers_without_text_say_nothing_about_the_task_and_stay():
+    data = with_others("", "", "", "")  # they call tools
+    task = recognise_task(data.examples)
+    assert task.labels == ("a", "b")
+    assert keep_labelled(data, task) == data
+
+
+def test_many_odd_answers_are_a_text_task():
+    data = with_others(*(f"A reply of its own, number {n}, that is rather long for a label." for n in range(4)))
+    task = recognise_task(data.examples)
+    assert task.kind is TaskKind.TEXT
+    assert keep_labelled(data, task) == data
+
+
+def test_labels_that_the_user_says_are_all_kept():
+    data = with_others("A label of many words that no one would take for a label by itself.")
+    assert keep_labelled(data, recognise_task(data.examples, TaskKind.LABELS)) == data
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}', '{"a":' * 150 + "1" + "}" * 150])
+def test_what_json_does_not_know_is_no_object(text: str):
+    assert parse_object(text) is None
+    assert parse_object('{"a":' * 90 + "1e9" + "}" * 90) is not None

@@ -219,3 +219,9 @@ def test_an_instruction_that_replaces_system_messages_is_reported(tmp_path: Path
     assert instructions(replace(settings, instruction="Mine.")) == ({"Mine."}, [("system-message-replaced", 2)])
     settings = chats(tmp_path / "b.jsonl", ["Sort it."] * 40)
     assert instructions(settings) == ({"Sort it."}, [])
+
+
+def test_files_whose_answers_have_no_label_in_common_are_refused(labels: StudySettings, tmp_path: Path) -> None:
+    rows = [(text, f"other {queue}") for text, queue in varied(10, start=60)]
+    with pytest.raises(DataError, match="not one test answer is a label of the training examples"):
+        prepare(replace(labels, test=table(tmp_path / "test.csv", rows)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ from fettle.examples.readers.header import rows_from_table
 _DELIMITERS = ",;\t|"
 _NUM_SNIFFED_RECORDS = 500
 _MAX_CELL_CHARACTERS = 1 << 28
+_NAMED_DELIMITER = re.compile(r"(sep=([,;\t|]))\r?\n", re.IGNORECASE)
+"""What Excel writes above the header where the delimiter is not the country's."""
 
 
 class DelimitedReader:
@@ -38,7 +41,9 @@ class DelimitedReader:
         if has_wrong_bytes(text):
             text = mend_wrong_bytes(text)
             notes.append(_mixed_encoding())
-        delimiter = _sniff_delimiter(text, file)
+        named = _NAMED_DELIMITER.match(text)
+        text = text[named.end(1) :] if named else text  # the line stays, blank, so that the others keep their numbers
+        delimiter = named[2] if named else _sniff_delimiter(text, file)
         quoting, note = _sniff_quoting(text, delimiter)
         if note:
             notes.append(note)

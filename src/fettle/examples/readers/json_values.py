@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from fettle.examples.encoding import has_wrong_bytes
+from fettle.examples.json_schema import is_too_deep
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.reader import Row
 
@@ -57,6 +58,8 @@ def _object_from(text: str) -> dict[str, Any]:
         raise UnusableRowError("not-json", problem, _json_remedy(text)) from None
     except ValueError as error:
         raise UnusableRowError("not-json", f"is not valid JSON: {error}", _json_remedy(text)) from None
+    if is_too_deep(value):
+        raise UnusableRowError("not-json", "is nested too deeply", "flatten the row")
     if not isinstance(value, dict):
         kind = "an array" if isinstance(value, list) else f"the value {text[:40]}"
         raise UnusableRowError(

@@ -18,9 +18,6 @@ READERS: tuple[Reader, ...] = (
     DelimitedReader(),
 )
 
-DATA_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".xlsx", ".xlsm", ".parquet", ".pq"})
-"""What counts as data when a folder is read; a file named by itself is read whatever its name."""
-
 
 def reader_for(file: PlainFile) -> Reader:
     """The reader of this file. The last one takes any text."""

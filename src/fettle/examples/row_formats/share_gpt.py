@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,25 @@ class ShareGptFormat:
         messages = [_message(turn, number) for number, turn in enumerate(turns, start=1)]
         if isinstance(values.get("system"), str) and values["system"].strip():
             messages.insert(0, {"role": "system", "content": values["system"]})
-        return conversation_from_messages(messages, {key: values[key] for key in ("id", "group") if key in values})
+        known = {key: values[key] for key in ("id", "group", "functions") if key in values}
+        if (tools := values.get("tools")) not in (None, "", []):
+            known["tools"] = _tools(tools)
+        return conversation_from_messages(messages, known)
+
+
+def _tools(tools: Any) -> Any:
+    """Tools as OpenAI writes them; here they may be a JSON text, and functions without a wrapper.
+
+    Raises:
+        UnusableRowError: The text is not JSON.
+    """
+    try:
+        parsed = json.loads(tools) if isinstance(tools, str) else tools
+    except (ValueError, RecursionError):
+        raise UnusableRowError("bad-tools", "`tools` is a text, and not JSON", "write a list of tools") from None
+    if not isinstance(parsed, list):
+        return parsed
+    return [{"function": tool} if isinstance(tool, Mapping) and "function" not in tool else tool for tool in parsed]
 
 
 def _message(turn: Any, number: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import date, time
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -26,9 +27,25 @@ def plain_text(value: Any) -> str:
         return value
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
+    if isinstance(value, date | time | Decimal | bytes):
+        return _bare_text(value)
+    return json.dumps(value, ensure_ascii=False, default=_bare_text)
+
+
+def _bare_text(value: Any) -> str:
+    """What JSON has no form for: dates, exact decimals, and text that a file stores as bytes.
+
+    Raises:
+        UnusableRowError: The bytes are no text.
+    """
     if isinstance(value, date | time):
         return value.isoformat()
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise UnusableRowError("not-utf8", "holds bytes that are not UTF-8", "store it as text") from None
+    return str(value)
 
 
 def identifier(values: Mapping[str, Any], key: str | None) -> str | None:
