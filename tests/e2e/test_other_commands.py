@@ -54,6 +54,16 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fettle: Runner, tmp_path: Pa
     assert sorted(fettle.folder.rglob("*")) == before
 
 
+def test_examples_show_takes_no_text_for_markup(fettle: Runner, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Where [/b] is it?"}, {"role": "assistant", "content": "[bold]lost[/bold]"}]
+    file = tmp_path / "[x].jsonl"
+    file.write_text(json.dumps({"id": "[/case-0]", "messages": turns}) + "\n")
+    finished = fettle("examples", "show", file, "--model", "model", "--instruction", "Answer [/b] one of [billing]")
+    assert finished.code == 0, finished.everything
+    for text in ("[/case-0]", "[x].jsonl:1", "Answer [/b] one of [billing]", "[bold]lost[/bold]"):
+        assert text in finished.everything
+
+
 def test_examples_show_marks_what_is_trained(fettle: Runner) -> None:
     finished = fettle("examples", "show", "labels.csv", "--model", "model", "--limit", 2)
     assert finished.code == 0, finished.everything
