@@ -156,6 +156,25 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def memory_errors_explained(doing: str) -> Iterator[None]:
+    """Turn what Python and torch raise where the memory does not suffice into a message a user can act on.
+
+    Raises:
+        ResourceError: There was not enough memory for `doing`.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not isinstance(error, MemoryError) and not re.search("alloc|out of memory", str(error), re.IGNORECASE):
+            raise
+        raise ResourceError(
+            f"out of memory while {doing} ({text})",
+            remedy="use --precision fast, a smaller model or rank, or shorter examples; what was finished before is kept",
+        ) from error
+
+
 def _error_number(error: Exception) -> int:
     """The operating system's error number, 0 for none; the Rust side of safetensors passes it on in words only."""
     if isinstance(error, OSError):

@@ -13,9 +13,11 @@ from fettle.errors import (
     DiskFullError,
     FettleError,
     IntegrityError,
+    ResourceError,
     disk_errors_explained,
     exit_code,
     http_status,
+    memory_errors_explained,
     require_range,
 )
 
@@ -92,3 +94,18 @@ def test_a_range_without_an_upper_end() -> None:
     require_range("epochs", 10**9, low=1)
     with pytest.raises(ConfigError, match="epochs: expected a number at least 1, and it is inf"):
         require_range("epochs", float("inf"), low=1)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_a_mistake_that_the_user_can_mend(error: Exception) -> None:
+    with (
+        pytest.raises(ResourceError, match="out of memory while measuring") as found,
+        memory_errors_explained("measuring"),
+    ):
+        raise error
+    assert exit_code(found.value) == 2
+
+
+def test_other_errors_are_not_taken_for_too_little_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained("measuring"):
+        raise RuntimeError("shapes differ")

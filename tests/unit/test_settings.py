@@ -142,3 +142,9 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0.0)
+
+
+def test_the_seed_of_a_study_is_that_of_its_training_however_it_was_given() -> None:
+    assert replace(SETTINGS, seed=7).training.seed == 7
+    assert replace(replace(SETTINGS, seed=7), seed=8).training.seed == 8
+    assert replace(SETTINGS, training=TrainingSettings(seed=3)).training.seed == SETTINGS.seed

@@ -134,15 +134,18 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
 
 
 def warnings_of_others(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[str, ...]:
-    """Said of every contender that did as well as the tuned model on the test split without being the declared baseline."""
+    """Said of every contender that beat the declared baseline on the test split, and did as well as the tuned model there."""
+    if not compared:
+        return ()
+    to_baseline = compared[0].difference.estimate
     titles = {result.name: result.title for result in results}
     return tuple(
-        f"{titles[other.baseline]} was not the declared baseline, and did as well as the tuned model or better on the test "
-        f"examples: {points(-other.difference.estimate)} ({level_percent(other.difference.level)} interval "
+        f"{titles[other.baseline]} was not the declared baseline, and scored higher than it on the test examples; against the "
+        f"tuned model: {points(-other.difference.estimate)} ({level_percent(other.difference.level)} interval "
         f"{signed(-100 * other.difference.high, 1)} to {points(-other.difference.low)}). The verdict does not rest on it; "
         "weigh it before you decide."
         for other in compared
-        if not other.is_primary and other.difference.estimate <= 0
+        if not other.is_primary and other.difference.estimate <= 0 and other.difference.estimate < to_baseline
     )
 
 

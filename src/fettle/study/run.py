@@ -14,6 +14,7 @@ from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
+from fettle.errors import memory_errors_explained
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
@@ -139,7 +140,8 @@ def plan_study(settings: StudySettings) -> StudyPlan:
 
 def estimate_study(plan: StudyPlan) -> Estimate:
     """What the study will take, measured on one training step and one batch of answers."""
-    return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options)
+    with memory_errors_explained("measuring one training step"):
+        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options)
 
 
 def run_study(settings: StudySettings, listener: Listener | None = None) -> StudyResult:
@@ -164,7 +166,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
     require_countable(get_settings().home)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
-    with workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh) as folder:
+    folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)
+    with memory_errors_explained("answering"), folder_of_study as folder:
         untuned = _untuned(plan, ladder, remote)
         baseline = best_rung(untuned)
         trained = train(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fettle.answering.address import public_address, require_http_address
@@ -60,6 +60,7 @@ class StudySettings:
     precision: Precision = Precision.AUTO
     remote: RemoteModel | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    """Its seed is that of the study, whatever is given here."""
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
     max_new_tokens: int | None = None
@@ -67,6 +68,7 @@ class StudySettings:
     leave_out_long: bool = False
     """Leave out examples that are longer than the model takes, instead of refusing them."""
     seed: int = 0
+    """Of the split, the shots, the adapter and the order of examples."""
     out: Path | None = None
     """Folder of the study; None: one under FETTLE_HOME, named after the examples and these settings."""
     fresh: bool = False
@@ -85,6 +87,7 @@ class StudySettings:
             raise ConfigError("the instruction is empty", remedy="write one, or leave it out: one is then derived")
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
+        object.__setattr__(self, "training", replace(self.training, seed=self.seed))
         if self.max_new_tokens is not None:
             require_range("max_new_tokens", self.max_new_tokens, low=1)
 

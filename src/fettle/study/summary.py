@@ -103,4 +103,5 @@ def _title(contender: ContenderResult) -> str:
 
 def _plain(text: str) -> str:
     """Text that can only be read: an escape sequence in a model's name must not steer the terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    spaced = text.replace("\N{NO-BREAK SPACE}", " ")
+    return "".join(character if character.isprintable() else "\ufffd" for character in spaced)

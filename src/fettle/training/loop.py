@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fettle.errors import IntegrityError, ResourceError
+from fettle.errors import IntegrityError, memory_errors_explained
 from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
 from fettle.models.load import LoadedModel
@@ -84,22 +84,16 @@ def train(
     """
     run = _Run(loaded, train_rows, valid_rows, settings, folder, run_key, on_event)
     try:
-        run.restore()
-        while not run.is_over:
-            if run.evaluation_is_due:
-                run.evaluate()
-            if run.save_is_due:
-                run.save()
-            if not run.is_over:
-                run.step()
-        return run.finish()
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "alloc" in str(error).lower() or "out of memory" in str(error).lower():
-            raise ResourceError(
-                f"out of memory while training ({str(error).splitlines()[0] if str(error) else 'MemoryError'})",
-                remedy="use --precision fast, a smaller model, or shorter examples; the run goes on from its last checkpoint",
-            ) from error
-        raise
+        with memory_errors_explained("training"):
+            run.restore()
+            while not run.is_over:
+                if run.evaluation_is_due:
+                    run.evaluate()
+                if run.save_is_due:
+                    run.save()
+                if not run.is_over:
+                    run.step()
+            return run.finish()
     finally:
         run.release()
 
@@ -210,7 +204,9 @@ class _Run:
             return
         waited = self._progress.evals_since_best + 1
         self._progress = replace(
-            self._progress, evals_since_best=waited, stopped_early=waited >= self._settings.patience
+            self._progress,
+            evals_since_best=waited,
+            stopped_early=waited >= self._settings.patience and self._progress.step < self._num_steps,
         )
 
     def step(self) -> None:

@@ -5,6 +5,7 @@ from fettle.records import Answer, Example, FinishReason, Location, Message, Usa
 from fettle.scoring.confusion import confusion
 from fettle.scoring.corpus import MacroF1, field_scores, label_scores
 from fettle.scoring.lengths import length_histogram
+from fettle.study.views import NUM_CONFUSED_LABELS, view_confusions
 
 USAGE = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
 
@@ -77,19 +78,16 @@ class TestConfusion:
         assert (table.contender, table.labels) == ("tuned", ("a", "b"))
         assert table.counts == ((1, 1, 0), (0, 0, 1))
 
-    def test_labels_that_are_never_confused_share_a_row(self) -> None:
-        wanted = ["a", "b", "c", "c", "d", "e"]
-        answered = ["b", "a", "c", "c", "d", "zzz"]
-        table = confusion("p", examples_of(*wanted), answers_of(*answered), ["a", "b", "c", "d", "e"], max_labels=3)
-        assert table.labels == ("a", "b", "e", "(2 more labels)")
-        assert table.counts == ((0, 1, 0, 0, 0), (1, 0, 0, 0, 0), (0, 0, 0, 0, 1), (0, 0, 0, 3, 0))
-
-    def test_one_label_too_many_is_shown_rather_than_grouped(self) -> None:
-        assert confusion("p", examples_of("a"), answers_of("a"), ["a", "b", "c"], max_labels=2).labels == (
-            "a",
-            "b",
-            "c",
-        )
+    def test_every_label_has_a_row_however_many_there_are_so_that_no_error_hides(self) -> None:
+        labels = [f"l{number}" for number in range(77)]
+        wanted = labels * 2
+        answered = [*labels, *labels[1:], "l0"]  # all right, then all wrong
+        table = confusion("p", examples_of(*wanted), answers_of(*answered), labels)
+        assert table.labels == tuple(labels)
+        assert sum(row[place] for place, row in enumerate(table.counts)) == 77
+        [view] = view_confusions([table])
+        assert (view.num_answers, view.num_wrong) == (154, 77)
+        assert view.num_labels_not_shown == 77 - NUM_CONFUSED_LABELS
 
     def test_a_wanted_label_outside_the_set_gets_a_row(self) -> None:
         table = confusion("p", examples_of("new"), answers_of("a"), ["a"])

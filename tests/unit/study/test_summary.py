@@ -51,3 +51,9 @@ def test_markup_and_escape_sequences_stay_text():
     text = printed(hostile_report("[bold red]x[/] \x1b[31m [link=http://x]y[/link]"), width=400)
     assert "[bold red]x[/]" in text
     assert "\x1b" not in text
+
+
+def test_a_no_break_space_is_a_space():
+    text = printed(replace(label_report(), warnings=("It scored +6.7\N{NO-BREAK SPACE}points higher.",)))
+    assert "It scored +6.7 points higher." in text
+    assert "\N{REPLACEMENT CHARACTER}" not in text
