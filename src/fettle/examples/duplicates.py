@@ -61,6 +61,19 @@ def plain_words(text: str) -> str:
     return " ".join(re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).split())
 
 
+def plain_label(text: str) -> str:
+    """A label without what is a matter of spelling: case, spaces, underscores, hyphens between letters, marks at its end.
+
+    Signs that may be the whole difference stay: `-1` is not `1`, and `C#` is not `C++`.
+
+    >>> plain_label(" Late_Parcel. "), plain_label("late-parcel"), plain_label("-1"), plain_label("A+")
+    ('late parcel', 'late parcel', '-1', 'a+')
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    spaced = re.sub(r"(?<=\w)-(?=\w)|[\s_]+", " ", folded).strip(" .,;:'\"`")
+    return " ".join(spaced.split()) or folded.strip()
+
+
 def find_duplicates(examples: Sequence[Example]) -> tuple[DuplicatePair, ...]:
     """For every example that repeats an earlier one: the pair of both, with the most similar earlier one as `first`."""
     best: dict[int, DuplicatePair] = {}

@@ -60,3 +60,16 @@ def test_inputs_of_markup_only_are_left_out():
     assert findings[0].action is Action.LEFT_OUT
     with pytest.raises(DataError):
         fix_examples(dataset(("<br/>", "a")), TEXT)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("-1", "+1"), ("-1", "0", "1"), ("C", "C++", "C#", "Java"), ("A+", "A", "A-"), (">50", "<50"), ("paid", "unpaid")],
+)
+def test_labels_that_differ_in_a_sign_or_a_prefix_are_never_made_one(labels: tuple[str, ...]):
+    often = [labels[0]] * 40  # the first is so frequent that the others could be taken for slips
+    rows = dataset(*((f"message {n} about {n * n}", label) for n, label in enumerate([*often, *labels[1:] * 3])))
+    fixed, repairs = fix_examples(rows)
+    assert [item.answer for item in fixed.examples] == [item.answer for item in rows.examples]
+    assert not [finding for finding in repairs if finding.code == "label-spelling"]
+    assert "one-label" not in {finding.code for finding in check_examples(rows)}

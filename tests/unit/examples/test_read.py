@@ -456,3 +456,41 @@ def test_a_file_name_that_is_no_text_is_shown_with_marks(tmp_path: Path):
     [item] = read_examples(path).examples
     assert item.id == "bad\N{REPLACEMENT CHARACTER}.jsonl:1"
     assert str(item.source).encode()
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        (
+            {
+                "system": "Be kind.",
+                "messages": [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}],
+            },
+            ["Be kind.", "2+2", "4"],
+        ),
+        (
+            {"system": "Be kind.", "instruction": "Add", "input": "2+2", "output": "4", "history": [["1+1", "2"]]},
+            ["Be kind.\n\nAdd", "1+1", "2", "2+2", "4"],
+        ),
+        ({"instruction": "2+2", "output": "4", "history": [["1+1", "2"]]}, ["1+1", "2", "2+2", "4"]),
+        ({"prompt": [{"role": "user", "content": "2+2"}], "completion": " 4"}, ["2+2", "4"]),
+        ({"prompt": "2+2", "completion": [{"role": "assistant", "content": "4"}]}, ["2+2", "4"]),
+    ],
+)
+def test_nothing_that_stands_beside_the_turns_is_lost(tmp_path: Path, row: dict[str, object], turns: list[str]):
+    [found] = read_examples(save(tmp_path, "a.jsonl", json.dumps(row))).examples
+    assert [message.content for message in found.messages] == turns
+
+
+def test_arrays_one_behind_the_other_are_read_to_the_end(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.json", f"[\n{CHAT % 1}\n]\n[\n{CHAT % 2}\n]"))
+    assert [item.source.line for item in data.examples] == [2, 5]
+
+
+def test_weights_that_a_table_made_decimals_are_weights(tmp_path: Path):
+    turns = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": %s}]}'
+    data = read_examples(
+        save(tmp_path, "a.jsonl", "\n".join(turns % weight for weight in ("1.0", "0.5", '"1"', "true")))
+    )
+    assert (len(data.examples), data.examples[0].messages[-1].weight) == (1, 1)
+    assert {finding.line for finding in data.findings if finding.code == "bad-weight"} == {2, 3, 4}

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from fettle.examples.duplicates import plain_words
+from fettle.examples.duplicates import plain_label
 from fettle.examples.json_schema import parse_object
 from fettle.examples.notes import Note, info, warning
 from fettle.records import Action, Example, Finding, Severity, Task, TaskKind
 
 _TYPO_SIMILARITY = 90
 _TYPO_SHARE = 0.1
+_MAX_TYPO_LETTERS = 2
 _MIN_TYPO_CHARACTERS = 5
 _RARE = 5
 
 
 def usual_spellings(examples: Sequence[Example]) -> dict[str, str]:
-    """The usual spelling of every answer that is an unusual spelling of another: other case, spaces or punctuation, or a typo.
+    """The usual spelling of every answer that is an unusual spelling of another: other case, spaces or marks at its end, or a typo.
 
-    A typo is a rare label very much like one that is at least ten times as frequent; labels that differ in a digit are never typos.
+    A typo is a rare label that begins like one at least ten times as frequent and differs from it in two letters at most; what
+    differs in a digit, or in its first letter as `unpaid` does from `paid`, is never a typo.
     """
     counts = Counter(example.answer for example in examples)
     by_words: dict[str, list[str]] = defaultdict(list)
     for answer in counts:
-        by_words[plain_words(answer) or answer.strip()].append(answer)
+        by_words[plain_label(answer)].append(answer)
     usual: dict[str, str] = {}
     frequent: dict[str, str] = {}
     for words, spellings in by_words.items():
@@ -42,6 +44,7 @@ def usual_spellings(examples: Sequence[Example]) -> dict[str, str]:
 
 def _typos(totals: Mapping[str, int]) -> dict[str, str]:
     from rapidfuzz import fuzz, process
+    from rapidfuzz.distance import Levenshtein
 
     found: dict[str, str] = {}
     for words, total in totals.items():
@@ -49,7 +52,12 @@ def _typos(totals: Mapping[str, int]) -> dict[str, str]:
         if len(words) < _MIN_TYPO_CHARACTERS or not candidates:
             continue
         best = process.extractOne(words, candidates, scorer=fuzz.ratio, score_cutoff=_TYPO_SIMILARITY)
-        if best and _digits(words) == _digits(best[0]) and len(words.split()) == len(best[0].split()):
+        if (
+            best
+            and words[0] == best[0][0]
+            and Levenshtein.distance(words, best[0]) <= _MAX_TYPO_LETTERS
+            and (_digits(words) == _digits(best[0]) and len(words.split()) == len(best[0].split()))
+        ):
             found[words] = best[0]
     return found
 

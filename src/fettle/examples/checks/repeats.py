@@ -6,10 +6,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from fettle.examples.duplicates import comparable_text, find_duplicates, plain_words
+from fettle.examples.duplicates import comparable_text, find_duplicates, plain_label, plain_words
 from fettle.examples.json_schema import parse_object
 from fettle.examples.notes import place_from, warning
 from fettle.records import Example, Finding, Task, TaskKind
+
+_MAX_LABEL_CHARACTERS = 80
 
 
 def check_duplicates(examples: Sequence[Example]) -> Iterator[Finding]:
@@ -55,7 +57,10 @@ def comparable_answer(answer: str) -> str:
     True
     """
     value = parse_object(answer)
-    return json.dumps(value, sort_keys=True) if value is not None else plain_words(answer) or answer.strip()
+    if value is not None:
+        return json.dumps(value, sort_keys=True)
+    is_short = len(answer) <= _MAX_LABEL_CHARACTERS
+    return plain_label(answer) if is_short else plain_words(answer) or answer.strip()
 
 
 def _short(example: Example) -> str:

@@ -59,6 +59,7 @@ class ExcelReader:
 
 def _cells(sheet: Any) -> list[tuple[int, list[str]]]:
     """(row number, cells) of the rows that have any text."""
+    sheet.reset_dimensions()  # some programs write a wrong size, and what lies outside it would not be read
     rows = (
         (number, [cell_text(value) for value in values])
         for number, values in enumerate(sheet.iter_rows(values_only=True, max_row=MAX_ROWS), start=1)

@@ -54,7 +54,11 @@ def _elements(text: str, position: int) -> tuple[Row, ...]:
         line += text.count("\n", counted_to, position)
         counted_to = position
         if text.startswith("]", position):
-            return tuple(rows)
+            rest = _skip(text, position + 1, _SPACE + ",")
+            if not text.startswith("[", rest):  # several arrays, one behind the other, are read as one
+                return tuple(rows)
+            position = rest + 1
+            continue
         end = _end_of_value(text, position)
         if end is None:
             note = left_out("not-json", "the rest of the file is not valid JSON", "export the file again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -50,7 +51,7 @@ def _object_from(text: str) -> dict[str, Any]:
     if has_wrong_bytes(text):
         raise UnusableRowError("not-utf8", "holds bytes that are not UTF-8", "save the file as UTF-8")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise UnusableRowError("not-json", "is nested too deeply", "flatten the row") from None
     except json.JSONDecodeError as error:
@@ -83,6 +84,11 @@ def _json_remedy(text: str) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write null")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

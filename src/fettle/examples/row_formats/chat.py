@@ -39,7 +39,13 @@ class ChatFormat:
         raw_messages = values["messages"]
         if not isinstance(raw_messages, list) or not raw_messages:
             raise UnusableRowError("bad-messages", "`messages` must be a list with at least one message", _USE_CHAT)
-        return conversation_from_messages(raw_messages, values)
+        return conversation_from_messages([*system_message(values), *raw_messages], values)
+
+
+def system_message(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The system message that some formats (Anthropic, ShareGPT, LLaMA-Factory) keep beside the turns; none where there is none."""
+    system = values.get("system")
+    return [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
 
 
 def conversation_from_messages(raw_messages: list[Any], values: Mapping[str, Any]) -> Conversation:
@@ -121,11 +127,11 @@ def _weight(values: Mapping[str, Any], number: int, role: str) -> int | None:
     weight = values.get("weight")
     if weight is None:
         return None
-    if isinstance(weight, bool) or weight not in (0, 1) or not isinstance(weight, int):
-        raise _bad_message(number, f"weight must be 0 or 1, not {str(weight)[:20]}", "use 0 or 1", code="bad-weight")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight not in (0, 1):
+        raise _bad_message(number, f"weight must be 0 or 1, not {weight!r:.20}", "use 0 or 1", code="bad-weight")
     if role != "assistant":
         raise _bad_message(number, f"weight on a message from the {role}", "only answers have one", code="bad-weight")
-    return weight
+    return int(weight)
 
 
 def _tool_calls(values: Mapping[str, Any], number: int, notes: list[Note]) -> tuple[ToolCall, ...]:

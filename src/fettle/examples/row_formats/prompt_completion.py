@@ -26,8 +26,12 @@ class PromptCompletionFormat:
             UnusableRowError: One of the two is empty.
         """
         prompt, completion = values["prompt"], values["completion"]
-        if isinstance(prompt, list) and isinstance(completion, list):
-            return conversation_from_messages([*prompt, *completion], values)
+        if isinstance(prompt, list) or isinstance(completion, list):
+            turns = prompt if isinstance(prompt, list) else [{"role": "user", "content": plain_text(prompt)}]
+            answer = {"role": "assistant", "content": plain_text(completion).strip()}
+            return conversation_from_messages(
+                [*turns, *(completion if isinstance(completion, list) else [answer])], values
+            )
         return Conversation(
             messages=pair(plain_text(prompt), plain_text(completion).strip()),
             id=identifier(values, "id"),

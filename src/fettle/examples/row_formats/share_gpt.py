@@ -8,7 +8,7 @@ from typing import Any
 
 from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_format import Conversation
-from fettle.examples.row_formats.chat import conversation_from_messages
+from fettle.examples.row_formats.chat import conversation_from_messages, system_message
 
 _ROLES = {
     "human": "user",
@@ -41,8 +41,7 @@ class ShareGptFormat:
         if not isinstance(turns, list) or not turns:
             raise UnusableRowError("bad-messages", "`conversations` must be a list with at least one turn", "add turns")
         messages = [_message(turn, number) for number, turn in enumerate(turns, start=1)]
-        if isinstance(values.get("system"), str) and values["system"].strip():
-            messages.insert(0, {"role": "system", "content": values["system"]})
+        messages = [*system_message(values), *messages]
         known = {key: values[key] for key in ("id", "group", "functions") if key in values}
         if (tools := values.get("tools")) not in (None, "", []):
             known["tools"] = _tools(tools)
