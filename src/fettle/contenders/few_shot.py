@@ -14,6 +14,9 @@ from fettle.records import Example, Message
 from fettle.retrieval.neighbours import NearestNeighbours
 
 
+_MOST_NAMED = 8
+
+
 @dataclass(frozen=True, slots=True)
 class FixedShots:
     """The same training examples in every prompt."""
@@ -33,7 +36,10 @@ class FixedShots:
 
     def describe(self) -> str:
         """The style in words."""
-        places = ", ".join(f"{Path(shot.source.file).name}:{shot.source.line}" for shot in self.shots)
+        named = self.shots if len(self.shots) <= _MOST_NAMED else self.shots[: _MOST_NAMED - 1]
+        places = ", ".join(f"{Path(shot.source.file).name}:{shot.source.line}" for shot in named)
+        if len(named) < len(self.shots):
+            places += f" and {len(self.shots) - len(named)} more"
         return f"{len(self.shots)} fixed training examples in the prompt ({places}), chosen on the validation split"
 
 

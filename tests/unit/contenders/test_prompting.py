@@ -219,3 +219,10 @@ def test_an_instruction_takes_the_place_of_a_missing_one() -> None:
     assert with_one.messages == (Message(role="system", content="Be kind."), *bare.messages)
     assert with_instruction(example("r3", "a", "b"), "Be kind.").messages[0].content == "Be kind."
     assert len(with_instruction(example("r3", "a", "b"), "Be kind.").messages) == 3
+
+
+def test_many_fixed_shots_are_counted_and_few_of_them_named() -> None:
+    train = rows(30)
+    assert FixedShots(tuple(train[:8])).describe().startswith("8 fixed training examples in the prompt (a.csv:2, ")
+    assert "a.csv:9)" in FixedShots(tuple(train[:8])).describe()
+    assert "a.csv:8 and 23 more)" in FixedShots(tuple(train)).describe()
