@@ -13,7 +13,6 @@ from fettle.errors import IntegrityError
 from fettle.records import Example, Message
 from fettle.retrieval.neighbours import NearestNeighbours
 
-
 _MOST_NAMED = 8
 
 
