@@ -25,7 +25,7 @@ def parse_object(text: str) -> dict[str, Any] | None:
     ({'queue': 'lost'}, None, None)
     """
     try:
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(text, parse_constant=refuse_constant, parse_float=finite_number)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and not is_too_deep(value) else None
@@ -46,13 +46,23 @@ def is_too_deep(value: Any) -> bool:
     return True
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def refuse_constant(name: str) -> NoReturn:
+    """For `json.loads`, which would take NaN and Infinity.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(f"{name} is not JSON; write null")
 
 
-def _finite(text: str) -> float:
+def finite_number(text: str) -> float:
+    """For `json.loads`, which would take 1e999.
+
+    Raises:
+        ValueError: The number is too large.
+    """
     number = float(text)
-    return number if math.isfinite(number) else _no_number(text)
+    return number if math.isfinite(number) else refuse_constant(text)
 
 
 def infer_schema(values: Sequence[Any]) -> dict[str, Any]:

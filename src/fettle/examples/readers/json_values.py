@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from fettle.examples.encoding import has_wrong_bytes
-from fettle.examples.json_schema import is_too_deep
+from fettle.examples.json_schema import finite_number, is_too_deep, refuse_constant
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.reader import Row
 
@@ -51,7 +50,7 @@ def _object_from(text: str) -> dict[str, Any]:
     if has_wrong_bytes(text):
         raise UnusableRowError("not-utf8", "holds bytes that are not UTF-8", "save the file as UTF-8")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=refuse_constant, parse_float=finite_number)
     except RecursionError:
         raise UnusableRowError("not-json", "is nested too deeply", "flatten the row") from None
     except json.JSONDecodeError as error:
@@ -80,15 +79,6 @@ def _json_remedy(text: str) -> str:
     if stripped.startswith("{") and not stripped.endswith("}"):
         return "the row is cut off: export it again"
     return "write the row with a JSON library"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; write null")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
