@@ -319,6 +319,8 @@ class ContenderResult:
     """All that it was sent to answer the first test example; empty for one that is not prompted."""
     num_failed: int = 0
     num_truncated: int = 0
+    num_shortened: int = 0
+    """Test examples whose prompt had to lose shots or the hint to fit into the model's context."""
     note: str | None = None
     """What else a reader must know: why requests failed."""
 

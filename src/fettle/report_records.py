@@ -116,7 +116,7 @@ class Provenance:
     settings: Mapping[str, Any]
     """As JSON values."""
     num_test_looks: int
-    """How often a study has read the answers of this test split on this machine, this time included."""
+    """The how-manieth study this is, on this machine, that has read answers to any of these test questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from fettle.statistics.compare import ScoredArm, compare
 from fettle.statistics.intervals import mean_interval, paired_difference, statistic_interval
 from fettle.statistics.power import detectable
 from fettle.statistics.win_rate import win_rate
-from fettle.study.verdict import BaselineKind, VerdictContext, decide
+from fettle.study.verdict import VerdictContext, decide
 
 NUM_STUDIES = 3000
 
@@ -211,7 +211,7 @@ def share_shipped(studies: Draw, ids: list[int], *, is_binary: bool) -> float:
     context = VerdictContext(
         challenger_title="Tuned",
         baseline_title="Prompt",
-        baseline_kind=BaselineKind.PROMPTED,
+        baseline_is_classifier=False,
         num_clusters=len(set(ids)),
     )
 
@@ -289,7 +289,7 @@ def assert_found(differences: np.ndarray, ids: list[int]) -> None:
 def test_the_number_of_further_examples_decides_four_times_in_five() -> None:
     """A study of 100 pairs sees a worthwhile difference it cannot prove; studies enlarged as advised prove it."""
     context = VerdictContext(
-        challenger_title="Tuned", baseline_title="Prompt", baseline_kind=BaselineKind.PROMPTED, num_clusters=100
+        challenger_title="Tuned", baseline_title="Prompt", baseline_is_classifier=False, num_clusters=100
     )
     tuned, prompt = [1.0] * 16 + [0.0] * 9 + [1.0] * 75, [0.0] * 16 + [1.0] * 9 + [1.0] * 75
     arms = [ScoredArm(name="arm", scores=tuple(scores), is_binary=True) for scores in (tuned, prompt)]

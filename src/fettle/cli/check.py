@@ -33,6 +33,9 @@ def check(
     id_column: Annotated[
         str | None, typer.Option("--id-column", help="Column or key with each row's own name.")
     ] = None,
+    group_column: Annotated[
+        str | None, typer.Option("--group", help="Column or key; rows with the same value belong in one file.")
+    ] = None,
     encoding: EncodingOption = None,
     valid: Annotated[Path | None, typer.Option(help="Your own validation file, checked as well.")] = None,
     test: Annotated[
@@ -52,7 +55,8 @@ def check(
     from fettle.examples.task import keep_labelled, recognise_task
 
     bundled = bundled_task(str(examples))
-    columns = mapping(input_column, answer_column, id_column=id_column) or (bundled.columns if bundled else None)
+    given = mapping(input_column, answer_column, id_column=id_column, group_column=group_column)
+    columns = given or (bundled.columns if bundled else None)
     dataset = read_examples(bundled.examples if bundled else examples, columns=columns, encoding=encoding)
     held_out = {Part.VALIDATION: valid, Part.TEST: test}
     parts = {Part.WHOLE if valid is None and test is None else Part.TRAINING: dataset}

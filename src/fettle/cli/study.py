@@ -227,7 +227,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         (
             "The test split",
             f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
-            f"{counted(can_show.num_examples_to_halve, 'test example')} would halve that",
+            f"{counted(can_show.num_examples_to_halve - can_show.num_examples, 'more test example')} would halve that",
         ),
         ("Folder", str(plan.folder)),
     ]

@@ -41,6 +41,10 @@ class ClassifierArm:
         """Nothing: it sees the last user turn as it is."""
         return ()
 
+    def is_shortened(self, example: Example) -> bool:  # noqa: ARG002 (the interface's)
+        """Never: there is no prompt."""
+        return False
+
     def identity(self) -> str:
         """What its answers depend on: the fit is deterministic in data and choice."""
         return sha256_of_json([self.fitted.description, list(self.fitted.labels)])

@@ -34,6 +34,10 @@ class Contender(Protocol):
         """All that it is sent to answer an example; empty for one that is not prompted."""
         ...
 
+    def is_shortened(self, example: Example) -> bool:
+        """Whether the prompt lost shots or a hint because it was too long for the model."""
+        ...
+
     def identity(self) -> str:
         """A text that changes whenever its answers could: kept with the answers, so that stale ones are never reused."""
         ...

@@ -49,6 +49,10 @@ class LanguageModel:
         """The conversation that the engine is asked to go on with."""
         return self.prompt(example).messages
 
+    def is_shortened(self, example: Example) -> bool:
+        """Whether the prompt lost shots or the hint because it was too long for the model."""
+        return self.prompt(example).messages != self.style.messages(example)
+
     def identity(self) -> str:
         """Everything its answers depend on but the examples."""
         parts = [self.engine.name, self.engine_identity, self.style.describe(), self.style.hint, repr(self.options)]

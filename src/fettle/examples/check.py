@@ -20,7 +20,7 @@ from fettle.examples.checks.size import check_count, check_lengths
 from fettle.examples.checks.text import check_texts
 from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
-from fettle.examples.duplicates import find_leaks
+from fettle.examples.duplicates import find_leaks, find_shared_groups
 from fettle.examples.notes import Note
 from fettle.examples.split import MIN_EXAMPLES, MIN_TRAINING_EXAMPLES
 from fettle.examples.task import recognise_task
@@ -95,19 +95,32 @@ def check_examples(dataset: Dataset, task: Task | None = None, part: Part = Part
 def check_leaks(
     earlier: Sequence[Example], later: Sequence[Example], earlier_part: Part, later_part: Part
 ) -> tuple[Finding, ...]:
-    """An error for every example of the later part that one of the earlier part repeats, word for word or nearly."""
+    """An error for every example of the later part that one of the earlier part repeats or shares a group with."""
+    remedy = f"remove one of the two; a study leaves the {earlier_part} example out"
     leaks = sorted(find_leaks(earlier, later), key=lambda leak: (leak.is_exact, leak.similarity))
     closest = {leak.second.source: leak for leak in leaks}
-    return tuple(
+    found = [
         Note(
             code="leak-exact" if leak.is_exact else "leak-near",
             severity=Severity.ERROR,
             action=Action.KEPT,
             message=f"this {later_part} example is also in {earlier_part}, at {leak.first.source} ({leak.similarity:.0%} alike)",
-            remedy=f"remove one of the two; a study leaves the {earlier_part} example out",
+            remedy=remedy,
         ).at(leak.second.source)
         for leak in closest.values()
-    )
+    ]
+    found += [
+        Note(
+            code="leak-group",
+            severity=Severity.ERROR,
+            action=Action.KEPT,
+            message=f"this {later_part} example is of the group {example.group!r}, as is {other.source} in {earlier_part}",
+            remedy=remedy,
+        ).at(example.source)
+        for example, other in find_shared_groups(later, earlier)
+        if example.source not in closest
+    ]
+    return tuple(found)
 
 
 def summarise_findings(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:

@@ -95,6 +95,12 @@ def find_leaks(train: Sequence[Example], test: Sequence[Example]) -> tuple[Dupli
     )
 
 
+def find_shared_groups(examples: Sequence[Example], others: Sequence[Example]) -> tuple[tuple[Example, Example], ...]:
+    """Every example that has the group of one in `others`, with the first such one."""
+    first_of_group = {other.group: other for other in reversed(others) if other.group is not None}
+    return tuple((example, first_of_group[example.group]) for example in examples if example.group in first_of_group)
+
+
 def cluster_by_id(examples: Sequence[Example]) -> dict[str, int]:
     """The cluster of each example, by its id: duplicates, near-duplicates and examples of one group are joined, through chains too.
 

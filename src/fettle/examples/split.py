@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fettle.errors import ConfigError, DataError
-from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks
-from fettle.records import Action, Example, Finding, Severity, Split, Task, TaskKind
+from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks, find_shared_groups
+from fettle.examples.notes import left_out
+from fettle.records import Example, Finding, Split, Task, TaskKind
 
 MIN_EXAMPLES = 20
 """Fewest examples that are split: of fewer, not even five are left to test with."""
@@ -94,7 +95,7 @@ def given_split(
         findings += leaks
     if findings and len(train) < MIN_TRAINING_EXAMPLES:
         raise DataError(
-            f"only {len(train)} training examples are left: {len(findings)} ask what the held-out files ask, and were left out",
+            f"only {len(train)} training examples are left: {len(findings)} share a question or a group with the held-out files",
             where=findings[0].file,
             remedy="give files that do not overlap, or one file, which is then split without overlap",
         )
@@ -279,24 +280,30 @@ def _with_distinct_ids(
 def _without_leaks(
     examples: Sequence[Example], held_out: Sequence[Example], name: str
 ) -> tuple[Sequence[Example], list[Finding]]:
-    """The examples that ask nothing which `held_out` asks, and an error for each of the others."""
+    """The examples that ask nothing which `held_out` asks and share no group with it, and an error for each of the others."""
     closest: dict[str, DuplicatePair] = {}
     for leak in find_leaks(examples, held_out):
         known = closest.get(leak.first.id)
         if known is None or (leak.is_exact, leak.similarity) > (known.is_exact, known.similarity):
             closest[leak.first.id] = leak
-    kept = [example for example in examples if example.id not in closest]
-    return kept, [_leak_finding(leak, name) for leak in closest.values()]
+    findings = [_leak_finding(leak, name) for leak in closest.values()]
+    grouped = {e.id: other for e, other in find_shared_groups(examples, held_out) if e.id not in closest}
+    findings += [_group_finding(example, grouped[example.id], name) for example in examples if example.id in grouped]
+    return [example for example in examples if example.id not in closest and example.id not in grouped], findings
 
 
 def _leak_finding(leak: DuplicatePair, name: str) -> Finding:
     how = "repeats" if leak.is_exact else f"is nearly the same ({leak.similarity:.0%}) as"
-    return Finding(
-        code="leak-exact" if leak.is_exact else "leak-near",
-        severity=Severity.ERROR,
-        action=Action.LEFT_OUT,
-        message=f"{how} the {name} example at {leak.second.source}",
-        remedy=f"keep each question in one part only; it was left out here and kept in the {name} part",
-        file=leak.first.source.file,
-        line=leak.first.source.line,
-    )
+    return left_out(
+        "leak-exact" if leak.is_exact else "leak-near",
+        f"{how} the {name} example at {leak.second.source}",
+        f"keep each question in one part only; it was left out here and kept in the {name} part",
+    ).at(leak.first.source)
+
+
+def _group_finding(example: Example, other: Example, name: str) -> Finding:
+    return left_out(
+        "leak-group",
+        f"is of the group {example.group!r}, as the {name} example at {other.source} is",
+        f"keep each group in one part only; it was left out here and kept in the {name} part",
+    ).at(example.source)

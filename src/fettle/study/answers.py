@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fettle.contenders.contender import Contender
@@ -23,7 +23,8 @@ def answer_split(
     """Every answer of a contender to a split, in the order of the examples; what `file` holds already is not asked again.
 
     The batches are those of an uninterrupted run, so the answers are too. A failed request is no answer: it is asked again, alone.
-    The newest line about an example counts.
+    The newest line about an example counts. The seconds of every contender are measured here, in one way: an answer's share of
+    the wall time of its batch, what it takes to put the prompts together included.
 
     Args:
         contender: Who answers.
@@ -42,11 +43,16 @@ def answer_split(
         write_json_lines(file, [{"key": key}])
     answers = {answer.example_id: answer for answer in map(_answer, rows[1:])}
     name = f"{contender.name} answers the {what} split"
-    batches = [_left_to_ask([examples[index] for index in batch], answers) for batch in contender.batches(examples)]
+    started = time.perf_counter()
+    divided = contender.batches(examples)
+    preparation = (time.perf_counter() - started) / len(examples)
+    batches = [_left_to_ask([examples[index] for index in batch], answers) for batch in divided]
     num_done = len(examples) - sum(map(len, batches))
     listener.on_stage(Stage(name=name, num_done=num_done, num_total=len(examples)))
     for batch in filter(None, batches):
+        started = time.perf_counter()
         new = contender.answer(batch)
+        new = _with_seconds(new, preparation + (time.perf_counter() - started) / len(batch))
         append_json_lines(file, [asdict(answer) for answer in new])
         answers |= {answer.example_id: answer for answer in new}
         num_done += len(batch)
@@ -67,15 +73,25 @@ def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) 
     return {example.id for example in examples} <= {row["example_id"] for row in rows[1:]}
 
 
-def measure_latency(contender: Contender, examples: Sequence[Example], *, file: Path) -> tuple[float, ...]:
+def measure_latency(
+    contender: Contender, examples: Sequence[Example], *, warm_up: Example, file: Path
+) -> tuple[float, ...]:
     """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, at least 3.
 
-    Failed requests are left out. Measured once per contender and kept in `file`, unless every request failed.
+    Failed requests are left out. Measured once per contender and kept in `file`, unless every request failed. Call it before the
+    examples are answered otherwise: a contender may remember what it made of a text.
+
+    Args:
+        contender: Who answers.
+        examples: What it is asked.
+        warm_up: Another example, answered first and not measured.
+        file: Where the seconds are kept.
     """
     key = _key(contender, examples)
     rows = read_json_lines(file)
     if rows and rows[0].get("key") == key:
         return tuple(rows[0]["seconds"])
+    contender.answer([warm_up])
     seconds: list[float] = []
     begin = time.perf_counter()
     for number, example in enumerate(examples[:MIN_REQUESTS_FOR_P95], start=1):
@@ -93,6 +109,10 @@ def measure_latency(contender: Contender, examples: Sequence[Example], *, file: 
 
 def _key(contender: Contender, examples: Sequence[Example]) -> str:
     return sha256_of_json([contender.identity(), [example.id for example in examples]])
+
+
+def _with_seconds(answers: Sequence[Answer], seconds: float) -> tuple[Answer, ...]:
+    return tuple(replace(answer, usage=replace(answer.usage, seconds=seconds)) for answer in answers)
 
 
 def _left_to_ask(batch: Sequence[Example], answers: Mapping[str, Answer]) -> list[Example]:

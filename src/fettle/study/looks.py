@@ -1,8 +1,12 @@
-"""How often each test split has been looked at: a test split that choices were made on is no longer a test."""
+"""How often test examples have been looked at: a test split that choices were made on is no longer a test.
+
+Counted by question, so that another seed, which cuts another test split from the same file, is another look at what both share.
+"""
 
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from fettle.errors import disk_errors_explained
 from fettle.files import append_json_lines, read_json_lines
 
 _COUNT, _LOCK = "looks.jsonl", ".looks.lock"
+_HASH_CHARACTERS = 16
 
 
 def require_countable(home: Path) -> None:
@@ -24,14 +29,14 @@ def require_countable(home: Path) -> None:
         (home / _LOCK).touch()
 
 
-def count_look(home: Path, *, test_sha256: str, study_key: str) -> int:
-    """Record that a study reads the answers of a test split; how many different studies have, this one included.
+def count_look(home: Path, *, test_sha256: Collection[str], study_key: str) -> int:
+    """Record that a study reads the answers of its test split; the number of this look at any of these questions, from 1.
 
-    The same study continued after a kill counts once.
+    The same study continued after a kill, or run again later, keeps its number.
 
     Args:
         home: FETTLE_HOME, where the count is kept.
-        test_sha256: Hash of the test examples.
+        test_sha256: Hash of each test question.
         study_key: Hash of the study's data and settings.
     """
     require_countable(home)
@@ -40,8 +45,13 @@ def count_look(home: Path, *, test_sha256: str, study_key: str) -> int:
         lock = (home / _LOCK).open("a")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        seen = {row["study_key"] for row in read_json_lines(file) if row["test_sha256"] == test_sha256}
-        if study_key not in seen:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            append_json_lines(file, [{"test_sha256": test_sha256, "study_key": study_key, "at": now}])
-        return len(seen | {study_key})
+        questions = sorted(sha256[:_HASH_CHARACTERS] for sha256 in test_sha256)
+        before: list[str] = []
+        for row in read_json_lines(file):
+            if row["study_key"] == study_key:
+                return len(before) + 1
+            if not set(questions).isdisjoint(row["questions"]):
+                before.append(row["study_key"])
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        append_json_lines(file, [{"study_key": study_key, "at": now, "questions": questions}])
+        return len(before) + 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, T
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import num_steps_per_epoch
+from fettle.training.memory import peak_memory_bytes
 
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
@@ -157,12 +156,6 @@ def estimate(
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * _seconds_per_answer(loaded, data.valid, options),
         peak_memory_bytes=peak_memory_bytes(),
     )
-
-
-def peak_memory_bytes() -> int:
-    """The most memory this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _typical(rows: Sequence[TokenisedExample], count: int) -> list[TokenisedExample]:

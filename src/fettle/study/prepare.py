@@ -42,10 +42,10 @@ class StudyData:
             for name, part in parts.items()
         }
 
-    def test_sha256(self) -> str:
-        """The hash of the test questions and answers alone: the same test under another instruction is the same test."""
-        spoken = [[asdict(m) for m in e.messages if m.role not in ("system", "developer")] for e in self.split.test]
-        return sha256_of_json(sorted(sha256_of_json(turns) for turns in spoken))
+    def test_sha256(self) -> tuple[str, ...]:
+        """The hash of each test question, sorted: under another instruction or with another answer it is the same question."""
+        spoken = [[asdict(m) for m in e.prompt if m.role not in ("system", "developer")] for e in self.split.test]
+        return tuple(sorted(sha256_of_json(turns) for turns in spoken))
 
 
 def prepare(settings: StudySettings) -> StudyData:
@@ -183,12 +183,13 @@ def _require_known_labels(task: Task, split: Split) -> None:
 
 
 def _require_no_leak(split: Split) -> None:
-    """The last word before training: no test or validation question is among the training examples, whatever split them."""
+    """The last word before training: no test or validation question or group is among the training examples."""
     trained = {comparable_text(example) for example in split.train}
+    groups = {example.group for example in split.train} - {None}
     for name, part in (("validation", split.valid), ("test", split.test)):
-        leaked = [example for example in part if comparable_text(example) in trained]
+        leaked = [example for example in part if comparable_text(example) in trained or example.group in groups]
         if leaked:
             raise IntegrityError(
-                f"{len(leaked)} {name} examples are also training examples, the first is {leaked[0].source}",
+                f"{len(leaked)} {name} examples are also training examples or of their groups, the first is {leaked[0].source}",
                 remedy="report this: the split should have prevented it",
             )

@@ -17,6 +17,7 @@ from fettle.statistics.compare import ScoredArm, compare, with_holm
 from fettle.statistics.intervals import mean_interval, statistic_interval
 from fettle.study.figures import level_percent, points, signed
 from fettle.study.ladder import Rung
+from fettle.study.verdict import BetterContender
 
 _SHARE_CUT_WORTH_A_WARNING = 0.02
 _MAX_REASONS = 3
@@ -58,6 +59,7 @@ def contender_result(
         told=contender.told(split.test[0]),
         num_failed=sum(answer.has_failed for answer in tested.answers),
         num_truncated=sum(answer.finish_reason is FinishReason.LENGTH for answer in tested.answers),
+        num_shortened=sum(map(contender.is_shortened, split.test)),
         note=_failure_note(tested),
     )
 
@@ -130,7 +132,24 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
                 f"{result.title}: {result.num_truncated} of {num_test} answers were cut at the token limit and are scored as "
                 "they stand."
             )
+        if result.num_shortened:
+            found.append(
+                f"{result.title}: {result.num_shortened} of {num_test} prompts were too long for the model and were shown fewer "
+                "examples than described, or no hint. A model with a longer context might do better here."
+            )
     return tuple(found)
+
+
+def beaten_by(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[BetterContender, ...]:
+    """The contenders that did better than the challenger in a secondary comparison, by its interval and its adjusted p-value."""
+    titles = {result.name: result.title for result in results}
+    return tuple(
+        BetterContender(
+            title=titles[other.baseline], ahead_by=-other.difference.estimate, p_value_adjusted=other.p_value_adjusted
+        )
+        for other in compared
+        if not other.is_primary and other.difference.high < 0 and other.p_value_adjusted <= 1 - other.difference.level
+    )
 
 
 def warnings_of_others(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[str, ...]:

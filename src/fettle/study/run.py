@@ -38,7 +38,6 @@ from fettle.study.plan import (
     estimate,
     fit_to_context,
     generation_options,
-    peak_memory_bytes,
     tokenise,
     what_the_test_can_show,
 )
@@ -49,6 +48,7 @@ from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import (
     TestedRung,
     answer_rows,
+    beaten_by,
     by_name,
     comparisons,
     contender_result,
@@ -59,7 +59,7 @@ from fettle.study.results import (
     warnings_of_training,
 )
 from fettle.study.settings import RemoteModel, StudySettings
-from fettle.study.verdict import BaselineKind, VerdictContext, decide
+from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
 
@@ -287,11 +287,10 @@ def _tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) ->
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
-    answers = ladder.answer_test(rung)
     file = folder / "answers" / "latency" / f"{rung.contender.name}.jsonl"
-    return TestedRung(
-        rung=rung, answers=answers, latencies=measure_latency(rung.contender, ladder.split.test, file=file)
-    )
+    warm_up = ladder.split.valid[0]
+    latencies = measure_latency(rung.contender, ladder.split.test, warm_up=warm_up, file=file)
+    return TestedRung(rung=rung, answers=ladder.answer_test(rung), latencies=latencies)
 
 
 def _comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
@@ -325,14 +324,14 @@ def _report(
     compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed)
     clusters = [split.cluster_by_id[example.id] for example in split.test]
     arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
-    kinds = {"classifier": BaselineKind.CLASSIFIER, "remote": BaselineKind.REMOTE}
     context = VerdictContext(
         challenger_title=by_name(tested, "tuned").rung.contender.title,
         baseline_title=baseline.contender.title,
-        baseline_kind=kinds.get(base, BaselineKind.PROMPTED),
+        baseline_is_classifier=base == "classifier",
         num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
         unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
         worthwhile=plan.settings.worthwhile,
+        beaten_by=beaten_by(results, compared),
     )
     is_labels = task.kind is TaskKind.LABELS
     return StudyReport(
@@ -377,7 +376,7 @@ def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSumma
         num_trained_tokens=trained.num_trained_tokens,
         num_processed_tokens=trained.num_processed_tokens,
         seconds=trained.seconds,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=trained.peak_memory_bytes,
     )
 
 

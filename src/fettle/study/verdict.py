@@ -1,14 +1,13 @@
 """From the one comparison declared beforehand to a decision: ship the tuned model, stay with the baseline, or cannot tell yet.
 
-The rule is fixed before the test split is answered. Nothing else (secondary comparisons, costs) enters it; points are percentage
-points of the mean score.
+The rule is fixed before the test split is answered. Nothing else (secondary comparisons, costs) enters it, but the headline says
+where another contender did better still. Points are percentage points of the mean score.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 from scipy import special
 
@@ -22,14 +21,14 @@ FEW_CLUSTERS = 15
 _POWER = 0.80
 
 
-class BaselineKind(StrEnum):
-    """What the best contender without training is."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BetterContender:
+    """A contender that was not the declared baseline and did better than the challenger."""
 
-    PROMPTED = "prompted"
-    """The same language model, prompted, with or without examples and retrieval."""
-    CLASSIFIER = "classifier"
-    REMOTE = "remote"
-    """A model behind an endpoint."""
+    title: str
+    ahead_by: float
+    """Difference in mean score to the challenger, in [0, 1]."""
+    p_value_adjusted: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +37,15 @@ class VerdictContext:
 
     challenger_title: str
     baseline_title: str
-    baseline_kind: BaselineKind
+    baseline_is_classifier: bool
+    """The best contender without training is no language model."""
     num_clusters: int
     """Number of groups of examples that belong together, among the scored pairs."""
     unscored: UnscoredBounds | None = None
     """The difference with unscored answers at their worst; None only where every pair was scored."""
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
+    beaten_by: tuple[BetterContender, ...] = ()
 
 
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
@@ -132,10 +133,16 @@ def _num_pairs(primary: Comparison) -> int:
 
 
 def _ship_headline(primary: Comparison, context: VerdictContext) -> str:
-    return (
+    headline = (
         f"Ship {context.challenger_title}: it scores {_amount(primary.difference.estimate)} points higher than "
         f"{context.baseline_title} ({_range(primary.difference)})."
     )
+    for better in context.beaten_by:
+        headline += (
+            f" But first look at {better.title}, which scored {_amount(better.ahead_by)} points higher still on the test examples "
+            f"(adjusted {_p_value(better.p_value_adjusted)})."
+        )
+    return headline
 
 
 def _ship_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
@@ -149,7 +156,7 @@ def _ship_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ..
 def _stay_headline(primary: Comparison, context: VerdictContext) -> str:
     advice = (
         "Ship the classifier, not a language model"
-        if context.baseline_kind is BaselineKind.CLASSIFIER
+        if context.baseline_is_classifier
         else f"Do not fine-tune; stay with {context.baseline_title}"
     )
     return f"{advice}: {_worth(primary.difference, context.worthwhile)}."
@@ -171,8 +178,7 @@ def _stay_reasons(primary: Comparison, context: VerdictContext) -> tuple[str, ..
         f"{context.baseline_title} was the best contender without fine-tuning on the validation examples, and the tuned "
         "language model does not do usefully better.",
     )
-    is_classifier = context.baseline_kind is BaselineKind.CLASSIFIER
-    return (rule, *(classifier if is_classifier else ()), *_evidence(primary, context))
+    return (rule, *(classifier if context.baseline_is_classifier else ()), *_evidence(primary, context))
 
 
 def _cannot_tell(primary: Comparison, context: VerdictContext) -> Verdict:

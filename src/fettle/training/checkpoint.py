@@ -31,6 +31,8 @@ class Progress:
     best_valid_loss: float | None = None
     evals_since_best: int = 0
     stopped_early: bool = False
+    peak_memory_bytes: int = 0
+    """The most that the process held while it trained."""
     is_finished: bool = False
 
 

@@ -19,6 +19,7 @@ from fettle.records import TokenisedExample
 from fettle.report_records import LossPoint
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fettle.training.memory import forget_peak_memory, peak_memory_bytes
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
 
 _ADAPTER_NAME = "tuned"
@@ -59,6 +60,8 @@ class TrainingResult:
     num_trained_tokens: int
     num_processed_tokens: int
     seconds: float
+    peak_memory_bytes: int
+    """The most that the process held while it trained, the base model included."""
 
 
 def train(
@@ -113,6 +116,7 @@ class _Run:
 
         from fettle.models.understood import require_understood
 
+        forget_peak_memory()
         self._model = loaded.model
         self._train_rows, self._valid_rows, self._settings = train_rows, valid_rows, settings
         self._folder, self._on_event = folder, on_event
@@ -246,6 +250,8 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
+        peak = max(self._progress.peak_memory_bytes, peak_memory_bytes())
+        self._progress = replace(self._progress, peak_memory_bytes=peak)
         tensors = {f"now.{name}": parameter for name, parameter in self._parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         for (name, _), parameter in zip(
@@ -264,8 +270,9 @@ class _Run:
             for name, parameter in self._parameters.items():
                 parameter.copy_(self._best[name])
         save_adapter(self._peft, self._folder / "adapter", name=_ADAPTER_NAME)
-        self._progress = replace(self._progress, is_finished=True)
-        self.save()
+        if not self._progress.is_finished:
+            self._progress = replace(self._progress, is_finished=True)
+            self.save()
         rows = [TrainingEvent(**row) for row in read_json_lines(self._events_file)]
         return TrainingResult(
             adapter=self._folder / "adapter",
@@ -280,6 +287,7 @@ class _Run:
             num_trained_tokens=sum(row.num_trained_tokens for row in rows),
             num_processed_tokens=sum(row.num_tokens for row in rows),
             seconds=sum(row.seconds for row in rows),
+            peak_memory_bytes=self._progress.peak_memory_bytes,
         )
 
     def release(self) -> None:

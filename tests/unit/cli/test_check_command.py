@@ -78,6 +78,23 @@ def test_the_users_three_files_are_checked_together(tmp_path: Path):
     assert "2 usable test examples in test" in shown
 
 
+def test_a_group_in_two_files_is_a_leak(tmp_path: Path):
+    rows = "".join(f"customer {number},message {number} about {number * number} kites,lost\n" for number in range(12))
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text(f"customer,text,label\n{rows}")
+    test.write_text("customer,text,label\ncustomer 3,the price of salt in Rome,lost\nanother,who paid for it,lost\n")
+    names = ("--input", "text", "--answer", "label")
+    result = run(str(train), *names, "--group", "customer", "--test", str(test), "--json")
+    [leak] = [row for row in json.loads(result.output) if row["code"].startswith("leak")]
+    assert (leak["code"], Path(leak["file"]).name, leak["line"]) == ("leak-group", "test.csv", 2)
+    assert "'customer 3'" in leak["message"]
+    assert not [
+        row
+        for row in json.loads(run(str(train), *names, "--test", str(test), "--json").output)
+        if "leak" in row["code"]
+    ]
+
+
 def test_no_source_is_overwritten_by_the_mended_file(tmp_path: Path):
     source, test = table(tmp_path), tmp_path / "test.csv"
     test.write_text(HEADER + ROWS)

@@ -92,7 +92,9 @@ def test_shots_that_do_not_fit_beside_a_long_message_are_left_out_one_by_one(tin
     contender = replace(arm(loaded, TEXT, options), style=FixedShots(shots))
     counts = {}
     for num_words in (1, 500, 700, 960):
-        prompt = contender.prompt(example("refund", "late " * num_words))
+        asked = example("refund", "late " * num_words)
+        prompt = contender.prompt(asked)
+        assert contender.is_shortened(asked) == (num_words > 1)
         counts[num_words] = sum(message.role == "assistant" for message in prompt.messages)
         if counts[num_words]:
             assert contender.engine.count_prompt_tokens(prompt) + 20 <= loaded.max_tokens

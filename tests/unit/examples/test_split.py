@@ -139,6 +139,22 @@ def test_given_parts_lose_leaked_training_rows_only():
     assert split.valid
 
 
+def test_a_group_is_never_in_two_given_parts():
+    train = [replace(item, group=f"customer {item.source.line}") for item in labelled(12)]
+    valid = [replace(example("about a red kite", "refund", name="v1"), group="customer 2")]
+    valid.append(replace(example("on the price of salt", "refund", name="v2"), group="customer 99"))
+    test = [replace(example("an utterly new question on whales", "refund", name="new"), group="customer 1")]
+    test.append(replace(example("who paid for the bridge", "refund", name="other"), group="customer 99"))
+    split, findings = given_split(train, valid, test, TEXT, seed=1)
+    assert [(f.code, f.action, f.line) for f in findings] == [("leak-group", Action.LEFT_OUT, 1)] * 2 + [
+        ("leak-group", Action.LEFT_OUT, 2)
+    ]
+    assert "is of the group 'customer 1', as the test example at t.jsonl:1 is" in findings[0].message
+    assert [item.id for item in split.valid] == ["v1"]
+    assert not {item.group for item in split.train} & {"customer 1", "customer 2"}
+    assert len(split.train) == 34
+
+
 def test_given_parts_may_use_the_same_ids():
     train, other = labelled(12), examples(("an utterly new question on whales", "refund"))
     split, findings = given_split(train, None, other, TEXT, seed=1)

@@ -56,6 +56,7 @@ class Parrot:
     is_fine_tuned: bool = False
     words: str = "says what it is told"
     asked: list[list[str]] = field(default_factory=list)
+    shortened: tuple[str, ...] = ()
     fails_after: int | None = None
     """Number of batches after which it is cut off, as by a kill."""
 
@@ -64,6 +65,9 @@ class Parrot:
 
     def told(self, example: Example) -> tuple[Message, ...]:
         return example.prompt
+
+    def is_shortened(self, example: Example) -> bool:
+        return example.id in self.shortened
 
     def identity(self) -> str:
         return f"{self.name}: {self.words}"

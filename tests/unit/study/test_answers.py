@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from small_studies import Parrot, answer, example, telling
 
 from fettle.errors import IntegrityError
 from fettle.files import read_json_lines
-from fettle.records import FinishReason
+from fettle.records import Answer, Example, FinishReason
 from fettle.study.answers import answer_split, measure_latency, was_asked
 from fettle.study.progress import SilentListener, Stage
 
@@ -132,13 +133,35 @@ def test_an_example_without_answer_stops_the_study(tmp_path: Path) -> None:
 def test_latency_is_measured_once_and_one_request_at_a_time(tmp_path: Path) -> None:
     many = tuple(example(number) for number in range(30))
     parrot = telling(many, [""] * 30)
-    first = measure_latency(parrot, many, file=tmp_path / "latency.jsonl")
+    first = measure_latency(parrot, many, warm_up=many[-1], file=tmp_path / "latency.jsonl")
     assert len(first) == 20
-    assert parrot.asked == [[one.id] for one in many[:20]]
-    assert measure_latency(Parrot({}), many, file=tmp_path / "latency.jsonl") == first
+    assert parrot.asked == [[one.id] for one in (many[-1], *many[:20])]
+    assert measure_latency(Parrot({}), many, warm_up=many[-1], file=tmp_path / "latency.jsonl") == first
 
 
 def test_failed_requests_are_no_latency_and_are_measured_again(tmp_path: Path) -> None:
     file = tmp_path / "latency.jsonl"
-    assert measure_latency(failing(*(one.id for one in EXAMPLES)), EXAMPLES, file=file) == ()
-    assert len(measure_latency(failing("e0", "e5"), EXAMPLES, file=file)) == 6
+    warm_up = EXAMPLES[0]
+    assert measure_latency(failing(*(one.id for one in EXAMPLES)), EXAMPLES, warm_up=warm_up, file=file) == ()
+    assert len(measure_latency(failing("e0", "e5"), EXAMPLES, warm_up=warm_up, file=file)) == 6
+
+
+def test_seconds_are_measured_alike_for_all_whatever_a_contender_says_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    class Slow(Parrot):
+        def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
+            clock[0] += 8.0  # one second for each of eight
+            return super().batches(examples)
+
+        def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
+            clock[0] += 30.0
+            return super().answer(examples)
+
+    slow = Slow({one.id: answer(one.id, "x") for one in EXAMPLES})
+    found = answer_split(slow, EXAMPLES, file=tmp_path / "a", what="test", listener=SilentListener())
+    assert [one.usage.seconds for one in found] == [16.0] * 2 + [11.0] * 6, "the last two are a batch of their own"
+    assert {one.usage.prompt_tokens for one in found} == {10}

@@ -9,13 +9,14 @@ from fettle.errors import ConfigError
 from fettle.study.looks import count_look, require_countable
 
 
-def test_each_study_counts_once_for_each_test_split(tmp_path: Path) -> None:
+def test_every_study_has_its_number_among_those_that_looked_at_a_question(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert count_look(home, test_sha256="t", study_key="a") == 1
-    assert count_look(home, test_sha256="t", study_key="a") == 1, "the same study, continued"
-    assert count_look(home, test_sha256="t", study_key="b") == 2
-    assert count_look(home, test_sha256="another", study_key="b") == 1
-    assert count_look(home, test_sha256="t", study_key="a") == 2
+    assert count_look(home, test_sha256="tu", study_key="a") == 1
+    assert count_look(home, test_sha256="tu", study_key="a") == 1, "the same study, continued"
+    assert count_look(home, test_sha256="uv", study_key="b") == 2, "another test split that shares a question"
+    assert count_look(home, test_sha256="xyz", study_key="c") == 1, "questions that nobody has looked at"
+    assert count_look(home, test_sha256="vx", study_key="d") == 3
+    assert count_look(home, test_sha256="tu", study_key="a") == 1, "run again later, it is still the first"
 
 
 def test_a_line_cut_by_a_kill_costs_that_look_alone(tmp_path: Path) -> None:
@@ -25,6 +26,7 @@ def test_a_line_cut_by_a_kill_costs_that_look_alone(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     assert count_look(tmp_path, test_sha256="t", study_key="d") == 3
     assert count_look(tmp_path, test_sha256="t", study_key="c") == 4
+    assert count_look(tmp_path, test_sha256="t", study_key="b") == 2
 
 
 def test_studies_that_look_at_the_same_time_all_count(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fettle.errors import ConfigError, DataError
+from fettle.errors import ConfigError, DataError, IntegrityError
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.records import Severity, TaskKind
@@ -125,6 +125,20 @@ def test_given_files_stay_what_they_are_and_leaks_leave_training(labels: StudySe
     [leak] = [finding for finding in data.findings if finding.code == "leak-exact"]
     assert (leak.severity, leak.line) == (Severity.ERROR, 2)
     assert len(data.file_sha256) == 2
+
+
+def test_a_group_that_a_split_tears_apart_stops_the_study(
+    labels: StudySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = prepare(labels).split
+    torn = replace(
+        torn,
+        test=tuple(replace(e, group="g") for e in torn.test),
+        train=(replace(torn.train[0], group="g"), *torn.train[1:]),
+    )
+    monkeypatch.setattr("fettle.study.prepare.split_examples", lambda *_args, **_more: torn)
+    with pytest.raises(IntegrityError, match="of their groups"):
+        prepare(labels)
 
 
 def test_labels_that_were_never_taught_are_named(labels: StudySettings, tmp_path: Path) -> None:

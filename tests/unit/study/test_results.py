@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split
+from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split, telling
 
 from fettle.contenders.readings import LabelReading, Reading
-from fettle.records import Answer, FinishReason, Task, TaskKind
+from fettle.records import Answer, FinishReason, Interval, Task, TaskKind
 from fettle.report_records import LossPoint
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Rung
@@ -16,6 +16,7 @@ from fettle.study.results import (
 )
 from fettle.study.results import (
     answer_rows,
+    beaten_by,
     by_name,
     comparisons,
     contender_result,
@@ -25,6 +26,7 @@ from fettle.study.results import (
     warnings_of_others,
     warnings_of_training,
 )
+from fettle.study.verdict import BetterContender
 
 TEST = [example(number, LABELS[number % 2]) for number in range(8)]
 SPLIT = split(train=[example(20)], valid=[example(21)], test=TEST)
@@ -165,6 +167,16 @@ def test_cut_answers_are_warned_of_from_two_in_a_hundred() -> None:
     assert warning.startswith("Half: 3 of 100 answers were cut at the token limit")
 
 
+def test_prompts_that_had_to_be_shortened_are_counted() -> None:
+    parrot = replace(telling(SPLIT.test, RIGHT), shortened=("e99", "e0", "e3"))
+    arm = rung_of("few", RIGHT)
+    arm = replace(arm, rung=replace(arm.rung, contender=parrot))
+    result = contender_result(arm, SPLIT, LABEL_TASK, [GRADER], seed=0)
+    assert result.num_shortened == 2
+    [warning] = warnings_of([result], 8)
+    assert "2 of 8 prompts were too long for the model and were shown fewer examples" in warning
+
+
 def test_a_contender_that_beat_the_baseline_and_the_tuned_model_is_warned_of() -> None:
     rungs = [rung_of("tuned", HALF), rung_of("base", HALF), rung_of("best", RIGHT), rung_of("equal", HALF)]
     rungs.append(rung_of("worse", ["neither"] * 8))
@@ -175,6 +187,21 @@ def test_a_contender_that_beat_the_baseline_and_the_tuned_model_is_warned_of() -
     assert "against the tuned model: +50.0\xa0points (95\xa0% interval " in best
     stay = comparisons(rungs, SPLIT, GRADER, challenger="tuned", baseline="best", seed=0)
     assert warnings_of_others(results, stay) == ()
+
+
+def test_only_who_surely_beat_the_tuned_model_stands_in_the_headline() -> None:
+    arms = [rung_of("tuned", HALF), rung_of("base", HALF), rung_of("best", RIGHT)]
+    results = [contender_result(arm, SPLIT, LABEL_TASK, [GRADER], seed=0) for arm in arms]
+    primary, other = comparisons(arms, SPLIT, GRADER, challenger="tuned", baseline="base", seed=0)
+    surely = replace(
+        other, difference=Interval(estimate=-0.5, low=-0.7, high=-0.3), p_value_adjusted=0.01, baseline="best"
+    )
+    assert beaten_by(results, [primary, surely]) == (
+        BetterContender(title="Best", ahead_by=0.5, p_value_adjusted=0.01),
+    )
+    assert beaten_by(results, [primary, replace(surely, p_value_adjusted=0.2)]) == ()
+    assert beaten_by(results, [primary, replace(surely, difference=Interval(estimate=-0.1, low=-0.3, high=0.1))]) == ()
+    assert beaten_by(results, [replace(surely, is_primary=True)]) == ()
 
 
 def test_training_that_did_not_help_is_warned_of() -> None:

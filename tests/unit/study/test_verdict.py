@@ -4,12 +4,12 @@ import pytest
 
 from fettle.records import Comparison, Decision, Interval
 from fettle.statistics.compare import ScoredArm, UnscoredBounds, compare, unscored_bounds
-from fettle.study.verdict import BaselineKind, VerdictContext, decide, num_more_examples
+from fettle.study.verdict import BetterContender, VerdictContext, decide, num_more_examples
 
 CONTEXT = VerdictContext(
     challenger_title="Fine-tuned",
     baseline_title="Few-shot prompt",
-    baseline_kind=BaselineKind.PROMPTED,
+    baseline_is_classifier=False,
     num_clusters=200,
 )
 
@@ -64,6 +64,15 @@ def test_ship_says_by_how_much() -> None:
     assert "p = 0.002 (exact McNemar test)" in reasons
 
 
+def test_ship_says_who_did_better_still() -> None:
+    better = BetterContender(title="Classifier", ahead_by=0.12, p_value_adjusted=0.0004)
+    verdict = decide(comparison(0.062, 0.021, 0.103), dataclasses.replace(CONTEXT, beaten_by=(better,)))
+    assert verdict.decision is Decision.SHIP
+    assert verdict.headline.endswith(
+        "But first look at Classifier, which scored 12.0 points higher still on the test examples (adjusted p < 0.001)."
+    )
+
+
 def test_stay_says_what_fine_tuning_is_worth_at_most() -> None:
     assert decide(comparison(0.001, -0.004, 0.006), CONTEXT).headline == (
         "Do not fine-tune; stay with Few-shot prompt: fine-tuning is worth at most +0.6 points."
@@ -77,7 +86,7 @@ def test_a_limit_just_below_worthwhile_is_not_rounded_to_it() -> None:
 
 
 def test_a_classifier_that_is_not_beaten_is_what_to_ship() -> None:
-    context = dataclasses.replace(CONTEXT, baseline_kind=BaselineKind.CLASSIFIER, baseline_title="Classifier")
+    context = dataclasses.replace(CONTEXT, baseline_is_classifier=True, baseline_title="Classifier")
     verdict = decide(comparison(-0.13, -0.17, -0.09), context)
     assert verdict.decision is Decision.STAY
     assert verdict.headline.startswith(
@@ -86,7 +95,7 @@ def test_a_classifier_that_is_not_beaten_is_what_to_ship() -> None:
 
 
 def test_a_classifier_was_the_best_on_validation_and_is_not_called_untrained() -> None:
-    context = dataclasses.replace(CONTEXT, baseline_kind=BaselineKind.CLASSIFIER, baseline_title="Classifier")
+    context = dataclasses.replace(CONTEXT, baseline_is_classifier=True, baseline_title="Classifier")
     text = " ".join(decide(comparison(-0.13, -0.17, -0.09), context).reasons)
     assert "Classifier was the best contender without fine-tuning on the validation examples" in text
     assert "surely" not in text

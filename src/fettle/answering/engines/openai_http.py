@@ -91,8 +91,11 @@ class OpenAIEngine:
                 self.require_reachable()
             except RemoteError as error:
                 self._breaker.open(error.problem)
+        started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
-            return tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
+            answers = tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
+        seconds = (time.perf_counter() - started) / max(1, len(prompts))
+        return tuple(replace(answer, usage=replace(answer.usage, seconds=seconds)) for answer in answers)
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         """A choice for each prompt, asked for as an enum; an answer outside the choices stays as the endpoint gave it."""
@@ -143,17 +146,15 @@ class OpenAIEngine:
         from openai import OpenAIError
 
         if self._breaker.reason is not None:
-            return _failed(prompt, f"not asked: {self._breaker.reason}", 0.0)
-        started = time.perf_counter()
+            return _failed(prompt, f"not asked: {self._breaker.reason}")
         try:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
             self._breaker.count(has_failed=not _is_about_the_prompt(error))
-            return _failed(prompt, _explained(error), time.perf_counter() - started)
+            return _failed(prompt, _explained(error))
         self._breaker.count(has_failed=False)
-        seconds = time.perf_counter() - started
         if not completion.choices:
-            return _failed(prompt, "the endpoint answered without a choice", seconds)
+            return _failed(prompt, "the endpoint answered without a choice")
         choice, usage = completion.choices[0], completion.usage
         return Answer(
             example_id=prompt.example_id,
@@ -162,7 +163,7 @@ class OpenAIEngine:
             usage=Usage(
                 prompt_tokens=usage.prompt_tokens if usage else self.count_prompt_tokens(prompt),
                 completion_tokens=usage.completion_tokens if usage else 0,
-                seconds=seconds,
+                seconds=0.0,  # known when the whole batch is done
             ),
         )
 
@@ -284,6 +285,6 @@ def _label_in(text: str) -> str | None:
     return "" if label is None else json.dumps(label, ensure_ascii=False)
 
 
-def _failed(prompt: Prompt, error: str, seconds: float) -> Answer:
-    usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=seconds)
+def _failed(prompt: Prompt, error: str) -> Answer:
+    usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
     return Answer(example_id=prompt.example_id, text="", finish_reason=FinishReason.ERROR, usage=usage, error=error)
