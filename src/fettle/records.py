@@ -80,8 +80,9 @@ class Example:
 
     @property
     def input_text(self) -> str:
-        """The text of the last user turn: what nearest neighbours and classifiers look at."""
-        return next((message.content for message in reversed(self.prompt) if message.role == "user"), "")
+        """The text of the last user turn, or else of the last turn: what nearest neighbours and classifiers look at."""
+        last = self.prompt[-1].content if self.prompt else ""
+        return next((message.content for message in reversed(self.prompt) if message.role == "user"), last)
 
 
 def num_text_bytes(messages: Sequence[Message], tools: Sequence[Tool]) -> int:

@@ -23,6 +23,7 @@ from fettle.records import Dataset, Finding, Severity, Task
 if TYPE_CHECKING:
     from fettle.examples.check import Part
 
+_FIXED_SUFFIXES = ("", ".jsonl", ".ndjson", ".json")
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -73,6 +74,7 @@ def check(
     repairs: tuple[Finding, ...] = ()
     if fix is not None:
         _refuse_overwriting(fix, parts.values(), folders=[path for path in (examples, valid, test) if path is not None])
+        _require_json_lines_name(fix)
         fixed, repairs = fix_examples(dataset, task)
         _write(fixed, fix)
     if as_json:
@@ -87,6 +89,15 @@ def check(
             _print_repairs(console, fix, fixed, repairs)
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(EXIT_USER)
+
+
+def _require_json_lines_name(out: Path) -> None:
+    if out.suffix.lower() not in _FIXED_SUFFIXES:
+        raise ConfigError(
+            f"the mended examples are written as JSON Lines, and a file named {out.suffix} would not be read as such",
+            where=f"--fix {out}",
+            remedy=f"name it {out.stem}.jsonl",
+        )
 
 
 def _refuse_overwriting(out: Path, read: Iterable[Dataset], *, folders: Sequence[Path]) -> None:

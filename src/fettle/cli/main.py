@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -15,7 +17,10 @@ from rich.markup import escape
 from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
 from fettle.cli.study import study
-from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, FettleError, exit_code
+from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
+
+_USER_ERRORS = (errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.ELOOP, errno.EIO)
+"""What the operating system says of the user's paths and disks."""
 
 app = typer.Typer(
     name="fettle",
@@ -59,7 +64,10 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without a character must not end a study
     console = Console(stderr=True)
     try:
-        app(args=arguments)
+        try:
+            app(args=arguments)
+        finally:
+            sys.stdout.flush()
     except SystemExit as leaving:
         if leaving.code == EXIT_INTERRUPTED:  # how typer passes on a KeyboardInterrupt
             _leave_interrupted(console)
@@ -68,14 +76,37 @@ def main() -> None:
         _print_traceback(console, is_wanted=is_debug)
         _print_error(console, error)
         sys.exit(exit_code(error))
-    except Exception as error:
+    except OSError as error:
+        if error.errno not in _USER_ERRORS:
+            _leave_with_fault(console, error, is_debug=is_debug)
         _print_traceback(console, is_wanted=is_debug)
-        console.print(
-            f"[bold red]This is a fault in Fettle[/bold red] ({type(error).__name__}: {escape(str(error)[:500])}).\n"
-            "What was finished is kept. Please run the command again with --debug and report what it prints.",
-            soft_wrap=True,
-        )
-        sys.exit(EXIT_INTERNAL)
+        _print_error(console, _explained(error))
+        _give_up_output()
+        sys.exit(EXIT_USER)
+    except Exception as error:
+        _leave_with_fault(console, error, is_debug=is_debug)
+
+
+def _leave_with_fault(console: Console, error: Exception, *, is_debug: bool) -> Never:
+    _print_traceback(console, is_wanted=is_debug)
+    console.print(
+        f"[bold red]This is a fault in Fettle[/bold red] ({type(error).__name__}: {escape(str(error)[:500])}).\n"
+        "What was finished is kept. Please run the command again with --debug and report what it prints.",
+        soft_wrap=True,
+    )
+    sys.exit(EXIT_INTERNAL)
+
+
+def _explained(error: OSError) -> ConfigError:
+    where = str(error.filename)[:200] if error.filename else "the command's output"
+    remedy = "check the path" if error.filename else "write it to a place with space left; what was finished is kept"
+    return ConfigError(error.strerror or str(error), where=where, remedy=remedy)
+
+
+def _give_up_output() -> None:
+    """Python must not try once more, as it ends, to write what could not be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_traceback(console: Console, *, is_wanted: bool) -> None:

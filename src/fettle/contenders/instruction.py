@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import quantiles
 
+from fettle.errors import DataError
 from fettle.records import Example, Message, Task, TaskKind
 
 _MAX_LABELS_IN_BRIEF = 12
@@ -54,8 +55,13 @@ class Instruction:
 def choose_instruction(
     given: str | None, task: Task, *, train: Sequence[Example], everything: Sequence[Example]
 ) -> Instruction:
-    """The user's instruction; else the examples' own; examples that have none get the one the others share, or a derived one."""
+    """The user's instruction; else the examples' own; examples that have none get the one the others share, or a derived one.
+
+    Raises:
+        DataError: The user's instruction would take the place of the only text that an example asks with.
+    """
     if given is not None:
+        _require_questions(everything)
         return Instruction(text=given, origin="given by the user")
     own = {example.messages[0].content for example in everything if has_instruction(example)}
     if all(has_instruction(example) for example in everything):
@@ -67,6 +73,16 @@ def choose_instruction(
         return Instruction(text=own.pop(), origin=origin, is_for_bare=True)
     origin = "the examples' own system messages; for those that have none, derived from the training examples"
     return Instruction(text=derive_instruction(task, train), origin=origin, is_for_bare=True)
+
+
+def _require_questions(examples: Sequence[Example]) -> None:
+    bare = [e for e in examples if all(message.role in ("system", "developer") for message in e.prompt)]
+    if bare:
+        raise DataError(
+            f"{len(bare):,} examples, this one first, ask in their system message alone, and --instruction would take its place",
+            where=str(min((e.source for e in bare), key=lambda place: (place.file, place.line))),
+            remedy="put what is asked into a user message, or leave --instruction out",
+        )
 
 
 def derive_instruction(task: Task, train: Sequence[Example]) -> str:

@@ -27,6 +27,9 @@ from fettle.records import Dataset, Example, Finding, Location, Message, Severit
 
 __all__ = ["ColumnMapping", "read_examples"]
 
+_TRAINING_STEMS = ("train", "training")
+_HELD_OUT_STEMS = ("valid", "validation", "val", "dev", "test", "testing", "eval")
+
 
 def read_examples(path: Path, *, columns: ColumnMapping | None = None, encoding: str | None = None) -> Dataset:
     """Every usable example of a file, or of all data files in a folder, with findings about everything else.
@@ -114,12 +117,29 @@ def _files_at(path: Path) -> tuple[list[tuple[Path, str]], list[Note]]:
             where=str(path),
             remedy=f"give a file, or a folder with files named {' '.join(sorted(DATA_SUFFIXES))}",
         )
-    return [(file, file.relative_to(path).as_posix()) for file in files], _passed_over(others)
+    return [(file, file.relative_to(path).as_posix()) for file in files], [*_passed_over(others), *_like_parts(files)]
 
 
 def _passed_over(names: Sequence[str]) -> list[Note]:
     text = f"passed over, for their names are not those of data files: {_listed(names)}"
     return [info("other-files", text, "give a file by itself if it holds examples")] if names else []
+
+
+def _like_parts(files: Sequence[Path]) -> list[Note]:
+    """Said of a folder that seems to hold a split made by somebody."""
+    by_stem = {file.name.partition(".")[0].lower(): file.name for file in files}
+    held_out = [by_stem[stem] for stem in _HELD_OUT_STEMS if stem in by_stem]
+    trained = [by_stem[stem] for stem in _TRAINING_STEMS if stem in by_stem]
+    if not held_out or not trained:
+        return []
+    text = f"{', '.join([*trained, *held_out])} are read as one set of examples, and split anew"
+    return [
+        warning(
+            "named-like-parts",
+            text,
+            "to keep the split, give the training file, and the others with --valid and --test",
+        )
+    ]
 
 
 def _readable(name: str) -> str:

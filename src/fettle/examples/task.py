@@ -14,7 +14,7 @@ from fettle.records import Dataset, Example, Task, TaskKind
 
 _MIN_JSON_SHARE = 0.95
 _MIN_LABEL_SHARE = 0.95
-_MAX_LABEL_CHARACTERS = 80
+MAX_LABEL_CHARACTERS = 80
 _MAX_LABEL_WORDS = 8
 _MAX_LABELS = 500
 _MIN_REPEATED_SHARE = 0.8
@@ -92,7 +92,7 @@ def _kind(answers: list[str], *, num_objects: int) -> TaskKind:
 
 def _is_short(answer: str) -> bool:
     return (
-        0 < len(answer) <= _MAX_LABEL_CHARACTERS
+        0 < len(answer) <= MAX_LABEL_CHARACTERS
         and len(answer.split()) <= _MAX_LABEL_WORDS
         and "\n" not in answer.strip()
     )

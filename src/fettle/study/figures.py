@@ -14,7 +14,15 @@ NO_BREAK = "\u00a0"
 MINUS = "\u2212"
 MISSING = "\u2013"
 
-PROPER_NAMES = {"f1": "F1", "json": "JSON", "chrf": "chrF", "rouge_l": "ROUGE-L", "rouge": "ROUGE", "lora": "LoRA"}
+PROPER_NAMES = {
+    "f1": "F1",
+    "json": "JSON",
+    "chrf": "chrF",
+    "rouge_l": "ROUGE-L",
+    "rouge": "ROUGE",
+    "lora": "LoRA",
+    "json_fields": "JSON field F1",
+}
 
 DECISION_PHRASES = {
     Decision.SHIP: "Ship the tuned model",
@@ -206,7 +214,7 @@ def spoken(identifier: str) -> str:
     """A grader's or setting's identifier as words.
 
     >>> spoken("exact_label"), spoken("macro_f1"), spoken("json_fields")
-    ('exact label', 'macro F1', 'JSON fields')
+    ('exact label', 'macro F1', 'JSON field F1')
     """
     words = [PROPER_NAMES.get(word, word) for word in identifier.split("_") if word]
     return PROPER_NAMES.get(identifier) or " ".join(words) or identifier

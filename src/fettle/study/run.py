@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +56,7 @@ from fettle.study.results import (
     warnings_of_others,
     warnings_of_training,
 )
-from fettle.study.settings import RemoteModel, StudySettings
+from fettle.study.settings import StudySettings
 from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
@@ -77,7 +75,6 @@ class StudyPlan:
 
     settings: StudySettings
     data: StudyData
-    split: Split
     loaded: LoadedModel
     tokens: TokenisedSplit
     graders: tuple[Grader, ...]
@@ -87,6 +84,11 @@ class StudyPlan:
     key: str
     """Hash of the data, the model and the settings."""
     folder: Path
+
+    @property
+    def split(self) -> Split:
+        """The three parts."""
+        return self.data.split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,6 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     return StudyPlan(
         settings=settings,
         data=data,
-        split=split,
         loaded=loaded,
         tokens=tokenise(loaded.renderer, split),
         graders=graders,
@@ -159,7 +160,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
     Args:
         plan: What `plan_study` made.
         listener: Is told how far it is.
-        command: The command line to print in the report; None: that of this process.
+        command: The command line to print in the report; None: a call of `run_study`.
     """
     from fettle.answering.engines.local import LocalEngine
 
@@ -198,7 +199,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
             template=plan.loaded.renderer.template.sha256,
             model=plan.loaded.source.sha256(),
         )
-        command = _shown_command(command, plan.settings.remote)
+        command = _shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=command, num_test_looks=num_looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
@@ -227,12 +228,11 @@ def _shot_characters(num_tokens: int) -> int:
     return min(_MOST_SHOT_CHARACTERS, num_tokens // 2 * _CHARACTERS_PER_TOKEN)
 
 
-def _shown_command(given: str | None, remote: RemoteModel | None) -> str:
-    """The command line for the report, without what may be secret in the address of the remote model."""
-    words = sys.argv if given is None else [given]
-    if remote is not None:
-        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
-    return shlex.join(words) if given is None else words[0]
+def _shown_command(given: str | None, settings: StudySettings) -> str:
+    """What to run again, for the report, without what may be secret in the address of the remote model."""
+    text = given or f"run_study({settings.describe()})"
+    remote = settings.remote
+    return text if remote is None else text.replace(remote.url, public_address(remote.url))
 
 
 def _remote(plan: StudyPlan, ladder: Ladder) -> LanguageModel | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from fettle.answering.address import public_address, require_http_address
@@ -90,6 +90,19 @@ class StudySettings:
         object.__setattr__(self, "training", replace(self.training, seed=self.seed))
         if self.max_new_tokens is not None:
             require_range("max_new_tokens", self.max_new_tokens, low=1)
+
+    def describe(self) -> str:
+        """The call that makes them, with what differs from the defaults.
+
+        >>> StudySettings(examples=Path("a.csv"), seed=7).describe()
+        "StudySettings(examples='a.csv', seed=7)"
+        """
+        defaults = StudySettings(examples=self.examples, seed=self.seed)
+        given = [one.name for one in fields(self) if getattr(self, one.name) != getattr(defaults, one.name)]
+        names = ["examples", *given, *(["seed"] if self.seed else [])]
+        values = ((name, getattr(self, name)) for name in names)
+        shown = (f"{name}={str(value) if isinstance(value, Path) else value!r}" for name, value in values)
+        return f"StudySettings({', '.join(shown)})"
 
     def key_parts(self) -> dict[str, object]:
         """Everything that can change the result, as JSON values: what decides whether a run can be continued.

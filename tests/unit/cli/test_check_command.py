@@ -102,6 +102,15 @@ def test_no_source_is_overwritten_by_the_mended_file(tmp_path: Path):
     assert test.read_text() == HEADER + ROWS
 
 
+def test_a_mended_file_must_be_readable_under_its_name(tmp_path: Path):
+    source = table(tmp_path)
+    for name in ("fixed.csv", "fixed.jsonl.gz"):
+        error = run(str(source), "--fix", str(tmp_path / name)).exception
+        assert isinstance(error, ConfigError)
+        assert "written as JSON Lines" in error.problem
+        assert not (tmp_path / name).exists()
+
+
 def test_an_unwritable_place_for_the_mended_file_names_the_option(tmp_path: Path):
     (tmp_path / "file").write_text("")
     error = run(str(table(tmp_path)), "--fix", str(tmp_path / "file" / "fixed.jsonl")).exception

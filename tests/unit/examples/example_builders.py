@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fettle.records import Dataset, Example, Location, Message
+
+
+def save(tmp_path: Path, name: str, content: str | bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def codes(dataset: Dataset) -> dict[str, int | None]:
+    return {finding.code: finding.line for finding in dataset.findings}
 
 
 def example(text: str, answer: str, *, line: int = 1, name: str | None = None, group: str | None = None) -> Example:

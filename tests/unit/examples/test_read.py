@@ -8,22 +8,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from example_builders import codes, save
 
 from fettle.errors import ConfigError, DataError
-from fettle.examples.read import ColumnMapping, read_examples
-from fettle.records import Action, Dataset, Severity
+from fettle.examples.read import read_examples
+from fettle.records import Action, Severity
 
 CHAT = '{"messages": [{"role": "user", "content": "Hi %s"}, {"role": "assistant", "content": "Hello"}]}'
-
-
-def save(tmp_path: Path, name: str, content: str | bytes) -> Path:
-    path = tmp_path / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def codes(dataset: Dataset) -> dict[str, int | None]:
-    return {finding.code: finding.line for finding in dataset.findings}
 
 
 def test_chat_rows_become_examples_named_by_file_and_line(tmp_path: Path):
@@ -182,66 +173,27 @@ def test_relative_paths_stay_relative(tmp_path: Path, monkeypatch: pytest.Monkey
 # ------------------------------------------------------------------------------------------------ tables
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_tables_with_any_delimiter_and_line_breaks_in_cells(tmp_path: Path, delimiter: str):
-    rows = [["Ticket ID", " Text ", "Queue"], ["T1", '"one\ntwo"', "a"], ["T2", f'"x{delimiter}y"', "b"]]
-    data = read_examples(save(tmp_path, "a.txt", "\r\n".join(delimiter.join(row) for row in rows)))
-    assert [(item.id, item.input_text, item.answer, item.source.line) for item in data.examples] == [
-        ("T1", "one\ntwo", "a", 2),
-        ("T2", f"x{delimiter}y", "b", 3),
-    ]
+def test_text_behind_a_json_array_is_told_of(tmp_path: Path):
+    rows = '[{"text": "one", "label": "a"},\n{"text": "two", "label": "b"}]'
+    data = read_examples(save(tmp_path, "a.json", rows + '\n{"text": "three", "label": "c"}\n'))
+    assert len(data.examples) == 2
+    assert [(f.code, f.line) for f in data.findings if f.action is Action.LEFT_OUT] == [("not-json", 3)]
+    assert len(read_examples(save(tmp_path, "b.json", f'{{"rows": {rows}, "version": 2}}')).examples) == 2
+    assert not read_examples(save(tmp_path, "c.json", rows + "\n")).findings[1:]
 
 
-def test_named_columns_are_found_whatever_their_case(tmp_path: Path):
-    path = save(tmp_path, "a.csv", "Nr,Customer Says,Goes-To\n1,hi,x\n")
-    data = read_examples(path, columns=ColumnMapping(input="customer says", answer="goes_to", id="nr"))
-    assert (data.examples[0].id, data.examples[0].answer) == ("1", "x")
+def test_a_dash_is_called_what_it_is(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,-\nho,y\n"))
+    [finding] = [finding for finding in data.findings if finding.code == "empty-answer"]
+    assert "the answer is '-', which is taken for none" in finding.message
 
 
-def test_a_missing_column_lists_those_present_and_names_the_nearest(tmp_path: Path):
-    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
-    with pytest.raises(DataError, match="columns present: body, queue") as caught:
-        read_examples(path, columns=ColumnMapping(input="body", answer="queues"))
-    assert "'queue'" in (caught.value.remedy or "")
-
-
-@pytest.mark.parametrize("answer", ["body", "Body"])
-def test_one_column_cannot_be_input_and_answer(tmp_path: Path, answer: str):
-    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
-    with pytest.raises(ConfigError, match="the input and the answer are the same column, 'body'"):
-        read_examples(path, columns=ColumnMapping(input="body", answer=answer))
-
-
-def test_ambiguous_columns_are_not_guessed(tmp_path: Path):
-    with pytest.raises(DataError, match=r"several could be \(label, intent\)"):
-        read_examples(save(tmp_path, "a.csv", "text,label,intent\nhi,x,y\n"))
-
-
-def test_a_table_without_header_is_recognised(tmp_path: Path):
-    rows = "".join(f"{'ham' if n % 3 else 'spam'},message number {n} says something,,\n" for n in range(30))
-    data = read_examples(save(tmp_path, "a.csv", rows))
-    assert len(data.examples) == 30
-    assert data.examples[0].answer == "spam"
-    assert {"no-header", "columns-guessed"} <= set(codes(data))
-    by_number = read_examples(tmp_path / "a.csv", columns=ColumnMapping(input="2", answer="1"))
-    assert [item.messages for item in by_number.examples] == [item.messages for item in data.examples]
-
-
-def test_rows_that_do_not_fit_are_left_out_with_their_line(tmp_path: Path):
-    data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,x\nho, ho,y\n,x\nhe,\nn/a,x\n"))
-    assert [(finding.code, finding.line) for finding in data.findings if finding.line] == [
-        ("too-many-cells", 3),
-        ("empty-input", 4),
-        ("empty-answer", 5),
-        ("empty-input", 6),
-    ]
-    assert all(finding.action is Action.LEFT_OUT for finding in data.findings if finding.line)
-
-
-def test_a_quotation_mark_that_is_never_closed_swallows_nothing(tmp_path: Path):
-    data = read_examples(save(tmp_path, "a.csv", 'text,label\n"broken,x\n' + "fine text,y\n" * 5))
-    assert len(data.examples) == 6
-    assert "unclosed-quote" in codes(data)
+def test_a_folder_that_holds_a_split_is_read_as_one_and_says_so(tmp_path: Path):
+    save(tmp_path, "train.csv", "text,label\nhi,x\n")
+    save(tmp_path, "test.csv", "text,label\nho,y\n")
+    [finding] = [finding for finding in read_examples(tmp_path).findings if finding.code == "named-like-parts"]
+    assert "train.csv, test.csv are read as one" in finding.message
+    assert "--test" in finding.remedy
 
 
 def test_ids_are_unique_and_spoiled_ones_are_named(tmp_path: Path):

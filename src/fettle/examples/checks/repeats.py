@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from fettle.examples.duplicates import comparable_text, find_duplicates, plain_label, plain_words
 from fettle.examples.json_schema import parse_object
 from fettle.examples.notes import place_from, warning
+from fettle.examples.task import MAX_LABEL_CHARACTERS
 from fettle.records import Example, Finding, Task, TaskKind
-
-_MAX_LABEL_CHARACTERS = 80
 
 
 def check_duplicates(examples: Sequence[Example]) -> Iterator[Finding]:
@@ -59,7 +58,7 @@ def comparable_answer(answer: str) -> str:
     value = parse_object(answer)
     if value is not None:
         return json.dumps(value, sort_keys=True)
-    is_short = len(answer) <= _MAX_LABEL_CHARACTERS
+    is_short = len(answer) <= MAX_LABEL_CHARACTERS
     return plain_label(answer) if is_short else plain_words(answer) or answer.strip()
 
 

@@ -7,11 +7,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from fettle.errors import DataError
 from fettle.examples.archives import PlainFile
 from fettle.examples.encoding import decode_text, has_wrong_bytes, mend_wrong_bytes
-from fettle.examples.notes import Note, warning
+from fettle.examples.notes import Note, repaired, warning
 from fettle.examples.reader import Rows
 from fettle.examples.readers.header import rows_from_table
 
@@ -44,12 +45,14 @@ class DelimitedReader:
         named = _NAMED_DELIMITER.match(text)
         text = text[named.end(1) :] if named else text  # the line stays, blank, so that the others keep their numbers
         delimiter = named[2] if named else _sniff_delimiter(text, file)
-        quoting, note = _sniff_quoting(text, delimiter)
-        if note:
-            notes.append(note)
-        records = enumerate(_records(text, delimiter, quoting), start=1)
-        table = [(number, cells) for number, cells in records if any(cell.strip() for cell in cells)]
-        return rows_from_table(table, wanted_columns, notes=tuple(notes), file_name=file.name)
+        table: list[tuple[int, list[str]]] = []
+        row_notes: dict[int, Note] = {}
+        for number, (cells, note) in enumerate(_records(text, delimiter), start=1):
+            if any(cell.strip() for cell in cells):
+                table.append((number, cells))
+                if note:
+                    row_notes[number] = note
+        return rows_from_table(table, wanted_columns, notes=tuple(notes), row_notes=row_notes, file_name=file.name)
 
 
 def _mixed_encoding() -> Note:
@@ -64,11 +67,7 @@ def _sniff_delimiter(text: str, file: PlainFile) -> str:
     """The delimiter whose commonest number of columns, from 2 up, is shared by most records."""
     scores: dict[str, tuple[float, int]] = {}
     for delimiter in _DELIMITERS:
-        widths = Counter(
-            len(cells)
-            for cells, _ in zip(_records(text, delimiter), range(_NUM_SNIFFED_RECORDS), strict=False)
-            if cells
-        )
+        widths = Counter(len(cells) for cells, _ in islice(_records(text, delimiter), _NUM_SNIFFED_RECORDS) if cells)
         wide = Counter({width: count for width, count in widths.items() if width >= 2})
         if wide:
             width, count = wide.most_common(1)[0]
@@ -83,24 +82,60 @@ def _sniff_delimiter(text: str, file: PlainFile) -> str:
     return max(scores, key=lambda delimiter: (scores[delimiter], delimiter == preferred))
 
 
-def _sniff_quoting(text: str, delimiter: str) -> tuple[int, Note | None]:
-    """Whether quotation marks wrap cells; a mark that is never closed would swallow the rest of the file."""
-    try:
-        for _ in _records(text, delimiter, strict=True):
-            pass
-    except csv.Error as error:
-        if "unexpected end of data" in str(error):
-            note = warning(
-                "unclosed-quote",
-                "a quotation mark is never closed; quotation marks were read as ordinary characters",
-                "close it, or write two quotation marks for one inside a cell",
-            )
-            return csv.QUOTE_NONE, note
-    return csv.QUOTE_MINIMAL, None
+def _records(text: str, delimiter: str) -> Iterator[tuple[list[str], Note | None]]:
+    """The cells of each record, and what was wrong with its quotation marks.
 
-
-def _records(
-    text: str, delimiter: str, quoting: int = csv.QUOTE_MINIMAL, *, strict: bool = False
-) -> Iterator[list[str]]:
+    A mark that opens a cell and is never closed, or is closed in the middle of a later row, would swallow the rows between: the
+    line it stands on is then read as a record by itself, and so is the next.
+    """
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=strict)  # pyright: ignore[reportArgumentType]
+    lines = list(io.StringIO(text, newline=""))
+    start = 0
+    while start < len(lines):
+        reader = csv.reader((lines[at] for at in range(start, len(lines))), delimiter=delimiter, strict=True)
+        num_read = 0
+        try:
+            for cells in reader:
+                num_lines, num_read = reader.line_num - num_read, reader.line_num
+                yield cells, _swallowed_rows(cells, delimiter) if num_lines > 1 else None
+        except csv.Error:
+            yield _cells_of_line(lines[start + num_read], delimiter), _stray_quote()
+            start += num_read + 1
+        else:
+            return
+
+
+def _cells_of_line(line: str, delimiter: str) -> list[str]:
+    """The cells of one line in which a quotation mark closes a cell only before a delimiter or the end."""
+    edge = re.escape(delimiter)
+    cell = re.compile(rf'[ ]*"((?:[^"]|""|"(?![ ]*(?:{edge}|$)))*)"[ ]*(?={edge}|$)|([^{edge}]*)')
+    line = line.rstrip("\r\n")
+    cells: list[str] = []
+    position = 0
+    while position <= len(line):
+        found = cell.match(line, position)
+        assert found is not None, "the second branch matches anything"
+        cells.append(found[2] if found[1] is None else found[1].replace('""', '"'))
+        position = found.end() + 1
+    return cells
+
+
+def _swallowed_rows(cells: list[str], delimiter: str) -> Note | None:
+    """A warning where every line inside a quoted cell has the delimiters of a row of its own."""
+    for cell in cells:
+        inner = cell.splitlines()[1:-1]
+        if inner and len(cells) > 2 and all(line.count(delimiter) == len(cells) - 1 for line in inner):
+            return warning(
+                "rows-in-a-cell",
+                f"a quoted cell of {len(inner) + 2} lines holds what looks like {len(inner)} rows of its own",
+                "look for a quotation mark that is not closed where it should be",
+            )
+    return None
+
+
+def _stray_quote() -> Note:
+    return repaired(
+        "stray-quote",
+        "a quotation mark opens a cell and is not closed, or stands inside a quoted cell; it was read as an ordinary character",
+        "close it, or write two quotation marks for one inside a cell",
+    )

@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx), through openpyxl. The first sheet that has rows is read; other sheets are named in a finding."""
+"""Excel workbooks (.xlsx), through openpyxl. The first sheet with a table is read; other sheets are named in a finding."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.archives import PlainFile
+from fettle.examples.column_names import plain_name
 from fettle.examples.notes import warning
 from fettle.examples.reader import MAX_ROWS, Rows
 from fettle.examples.readers.header import rows_from_table
@@ -21,7 +22,7 @@ class ExcelReader:
         return file.suffix == ".xlsx" and file.data.startswith(b"PK")
 
     def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:
-        """Every row of the first sheet with content.
+        """Every row of the first sheet with a table: several rows of several cells, and the wanted columns where they are named.
 
         Raises:
             DataError: The workbook is damaged or empty.
@@ -45,9 +46,9 @@ class ExcelReader:
         filled = {title: table for title, table in tables.items() if table}
         if not filled:
             raise DataError("the workbook is empty", where=file.name, remedy="give a workbook with rows")
-        title, table = next(iter(filled.items()))
-        notes = ()
-        if others := list(filled)[1:]:
+        title = next((title for title, table in filled.items() if _is_table(table, wanted_columns)), next(iter(filled)))
+        table, notes = filled[title], ()
+        if others := [other for other in filled if other != title]:
             note = warning(
                 "other-sheets",
                 f"only sheet {title!r} is read; passed over: {', '.join(others)}",
@@ -55,6 +56,14 @@ class ExcelReader:
             )
             notes = (note,)
         return rows_from_table(table, wanted_columns, notes=notes, file_name=file.name)
+
+
+def _is_table(rows: list[tuple[int, list[str]]], wanted_columns: tuple[str, ...]) -> bool:
+    """Whether a sheet may hold examples, and is no cover or list of notes."""
+    wide = [{plain_name(cell) for cell in cells if cell.strip()} for _, cells in rows]
+    wide = [names for names in wide if len(names) > 1]
+    wanted = {plain_name(name) for name in wanted_columns if not name.isdigit()}
+    return len(wide) > 1 and len(wide) * 2 > len(rows) and any(wanted <= names for names in wide)
 
 
 def _cells(sheet: Any) -> list[tuple[int, list[str]]]:

@@ -40,13 +40,17 @@ class JsonDocumentReader:
         decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         text = decoded.text
         start = len(text) - len(text.lstrip(_SPACE + "\N{BYTE ORDER MARK}"))
-        if text[start] == "{":
+        is_inside_object = text[start] == "{"
+        if is_inside_object:
             start = _find_array(text, start, file.name)
-        return Rows(rows=_elements(text, start + 1), notes=decoded.notes)
+        return Rows(rows=_elements(text, start + 1, is_inside_object=is_inside_object), notes=decoded.notes)
 
 
-def _elements(text: str, position: int) -> tuple[Row, ...]:
-    """The rows of the array whose first element starts at or after `position`; what follows a syntax error is left out."""
+def _elements(text: str, position: int, *, is_inside_object: bool) -> tuple[Row, ...]:
+    """The rows of the array whose first element starts at or after `position`; what follows a syntax error is left out.
+
+    What follows the last array belongs to an object around it, if there is one, and otherwise is told of.
+    """
     rows: list[Row] = []
     line, counted_to = 1, 0
     while True:
@@ -55,8 +59,11 @@ def _elements(text: str, position: int) -> tuple[Row, ...]:
         counted_to = position
         if text.startswith("]", position):
             rest = _skip(text, position + 1, _SPACE + ",")
-            if not text.startswith("[", rest):  # several arrays, one behind the other, are read as one
+            if is_inside_object or not text[rest:].strip():
                 return tuple(rows)
+            if not text.startswith("[", rest):  # several arrays, one behind the other, are read as one
+                note = left_out("not-json", "what follows the array is not read", "put all rows into one array")
+                return (*rows, Row(line=line + text.count("\n", position, rest), values=None, notes=(note,)))
             position = rest + 1
             continue
         end = _end_of_value(text, position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.archives import MAX_PLAIN_BYTES, PlainFile
@@ -38,7 +39,17 @@ class ParquetReader:
             num_bytes = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
             if metadata.num_rows > MAX_ROWS or num_bytes > MAX_PLAIN_BYTES:
                 raise DataError(f"{metadata.num_rows:,} rows are too many", where=file.name, remedy="give a sample")
+            _refuse_repeated(metadata.schema.to_arrow_schema().names, file.name)
             records = pyarrow.parquet.read_table(io.BytesIO(file.data)).to_pylist()
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"damaged Parquet file ({error})", where=file.name, remedy="export it again") from error
         return Rows(rows=tuple(row_from_values(record, number) for number, record in enumerate(records, start=1)))
+
+
+def _refuse_repeated(names: list[str], file_name: str) -> None:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"the column {repeated[0]!r} is there more than once, and nobody knows which one is meant",
+            where=file_name,
+            remedy="rename one of them and export the table again",
+        )

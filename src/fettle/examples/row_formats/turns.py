@@ -65,8 +65,16 @@ def pair(input_text: str, answer: str) -> tuple[Message, ...]:
     if is_blank(input_text) or input_text.strip().lower() in _PLACEHOLDERS:
         raise UnusableRowError("empty-input", "the input is empty", "fill it in, or remove the row")
     if is_blank(answer):
-        raise UnusableRowError("empty-answer", "the answer is empty", "fill it in, or remove the row")
+        raise _empty_answer(answer)
     return (Message(role="user", content=input_text), Message(role="assistant", content=answer))
+
+
+def _empty_answer(text: str) -> UnusableRowError:
+    sign = text.strip()
+    if not sign:
+        return UnusableRowError("empty-answer", "the answer is empty", "fill it in, or remove the row")
+    problem = f"the answer is {sign[:20]!r}, which is taken for none"
+    return UnusableRowError("empty-answer", problem, "write out what it stands for, such as 'none', or remove the row")
 
 
 def is_blank(text: str) -> bool:
@@ -125,7 +133,7 @@ def check_turns(messages: tuple[Message, ...]) -> tuple[Note, ...]:
             "end the conversation with the wanted answer",
         )
     if is_blank(answer.content) and not answer.tool_calls:
-        raise UnusableRowError("empty-answer", "the assistant's answer is empty", "fill it in, or remove the row")
+        raise _empty_answer(answer.content)
     asked = [message for message in messages[:-1] if message.role == "user"]
     if not messages[:-1] or (asked and all(is_blank(message.content) for message in asked)):
         raise UnusableRowError("empty-input", "nothing is asked", "add the user's message before the answer")

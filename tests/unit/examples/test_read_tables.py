@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from example_builders import codes, save
+
+from fettle.errors import ConfigError, DataError
+from fettle.examples.read import ColumnMapping, read_examples
+from fettle.records import Action
+
+BY_NUMBER = ColumnMapping(input="1", answer="2")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_with_any_delimiter_and_line_breaks_in_cells(tmp_path: Path, delimiter: str):
+    rows = [["Ticket ID", " Text ", "Queue"], ["T1", '"one\ntwo"', "a"], ["T2", f'"x{delimiter}y"', "b"]]
+    data = read_examples(save(tmp_path, "a.txt", "\r\n".join(delimiter.join(row) for row in rows)))
+    assert [(item.id, item.input_text, item.answer, item.source.line) for item in data.examples] == [
+        ("T1", "one\ntwo", "a", 2),
+        ("T2", f"x{delimiter}y", "b", 3),
+    ]
+
+
+def test_named_columns_are_found_whatever_their_case(tmp_path: Path):
+    path = save(tmp_path, "a.csv", "Nr,Customer Says,Goes-To\n1,hi,x\n")
+    data = read_examples(path, columns=ColumnMapping(input="customer says", answer="goes_to", id="nr"))
+    assert (data.examples[0].id, data.examples[0].answer) == ("1", "x")
+
+
+def test_a_missing_column_lists_those_present_and_names_the_nearest(tmp_path: Path):
+    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
+    with pytest.raises(DataError, match="columns present: body, queue") as caught:
+        read_examples(path, columns=ColumnMapping(input="body", answer="queues"))
+    assert "'queue'" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("answer", ["body", "Body"])
+def test_one_column_cannot_be_input_and_answer(tmp_path: Path, answer: str):
+    path = save(tmp_path, "a.csv", "body,queue\nhi,x\n")
+    with pytest.raises(ConfigError, match="the input and the answer are the same column, 'body'"):
+        read_examples(path, columns=ColumnMapping(input="body", answer=answer))
+
+
+def test_ambiguous_columns_are_not_guessed(tmp_path: Path):
+    with pytest.raises(DataError, match=r"several could be \(label, intent\)"):
+        read_examples(save(tmp_path, "a.csv", "text,label,intent\nhi,x,y\n"))
+
+
+def test_a_table_without_header_is_recognised(tmp_path: Path):
+    rows = "".join(f"{'ham' if n % 3 else 'spam'},message number {n} says something,,\n" for n in range(30))
+    data = read_examples(save(tmp_path, "a.csv", rows))
+    assert len(data.examples) == 30
+    assert data.examples[0].answer == "spam"
+    assert {"no-header", "columns-guessed"} <= set(codes(data))
+    by_number = read_examples(tmp_path / "a.csv", columns=ColumnMapping(input="2", answer="1"))
+    assert [item.messages for item in by_number.examples] == [item.messages for item in data.examples]
+
+
+def test_rows_that_do_not_fit_are_left_out_with_their_line(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,x\nho, ho,y\n,x\nhe,\nn/a,x\n"))
+    assert [(finding.code, finding.line) for finding in data.findings if finding.line] == [
+        ("too-many-cells", 3),
+        ("empty-input", 4),
+        ("empty-answer", 5),
+        ("empty-input", 6),
+    ]
+    assert all(finding.action is Action.LEFT_OUT for finding in data.findings if finding.line)
+
+
+def test_a_quotation_mark_that_is_never_closed_swallows_nothing(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", 'text,label\n"broken,x\n' + "fine text,y\n" * 5))
+    assert [item.input_text for item in data.examples] == ['"broken', *["fine text"] * 5]
+    assert codes(data)["stray-quote"] == 2
+
+
+def test_two_stray_quotation_marks_swallow_nothing_between_them(tmp_path: Path):
+    content = 'text,label\n"broken,x\nfine,y\n"two, and\nlines",z\n"also broken,x\nlast,y\n'
+    data = read_examples(save(tmp_path, "a.csv", content))
+    assert [(item.input_text, item.answer) for item in data.examples] == [
+        ('"broken', "x"),
+        ("fine", "y"),
+        ("two, and\nlines", "z"),
+        ('"also broken', "x"),
+        ("last", "y"),
+    ]
+    assert [(f.code, f.line, f.action) for f in data.findings if f.line] == [
+        ("stray-quote", 2, Action.REPAIRED),
+        ("stray-quote", 5, Action.REPAIRED),
+    ]
+
+
+def test_quotation_marks_inside_a_quoted_cell_stay_as_they_are(tmp_path: Path):
+    content = 'text;label\n"he said "hi" twice; really" ;x\n"it is ""so"" easy";y\n'
+    data = read_examples(save(tmp_path, "a.csv", content))
+    assert [item.input_text for item in data.examples] == ['he said "hi" twice; really', 'it is "so" easy']
+    assert codes(data)["stray-quote"] == 2
+
+
+def test_a_quoted_cell_that_holds_whole_rows_is_named(tmp_path: Path):
+    content = 'id,text,label\n1,"broken,x\n2,fine,y\n3,fine again,y\n4,broken",x\n5,"one,\ntwo,\nthree",y\n'
+    data = read_examples(save(tmp_path, "a.csv", content))
+    [finding] = [finding for finding in data.findings if finding.code == "rows-in-a-cell"]
+    assert (finding.line, finding.action) == (2, Action.KEPT)
+    assert "holds what looks like 2 rows of its own" in finding.message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+def test_rows_above_the_header_are_passed_over(tmp_path: Path, name: str):
+    rows = [["Tickets of March", ""], ["", ""], ["message", "queue"], ["it is late", "x"], ["all is well", "y"]]
+    if name == "a.csv":
+        save(tmp_path, name, "\n".join(",".join(cells) for cells in rows))
+    else:
+        pandas = pytest.importorskip("pandas")
+        pytest.importorskip("openpyxl")
+        pandas.DataFrame(rows).to_excel(tmp_path / name, index=False, header=False)
+    data = read_examples(tmp_path / name)
+    assert [(item.input_text, item.answer, item.source.line) for item in data.examples] == [
+        ("it is late", "x", 4),
+        ("all is well", "y", 5),
+    ]
+    [finding] = [finding for finding in data.findings if finding.code == "title-rows"]
+    assert "'Tickets of March'" in finding.message
+    one_answer_missing = read_examples(
+        save(tmp_path, "b.csv", "it is late,7\nall is well,\nso it is,7\n"), columns=BY_NUMBER
+    )
+    assert codes(one_answer_missing)["empty-answer"] == 2
+
+
+def test_a_number_in_the_first_row_is_no_header_because_columns_are_numbered(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "it is late,1\nall is well,0\nso it is,1\n"), columns=BY_NUMBER)
+    assert [item.answer for item in data.examples] == ["1", "0", "1"]
+
+
+def test_a_cover_sheet_is_not_taken_for_the_examples(tmp_path: Path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("openpyxl")
+    with pandas.ExcelWriter(tmp_path / "a.xlsx") as writer:
+        cover = [["Export of tickets", ""], ["made by", "Ann"], ["for the board", ""]]
+        pandas.DataFrame(cover).to_excel(writer, sheet_name="Cover", index=False, header=False)
+        rows = {"text": ["one", "two"], "queue": ["a", "b"]}
+        pandas.DataFrame(rows).to_excel(writer, sheet_name="Tickets", index=False)
+    data = read_examples(tmp_path / "a.xlsx")
+    assert [item.input_text for item in data.examples] == ["one", "two"]
+    [finding] = [finding for finding in data.findings if finding.code == "other-sheets"]
+    assert "only sheet 'Tickets' is read; passed over: Cover" in finding.message
+
+
+def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table([["one"], ["a"], ["two"]], names=["text", "label", "text"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'text' is there more than once"):
+        read_examples(tmp_path / "a.parquet")
