@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,24 @@ def test_missing_file(fettle: Runner, out: Path) -> None:
     finished = fettle("study", "label.csv", "--model", "model", "--out", out)
     require_refused(finished, "label.csv: no such file or folder", "What to do: did you mean labels.csv?")
     assert not out.exists()
+
+
+def test_a_path_that_is_too_long(fettle: Runner) -> None:
+    require_refused(fettle("check", "x" * 300), "xxx: File name too long", "check the path")
+    require_refused(fettle("study", "labels.csv", "--model", "x" * 300), "too long", "check")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_an_output_that_cannot_be_written(bench: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fettle", "check", "labels.csv"],
+            cwd=bench, env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "the command's output: No space left on device" in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_wrong_column(fettle: Runner, out: Path) -> None:

@@ -79,7 +79,7 @@ def _require_questions(examples: Sequence[Example]) -> None:
     bare = [e for e in examples if all(message.role in ("system", "developer") for message in e.prompt)]
     if bare:
         raise DataError(
-            f"{len(bare):,} examples, this one first, ask in their system message alone, and --instruction would take its place",
+            f"{len(bare):,} example(s), this one first, ask in their system message alone, and --instruction would take its place",
             where=str(min((e.source for e in bare), key=lambda place: (place.file, place.line))),
             remedy="put what is asked into a user message, or leave --instruction out",
         )

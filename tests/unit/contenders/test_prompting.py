@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from fettle.contenders.few_shot import FixedShots, NearestShots, shot_sets
-from fettle.contenders.instruction import derive_hint, derive_instruction, has_instruction, with_instruction
+from fettle.contenders.instruction import (
+    choose_instruction,
+    derive_hint,
+    derive_instruction,
+    has_instruction,
+    with_instruction,
+)
 from fettle.contenders.prompt import OwnPrompt, with_hint
-from fettle.errors import IntegrityError
+from fettle.errors import DataError, IntegrityError
 from fettle.records import Example, Location, Message, Task, TaskKind
 from fettle.retrieval.neighbours import NearestNeighbours
 
@@ -167,6 +173,18 @@ JSON = Task(
     ),
 )
 TEXT = Task(kind=TaskKind.TEXT, reason="")
+
+
+def test_an_instruction_never_takes_the_place_of_the_question() -> None:
+    asked = Message(role="system", content="Where is parcel 7?")
+    answer = Message(role="assistant", content="refund")
+    bare = Example(id="e", messages=(asked, answer), source=Location(file="a.jsonl", line=3))
+    assert bare.input_text == "Where is parcel 7?"
+    with pytest.raises(
+        DataError, match=r"a.jsonl:3: 1 example\(s\), this one first, ask in their system message alone"
+    ):
+        choose_instruction("Be brief.", LABELS, train=[bare], everything=[bare])
+    assert choose_instruction(None, LABELS, train=[bare], everything=[bare]).on(bare) == bare
 
 
 def test_the_instruction_of_few_labels_names_them_and_of_many_counts_them() -> None:

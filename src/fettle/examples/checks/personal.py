@@ -7,6 +7,7 @@ What has no form of its own (a name alone in a message) cannot be told apart fro
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,16 +28,19 @@ class PersonalSpan:
 
 def personal_spans(text: str, *, is_answer: bool = False) -> list[PersonalSpan]:
     """Personal data in a text, from left to right; where two kinds overlap, the first in `KINDS` counts."""
-    spans: list[PersonalSpan] = []
+    spans: list[
+        PersonalSpan
+    ] = []  # in order and apart from each other, so only the neighbours of a new one can overlap it
     for kind in KINDS:
         if is_answer and not kind.is_in_answers:
             continue
         for match in kind.pattern.finditer(text):
             start, end = match.span("value") if "value" in kind.pattern.groupindex and match["value"] else match.span()
-            is_taken = any(start < span.end and span.start < end for span in spans)
+            place = bisect(spans, start, key=lambda span: span.start)
+            is_taken = any(start < span.end and span.start < end for span in spans[max(0, place - 1) : place + 1])
             if not is_taken and kind.is_real(match.group()):
-                spans.append(PersonalSpan(kind=kind, start=start, end=end))
-    return sorted(spans, key=lambda span: span.start)
+                spans.insert(place, PersonalSpan(kind=kind, start=start, end=end))
+    return spans
 
 
 def mask(value: str) -> str:
