@@ -115,8 +115,10 @@ class Provenance:
     instruction_origin: str
     settings: Mapping[str, Any]
     """As JSON values."""
+    test_look_number: int
+    """The place of this study among those on this machine that have read answers to any of these test questions."""
     num_test_looks: int
-    """The how-manieth study this is, on this machine, that has read answers to any of these test questions."""
+    """How many have by now, this one included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

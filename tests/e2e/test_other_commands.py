@@ -120,15 +120,18 @@ def test_a_second_study_on_the_same_test_split_is_a_second_look(fettle: Runner, 
     train, test = label_file(tmp_path / "train.csv", 24, seed=21), label_file(tmp_path / "test.csv", 10, seed=22)
     command = ("study", train, "--test", test, "--task", "text", "--model", "model", "--epochs", 1)
 
-    def looks(out: str, *more: object) -> int:
+    def looks(out: str, *more: object) -> tuple[int, int]:
         finished = fettle(*command, *more, "--out", tmp_path / out)
         assert finished.code in (0, 3, 4), finished.everything
-        return load(tmp_path / out)["provenance"]["num_test_looks"]
+        provenance = load(tmp_path / out)["provenance"]
+        return provenance["test_look_number"], provenance["num_test_looks"]
 
-    assert looks("first") == 1
-    assert looks("first") == 1, "the same study again is the same look"
-    assert looks("second", "--seed", 7) == 2, "another seed cuts another validation split, but looks at the same test"
-    assert looks("first") == 1, "whatever has been looked at since, it was the first"
+    assert looks("first") == (1, 1)
+    assert looks("first") == (1, 1), "the same study again is the same look"
+    assert looks("second", "--seed", 7) == (2, 2), (
+        "another seed cuts another validation split, but looks at the same test"
+    )
+    assert looks("first") == (1, 2), "it was the first, and another one has looked since"
 
 
 def test_label_study_declares_its_comparison_before_the_test_is_answered(label_study: Study) -> None:

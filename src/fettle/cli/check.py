@@ -96,7 +96,7 @@ def _require_json_lines_name(out: Path) -> None:
         raise ConfigError(
             f"the mended examples are written as JSON Lines, and a file named {out.suffix} would not be read as such",
             where=f"--fix {out}",
-            remedy=f"name it {out.stem}.jsonl",
+            remedy=f"name it {out.name.partition('.')[0]}.jsonl",
         )
 
 

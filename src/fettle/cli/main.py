@@ -19,7 +19,8 @@ from fettle.cli.examples import app as examples_app
 from fettle.cli.study import study
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
 
-_USER_ERRORS = (errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.ELOOP, errno.EIO)
+_USER_ERRORS = (errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_USER_ERRORS += (errno.ELOOP, errno.EIO, errno.EMFILE)
 """What the operating system says of the user's paths and disks."""
 
 app = typer.Typer(
@@ -67,7 +68,8 @@ def main() -> None:
         try:
             app(args=arguments)
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed by who called us
+                sys.stdout.flush()
     except SystemExit as leaving:
         if leaving.code == EXIT_INTERRUPTED:  # how typer passes on a KeyboardInterrupt
             _leave_interrupted(console)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -185,7 +184,7 @@ def _run(settings: StudySettings) -> Decision:
         plan = plan_study(settings)
     _print_plan(console, plan)
     with ProgressBars(console) as bars:
-        result = run_plan(plan, bars, command=shlex.join(sys.argv))
+        result = run_plan(plan, bars, command=sys.argv)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Adapter: {result.adapter}", highlight=False, soft_wrap=True)

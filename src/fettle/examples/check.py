@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,7 +96,7 @@ def check_leaks(
     earlier: Sequence[Example], later: Sequence[Example], earlier_part: Part, later_part: Part
 ) -> tuple[Finding, ...]:
     """An error for every example of the later part that one of the earlier part repeats or shares a group with."""
-    remedy = f"remove one of the two; a study leaves the {earlier_part} example out"
+    remedy = f"remove one of the two; a study leaves out what {earlier_part} shares"
     leaks = sorted(find_leaks(earlier, later), key=lambda leak: (leak.is_exact, leak.similarity))
     closest = {leak.second.source: leak for leak in leaks}
     found = [
@@ -109,12 +109,14 @@ def check_leaks(
         ).at(leak.second.source)
         for leak in closest.values()
     ]
+    sizes = Counter(example.group for example in earlier)
     found += [
         Note(
             code="leak-group",
             severity=Severity.ERROR,
             action=Action.KEPT,
-            message=f"this {later_part} example is of the group {example.group!r}, as is {other.source} in {earlier_part}",
+            message=f"this {later_part} example is of the group {example.group!r}, of which {earlier_part} holds "
+            f"{sizes[example.group]:,}, the first at {other.source}",
             remedy=remedy,
         ).at(example.source)
         for example, other in find_shared_groups(later, earlier)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from fettle.errors import ConfigError, DataError
 
-_INPUT_NAMES = frozenset(
+INPUT_NAMES = frozenset(
     {
         "text", "message", "input", "question", "prompt", "query", "utterance", "customer_message", "ticket",
         "ticket_text", "body", "email", "request", "review", "sentence", "comment", "instruction"
     }
 )  # fmt: skip
-_ANSWER_NAMES = frozenset(
+ANSWER_NAMES = frozenset(
     {
         "label", "answer", "output", "response", "reply", "completion", "queue", "category", "intent",
         "target", "class", "department", "topic", "sentiment", "triage", "expected", "expected_answer"
@@ -27,7 +27,7 @@ _ID_NAMES = frozenset(
         "uuid"
     }
 )  # fmt: skip
-KNOWN_NAMES = _INPUT_NAMES | _ANSWER_NAMES | _ID_NAMES
+KNOWN_NAMES = INPUT_NAMES | ANSWER_NAMES | _ID_NAMES
 """Plain names that mark a row of cells as a header."""
 
 
@@ -58,8 +58,8 @@ def guess_columns(columns: Sequence[str], *, where: str) -> ColumnMapping:
     Raises:
         DataError: No name, or more than one, says input or answer.
     """
-    inputs = [column for column in columns if plain_name(column) in _INPUT_NAMES]
-    answers = [column for column in columns if plain_name(column) in _ANSWER_NAMES]
+    inputs = [column for column in columns if plain_name(column) in INPUT_NAMES]
+    answers = [column for column in columns if plain_name(column) in ANSWER_NAMES]
     if len(inputs) == 1 and len(answers) == 1:
         return ColumnMapping(input=inputs[0], answer=answers[0], id=guess_id_column(columns))
     unclear = "input" if len(inputs) != 1 else "answer"

@@ -99,7 +99,13 @@ def given_split(
             where=findings[0].file,
             remedy="give files that do not overlap, or one file, which is then split without overlap",
         )
-    _check_enough(train, task, fewest=MIN_TRAINING_EXAMPLES)
+    try:
+        _check_enough(train, task, fewest=MIN_TRAINING_EXAMPLES)
+    except DataError as error:
+        if not findings:
+            raise
+        problem = f"{error.problem}, after {len(findings)} that share a question or a group with the held-out files were left out"
+        raise DataError(problem, where=findings[0].file, remedy="give files that do not overlap") from error
     if valid is None:
         targets = _targets(len(train), replace(sizes, test=0))
         parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,8 +30,18 @@ def require_countable(home: Path) -> None:
         (home / _LOCK).touch()
 
 
-def count_look(home: Path, *, test_sha256: Collection[str], study_key: str) -> int:
-    """Record that a study reads the answers of its test split; the number of this look at any of these questions, from 1.
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """The studies that have read answers to any question of a test split."""
+
+    number: int
+    """The place of this study among them, from 1."""
+    total: int
+    """How many there are by now, this one included."""
+
+
+def count_look(home: Path, *, test_sha256: Collection[str], study_key: str) -> Looks:
+    """Record that a study reads the answers of its test split.
 
     The same study continued after a kill, or run again later, keeps its number.
 
@@ -46,12 +57,10 @@ def count_look(home: Path, *, test_sha256: Collection[str], study_key: str) -> i
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         questions = sorted(sha256[:_HASH_CHARACTERS] for sha256 in test_sha256)
-        before: list[str] = []
-        for row in read_json_lines(file):
-            if row["study_key"] == study_key:
-                return len(before) + 1
-            if not set(questions).isdisjoint(row["questions"]):
-                before.append(row["study_key"])
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        append_json_lines(file, [{"study_key": study_key, "at": now, "questions": questions}])
-        return len(before) + 1
+        rows = [row for row in read_json_lines(file) if not set(questions).isdisjoint(row.get("questions", ()))]
+        looked = [row["study_key"] for row in rows]
+        if study_key not in looked:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            append_json_lines(file, [{"study_key": study_key, "at": now, "questions": questions}])
+            looked.append(study_key)
+        return Looks(number=looked.index(study_key) + 1, total=len(looked))

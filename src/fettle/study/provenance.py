@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from fettle.contenders.instruction import Instruction
 from fettle.report_records import Provenance
+from fettle.study.looks import Looks
 from fettle.study.settings import StudySettings
 
 _DISTRIBUTION = "fettle-llm"
@@ -39,7 +40,7 @@ def fettle_version() -> str:
 
 
 def provenance(
-    settings: StudySettings, hashes: Hashes, instruction: Instruction, *, command: str, num_test_looks: int
+    settings: StudySettings, hashes: Hashes, instruction: Instruction, *, command: str, looks: Looks
 ) -> Provenance:
     """The record of how a study came about."""
     import torch
@@ -59,7 +60,8 @@ def provenance(
         instruction=instruction.text,
         instruction_origin=instruction.origin,
         settings=settings.key_parts(),
-        num_test_looks=num_test_looks,
+        test_look_number=looks.number,
+        num_test_looks=looks.total,
     )
 
 

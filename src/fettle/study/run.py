@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,13 +156,13 @@ def run_study(settings: StudySettings, listener: Listener | None = None) -> Stud
     return run_plan(plan_study(settings), listener or SilentListener())
 
 
-def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None) -> StudyResult:
+def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | None = None) -> StudyResult:
     """Run a planned study; see `run_study`.
 
     Args:
         plan: What `plan_study` made.
         listener: Is told how far it is.
-        command: The command line to print in the report; None: a call of `run_study`.
+        command: The words of the command line to print in the report; None: a call of `run_study`.
     """
     from fettle.answering.engines.local import LocalEngine
 
@@ -188,7 +190,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
             num_failed=sum(rung.num_failed for rung in untuned),
             file=folder / "declaration.json",
         )
-        num_looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
+        looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
         listener.on_message(declaration)
         tested = [_test(ladder, tuned, folder)]
         engine.close()
@@ -199,8 +201,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: str | None = None)
             template=plan.loaded.renderer.template.sha256,
             model=plan.loaded.source.sha256(),
         )
-        command = _shown_command(command, plan.settings)
-        origin = provenance(plan.settings, hashes, plan.data.instruction, command=command, num_test_looks=num_looks)
+        shown = _shown_command(command, plan.settings)
+        origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
 
@@ -228,11 +230,15 @@ def _shot_characters(num_tokens: int) -> int:
     return min(_MOST_SHOT_CHARACTERS, num_tokens // 2 * _CHARACTERS_PER_TOKEN)
 
 
-def _shown_command(given: str | None, settings: StudySettings) -> str:
+def _shown_command(words: Sequence[str] | None, settings: StudySettings) -> str:
     """What to run again, for the report, without what may be secret in the address of the remote model."""
-    text = given or f"run_study({settings.describe()})"
     remote = settings.remote
-    return text if remote is None else text.replace(remote.url, public_address(remote.url))
+    if words is None:
+        public = remote and replace(remote, url=public_address(remote.url))
+        return f"run_study({replace(settings, remote=public).describe()})"
+    if remote is not None:
+        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
+    return shlex.join(words)
 
 
 def _remote(plan: StudyPlan, ladder: Ladder) -> LanguageModel | None:

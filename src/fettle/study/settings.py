@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
 from pathlib import Path
 
 from fettle.answering.address import public_address, require_http_address
@@ -101,8 +102,7 @@ class StudySettings:
         given = [one.name for one in fields(self) if getattr(self, one.name) != getattr(defaults, one.name)]
         names = ["examples", *given, *(["seed"] if self.seed else [])]
         values = ((name, getattr(self, name)) for name in names)
-        shown = (f"{name}={str(value) if isinstance(value, Path) else value!r}" for name, value in values)
-        return f"StudySettings({', '.join(shown)})"
+        return f"StudySettings({', '.join(f'{name}={_as_code(value)}' for name, value in values)})"
 
     def key_parts(self) -> dict[str, object]:
         """Everything that can change the result, as JSON values: what decides whether a run can be continued.
@@ -116,6 +116,12 @@ class StudySettings:
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
         return {name: _plain(value) for name, value in parts.items()}
+
+
+def _as_code(value: object) -> str:
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    return repr(str(value) if isinstance(value, Path) else value)
 
 
 def _plain(value: object) -> object:

@@ -87,7 +87,7 @@ def test_a_group_in_two_files_is_a_leak(tmp_path: Path):
     result = run(str(train), *names, "--group", "customer", "--test", str(test), "--json")
     [leak] = [row for row in json.loads(result.output) if row["code"].startswith("leak")]
     assert (leak["code"], Path(leak["file"]).name, leak["line"]) == ("leak-group", "test.csv", 2)
-    assert "'customer 3'" in leak["message"]
+    assert "the group 'customer 3', of which training holds 1, the first at" in leak["message"]
     assert not [
         row
         for row in json.loads(run(str(train), *names, "--test", str(test), "--json").output)

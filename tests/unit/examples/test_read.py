@@ -446,3 +446,20 @@ def test_weights_that_a_table_made_decimals_are_weights(tmp_path: Path):
     )
     assert (len(data.examples), data.examples[0].messages[-1].weight) == (1, 1)
     assert {finding.line for finding in data.findings if finding.code == "bad-weight"} == {2, 3, 4}
+
+
+GROUPS = (25, 25.0, "25", "N/A", " - ", None, "ann")
+
+
+def test_groups_are_compared_as_people_write_them(tmp_path: Path):
+    rows = [{"prompt": f"message {number}", "completion": "x", "group": group} for number, group in enumerate(GROUPS)]
+    save(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert [item.group for item in read_examples(tmp_path / "a.jsonl").examples] == [
+        "25",
+        "25",
+        "25",
+        None,
+        None,
+        None,
+        "ann",
+    ]

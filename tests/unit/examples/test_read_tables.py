@@ -97,12 +97,105 @@ def test_quotation_marks_inside_a_quoted_cell_stay_as_they_are(tmp_path: Path):
     assert codes(data)["stray-quote"] == 2
 
 
+def test_a_damaged_cell_of_several_lines_is_mended_as_one(tmp_path: Path):
+    good = "".join(f"message {number},shipping\n" for number in range(5))
+    damaged = '"She said "hello" to me\nand then left the shop","shipping"\n'
+    data = read_examples(save(tmp_path, "a.csv", f"text,label\n{good}{damaged}{good}"))
+    assert len(data.examples) == 11
+    assert data.examples[5].input_text == 'She said "hello" to me\nand then left the shop'
+    assert [(f.code, f.line, f.action) for f in data.findings if f.line] == [("stray-quote", 7, Action.REPAIRED)]
+
+
+def test_what_cannot_be_mended_is_left_out_and_no_row_is_made_of_it(tmp_path: Path):
+    good = "".join(f"message {number},shipping\n" for number in range(5))
+    damaged = '"one "two\nthree "four\nfive\n'
+    data = read_examples(save(tmp_path, "a.csv", f"text,label\n{good}{damaged}{good}"))
+    assert {item.input_text for item in data.examples} == {f"message {number}" for number in range(5)}
+    assert ("stray-quote", Action.LEFT_OUT) in {(f.code, f.action) for f in data.findings}
+
+
+def test_marks_that_a_database_wrote_with_backslashes_are_understood(tmp_path: Path):
+    rows = "".join(f'"Case {n}: it is \\"quoted, really\\" fine\nbye","billing"\n' for n in range(9))
+    data = read_examples(save(tmp_path, "a.csv", f"text,label\n{rows}"))
+    assert [item.input_text for item in data.examples] == [
+        f'Case {n}: it is "quoted, really" fine\nbye' for n in range(9)
+    ]
+
+
+def test_many_doubled_marks_take_no_time(tmp_path: Path):
+    cell = "<p" + ' a=""b""' * 5000 + ">"
+    content = "text,label\n" + "".join(f'"{cell} {number}",x\n' for number in range(20))
+    data = read_examples(save(tmp_path, "a.csv", content))
+    assert len(data.examples) == 20
+    assert data.examples[0].input_text.count('a="b"') == 5000
+    broken = read_examples(save(tmp_path, "b.csv", content + f'"{cell},x\n'))
+    assert len(broken.examples) == 21
+
+
+def test_a_space_behind_each_delimiter_is_no_part_of_a_cell(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", '"text", "label"\n"well, ok", "billing"\n"no", "other"\n'))
+    assert [(item.input_text, item.answer) for item in data.examples] == [("well, ok", "billing"), ("no", "other")]
+
+
+def test_a_repeated_header_is_no_example(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\none,a\ntext,label\ntwo,b\n"))
+    assert [item.input_text for item in data.examples] == ["one", "two"]
+    assert codes(data)["repeated-header"] == 3
+
+
+def test_rows_swallowed_in_a_table_of_two_columns_are_named(tmp_path: Path):
+    rows = [f"message {number},{'ab'[number % 2]}" for number in range(20)]
+    rows[5], rows[9] = f'"{rows[5]}', 'Thanks a lot",b'
+    data = read_examples(save(tmp_path, "a.csv", "\n".join(["text,label", *rows])))
+    assert codes(data)["rows-in-a-cell"] == 7
+    letter = 'text,label\n"Dear all,\nthe vase, which was blue,\nis broken, alas","a"\nfine,b\nwell,a\n'
+    assert "rows-in-a-cell" not in codes(read_examples(save(tmp_path, "b.csv", letter)))
+
+
+def test_a_spreadsheet_error_is_no_label(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.csv", "text,label\none,a\ntwo,#N/A\n#REF!,b\n"))
+    assert [(f.code, f.line) for f in data.findings if f.line] == [("spreadsheet-error", 3), ("spreadsheet-error", 4)]
+
+
 def test_a_quoted_cell_that_holds_whole_rows_is_named(tmp_path: Path):
     content = 'id,text,label\n1,"broken,x\n2,fine,y\n3,fine again,y\n4,broken",x\n5,"one,\ntwo,\nthree",y\n'
     data = read_examples(save(tmp_path, "a.csv", content))
     [finding] = [finding for finding in data.findings if finding.code == "rows-in-a-cell"]
     assert (finding.line, finding.action) == (2, Action.KEPT)
     assert "holds what looks like 2 rows of its own" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("title", "header"),
+    [
+        (["Report 2024"], ["text", "label"]),
+        (["Report of tickets", "2024-05-01"], ["text", "label"]),
+        (["Auswertung 2024"], ["Nachricht", "Kategorie"]),
+    ],
+)
+def test_titles_of_all_kinds_are_told_from_the_header(tmp_path: Path, title: list[str], header: list[str]):
+    rows = [
+        title,
+        [],
+        ["Exported by", "Jane"][: len(title)],
+        header,
+        *([f"it is {n} days late", "ab"[n % 2]] for n in range(9)),
+    ]
+    content = "".join(",".join([*cells, "", ""][:2]) + "\n" for cells in rows)
+    columns = None if header == ["text", "label"] else ColumnMapping(input=header[0], answer=header[1])
+    data = read_examples(save(tmp_path, "a.csv", content), columns=columns)
+    assert len(data.examples) == 9
+    assert "title-rows" in codes(data)
+
+
+def test_a_first_row_without_label_is_no_title(tmp_path: Path):
+    rows = [f"Is parcel {number} on its way?,question\nParcel {number} is late,complaint\n" for number in range(9)]
+    content = (
+        "I would like to know whether my order has been sent out by now,\nWhere is my order?,question\n" + "".join(rows)
+    )
+    data = read_examples(save(tmp_path, "a.csv", content))
+    assert len(data.examples) == 19
+    assert codes(data)["empty-answer"] == 1
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
@@ -144,6 +237,34 @@ def test_a_cover_sheet_is_not_taken_for_the_examples(tmp_path: Path):
     assert [item.input_text for item in data.examples] == ["one", "two"]
     [finding] = [finding for finding in data.findings if finding.code == "other-sheets"]
     assert "only sheet 'Tickets' is read; passed over: Cover" in finding.message
+
+
+def test_a_cover_of_two_columns_and_a_hidden_sheet_are_not_taken_for_the_examples(tmp_path: Path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    sheets = {
+        "Lists": [["label", "text"], ["a", "b"], ["c", "d"]],
+        "Cover": [["Author", "Jane"], ["Date", "2024"], ["Version", "3"]],
+        "Data": [["text", "label"], ["one", "a"], ["two", "b"]],
+    }
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for cells in rows:
+            sheet.append(cells)
+    del book["Sheet"]
+    book["Lists"].sheet_state = "hidden"
+    book.save(tmp_path / "a.xlsx")
+    assert [item.input_text for item in read_examples(tmp_path / "a.xlsx").examples] == ["one", "two"]
+
+
+def test_formulas_that_were_never_computed_are_named(tmp_path: Path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (["text", "label"], ["one", '=IF(1,"a","")'], ["two", '=IF(1,"b","")']):
+        book.active.append(cells)
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(DataError, match="formulas whose values were never computed"):
+        read_examples(tmp_path / "a.xlsx")
 
 
 def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path: Path):

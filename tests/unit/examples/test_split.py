@@ -155,6 +155,14 @@ def test_a_group_is_never_in_two_given_parts():
     assert len(split.train) == 34
 
 
+def test_what_is_left_without_leaks_may_be_too_little_and_says_why():
+    train = [replace(item, group="firm") if item.answer != "refund" else item for item in labelled(12)]
+    test = [replace(example("an utterly new question on whales", "refund", name="new"), group="firm")]
+    labels = Task(kind=TaskKind.LABELS, reason="", labels=("refund", "address", "lost_parcel"))
+    with pytest.raises(DataError, match=r"has the label 'refund'.*, after 24 that share a question or a group"):
+        given_split(train, None, test, labels, seed=1)
+
+
 def test_given_parts_may_use_the_same_ids():
     train, other = labelled(12), examples(("an utterly new question on whales", "refund"))
     split, findings = given_split(train, None, other, TEXT, seed=1)

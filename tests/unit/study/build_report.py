@@ -156,7 +156,7 @@ def text_report(*, num_rows: int = 90, seed: int = 3) -> StudyReport:
             "chrF compares characters with one wanted reply; a good reply in other words scores low.",
             "This test split has been looked at 4 times; figures that were chosen by looking are too good.",
         ),
-        provenance=replace(report.provenance, num_test_looks=4),
+        provenance=replace(report.provenance, test_look_number=2, num_test_looks=4),
     )
 
 
@@ -280,6 +280,7 @@ def hostile_report(planted: str) -> StudyReport:
             instruction=planted,
             instruction_origin=planted,
             settings=settings,
+            test_look_number=1,
             num_test_looks=1,
         ),
         warnings=(planted,),

@@ -164,6 +164,7 @@ def provenance() -> Provenance:
         model_sha256="baa5a0964d3320fbc0c6a922140453c8513ea24ab8fd0577034804a967248096",
         instruction="Answer with the one queue that fits the message.", instruction_origin="given by the user",
         settings={"bootstrap_samples": 10_000, "worthwhile": 0.01, "constrained": True, "device": None},
+        test_look_number=1,
         num_test_looks=1,
     )  # fmt: skip
 

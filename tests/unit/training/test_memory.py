@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+import resource
 from pathlib import Path
 
 import pytest
@@ -21,4 +21,6 @@ def test_a_peak_that_is_over_is_forgotten() -> None:
 
 
 def test_it_is_in_bytes() -> None:
-    assert sys.getsizeof(0) < 10_000_000 < peak_memory_bytes() < 10**13
+    resident_pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 2500
+    resident = resident_pages * resource.getpagesize()
+    assert 0.9 * resident < peak_memory_bytes() < 1000 * resident

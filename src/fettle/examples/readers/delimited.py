@@ -7,18 +7,19 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from fettle.errors import DataError
 from fettle.examples.archives import PlainFile
 from fettle.examples.encoding import decode_text, has_wrong_bytes, mend_wrong_bytes
-from fettle.examples.notes import Note, repaired, warning
+from fettle.examples.notes import Note, warning
 from fettle.examples.reader import Rows
-from fettle.examples.readers.header import rows_from_table
+from fettle.examples.readers.header import Table, rows_from_table
+from fettle.examples.readers.quotation import MAX_CELL_CHARACTERS, Dialect, records
 
 _DELIMITERS = ",;\t|"
 _NUM_SNIFFED_RECORDS = 500
-_MAX_CELL_CHARACTERS = 1 << 28
 _NAMED_DELIMITER = re.compile(r"(sep=([,;\t|]))\r?\n", re.IGNORECASE)
 """What Excel writes above the header where the delimiter is not the country's."""
 
@@ -44,14 +45,15 @@ class DelimitedReader:
             notes.append(_mixed_encoding())
         named = _NAMED_DELIMITER.match(text)
         text = text[named.end(1) :] if named else text  # the line stays, blank, so that the others keep their numbers
-        delimiter = named[2] if named else _sniff_delimiter(text, file)
+        dialect = _sniffed(text, file, named[2] if named else _DELIMITERS)
         table: list[tuple[int, list[str]]] = []
         row_notes: dict[int, Note] = {}
-        for number, (cells, note) in enumerate(_records(text, delimiter), start=1):
-            if any(cell.strip() for cell in cells):
-                table.append((number, cells))
-                if note:
-                    row_notes[number] = note
+        for number, record in enumerate(records(text, dialect), start=1):
+            if record.note:
+                row_notes[number] = record.note
+            if record.cells is None or any(cell.strip() for cell in record.cells):
+                table.append((number, record.cells or []))
+        row_notes |= _swallowed_rows(table, dialect)
         return rows_from_table(table, wanted_columns, notes=tuple(notes), row_notes=row_notes, file_name=file.name)
 
 
@@ -63,79 +65,56 @@ def _mixed_encoding() -> Note:
     )
 
 
-def _sniff_delimiter(text: str, file: PlainFile) -> str:
+@dataclass(frozen=True, slots=True)
+class _Regularity:
+    """How well a delimiter fits; the larger the better."""
+
+    share: float
+    """Of the records, those with the commonest number of columns."""
+    width: int
+    """That number."""
+
+
+def _sniffed(text: str, file: PlainFile, delimiters: str) -> Dialect:
     """The delimiter whose commonest number of columns, from 2 up, is shared by most records."""
-    scores: dict[str, tuple[float, int]] = {}
-    for delimiter in _DELIMITERS:
-        widths = Counter(len(cells) for cells, _ in islice(_records(text, delimiter), _NUM_SNIFFED_RECORDS) if cells)
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    found: dict[str, _Regularity] = {}
+    for delimiter in delimiters:
+        lenient = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        widths = Counter(len(cells) for cells in islice(lenient, _NUM_SNIFFED_RECORDS) if cells)
         wide = Counter({width: count for width, count in widths.items() if width >= 2})
         if wide:
             width, count = wide.most_common(1)[0]
-            scores[delimiter] = (round(count / widths.total(), 2), width)
-    if not scores:
+            found[delimiter] = _Regularity(round(count / widths.total(), 2), width)
+    if not found:
         raise DataError(
             "expected a table with at least two columns, and found one",
             where=file.name,
             remedy="give a table with a column for the input and one for the answer, or JSON Lines",
         )
     preferred = "\t" if file.suffix in (".tsv", ".tab") else ""
-    return max(scores, key=lambda delimiter: (scores[delimiter], delimiter == preferred))
+    best = max(found, key=lambda delimiter: (found[delimiter].share, found[delimiter].width, delimiter == preferred))
+    return Dialect.of(text, delimiter=best, width=found[best].width)
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[list[str], Note | None]]:
-    """The cells of each record, and what was wrong with its quotation marks.
+def _swallowed_rows(table: Table, dialect: Dialect) -> Iterator[tuple[int, Note]]:
+    """A warning where every line inside a quoted cell looks like a row of its own.
 
-    A mark that opens a cell and is never closed, or is closed in the middle of a later row, would swallow the rows between: the
-    line it stands on is then read as a record by itself, and so is the next.
+    In a table of two columns, where a sentence can have as many commas as a row, its last part must be what other rows end with.
     """
-    csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    lines = list(io.StringIO(text, newline=""))
-    start = 0
-    while start < len(lines):
-        reader = csv.reader((lines[at] for at in range(start, len(lines))), delimiter=delimiter, strict=True)
-        num_read = 0
-        try:
-            for cells in reader:
-                num_lines, num_read = reader.line_num - num_read, reader.line_num
-                yield cells, _swallowed_rows(cells, delimiter) if num_lines > 1 else None
-        except csv.Error:
-            yield _cells_of_line(lines[start + num_read], delimiter), _stray_quote()
-            start += num_read + 1
-        else:
-            return
-
-
-def _cells_of_line(line: str, delimiter: str) -> list[str]:
-    """The cells of one line in which a quotation mark closes a cell only before a delimiter or the end."""
-    edge = re.escape(delimiter)
-    cell = re.compile(rf'[ ]*"((?:[^"]|""|"(?![ ]*(?:{edge}|$)))*)"[ ]*(?={edge}|$)|([^{edge}]*)')
-    line = line.rstrip("\r\n")
-    cells: list[str] = []
-    position = 0
-    while position <= len(line):
-        found = cell.match(line, position)
-        assert found is not None, "the second branch matches anything"
-        cells.append(found[2] if found[1] is None else found[1].replace('""', '"'))
-        position = found.end() + 1
-    return cells
-
-
-def _swallowed_rows(cells: list[str], delimiter: str) -> Note | None:
-    """A warning where every line inside a quoted cell has the delimiters of a row of its own."""
-    for cell in cells:
-        inner = cell.splitlines()[1:-1]
-        if inner and len(cells) > 2 and all(line.count(delimiter) == len(cells) - 1 for line in inner):
-            return warning(
-                "rows-in-a-cell",
-                f"a quoted cell of {len(inner) + 2} lines holds what looks like {len(inner)} rows of its own",
-                "look for a quotation mark that is not closed where it should be",
+    last_cells = Counter(cells[-1] for _, cells in table if cells)
+    for number, cells in table:
+        for cell in cells:
+            inner = cell.splitlines()[1:-1] if "\n" in cell else []
+            parts = [line.split(dialect.delimiter) for line in inner]
+            is_like_rows = all(
+                len(part) == dialect.width and (dialect.width > 2 or last_cells[part[-1].strip('"')] > 1)
+                for part in parts
             )
-    return None
-
-
-def _stray_quote() -> Note:
-    return repaired(
-        "stray-quote",
-        "a quotation mark opens a cell and is not closed, or stands inside a quoted cell; it was read as an ordinary character",
-        "close it, or write two quotation marks for one inside a cell",
-    )
+            if inner and is_like_rows:
+                note = warning(
+                    "rows-in-a-cell",
+                    f"a quoted cell of {len(inner) + 2} lines holds what looks like {len(inner)} rows of its own",
+                    "look for a quotation mark that is not closed where it should be",
+                )
+                yield number, note

@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx), through openpyxl. The first sheet with a table is read; other sheets are named in a finding."""
+"""Excel workbooks (.xlsx), through openpyxl. The first visible sheet with a table is read; others are named in a finding."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.archives import PlainFile
-from fettle.examples.column_names import plain_name
 from fettle.examples.notes import warning
 from fettle.examples.reader import MAX_ROWS, Rows
-from fettle.examples.readers.header import rows_from_table
+from fettle.examples.readers.header import header_row, rows_from_table
 
 
 class ExcelReader:
@@ -22,7 +21,7 @@ class ExcelReader:
         return file.suffix == ".xlsx" and file.data.startswith(b"PK")
 
     def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:
-        """Every row of the first sheet with a table: several rows of several cells, and the wanted columns where they are named.
+        """Every row of the first visible sheet with a table.
 
         Raises:
             DataError: The workbook is damaged or empty.
@@ -38,7 +37,8 @@ class ExcelReader:
             ) from error
         try:
             workbook = openpyxl.load_workbook(io.BytesIO(file.data), read_only=True, data_only=True)
-            tables = {sheet.title: _cells(sheet) for sheet in workbook.worksheets}
+            visible = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+            tables = {sheet.title: _cells(sheet) for sheet in visible or workbook.worksheets}
         except Exception as error:  # openpyxl lets a dozen kinds through (KeyError, ParseError, …) on damaged workbooks
             raise DataError(
                 f"damaged Excel workbook ({error})", where=file.name, remedy="open it and save it again"
@@ -46,8 +46,9 @@ class ExcelReader:
         filled = {title: table for title, table in tables.items() if table}
         if not filled:
             raise DataError("the workbook is empty", where=file.name, remedy="give a workbook with rows")
-        title = next((title for title, table in filled.items() if _is_table(table, wanted_columns)), next(iter(filled)))
+        title = _title_of_examples(filled, wanted_columns)
         table, notes = filled[title], ()
+        _refuse_uncomputed(file, title, table)
         if others := [other for other in filled if other != title]:
             note = warning(
                 "other-sheets",
@@ -58,12 +59,33 @@ class ExcelReader:
         return rows_from_table(table, wanted_columns, notes=notes, file_name=file.name)
 
 
-def _is_table(rows: list[tuple[int, list[str]]], wanted_columns: tuple[str, ...]) -> bool:
-    """Whether a sheet may hold examples, and is no cover or list of notes."""
-    wide = [{plain_name(cell) for cell in cells if cell.strip()} for _, cells in rows]
-    wide = [names for names in wide if len(names) > 1]
-    wanted = {plain_name(name) for name in wanted_columns if not name.isdigit()}
-    return len(wide) > 1 and len(wide) * 2 > len(rows) and any(wanted <= names for names in wide)
+def _title_of_examples(tables: dict[str, list[tuple[int, list[str]]]], wanted_columns: tuple[str, ...]) -> str:
+    """The first sheet with a row that names the columns; else the first with several rows of several cells; else the first."""
+    named = (title for title, table in tables.items() if header_row(table, wanted_columns) is not None)
+    wide = (title for title, table in tables.items() if sum(_num_filled(cells) > 1 for _, cells in table) > 1)
+    return next(named, None) or next(wide, None) or next(iter(tables))
+
+
+def _num_filled(cells: list[str]) -> int:
+    return sum(bool(cell.strip()) for cell in cells)
+
+
+def _refuse_uncomputed(file: PlainFile, title: str, table: list[tuple[int, list[str]]]) -> None:
+    """A column that is blank but for its header may hold formulas whose values no program has computed yet."""
+    import openpyxl
+
+    width = max(len(cells) for _, cells in table)
+    blank = [at for at in range(width) if not any(cells[at].strip() for _, cells in table[1:] if at < len(cells))]
+    if not blank:
+        return
+    sheet: Any = openpyxl.load_workbook(io.BytesIO(file.data), read_only=True)[title]
+    for values in sheet.iter_rows(values_only=True, max_row=MAX_ROWS):
+        if any(at < len(values) and str(values[at] or "").startswith("=") for at in blank):
+            raise DataError(
+                "a column holds formulas whose values were never computed",
+                where=f"{file.name}, sheet {title!r}",
+                remedy="open the workbook in a spreadsheet program and save it",
+            )
 
 
 def _cells(sheet: Any) -> list[tuple[int, list[str]]]:

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fettle.errors import DataError
-from fettle.examples.column_names import KNOWN_NAMES, plain_name
+from fettle.examples.column_names import ANSWER_NAMES, INPUT_NAMES, KNOWN_NAMES, plain_name
 from fettle.examples.notes import Note, info, left_out
 from fettle.examples.reader import Row, Rows
+from fettle.records import Action
 
 _MAX_HEADER_CHARACTERS = 40
 _MAX_HEADER_WORDS = 5
+_MOST_TITLE_ROWS = 20
 
 Table = Sequence[tuple[int, list[str]]]
 """(row number, cells) of the rows that are not blank."""
@@ -39,41 +41,71 @@ def rows_from_table(
     """
     if not table:
         raise DataError("every row of the table is blank", where=file_name, remedy="add a header and examples")
-    table, title_notes = _without_titles(table, wanted_columns)
-    has_header = _is_header(table, wanted_columns)
+    at = _header_index(table, wanted_columns)
     width = Counter(len(cells) for _, cells in table).most_common(1)[0][0]
-    names = _unique_names(table[0][1]) if has_header else [f"column {number}" for number in range(1, width + 1)]
-    body = table[1:] if has_header else table
+    if at is None:
+        names = [f"column {number}" for number in range(1, width + 1)]
+        text = f"the first row is no header; columns are called {', '.join(names)}"
+        notes = (*notes, info("no-header", text, "add a header row"))
+        body = table
+    else:
+        names = _unique_names(table[at][1])
+        notes = (*notes, *_title_notes(table[:at]))
+        body = table[at + 1 :]
     if not body:
         raise DataError("there is a header and no row below it", where=file_name, remedy="add examples")
-    if not has_header:
-        note = info(
-            "no-header", f"the first row is no header; columns are called {', '.join(names)}", "add a header row"
-        )
-        notes = (*notes, note)
+    header = None if at is None else _stripped(table[at][1])
     noted = {number: (note,) for number, note in (row_notes or {}).items()}
-    rows = tuple(_row(number, cells, names, noted.get(number, ())) for number, cells in body)
-    return Rows(rows=rows, notes=(*notes, *title_notes), has_header=has_header)
-
-
-def _without_titles(table: Table, wanted_columns: tuple[str, ...]) -> tuple[Table, tuple[Note, ...]]:
-    """The table from its header on, where rows with a single cell stand above it."""
-    filled = [[cell for cell in cells if cell.strip()] for _, cells in table]
-    first = next((index for index, cells in enumerate(filled) if len(cells) > 1), 0)
-    names = KNOWN_NAMES | {plain_name(name) for name in wanted_columns if not name.isdigit()}
-    if first == 0 or names.isdisjoint(map(plain_name, filled[first])):
-        return table, ()
-    told = " ".join(cell.strip() for _, cells in table[:first] for cell in cells if cell.strip())
-    rows = "the row" if first == 1 else f"the {first} rows"
-    note = info(
-        "title-rows",
-        f"{rows} above the table, {told[:80]!r}, {'is' if first == 1 else 'are'} passed over",
-        "none is needed",
+    rows = tuple(
+        _repeated_header(number) if _stripped(cells) == header else _row(number, cells, names, noted.get(number, ()))
+        for number, cells in body
     )
-    return table[first:], (note,)
+    return Rows(rows=rows, notes=notes, has_header=at is not None)
+
+
+def header_row(table: Table, wanted_columns: tuple[str, ...]) -> int | None:
+    """The place of the first row, near the top, that names an input and an answer, or all the wanted columns."""
+    wanted = {plain_name(name) for name in wanted_columns if not name.isdigit()}
+    for index, (_, cells) in enumerate(table[:_MOST_TITLE_ROWS]):
+        names = {plain_name(cell) for cell in cells if cell.strip()}
+        if (wanted and wanted <= names) or (names & INPUT_NAMES and names & ANSWER_NAMES):
+            return index
+    return None
+
+
+def _header_index(table: Table, wanted_columns: tuple[str, ...]) -> int | None:
+    """The place of the header; rows above it are titles. None: there is no header."""
+    named = header_row(table, wanted_columns)
+    if named is not None:
+        return named
+    num_filled = [sum(bool(cell.strip()) for cell in cells) for _, cells in table]
+    first = next((index for index, count in enumerate(num_filled) if count > 1), 0)
+    if 0 < first < len(table) - 1 and _is_header(table[first:], wanted_columns, by_name=False):
+        return first
+    return 0 if _is_header(table, wanted_columns) else None
+
+
+def _title_notes(above: Table) -> tuple[Note, ...]:
+    if not above:
+        return ()
+    told = " ".join(cell.strip() for _, cells in above for cell in cells if cell.strip())
+    rows = "the row" if len(above) == 1 else f"the {len(above)} rows"
+    passed = f"{rows} above the table, {told[:80]!r}, {'is' if len(above) == 1 else 'are'} passed over"
+    return (info("title-rows", passed, "name the columns with --input and --answer if the table begins elsewhere"),)
+
+
+def _stripped(cells: Sequence[str]) -> list[str]:
+    return [cell.strip() for cell in cells]
+
+
+def _repeated_header(number: int) -> Row:
+    note = left_out("repeated-header", "repeats the header: tables were joined", "remove the row")
+    return Row(line=number, values=None, notes=(note,))
 
 
 def _row(number: int, cells: list[str], names: list[str], notes: tuple[Note, ...]) -> Row:
+    if any(note.action is Action.LEFT_OUT for note in notes):
+        return Row(line=number, values=None, notes=notes)
     if any(cell.strip() for cell in cells[len(names) :]):
         note = left_out(
             "too-many-cells",
@@ -85,7 +117,7 @@ def _row(number: int, cells: list[str], names: list[str], notes: tuple[Note, ...
     return Row(line=number, values={name: cell for name, cell in zip(names, padded, strict=True) if name}, notes=notes)
 
 
-def _is_header(table: Table, wanted_columns: tuple[str, ...]) -> bool:
+def _is_header(table: Table, wanted_columns: tuple[str, ...], *, by_name: bool = True) -> bool:
     """Column names are short, differ from each other, and do not turn up again as values below."""
     first = [cell.strip() for cell in table[0][1]]
     filled = [cell for cell in first if cell]
@@ -98,7 +130,7 @@ def _is_header(table: Table, wanted_columns: tuple[str, ...]) -> bool:
         return True
     if len(plain) < len(filled) or not filled or any(_looks_like_data(cell) for cell in filled):
         return False
-    if plain & KNOWN_NAMES:
+    if by_name and plain & KNOWN_NAMES:
         return True
     below = [{cells[index] for _, cells in table[1:] if index < len(cells)} for index in range(len(first))]
     return not any(cell in values for cell, values in zip(first, below, strict=True) if cell)

@@ -20,16 +20,19 @@ class JsonDocumentReader:
     """Reads an array of objects; `line` of a row is the line on which its object starts."""
 
     def reads(self, file: PlainFile) -> bool:
-        """True when the first line alone is not JSON, or it is the only line and an array."""
+        """True for a value of several lines, and for a line that holds several rows."""
         if file.suffix not in (".json", ".txt", "", *LINES_SUFFIXES):
             return False
         text = decode_text(file.data, name=file.name, encoding=file.encoding).text.strip(_SPACE + "\N{BYTE ORDER MARK}")
         if not text.startswith(("[", "{")):
             return False
         first_line, _, rest = text.partition("\n")
-        if text.startswith("{"):
-            return not _is_json(first_line) and _is_json(text) and bool(rest)
-        return not rest or not _is_json(first_line.rstrip(_SPACE))
+        first = _value_of(first_line)
+        if text.startswith("["):
+            return not rest or first is None or _holds_rows(first)
+        if first is None:
+            return bool(rest) and _end_of_value(text, 0) is not None
+        return isinstance(first, dict) and "messages" not in first and sum(map(_holds_rows, first.values())) == 1
 
     def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:  # noqa: ARG002 -- the interface's
         """Every element of the array.
@@ -40,10 +43,22 @@ class JsonDocumentReader:
         decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         text = decoded.text
         start = len(text) - len(text.lstrip(_SPACE + "\N{BYTE ORDER MARK}"))
-        is_inside_object = text[start] == "{"
+        is_inside_object, rest = text[start] == "{", ""
         if is_inside_object:
+            end = _end_of_value(text, start)
+            rest = "" if end is None else text[end:]
             start = _find_array(text, start, file.name)
-        return Rows(rows=_elements(text, start + 1, is_inside_object=is_inside_object), notes=decoded.notes)
+        rows = _elements(text, start + 1, is_inside_object=is_inside_object)
+        if is_inside_object and rest.strip(_SPACE):
+            rows = (*rows, _unread_rest(text.count("\n", 0, len(text) - len(rest.lstrip(_SPACE))) + 1))
+        return Rows(rows=rows, notes=decoded.notes)
+
+
+def _unread_rest(line: int) -> Row:
+    note = left_out(
+        "not-json", "what follows here is not read", "put all rows into one array, or each on a line of its own"
+    )
+    return Row(line=line, values=None, notes=(note,))
 
 
 def _elements(text: str, position: int, *, is_inside_object: bool) -> tuple[Row, ...]:
@@ -62,8 +77,7 @@ def _elements(text: str, position: int, *, is_inside_object: bool) -> tuple[Row,
             if is_inside_object or not text[rest:].strip():
                 return tuple(rows)
             if not text.startswith("[", rest):  # several arrays, one behind the other, are read as one
-                note = left_out("not-json", "what follows the array is not read", "put all rows into one array")
-                return (*rows, Row(line=line + text.count("\n", position, rest), values=None, notes=(note,)))
+                return (*rows, _unread_rest(line + text.count("\n", position, rest)))
             position = rest + 1
             continue
         end = _end_of_value(text, position)
@@ -83,7 +97,7 @@ def _end_of_value(text: str, position: int) -> int | None:
 
 def _find_array(text: str, start: int, name: str) -> int:
     """The position of the only array of objects among the values of the object that starts at `start`."""
-    document: dict[str, Any] = json.loads(text[start:].strip(_SPACE))
+    document: dict[str, Any] = json.JSONDecoder().raw_decode(text, start)[0]
     keys = [key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(keys) != 1 or "messages" in document:
         raise DataError(
@@ -107,9 +121,17 @@ def _skip(text: str, position: int, characters: str) -> int:
     return position
 
 
-def _is_json(text: str) -> bool:
+def _value_of(text: str) -> Any:
     try:
-        json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return None
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether it is an array of rows, not of the turns of one conversation."""
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(item, dict) and "role" not in item and "from" not in item for item in value)
+    )

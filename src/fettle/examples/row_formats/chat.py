@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.row_format import Conversation
-from fettle.examples.row_formats.turns import check_turns, identifier, up_to_wanted_answer
+from fettle.examples.row_formats.turns import check_turns, group_name, identifier, up_to_wanted_answer
 from fettle.records import Message, Role, Tool, ToolCall
 
 _ROLES = frozenset(get_args(Role))
@@ -66,7 +66,7 @@ def conversation_from_messages(raw_messages: list[Any], values: Mapping[str, Any
         messages=messages,
         tools=_tools(values),
         id=identifier(values, "id"),
-        group=identifier(values, "group"),
+        group=group_name(values, "group"),
         notes=tuple(notes),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.row_format import Conversation
-from fettle.examples.row_formats.turns import identifier, pair, plain_text
+from fettle.examples.row_formats.turns import group_name, identifier, pair, plain_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +31,5 @@ class ColumnsFormat:
         return Conversation(
             messages=pair(plain_text(values.get(self.mapping.input)), plain_text(values.get(self.mapping.answer))),
             id=identifier(values, self.mapping.id),
-            group=identifier(values, self.mapping.group),
+            group=group_name(values, self.mapping.group),
         )

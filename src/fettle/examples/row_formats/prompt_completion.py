@@ -7,7 +7,7 @@ from typing import Any
 
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.chat import conversation_from_messages
-from fettle.examples.row_formats.turns import identifier, pair, plain_text
+from fettle.examples.row_formats.turns import group_name, identifier, pair, plain_text
 
 
 class PromptCompletionFormat:
@@ -35,5 +35,5 @@ class PromptCompletionFormat:
         return Conversation(
             messages=pair(plain_text(prompt), plain_text(completion).strip()),
             id=identifier(values, "id"),
-            group=identifier(values, "group"),
+            group=group_name(values, "group"),
         )

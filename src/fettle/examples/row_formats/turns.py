@@ -15,6 +15,7 @@ from fettle.records import Message
 
 _PLACEHOLDERS = frozenset({"n/a", "#n/a", "nan", "null", "<na>"})
 """What programs write for "nothing here"; a label may really be called so, a customer's message is not."""
+_SPREADSHEET_ERRORS = frozenset({"#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!"})
 
 
 def plain_text(value: Any) -> str:
@@ -53,7 +54,15 @@ def identifier(values: Mapping[str, Any], key: str | None) -> str | None:
     value = values.get(key) if key else None
     if value is None or isinstance(value, Mapping | list | bool):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # what a table makes of whole numbers when one of them is missing
     return str(value).strip() or None
+
+
+def group_name(values: Mapping[str, Any], key: str | None) -> str | None:
+    """The group under `key`; None where the row has none, or something that stands for none: all such rows are not one group."""
+    name = identifier(values, key)
+    return None if name is None or is_blank(name) or name.lower() in _PLACEHOLDERS else name
 
 
 def pair(input_text: str, answer: str) -> tuple[Message, ...]:
@@ -62,8 +71,12 @@ def pair(input_text: str, answer: str) -> tuple[Message, ...]:
     Raises:
         UnusableRowError: One of them holds no text.
     """
-    if is_blank(input_text) or input_text.strip().lower() in _PLACEHOLDERS:
+    if is_blank(input_text) or input_text.strip().lower() in _PLACEHOLDERS - _SPREADSHEET_ERRORS:
         raise UnusableRowError("empty-input", "the input is empty", "fill it in, or remove the row")
+    for text in (input_text, answer):
+        if text.strip().lower() in _SPREADSHEET_ERRORS:
+            problem = f"a cell holds the spreadsheet's error {text.strip()}"
+            raise UnusableRowError("spreadsheet-error", problem, "mend the formula, or remove the row")
     if is_blank(answer):
         raise _empty_answer(answer)
     return (Message(role="user", content=input_text), Message(role="assistant", content=answer))
