@@ -182,6 +182,26 @@ def test_text_behind_a_json_array_is_told_of(tmp_path: Path):
     assert not read_examples(save(tmp_path, "c.json", rows + "\n")).findings[1:]
 
 
+ROWS = '{"text": "one", "label": "a"}, {"text": "two", "label": "b"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "num_unread"),
+    [
+        (f'[{ROWS}]\n{{"total": 2}}\n', 1),
+        (f"[{ROWS}]\n-- end --\n", 1),
+        (f'{{"meta": "x", "data": [{ROWS}]}}', 0),
+        (f'{{\n"data": [{ROWS}],\n"total": 2}}\nEND\n', 1),
+        (f'{{\n"data": [{ROWS}],\n"total": 2}}\n', 0),
+    ],
+)
+def test_rows_of_a_json_document_are_found_and_what_follows_is_told_of(tmp_path: Path, text: str, num_unread: int):
+    data = read_examples(save(tmp_path, "a.json", text))
+    assert [item.input_text for item in data.examples] == ["one", "two"]
+    unread = [finding for finding in data.findings if finding.action is Action.LEFT_OUT]
+    assert [(finding.code, finding.line) for finding in unread] == [("not-json", text.count("\n"))] * num_unread
+
+
 def test_a_dash_is_called_what_it_is(tmp_path: Path):
     data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,-\nho,y\n"))
     [finding] = [finding for finding in data.findings if finding.code == "empty-answer"]
