@@ -7,6 +7,10 @@ from pathlib import Path
 from fettle.records import Dataset, Example, Location, Message
 
 
+CHAT = '{"messages": [{"role": "user", "content": "Hi %s"}, {"role": "assistant", "content": "Hello"}]}'
+"""One conversation as a line; the % is for the message."""
+
+
 def save(tmp_path: Path, name: str, content: str | bytes) -> Path:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -8,13 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from example_builders import codes, save
+from example_builders import CHAT, codes, save
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.read import read_examples
 from fettle.records import Action, Severity
-
-CHAT = '{"messages": [{"role": "user", "content": "Hi %s"}, {"role": "assistant", "content": "Hello"}]}'
 
 
 def test_chat_rows_become_examples_named_by_file_and_line(tmp_path: Path):

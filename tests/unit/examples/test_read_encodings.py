@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from example_builders import codes, save
+from example_builders import CHAT, codes, save
 
 from fettle.errors import ConfigError
 from fettle.examples.read import read_examples
