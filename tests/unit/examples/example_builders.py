@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fettle.records import Dataset, Example, Location, Message
 
-
 CHAT = '{"messages": [{"role": "user", "content": "Hi %s"}, {"role": "assistant", "content": "Hello"}]}'
 """One conversation as a line; the % is for the message."""
 
