@@ -32,7 +32,7 @@ from fettle.models.adapter import (
 )
 from fettle.models.head import CHUNK_ROWS, logits_of
 from fettle.models.load import LoadedModel
-from fettle.models.own_attention import PackedAttention, own_attention, run
+from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
 from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
@@ -58,6 +58,18 @@ class BatchLimits:
     """Of the keys and values of all prompts, what they share not counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class _SharedPrefix:
+    """What all prompts of a batch begin with."""
+
+    token_ids: tuple[int, ...]
+    key_values: KeyValues | None
+    """None for no tokens."""
+
+
+_NOTHING_SHARED = _SharedPrefix((), None)
+
+
 class LocalEngine:
     """Answers with a base model, or with one adapter on it.
 
@@ -80,6 +92,7 @@ class LocalEngine:
         self._limits = limits or BatchLimits()
         self._adapter = adapter
         self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        self._last_prefix = _NOTHING_SHARED
         require_bare(self._model)
         require_understood(self._model)
         self._peft = load_adapter(loaded, adapter, name=_ADAPTER_NAME) if adapter else None
@@ -100,6 +113,7 @@ class LocalEngine:
         if self._peft is not None:
             unload_adapters(self._peft)
             self._peft = None
+        self._last_prefix = _NOTHING_SHARED
 
     def count_prompt_tokens(self, prompt: Prompt) -> int:
         """Tokens of a prompt, with the chat template."""
@@ -129,9 +143,9 @@ class LocalEngine:
             raise ConfigError("this engine answers with the base model; there is no adapter to check")
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         with torch.inference_mode(), own_attention(self._model):
-            _, tuned_BV = self._prefill(rows, lambda: None)
+            _, tuned_BV = self._prefill(rows, _NOTHING_SHARED, lambda: None)
             with self._peft.disable_adapter():
-                _, base_BV = self._prefill(rows, lambda: None)
+                _, base_BV = self._prefill(rows, _NOTHING_SHARED, lambda: None)
         return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
@@ -143,9 +157,10 @@ class LocalEngine:
 
         def write(share: Sequence[Sequence[int]], go_on: GoOn) -> list[list[int]]:
             matchers = [constrainer.new_matcher() for _ in share] if constrainer else []
-            return self._write(share, matchers, options.max_new_tokens, go_on)
+            return self._write(share, prefix, matchers, options.max_new_tokens, go_on)
 
         with own_attention(self._model):
+            prefix = self._prefix_of(rows)
             written = in_shares(write, rows, device=self._model.device)
         seconds = (time.perf_counter() - started) / len(prompts)
         stops = self._loaded.stop_token_ids
@@ -167,9 +182,10 @@ class LocalEngine:
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
 
         def walk(share: Sequence[Sequence[int]], go_on: GoOn) -> tuple[torch.Tensor, ...]:
-            return self._edge_log_probs(share, tree, go_on)
+            return self._edge_log_probs(share, prefix, tree, go_on)
 
         with own_attention(self._model):
+            prefix = self._prefix_of(rows)
             edges_BN = in_shares(walk, rows, device=self._model.device)
         seconds = (time.perf_counter() - started) / len(prompts)
         answers = []
@@ -194,25 +210,44 @@ class LocalEngine:
         else:
             require_in_place(self._model, self._adapter_layers, name=_ADAPTER_NAME)
 
-    def _prefill(self, rows: Sequence[Sequence[int]], go_on: GoOn) -> tuple[RowCache, torch.Tensor]:
-        """Run the prompts; what to go on from, and the logits [B, V] of the next token, fp32."""
-        model = self._model
+    def _prefix_of(self, rows: Sequence[Sequence[int]]) -> _SharedPrefix:
+        """What all rows begin with, computed at most once for batches that follow each other.
+
+        How long it is depends on the rows alone, so the answers do not depend on what was asked before.
+        """
         length = shared_length(common_prefix_length(rows), len(rows))
-        prefix = prefix_key_values(model, rows[0][:length])
+        token_ids = tuple(rows[0][:length])
+        if token_ids != self._last_prefix.token_ids:
+            with torch.inference_mode():
+                self._last_prefix = _SharedPrefix(token_ids, prefix_key_values(self._model, token_ids))
+        return self._last_prefix
+
+    def _prefill(
+        self, rows: Sequence[Sequence[int]], prefix: _SharedPrefix, go_on: GoOn
+    ) -> tuple[RowCache, torch.Tensor]:
+        """Run the prompts after their prefix; what to go on from, and the logits [B, V] of the next token, fp32."""
+        model, length = self._model, len(prefix.token_ids)
         own = [row[length:] for row in rows]
-        cache = RowCache(prefix, lengths=[len(row) for row in own])
+        cache = RowCache(prefix.key_values, lengths=[len(row) for row in own])
         last_states: list[torch.Tensor] = []
         for part in token_groups(cache.lengths, max_tokens=_PREFILL_TOKENS):
             go_on()
             rows_of_part = own[part.start : part.stop]
             packed = pack_rows(rows_of_part, prefix_length=length, num_heads=num_heads(model), device=model.device)
             on_keys = partial(cache.fill, packed=packed, first_row=part.start)
-            hidden_TE = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, prefix, on_keys))
+            hidden_TE = run(
+                model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, prefix.key_values, on_keys)
+            )
             last_states.append(hidden_TE[list(packed.ends)])
         return cache, logits_of(model, torch.cat(last_states)).float()
 
     def _write(
-        self, rows: Sequence[Sequence[int]], matchers: Sequence[LLMatcher], max_new_tokens: int, go_on: GoOn
+        self,
+        rows: Sequence[Sequence[int]],
+        prefix: _SharedPrefix,
+        matchers: Sequence[LLMatcher],
+        max_new_tokens: int,
+        go_on: GoOn,
     ) -> list[list[int]]:
         """Greedy tokens of every row, the end of turn included where it was reached; no matchers: they are free.
 
@@ -225,7 +260,7 @@ class LocalEngine:
                 f"{self._loaded.max_tokens:,}",
                 remedy="shorten the message, or name a model with a longer context",
             )
-        cache, logits_BV = self._prefill(rows, go_on)
+        cache, logits_BV = self._prefill(rows, prefix, go_on)
         stops = self._loaded.stop_token_ids
         written: list[list[int]] = [[] for _ in rows]
         active = list(range(len(rows)))  # the rows still in the batch, by their number in `rows`
@@ -261,10 +296,12 @@ class LocalEngine:
         ends = list(accumulate(len(tokens) for tokens in new))
         return logits_of(self._model, hidden_TE[[end - 1 for end in ends]]).float()
 
-    def _edge_log_probs(self, rows: Sequence[Sequence[int]], tree: ChoiceTree, go_on: GoOn) -> tuple[torch.Tensor, ...]:
+    def _edge_log_probs(
+        self, rows: Sequence[Sequence[int]], prefix: _SharedPrefix, tree: ChoiceTree, go_on: GoOn
+    ) -> tuple[torch.Tensor, ...]:
         """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
         to_run = tree.nodes_to_run
-        cache, logits_BV = self._prefill(rows, go_on)
+        cache, logits_BV = self._prefill(rows, prefix, go_on)
         edges_BN = torch.zeros(len(rows), len(tree.token_ids), device=logits_BV.device)
 
         def fill(node: int, logits_BV: torch.Tensor) -> None:
