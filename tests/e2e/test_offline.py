@@ -50,6 +50,6 @@ def test_a_remote_contender_with_failing_requests(fettle: Runner, tmp_path: Path
     assert warning in finished.everything
     [against] = [one for one in report["comparisons"] if one["baseline"] == "remote"]
     assert against["num_pairs_unscored"] == len(failed)
-    assert endpoint.num_asked == 1 + 9 + len(report["rows"]) + min(20, len(report["rows"])), (
-        "each example once, and once alone"
+    assert endpoint.num_asked == 1 + 9 + len(report["rows"]) + 1 + min(20, len(report["rows"])), (
+        "each example once, one to warm up, and once alone"
     )
