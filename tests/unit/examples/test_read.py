@@ -200,6 +200,17 @@ def test_rows_of_a_json_document_are_found_and_what_follows_is_told_of(tmp_path:
     assert [(finding.code, finding.line) for finding in unread] == [("not-json", text.count("\n"))] * num_unread
 
 
+def test_rows_that_hold_lists_of_objects_are_no_document(tmp_path: Path):
+    passages = [{"title": "a", "text": "b"}, {"title": "c", "text": "d"}]
+    rows = [{"question": f"what is {number}?", "answer": "x", "passages": passages} for number in range(3)]
+    turns = [{"from": "human", "value": "what is 3?"}, {"from": "gpt", "value": "y"}]
+    shared = {"conversations": turns, "functions": [{"name": "f"}, {"name": "g"}]}
+    data = read_examples(save(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert [item.input_text for item in data.examples] == [f"what is {number}?" for number in range(3)]
+    assert len(read_examples(save(tmp_path, "c.jsonl", "\n".join([json.dumps(shared)] * 3))).examples) == 3
+    assert len(read_examples(save(tmp_path, "b.jsonl", json.dumps(shared))).examples) == 1
+
+
 def test_a_dash_is_called_what_it_is(tmp_path: Path):
     data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,-\nho,y\n"))
     [finding] = [finding for finding in data.findings if finding.code == "empty-answer"]

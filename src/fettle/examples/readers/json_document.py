@@ -12,6 +12,7 @@ from fettle.examples.notes import left_out
 from fettle.examples.reader import Row, Rows
 from fettle.examples.readers.json_lines import SUFFIXES as LINES_SUFFIXES
 from fettle.examples.readers.json_values import parse_row
+from fettle.examples.row_formats.registry import format_of
 
 _SPACE = " \t\r\n"
 
@@ -32,7 +33,9 @@ class JsonDocumentReader:
             return not rest or first is None or _holds_rows(first)
         if first is None:
             return bool(rest) and _end_of_value(text, 0) is not None
-        return isinstance(first, dict) and "messages" not in first and sum(map(_holds_rows, first.values())) == 1
+        if rest or not isinstance(first, dict) or format_of(first) is not None:
+            return False  # rows, one a line, which may hold lists of their own (tools, passages)
+        return sum(map(_holds_rows, first.values())) == 1
 
     def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:  # noqa: ARG002 -- the interface's
         """Every element of the array.
