@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -230,6 +230,10 @@ class Answer:
     choice_log_likelihoods: Mapping[str, float] | None = None
     """For a label task: natural-log likelihood of each label given the prompt, up to where its text is settled; None where the
     engine cannot tell."""
+
+    def taking(self, seconds: float) -> Answer:
+        """The same answer with other seconds."""
+        return replace(self, usage=replace(self.usage, seconds=seconds))
 
     @property
     def has_failed(self) -> bool:

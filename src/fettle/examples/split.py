@@ -93,19 +93,7 @@ def given_split(
         findings += leaks
         train, leaks = _without_leaks(train, valid, "validation")
         findings += leaks
-    if findings and len(train) < MIN_TRAINING_EXAMPLES:
-        raise DataError(
-            f"only {len(train)} training examples are left: {len(findings)} share a question or a group with the held-out files",
-            where=findings[0].file,
-            remedy="give files that do not overlap, or one file, which is then split without overlap",
-        )
-    try:
-        _check_enough(train, task, fewest=MIN_TRAINING_EXAMPLES)
-    except DataError as error:
-        if not findings:
-            raise
-        problem = f"{error.problem}, after {len(findings)} that share a question or a group with the held-out files were left out"
-        raise DataError(problem, where=findings[0].file, remedy="give files that do not overlap") from error
+    _require_enough_left(train, findings, task)
     if valid is None:
         targets = _targets(len(train), replace(sizes, test=0))
         parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)
@@ -119,6 +107,23 @@ def given_split(
     train, valid, test = (sorted(part, key=lambda item: _shuffle_key(item, seed)) for part in (train, valid, test))
     cluster_of = cluster_by_id([*train, *valid, *test])
     return _split(train, valid, test, cluster_of, seed=seed, given_by_user=True), tuple(findings)
+
+
+def _require_enough_left(train: Sequence[Example], findings: Sequence[Finding], task: Task) -> None:
+    """Refuse what is too little to train with, and say so where it was enough before the leaks were left out."""
+    if findings and len(train) < MIN_TRAINING_EXAMPLES:
+        raise DataError(
+            f"only {len(train)} training examples are left: {len(findings)} share a question or a group with the held-out files",
+            where=findings[0].file,
+            remedy="give files that do not overlap, or one file, which is then split without overlap",
+        )
+    try:
+        _check_enough(train, task, fewest=MIN_TRAINING_EXAMPLES)
+    except DataError as error:
+        if not findings:
+            raise
+        problem = f"{error.problem}, after {len(findings)} that share a question or a group with the held-out files were left out"
+        raise DataError(problem, where=findings[0].file, remedy="give files that do not overlap") from error
 
 
 def describe_split(split: Split) -> str:

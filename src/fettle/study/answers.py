@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from fettle.contenders.contender import Contender
@@ -52,7 +52,8 @@ def answer_split(
     for batch in filter(None, batches):
         started = time.perf_counter()
         new = contender.answer(batch)
-        new = _with_seconds(new, preparation + (time.perf_counter() - started) / len(batch))
+        seconds = preparation + (time.perf_counter() - started) / len(batch)
+        new = [answer.taking(seconds) for answer in new]
         append_json_lines(file, [asdict(answer) for answer in new])
         answers |= {answer.example_id: answer for answer in new}
         num_done += len(batch)
@@ -109,10 +110,6 @@ def measure_latency(
 
 def _key(contender: Contender, examples: Sequence[Example]) -> str:
     return sha256_of_json([contender.identity(), [example.id for example in examples]])
-
-
-def _with_seconds(answers: Sequence[Answer], seconds: float) -> tuple[Answer, ...]:
-    return tuple(replace(answer, usage=replace(answer.usage, seconds=seconds)) for answer in answers)
 
 
 def _left_to_ask(batch: Sequence[Example], answers: Mapping[str, Answer]) -> list[Example]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from fettle.answering.address import public_address
 from fettle.contenders.instruction import Instruction
 from fettle.report_records import Provenance
 from fettle.study.looks import Looks
@@ -63,6 +65,17 @@ def provenance(
         test_look_number=looks.number,
         num_test_looks=looks.total,
     )
+
+
+def shown_command(words: Sequence[str] | None, settings: StudySettings) -> str:
+    """What to run again, for the report, without what may be secret in the address of the remote model."""
+    remote = settings.remote
+    if words is None:
+        public = remote and replace(remote, url=public_address(remote.url))
+        return f"run_study({replace(settings, remote=public).describe()})"
+    if remote is not None:
+        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
+    return shlex.join(words)
 
 
 def _versions() -> dict[str, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.answering.address import public_address
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
@@ -43,7 +41,7 @@ from fettle.study.plan import (
 )
 from fettle.study.prepare import StudyData, prepare
 from fettle.study.progress import Listener, SilentListener, training_listener
-from fettle.study.provenance import Hashes, fettle_version, provenance
+from fettle.study.provenance import Hashes, fettle_version, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import (
     TestedRung,
@@ -201,7 +199,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
             template=plan.loaded.renderer.template.sha256,
             model=plan.loaded.source.sha256(),
         )
-        shown = _shown_command(command, plan.settings)
+        shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
@@ -228,17 +226,6 @@ def _shot_characters(num_tokens: int) -> int:
     (6000, 1500)
     """
     return min(_MOST_SHOT_CHARACTERS, num_tokens // 2 * _CHARACTERS_PER_TOKEN)
-
-
-def _shown_command(words: Sequence[str] | None, settings: StudySettings) -> str:
-    """What to run again, for the report, without what may be secret in the address of the remote model."""
-    remote = settings.remote
-    if words is None:
-        public = remote and replace(remote, url=public_address(remote.url))
-        return f"run_study({replace(settings, remote=public).describe()})"
-    if remote is not None:
-        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
-    return shlex.join(words)
 
 
 def _remote(plan: StudyPlan, ladder: Ladder) -> LanguageModel | None:

@@ -95,7 +95,7 @@ class OpenAIEngine:
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
             answers = tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
         seconds = (time.perf_counter() - started) / max(1, len(prompts))
-        return tuple(replace(answer, usage=replace(answer.usage, seconds=seconds)) for answer in answers)
+        return tuple(answer.taking(seconds) for answer in answers)
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         """A choice for each prompt, asked for as an enum; an answer outside the choices stays as the endpoint gave it."""

@@ -10,7 +10,7 @@ from fettle.errors import ConfigError, DataError
 from fettle.examples.archives import PlainFile
 from fettle.examples.notes import warning
 from fettle.examples.reader import MAX_ROWS, Rows
-from fettle.examples.readers.header import header_row, rows_from_table
+from fettle.examples.readers.header import header_row, is_wide, rows_from_table
 
 
 class ExcelReader:
@@ -62,12 +62,8 @@ class ExcelReader:
 def _title_of_examples(tables: dict[str, list[tuple[int, list[str]]]], wanted_columns: tuple[str, ...]) -> str:
     """The first sheet with a row that names the columns; else the first with several rows of several cells; else the first."""
     named = (title for title, table in tables.items() if header_row(table, wanted_columns) is not None)
-    wide = (title for title, table in tables.items() if sum(_num_filled(cells) > 1 for _, cells in table) > 1)
+    wide = (title for title, table in tables.items() if sum(is_wide(cells) for _, cells in table) > 1)
     return next(named, None) or next(wide, None) or next(iter(tables))
-
-
-def _num_filled(cells: list[str]) -> int:
-    return sum(bool(cell.strip()) for cell in cells)
 
 
 def _refuse_uncomputed(file: PlainFile, title: str, table: list[tuple[int, list[str]]]) -> None:

@@ -78,11 +78,15 @@ def _header_index(table: Table, wanted_columns: tuple[str, ...]) -> int | None:
     named = header_row(table, wanted_columns)
     if named is not None:
         return named
-    num_filled = [sum(bool(cell.strip()) for cell in cells) for _, cells in table]
-    first = next((index for index, count in enumerate(num_filled) if count > 1), 0)
+    first = next((index for index, (_, cells) in enumerate(table) if is_wide(cells)), 0)
     if 0 < first < len(table) - 1 and _is_header(table[first:], wanted_columns, by_name=False):
         return first
     return 0 if _is_header(table, wanted_columns) else None
+
+
+def is_wide(cells: Sequence[str]) -> bool:
+    """Whether more than one cell of a row is filled: a title has one."""
+    return sum(bool(cell.strip()) for cell in cells) > 1
 
 
 def _title_notes(above: Table) -> tuple[Note, ...]:
@@ -123,9 +127,8 @@ def _is_header(table: Table, wanted_columns: tuple[str, ...], *, by_name: bool =
     filled = [cell for cell in first if cell]
     plain = {plain_name(cell) for cell in filled}
     wanted = {plain_name(name) for name in wanted_columns}
-    numbers = {
-        name for name in wanted if name.isdigit()
-    }  # of columns, where there is no header: a 1 below may be a label
+    # Numbers are of columns where there is no header: a 1 in the first row may be a label.
+    numbers = {name for name in wanted if name.isdigit()}
     if plain & (wanted - numbers) or (wanted and wanted <= plain):
         return True
     if len(plain) < len(filled) or not filled or any(_looks_like_data(cell) for cell in filled):

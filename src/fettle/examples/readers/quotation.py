@@ -94,27 +94,23 @@ def _num_regular(text: str, dialect: Dialect) -> int | None:
 
 def _mended(lines: list[str], start: int, failed: int, dialect: Dialect) -> tuple[Record, int]:
     """The damaged record that starts on line `start`, and how many lines it has; the parser gave up before line `failed`."""
-    alone = _cells(lines[start], dialect)
-    is_row = alone is not None and len(alone) == dialect.width
-    if is_row and (failed == start + 1 or _is_row(lines[start + 1], dialect)):
+    alone = _row(lines[start], dialect)
+    if alone is not None and (failed == start + 1 or _row(lines[start + 1], dialect) is not None):
         return Record(alone, _stray_mark()), 1
-    for end in range(start + 1, min(len(lines), start + _MOST_LINES) + 1):
-        together = _cells("".join(lines[start:end]), dialect)
-        if together is not None and len(together) == dialect.width and end >= failed:
+    for end in range(failed, min(len(lines), start + _MOST_LINES) + 1):
+        together = _row("".join(lines[start:end]), dialect)
+        if together is not None:
             return Record(together, _stray_mark()), end - start
-    num_lines = (
-        failed - start if failed < len(lines) else 1
-    )  # at the end of the file nobody knows where the record ends
+    # Where it ran to the end of the file, nobody knows where the record ends.
+    num_lines = failed - start if failed < len(lines) else 1
     return Record(None, _damaged(num_lines)), num_lines
 
 
-def _is_row(line: str, dialect: Dialect) -> bool:
-    cells = _cells(line, dialect)
-    return cells is not None and len(cells) == dialect.width
+def _row(text: str, dialect: Dialect) -> list[str] | None:
+    """The cells of a record in which a quotation mark closes a cell only before a delimiter or the end.
 
-
-def _cells(text: str, dialect: Dialect) -> list[str] | None:
-    """The cells of a record in which a quotation mark closes a cell only before a delimiter or the end; None: it is not one."""
+    None: there are not as many as there are columns, or a line ends outside quotation marks.
+    """
     text = text.rstrip("\r\n")
     pattern = _cell_pattern(dialect.delimiter)
     cells: list[str] = []
@@ -124,9 +120,9 @@ def _cells(text: str, dialect: Dialect) -> list[str] | None:
         assert found is not None, "the second branch matches anything"
         cells.append(found[2] if found[1] is None else found[1].replace('""', '"'))
         if found.end() == len(text):
-            return cells
+            return cells if len(cells) == dialect.width else None
         if text[found.end()] != dialect.delimiter:
-            return None  # a line break outside quotation marks
+            return None
         position = found.end() + 1
 
 
