@@ -19,7 +19,7 @@ from fettle.examples.check import check_examples
 from fettle.examples.fix import fix_examples
 from fettle.examples.mojibake import undo_double_encoding
 from fettle.examples.read import ColumnMapping, read_examples
-from fettle.examples.row_formats.turns import is_blank
+from fettle.examples.row_formats.turns import group_name, is_blank
 from fettle.examples.split import split_examples
 from fettle.examples.task import recognise_task
 from fettle.examples.write import write_chat_jsonl
@@ -188,7 +188,7 @@ def _example(draw: st.DrawFn, number: int) -> Example:
         messages=tuple(messages),
         source=Location(file="a", line=1),
         tools=tuple(tools),
-        group=draw(st.none() | NAMES),
+        group=draw(st.none() | NAMES.filter(lambda name: group_name({"group": name}, "group") == name)),  # "_" is none
     )
 
 
