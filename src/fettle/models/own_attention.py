@@ -1,7 +1,8 @@
 """Our attention inside a transformers model: put in by name for a while, taken out again.
 
 Transformers lets attention functions be registered and chosen by name; what the function needs to know about the rows travels as
-a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of its norms, for that while.
+a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of its norms and MLPs, for that
+while.
 
 Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, P prefix tokens.
 """
@@ -17,8 +18,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from fettle.errors import ModelError
 from fettle.models.packing import PackedRows
-from fettle.models.rms_norm import fused_norms
+from fettle.models.replaced_forwards import Forward, replaced_forwards
+from fettle.models.rms_norm import fused_norm
 from fettle.models.segment_attention import AttentionForm, SegmentAttention
+from fettle.models.swiglu import fused_mlp
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,7 +71,8 @@ class PackedAttention:
 
 @contextmanager
 def own_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model attends through `run`, and its norms run as one function; afterwards as before.
+    """Within it the model attends through `run`, and its norms and the activations of its MLPs run as one
+    function each; afterwards as before.
 
     Raises:
         ModelError: The model's class does not choose its attention by name.
@@ -81,11 +85,15 @@ def own_attention(model: PreTrainedModel) -> Iterator[None]:
                 f"{type(model).__name__} does not go through transformers' attention interface",
                 remedy="use a model of a newer class, such as Llama, Qwen, Mistral, Gemma, Phi-3, SmolLM or OLMo",
             )
-        with fused_norms(model):
+        with replaced_forwards(model, _fused):
             yield
     finally:
         if before is not None:
             model.set_attn_implementation(before)
+
+
+def _fused(module: torch.nn.Module) -> Forward | None:
+    return fused_norm(module) or fused_mlp(module)
 
 
 def run(model: PreTrainedModel, ids_1T: torch.Tensor, positions_1T: torch.Tensor, attention: Attention) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""RMSNorm as one function with its backward written out, put into a model for a while.
+"""RMSNorm as one function with its backward written out.
 
 The library's own forward keeps several fp32 copies of its input for the backward pass. Here the input itself is kept and one number
 a token; everything between is fp32 all the same.
@@ -8,14 +8,11 @@ Legend: T tokens (all leading dimensions), E hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from fettle.models.replaced_forwards import Forward
 
 _KNOWN = {"LlamaRMSNorm", "MistralRMSNorm", "Phi3RMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm"}
 """Classes that compute weight * (x / rms(x)), rounded before the weight; others keep their own forward."""
@@ -50,20 +47,10 @@ class RMSNorm(torch.autograd.Function):
         return grad_x, grad_weight.to(weight_E.dtype), None
 
 
-@contextmanager
-def fused_norms(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model's norms of known classes run as one function; afterwards as before."""
-    norms = [module for module in model.modules() if type(module).__name__ in _KNOWN and "forward" not in vars(module)]
-    try:
-        for module in norms:
-            module.forward = _forward_of(module)
-        yield
-    finally:
-        for module in norms:
-            vars(module).pop("forward", None)
-
-
-def _forward_of(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def fused_norm(module: Any) -> Forward | None:
+    """The forward of a norm of a known class as one function; None for other modules."""
+    if type(module).__name__ not in _KNOWN:
+        return None
     weight, eps = module.weight, module.variance_epsilon
 
     def forward(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,8 @@ import torch
 
 from fettle.models import rms_norm
 from fettle.models.own_attention import own_attention
-from fettle.models.rms_norm import RMSNorm, fused_norms
+from fettle.models.replaced_forwards import replaced_forwards
+from fettle.models.rms_norm import RMSNorm, fused_norm
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -56,7 +57,7 @@ def test_a_model_is_given_back_as_it_was(family: str, tiny_model: Callable[[str]
     model = tiny_model(family).model
     known = [module for module in model.modules() if type(module).__name__ in rms_norm._KNOWN]
     assert bool(known) is (family in ("llama", "qwen3"))
-    with fused_norms(model):
+    with replaced_forwards(model, fused_norm):
         assert all("forward" in vars(module) for module in known)
     with pytest.raises(ZeroDivisionError), own_attention(model):
         raise ZeroDivisionError
@@ -67,7 +68,7 @@ def test_a_forward_of_somebody_else_is_left_alone(tiny_model: Callable[[str], An
     model = tiny_model("llama").model
     norm = next(module for module in model.modules() if type(module).__name__ == "LlamaRMSNorm")
     norm.forward = theirs = lambda x: x
-    with fused_norms(model):
+    with replaced_forwards(model, fused_norm):
         assert norm.forward is theirs
     assert norm.forward is theirs
     del norm.forward
