@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
+from fettle.models.adapter import LoraSettings, LoraVariant, new_adapter, unload_adapters
 from fettle.records import TokenisedExample
 from fettle.training.accumulate import add_gradients, mean_loss
 from tiny_models import FAMILIES
@@ -52,9 +52,10 @@ def gradients(peft: Any) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def adapted(tiny_model: Callable[[str], Any], request: pytest.FixtureRequest) -> Any:
-    """A tiny model with a random adapter on it, so that both of its factors have gradients."""
-    loaded = tiny_model(request.param)
-    peft = new_adapter(loaded, LoraSettings(rank=4, alpha=8), seed=1, name="tuned")
+    """A tiny model with a random adapter on it, so that both of its factors have gradients: `family`, or `(family, variant)`."""
+    family, variant = (request.param, LoraVariant.LORA) if isinstance(request.param, str) else request.param
+    loaded = tiny_model(family)
+    peft = new_adapter(loaded, LoraSettings(rank=4, alpha=8, variant=variant), seed=1, name="tuned")
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in peft.parameters():
@@ -65,7 +66,11 @@ def adapted(tiny_model: Callable[[str], Any], request: pytest.FixtureRequest) ->
     loaded.model.requires_grad_(requires_grad=False)
 
 
-@pytest.mark.parametrize("adapted", FAMILIES, indirect=True)
+@pytest.mark.parametrize(
+    "adapted",
+    [*FAMILIES, ("llama", LoraVariant.RSLORA), ("llama", LoraVariant.DORA), ("gemma3", LoraVariant.DORA)],
+    indirect=True,
+)
 @pytest.mark.parametrize(
     ("num_shared", "max_tokens"),
     [(0, 10_000), (0, 40), (20, 10_000), (20, 25)],

@@ -18,9 +18,10 @@ from training_runs import NUM_STEPS, SETTINGS, TRAIN, VALID, KilledError, prompt
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import IntegrityError, ModelError
-from fettle.models.adapter import adapter_layers, load_adapter, unload_adapters
+from fettle.models.adapter import LoraVariant, adapter_layers, load_adapter, unload_adapters
+from fettle.training.accumulate import mean_loss
 from fettle.training.loop import TrainingEvent, TrainingResult, train
-from fettle.training.settings import learning_rate_at
+from fettle.training.settings import Schedule, learning_rate_at
 
 
 def assert_same_result(result: TrainingResult, folder: Path, expected: TrainingResult, expected_folder: Path) -> None:
@@ -191,6 +192,45 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert rates == pytest.approx(expected)
     assert learning_rate_at(0, num_steps=1, peak=1.0, warmup_fraction=0.03) == 1.0
     assert learning_rate_at(0, num_steps=3, peak=1.0, warmup_fraction=1.0) == pytest.approx(1 / 3)
+
+
+def test_other_schedules_fall_along_a_line_or_stay() -> None:
+    def rates(schedule: Schedule) -> list[float]:
+        return [
+            learning_rate_at(step, num_steps=10, peak=2.0, warmup_fraction=0.2, schedule=schedule) for step in range(10)
+        ]
+
+    assert rates(Schedule.LINEAR) == pytest.approx([1.0, 2.0, *(2.0 * (1 - place / 8) for place in range(8))])
+    assert rates(Schedule.CONSTANT) == [1.0, *[2.0] * 9]
+
+
+@pytest.mark.parametrize("schedule", [Schedule.LINEAR, Schedule.CONSTANT])
+def test_the_run_uses_the_schedule_it_is_given(
+    schedule: Schedule, tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    seen: list[TrainingEvent] = []
+    settings = replace(SETTINGS, schedule=schedule)
+    train(tiny_model("qwen3"), TRAIN, VALID, settings, folder=tmp_path, run_key="k", on_event=seen.append)
+    rates = [event.learning_rate for event in seen if event.train_loss is not None]
+    assert rates == [
+        learning_rate_at(step, num_steps=NUM_STEPS, peak=0.02, warmup_fraction=0.03, schedule=schedule)
+        for step in range(NUM_STEPS)
+    ]
+
+
+@pytest.mark.parametrize("variant", [LoraVariant.RSLORA, LoraVariant.DORA])
+def test_a_variant_trains_and_answers_as_it_was_trained(
+    variant: LoraVariant, tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    loaded = tiny_model("llama")
+    settings = replace(SETTINGS, lora=replace(SETTINGS.lora, variant=variant))
+    result = train(loaded, TRAIN, VALID, settings, folder=tmp_path, run_key="k")
+    losses = [point.valid_loss for point in result.loss_points if point.valid_loss is not None]
+    peft = load_adapter(loaded, result.adapter, name="again")
+    assert mean_loss(loaded.model, VALID, batch_size=32, max_tokens=4096) == pytest.approx(min(losses[1:]), rel=1e-5)
+    assert peft.peft_config["again"].use_dora is (variant is LoraVariant.DORA)
+    assert peft.peft_config["again"].use_rslora is (variant is LoraVariant.RSLORA)
+    unload_adapters(peft)
 
 
 def test_the_run_uses_that_learning_rate(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:

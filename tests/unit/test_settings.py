@@ -9,11 +9,12 @@ import pytest
 from fettle.errors import ConfigError
 from fettle.examples.column_names import ColumnMapping
 from fettle.files import sha256_of_json
-from fettle.models.adapter import LoraSettings
+from fettle.models.adapter import LoraSettings, LoraVariant
+from fettle.models.load import Precision
 from fettle.records import TaskKind
 from fettle.settings import Settings, get_settings
 from fettle.study.settings import RemoteModel, StudySettings
-from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
+from fettle.training.settings import Schedule, TrainingSettings, derived_learning_rate, learning_rate_at
 
 SETTINGS = StudySettings(examples=Path("tickets.csv"))
 NAN, INFINITY = float("nan"), float("inf")
@@ -148,3 +149,18 @@ def test_the_seed_of_a_study_is_that_of_its_training_however_it_was_given() -> N
     assert replace(SETTINGS, seed=7).training.seed == 7
     assert replace(replace(SETTINGS, seed=7), seed=8).training.seed == 8
     assert replace(SETTINGS, training=TrainingSettings(seed=3)).training.seed == SETTINGS.seed
+
+
+def test_settings_say_the_call_that_makes_them() -> None:
+    lora = LoraSettings(rank=4, variant=LoraVariant.DORA)
+    settings = replace(
+        SETTINGS,
+        precision=Precision.EXACT,
+        columns=ColumnMapping(input="a", answer="b"),
+        training=TrainingSettings(epochs=1, schedule=Schedule.LINEAR, lora=lora),
+        seed=7,
+    )
+    names = {one.__name__: one for one in (ColumnMapping, LoraSettings, LoraVariant, Precision, Schedule)}
+    names |= {one.__name__: one for one in (StudySettings, TrainingSettings)}
+    assert eval(settings.describe(), names) == settings  # noqa: S307 (our own text)
+    assert "<" not in settings.describe()

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fettle.cli.interrupt import Interruption
 from fettle.study.progress import Stage
 
 
@@ -26,6 +27,7 @@ class ProgressBars:
         self._console = console
         self._bars: dict[str, TaskID] = {}
         self._finished: set[str] = set()
+        self._interruption = Interruption()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -39,6 +41,7 @@ class ProgressBars:
 
     def __enter__(self) -> Self:
         """Start the display."""
+        self._interruption.__enter__()
         self._progress.start()
         return self
 
@@ -47,9 +50,11 @@ class ProgressBars:
     ) -> None:
         """Stop the display."""
         self._progress.stop()
+        self._interruption.__exit__(kind, error, traceback)
 
     def on_stage(self, stage: Stage) -> None:
-        """Move the stage's bar."""
+        """Move the stage's bar; raises KeyboardInterrupt where a Ctrl-C came to nothing."""
+        self._interruption.raise_if_asked()
         if stage.name not in self._bars:
             self._bars[stage.name] = self._progress.add_task(stage.name, total=stage.num_total, note="")
         self._progress.update(self._bars[stage.name], completed=stage.num_done, total=stage.num_total, note=stage.note)

@@ -30,6 +30,22 @@ class PrecisionOption(StrEnum):
     FAST = "fast"
 
 
+class ScheduleOption(StrEnum):
+    """The choices of --schedule, those of `training.settings.Schedule`."""
+
+    COSINE = "cosine"
+    LINEAR = "linear"
+    CONSTANT = "constant"
+
+
+class VariantOption(StrEnum):
+    """The choices of --lora-variant, those of `models.adapter.LoraVariant`."""
+
+    LORA = "lora"
+    RSLORA = "rslora"
+    DORA = "dora"
+
+
 def study(
     examples: Annotated[
         Path,
@@ -114,7 +130,18 @@ def study(
             min=0.0, help="Peak learning rate; derived from the model's size when left out.", rich_help_panel=_TRAINING
         ),
     ] = None,
+    schedule: Annotated[
+        ScheduleOption,
+        typer.Option(help="How the learning rate goes on after its warm-up.", rich_help_panel=_TRAINING),
+    ] = ScheduleOption.COSINE,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank.", rich_help_panel=_TRAINING)] = 16,
+    lora_variant: Annotated[
+        VariantOption,
+        typer.Option(
+            help="rslora: high ranks learn as fast as low ones. dora: lengths of weights apart; slower.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = VariantOption.LORA,
     worthwhile: Annotated[
         float,
         typer.Option(
@@ -142,15 +169,21 @@ def study(
     from fettle.cli.columns import mapping
     from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
-    from fettle.models.adapter import LoraSettings
+    from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.load import Precision
     from fettle.study.settings import RemoteModel, StudySettings
-    from fettle.training.settings import TrainingSettings
+    from fettle.training.settings import Schedule, TrainingSettings
 
     if (remote is None) != (remote_model is None):
         raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
-    lora = LoraSettings(rank=rank, alpha=2 * rank)
-    training = TrainingSettings(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, lora=lora)
+    training = TrainingSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=Schedule(schedule.value),
+        seed=seed,
+        lora=LoraSettings.of_rank(rank, LoraVariant(lora_variant.value)),
+    )
     settings = StudySettings(
         examples=examples,
         columns=mapping(input_column, answer_column, group_column=group_column),

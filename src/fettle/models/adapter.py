@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,35 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+class LoraVariant(StrEnum):
+    """How an update is scaled and composed; each as PEFT defines it."""
+
+    LORA = "lora"
+    """Multiplied by alpha / rank (Hu et al. 2021)."""
+    RSLORA = "rslora"
+    """Multiplied by alpha / sqrt(rank), so that a high rank learns as fast as a low one (Kalajdzievski 2023)."""
+    DORA = "dora"
+    """As LORA, with the length of each weight column learned apart from its direction (Liu et al. 2024)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """The shape of a LoRA adapter (Hu et al. 2021)."""
+    """The shape of an adapter."""
 
     rank: int = 16
     """Rank of each update, >= 1."""
     alpha: int = 32
-    """Scale of the update: it is multiplied by alpha / rank."""
+    """Scale of the update; what it is divided by depends on the variant."""
+    variant: LoraVariant = LoraVariant.LORA
+
+    @classmethod
+    def of_rank(cls, rank: int, variant: LoraVariant = LoraVariant.LORA) -> LoraSettings:
+        """With the usual scale, which is 2 at rank 16 for every variant.
+
+        >>> LoraSettings.of_rank(64).alpha, LoraSettings.of_rank(64, LoraVariant.RSLORA).alpha
+        (128, 8)
+        """
+        return cls(rank=rank, alpha=8 if variant is LoraVariant.RSLORA else 2 * rank, variant=variant)
 
     def __post_init__(self) -> None:
         """Refuse what no adapter can be made of.
@@ -55,6 +77,8 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
+        use_rslora=settings.variant is LoraVariant.RSLORA,
+        use_dora=settings.variant is LoraVariant.DORA,
         target_modules="all-linear",
         base_model_name_or_path=loaded.source.public_id,
     )

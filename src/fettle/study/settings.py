@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -98,11 +98,7 @@ class StudySettings:
         >>> StudySettings(examples=Path("a.csv"), seed=7).describe()
         "StudySettings(examples='a.csv', seed=7)"
         """
-        defaults = StudySettings(examples=self.examples, seed=self.seed)
-        given = [one.name for one in fields(self) if getattr(self, one.name) != getattr(defaults, one.name)]
-        names = ["examples", *given, *(["seed"] if self.seed else [])]
-        values = ((name, getattr(self, name)) for name in names)
-        return f"StudySettings({', '.join(f'{name}={_as_code(value)}' for name, value in values)})"
+        return _as_code(self)
 
     def key_parts(self) -> dict[str, object]:
         """Everything that can change the result, as JSON values: what decides whether a run can be continued.
@@ -121,7 +117,16 @@ class StudySettings:
 def _as_code(value: object) -> str:
     if isinstance(value, Enum):
         return f"{type(value).__name__}.{value.name}"
+    if is_dataclass(value):
+        given = [one.name for one in fields(value) if getattr(value, one.name) != _default_of(one)]
+        # A training's seed is the study's.
+        names = [name for name in given if not (isinstance(value, TrainingSettings) and name == "seed")]
+        return f"{type(value).__name__}({', '.join(f'{name}={_as_code(getattr(value, name))}' for name in names)})"
     return repr(str(value) if isinstance(value, Path) else value)
+
+
+def _default_of(field_: Field[object]) -> object:
+    return field_.default if field_.default_factory is MISSING else field_.default_factory()
 
 
 def _plain(value: object) -> object:

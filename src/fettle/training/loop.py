@@ -234,7 +234,11 @@ class _Run:
         _require_finite(total, "training loss", step)
         _require_finite(norm, "gradient norm", step)
         rate = learning_rate_at(
-            step, num_steps=self._num_steps, peak=self._peak, warmup_fraction=self._settings.warmup_fraction
+            step,
+            num_steps=self._num_steps,
+            peak=self._peak,
+            warmup_fraction=self._settings.warmup_fraction,
+            schedule=self._settings.schedule,
         )
         for group in self._optimiser.param_groups:
             group["lr"] = rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fettle.errors import require_range
 from fettle.models.adapter import LoraSettings
@@ -14,6 +15,17 @@ _MOST_DERIVED_LEARNING_RATE = 2e-3
 _LEAST_LEARNING_RATE = 1e-12
 MAX_SEED = 2**32 - 1
 """The largest seed that every library takes."""
+
+
+class Schedule(StrEnum):
+    """How the learning rate goes on after its warm-up."""
+
+    COSINE = "cosine"
+    """To zero along half a cosine (Loshchilov & Hutter 2017)."""
+    LINEAR = "linear"
+    """To zero along a line."""
+    CONSTANT = "constant"
+    """It stays at its peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +39,8 @@ class TrainingSettings:
     learning_rate: float | None = None
     """Peak learning rate; None: derived from the model's size (`derived_learning_rate`)."""
     warmup_fraction: float = 0.03
-    """Share of all steps in which the learning rate rises from 0; afterwards it falls to 0 along a cosine."""
+    """Share of all steps in which the learning rate rises from 0."""
+    schedule: Schedule = Schedule.COSINE
     max_grad_norm: float = 1.0
     """Gradients with a larger norm are scaled down to it."""
     evals_per_epoch: int = 2
@@ -74,14 +87,24 @@ def derived_learning_rate(num_parameters: int) -> float:
     return round(rate, digits)
 
 
-def learning_rate_at(step: int, *, num_steps: int, peak: float, warmup_fraction: float) -> float:
-    """The learning rate of step `step` (from 0): linear warm-up, then cosine to zero (Loshchilov & Hutter 2017).
+def learning_rate_at(
+    step: int, *, num_steps: int, peak: float, warmup_fraction: float, schedule: Schedule = Schedule.COSINE
+) -> float:
+    """The learning rate of step `step` (from 0): linear warm-up, then as the schedule says.
 
     >>> [round(learning_rate_at(s, num_steps=4, peak=1.0, warmup_fraction=0.0), 3) for s in range(4)]
     [1.0, 0.854, 0.5, 0.146]
+    >>> [learning_rate_at(s, num_steps=4, peak=1.0, warmup_fraction=0.0, schedule=Schedule.LINEAR) for s in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
     """
     num_warmup = math.ceil(warmup_fraction * num_steps)
     if step < num_warmup:
         return peak * (step + 1) / num_warmup
     progress = (step - num_warmup) / max(1, num_steps - num_warmup)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+    match schedule:
+        case Schedule.COSINE:
+            return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+        case Schedule.LINEAR:
+            return peak * (1.0 - progress)
+        case Schedule.CONSTANT:
+            return peak
