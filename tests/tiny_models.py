@@ -150,6 +150,35 @@ def save_tiny_model(folder: Path, family: str, *, seed: int = 0, template: str |
     return folder
 
 
+def save_unknown_model(folder: Path, kind: str) -> Path:
+    """Write a random model of a class that packed rows do not fit, `lfm2` or `mamba`; the folder."""
+    import torch
+    import transformers as t
+
+    tokenizer = tiny_tokenizer(CHATML)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer) + 3,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "initializer_range": 0.3,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    if kind == "mamba":
+        config = t.MambaConfig(**sizes, state_size=4)
+    else:
+        attention = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+        layers = ["conv", "full_attention"]
+        config = t.Lfm2Config(**sizes, **attention, layer_types=layers, block_auto_adjust_ff_dim=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = t.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def load_tiny_model(folder: Path) -> Any:
     """The model of a folder in fp32, as Fettle loads it."""
     from fettle.models.load import Precision, load_model

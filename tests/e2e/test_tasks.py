@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command import Finished, Runner
 from reports import comparable, load, require_consistent
 from studies import LABEL_STUDY, Study
 from tiny import label_file
 
 from fettle.study.report import read_report
+from tiny_models import save_unknown_model
 
 EXIT_CODES = {"ship": 0, "stay": 3, "cannot tell yet": 4}
 
@@ -107,3 +109,15 @@ def test_an_absurd_learning_rate_is_a_result_and_no_fault(fettle: Runner, tmp_pa
     before, *after = [point["valid_loss"] for point in points if point["valid_loss"] is not None]
     warned = any("Training did not lower the validation loss" in warning for warning in report["warnings"])
     assert warned == (min(after) >= before)
+
+
+@pytest.mark.parametrize("data", ["labels.csv", "json.jsonl"])
+def test_a_model_of_a_class_that_packed_rows_do_not_fit(data: str, fettle: Runner, tmp_path: Path) -> None:
+    model = save_unknown_model(tmp_path / "lfm2", "lfm2")
+    words = ["study", data, "--model", model, "--epochs", 2, "--batch-size", 4, "--out", tmp_path / "study"]
+    finished = fettle(*words)
+    report = require_whole(finished, tmp_path / "study")
+    assert "run in the plain way, which is several times slower, because it has layers of another kind" in finished.out
+    arms = [one["description"] for one in report["contenders"] if one["name"] != "classifier"]
+    assert len(arms) == 4
+    assert all("run in the plain way" in description for description in arms)

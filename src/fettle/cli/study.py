@@ -247,7 +247,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         ("Instruction", plan.data.instruction.describe()),
         ("Split", describe_split(split)),
         ("Findings", _findings_line(plan)),
-        ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}"),
+        ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
@@ -286,6 +286,11 @@ def _findings_line(plan: StudyPlan) -> str:
     counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
     check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
     return f"{counts}; {check} lists them, and so does the report"
+
+
+def _plain_note(plan: StudyPlan) -> str:
+    reason = plan.loaded.plain_reason
+    return f"; run in the plain way, which is several times slower, because {reason}" if reason else ""
 
 
 def _counted_epochs(plan: StudyPlan) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as bf16 when it is converted
+_UNBOUNDED = 1 << 20
+"""Tokens that a model takes which has no positions, such as Mamba."""
 _WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
 
 
@@ -45,6 +47,8 @@ class LoadedModel:
     renderer: ChatRenderer
     precision: Precision
     """EXACT or FAST, never AUTO."""
+    plain_reason: str | None = None
+    """Why the model has to be run in the plain way, by its own forward, which is slower; None: it can be run in packed rows."""
 
     @property
     def max_tokens(self) -> int:
@@ -57,7 +61,7 @@ class LoadedModel:
         rope = getattr(config, "rope_parameters", None) or {}
         forms = [form for form in (rope, *rope.values()) if isinstance(form, dict)]
         bounds = [form["original_max_position_embeddings"] for form in forms if form.get("rope_type") == "longrope"]
-        return int(min([config.max_position_embeddings, *bounds]))
+        return int(min([getattr(config, "max_position_embeddings", _UNBOUNDED), *bounds]))
 
     @property
     def stop_token_ids(self) -> frozenset[int]:
@@ -106,6 +110,8 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from fettle.models.understood import why_not_understood
+
     chosen = choose_precision(precision)
     dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
     logging.set_verbosity_error()
@@ -130,7 +136,13 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
         model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
     model.eval()
     model.requires_grad_(requires_grad=False)
-    return LoadedModel(source=source, model=model, renderer=ChatRenderer(tokenizer), precision=chosen)
+    return LoadedModel(
+        source=source,
+        model=model,
+        renderer=ChatRenderer(tokenizer),
+        precision=chosen,
+        plain_reason=why_not_understood(model),
+    )
 
 
 @contextmanager

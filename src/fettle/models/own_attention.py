@@ -69,6 +69,17 @@ class PackedAttention:
         return SegmentAttention.apply(query_TXD, key_THD, value_THD, *prefix, self._packed, form)  # pyright: ignore[reportReturnType]
 
 
+def chooses_attention(model: PreTrainedModel) -> bool:
+    """Whether a model's class lets its attention be chosen by name."""
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation(_NAME)
+        return model.config._attn_implementation == _NAME
+    finally:
+        if before is not None:
+            model.set_attn_implementation(before)
+
+
 @contextmanager
 def own_attention(model: PreTrainedModel) -> Iterator[None]:
     """Within it the model attends through `run`, and its norms and the activations of its MLPs run as one

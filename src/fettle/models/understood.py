@@ -1,7 +1,7 @@
 """Whether Fettle's way of running a model gives what the model's own forward gives: shown before anything is trained or answered.
 
 Model classes differ in what they do around attention and after their head. What Fettle did not know would go unnoticed and make
-every number wrong, so a model that is not understood is refused.
+every number wrong, so a model that is not understood is run in the plain way, by its own forward.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from fettle.errors import IntegrityError, ModelError
 from fettle.models.head import logits_of
-from fettle.models.own_attention import PackedAttention, own_attention, run
+from fettle.models.own_attention import PackedAttention, chooses_attention, own_attention, run
 from fettle.models.packing import ALIGNMENT, pack_rows
 from fettle.models.segment_attention import AttentionForm
 from fettle.models.shared_prefix import num_heads, prefix_key_values
@@ -29,46 +29,65 @@ def require_understood(model: PreTrainedModel) -> None:
     """Show that packed rows after a shared prefix get the logits of the model's own forward.
 
     Raises:
-        ModelError: The model has layers that are not attention, does not let its attention be chosen, or is damaged.
-        IntegrityError: The logits differ, or layers ignore the window that the configuration gives them.
+        ModelError: The model is damaged.
+        IntegrityError: They do not, or the model cannot be run that way.
+    """
+    if reason := why_not_understood(model):
+        raise IntegrityError(
+            f"{type(model).__name__} cannot be run in packed rows: {reason}", remedy="run it in the plain way"
+        )
+
+
+def why_not_understood(model: PreTrainedModel) -> str | None:
+    """Why a model cannot be run in packed rows after a shared prefix; None: it can, and gives what its own forward gives.
+
+    Raises:
+        ModelError: The model is damaged.
     """
     config = model.config.get_text_config()
     layer_types = getattr(config, "layer_types", None)  # most configs have none: all layers are alike
     if unknown := sorted(set(layer_types or ()) - _KNOWN_LAYERS):
-        raise ModelError(
-            f"{type(model).__name__} has layers that Fettle cannot run: {', '.join(unknown)}",
-            remedy="use a model whose layers are all attention, full or with a sliding window",
-        )
+        return f"it has layers of another kind than attention ({', '.join(unknown)})"
+    if getattr(config, "num_attention_heads", None) is None:
+        return "it has no attention"
     ids = [(4 + 7 * place) % config.vocab_size for place in range(2 * ALIGNMENT)]
     prefix, rows = ids[:ALIGNMENT], [ids[ALIGNMENT:], ids[: ALIGNMENT // 2]]
-    device = model.device
     with torch.no_grad():
-        plain = [
-            model(input_ids=torch.tensor([[*prefix, *row]], device=device), use_cache=False).logits[0, len(prefix) :]
-            for row in rows
-        ]
-        with own_attention(model):
-            computed = prefix_key_values(model, prefix)
-            packed = pack_rows(rows, prefix_length=len(prefix), num_heads=num_heads(model), device=device)
-            attention = _Watched(PackedAttention(packed, computed))
-            hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)[: packed.num_tokens]
-    ours_TV, plain_TV = logits_of(model, hidden_TE).float(), torch.cat(plain).float()
-    if not bool(plain_TV.isfinite().all()):
-        raise ModelError(
-            "the model's own answers are not finite numbers: its weights are damaged",
-            remedy="take an undamaged copy of the weights, or use --precision exact",
-        )
+        plain_TV = torch.cat([_own_logits(model, [*prefix, *row])[len(prefix) :] for row in rows])
+        if not bool(plain_TV.isfinite().all()):
+            raise ModelError(
+                "the model's own answers are not finite numbers: its weights are damaged",
+                remedy="take an undamaged copy of the weights, or use --precision exact",
+            )
+        if not chooses_attention(model):
+            return "its class does not go through transformers' attention interface"
+        try:
+            ours_TV, windowed = _packed_logits(model, prefix, rows)
+        except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError) as error:
+            return (
+                f"its class is built otherwise ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]})"
+            )
     difference = float((ours_TV - plain_TV).std() / plain_TV.std())
     if not difference < _MOST_DIFFERENCE:
-        raise IntegrityError(
-            f"{type(model).__name__} does something Fettle does not know: its own logits differ by {difference:.0%}",
-            remedy="use another model class, and report this one",
-        )
-    if layer_types is not None and attention.windowed != [kind == "sliding_attention" for kind in layer_types]:
-        raise IntegrityError(
-            f"the layers of {type(model).__name__} do not pass on their sliding window",
-            remedy="use another model class",
-        )
+        return f"it does something Fettle does not know, its own logits differ by {difference:.0%}"
+    if layer_types is not None and windowed != [kind == "sliding_attention" for kind in layer_types]:
+        return "its layers do not pass on their sliding window"
+    return None
+
+
+def _own_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """What the model's own forward gives for one row [T, V], fp32."""
+    return model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
+
+
+def _packed_logits(model: PreTrainedModel, prefix: list[int], rows: list[list[int]]) -> tuple[torch.Tensor, list[bool]]:
+    """What packed rows give [T, V], fp32, and which layers have a window."""
+    with own_attention(model):
+        computed = prefix_key_values(model, prefix)
+        packed = pack_rows(rows, prefix_length=len(prefix), num_heads=num_heads(model), device=model.device)
+        attention = _Watched(PackedAttention(packed, computed))
+        hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)[: packed.num_tokens]
+    return logits_of(model, hidden_TE).float(), attention.windowed
 
 
 @dataclass(slots=True)

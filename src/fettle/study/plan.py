@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.renderer import ChatRenderer
@@ -140,9 +141,15 @@ def estimate(
     batch = _typical(tokens.train, training.batch_size)
     peft = new_adapter(loaded, training.lora, seed=0, name="measured")
     try:
-        add_gradients(loaded.model, batch[:1], max_tokens=training.micro_batch_tokens)  # warms the allocator up
+        measured = partial(
+            add_gradients,
+            loaded.model,
+            max_tokens=training.micro_batch_tokens,
+            plainly=loaded.plain_reason is not None,
+        )
+        measured(batch[:1])  # warms the allocator up
         started = time.perf_counter()
-        add_gradients(loaded.model, batch, max_tokens=training.micro_batch_tokens)
+        measured(batch)
         step_seconds = time.perf_counter() - started
     finally:
         unload_adapters(peft)
@@ -166,9 +173,9 @@ def _typical(rows: Sequence[TokenisedExample], count: int) -> list[TokenisedExam
 
 
 def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:
-    from fettle.answering.engines.local import LocalEngine
+    from fettle.answering.engines.plain import local_engine
 
-    engine = LocalEngine(loaded)
+    engine = local_engine(loaded)
     chosen = examples[:_NUM_MEASURED_ANSWERS]
     prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]
     length = sum(len(loaded.renderer.answer_tokens(example.answer)) for example in chosen) / len(chosen)

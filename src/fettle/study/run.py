@@ -162,7 +162,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
         listener: Is told how far it is.
         command: The words of the command line to print in the report; None: a call of `run_study`.
     """
-    from fettle.answering.engines.local import LocalEngine
+    from fettle.answering.engines.plain import local_engine
 
     require_countable(get_settings().home)
     ladder = _ladder(plan, listener)
@@ -180,7 +180,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
             run_key=plan.key,
             on_event=training_listener(listener),
         )
-        engine = LocalEngine(plan.loaded, adapter=trained.adapter)
+        engine = local_engine(plan.loaded, adapter=trained.adapter)
         engine.require_adapter_active([_prompt(e) for e in plan.split.valid[:_NUM_ADAPTER_CHECK_PROMPTS]])
         tuned = ladder.best([_tuned_arm(plan, engine, trained)])
         declaration = declare(
@@ -258,12 +258,12 @@ def _style_rules(plan: StudyPlan) -> tuple[str, ...]:
 
 def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> list[Rung]:
     """Every contender without fine-tuning."""
-    from fettle.answering.engines.local import LocalEngine
+    from fettle.answering.engines.plain import local_engine
 
     rungs = [] if remote is None else [ladder.best([remote])]
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
-    return rungs + ladder.untuned(LocalEngine(plan.loaded), plan.key)
+    return rungs + ladder.untuned(local_engine(plan.loaded), plan.key)
 
 
 def _tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> LanguageModel:

@@ -14,6 +14,7 @@ from fettle.models.own_attention import KeyValues, own_attention
 from fettle.models.shared_prefix import common_prefix_length, prefix_key_values, shared_length
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
+from fettle.training.plain import plain_sft_loss
 from fettle.training.sft import sft_loss
 
 if TYPE_CHECKING:
@@ -21,13 +22,21 @@ if TYPE_CHECKING:
 
 
 def add_gradients(
-    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int, plainly: bool = False
 ) -> tuple[float, int]:
     """Add the gradient of the summed loss of `examples` to the trainable parameters.
+
+    Args:
+        model: The model, with what is trained in place.
+        examples: A batch.
+        max_tokens: Bound on the tokens that are run at once.
+        plainly: By the model's own forward, nothing shared: for models that cannot be run in packed rows.
 
     Returns:
         The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
     """
+    if plainly:
+        return _add_plain_gradients(model, examples, max_tokens=max_tokens)
     with own_attention(model):
         length = _shared_length(examples)
         computed = prefix_key_values(model, examples[0].token_ids[:length])
@@ -44,12 +53,24 @@ def add_gradients(
 
 
 def mean_loss(
-    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, batch_size: int, max_tokens: int
+    model: PreTrainedModel,
+    examples: Sequence[TokenisedExample],
+    *,
+    batch_size: int,
+    max_tokens: int,
+    plainly: bool = False,
 ) -> float:
-    """Mean cross-entropy per trained token over all examples, nats, without gradients."""
+    """Mean cross-entropy per trained token over all examples, nats, without gradients; `plainly` as in `add_gradients`."""
     import torch
 
     total, num_tokens = 0.0, 0
+    if plainly:
+        with torch.no_grad():
+            for group in micro_batches(examples, shared=0, max_tokens=max_tokens):
+                loss = plain_sft_loss(model, group)
+                total += float(loss.total)
+                num_tokens += loss.num_tokens
+        return total / num_tokens
     ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
     with torch.no_grad(), own_attention(model):
         for start in range(0, len(ordered), batch_size):
@@ -61,6 +82,18 @@ def mean_loss(
                 total += float(loss.total)
                 num_tokens += loss.num_tokens
     return total / num_tokens
+
+
+def _add_plain_gradients(
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int
+) -> tuple[float, int]:
+    total, num_tokens = 0.0, 0
+    for group in micro_batches(examples, shared=0, max_tokens=max_tokens):
+        loss = plain_sft_loss(model, group)
+        loss.total.backward()
+        total += float(loss.total.detach())
+        num_tokens += loss.num_tokens
+    return total, num_tokens
 
 
 def _shared_length(examples: Sequence[TokenisedExample]) -> int:

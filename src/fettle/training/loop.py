@@ -80,8 +80,7 @@ def train(
     `folder/adapter`, even where no step was better than none.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or the model does something
-            that Fettle does not know.
+        IntegrityError: A loss or gradient is not finite, or an adapter is on the model already.
         ResourceError: The machine's memory does not suffice.
         DiskFullError: No space for a checkpoint.
     """
@@ -116,6 +115,7 @@ class _Run:
 
         from fettle.models.understood import require_understood
 
+        self._plainly = loaded.plain_reason is not None
         forget_peak_memory()
         self._model = loaded.model
         self._train_rows, self._valid_rows, self._settings = train_rows, valid_rows, settings
@@ -125,7 +125,8 @@ class _Run:
         self._num_steps = self._steps_per_epoch * settings.epochs
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._peak = settings.learning_rate or derived_learning_rate(num_parameters)
-        require_understood(self._model)
+        if not self._plainly:
+            require_understood(self._model)
         self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
         self._parameters = {name: p for name, p in self._peft.named_parameters() if p.requires_grad}
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
@@ -191,7 +192,13 @@ class _Run:
         from fettle.training.accumulate import mean_loss
 
         started = time.perf_counter()
-        loss = mean_loss(self._model, self._valid_rows, batch_size=32, max_tokens=self._settings.micro_batch_tokens)
+        loss = mean_loss(
+            self._model,
+            self._valid_rows,
+            batch_size=32,
+            max_tokens=self._settings.micro_batch_tokens,
+            plainly=self._plainly,
+        )
         _require_finite(loss, "validation loss", self._progress.step)
         self._last_evaluated = self._progress.step
         if self._progress.step > 0:  # the loss before training is shown, but a run gives the best that it trained
@@ -226,7 +233,9 @@ class _Run:
         )
         batch = [self._train_rows[index] for index in indices]
         self._optimiser.zero_grad(set_to_none=True)
-        total, num_trained = add_gradients(self._model, batch, max_tokens=self._settings.micro_batch_tokens)
+        total, num_trained = add_gradients(
+            self._model, batch, max_tokens=self._settings.micro_batch_tokens, plainly=self._plainly
+        )
         for parameter in self._parameters.values():
             if parameter.grad is not None:
                 parameter.grad.div_(num_trained)  # the one division: sums above, a mean below

@@ -10,7 +10,7 @@ import torch
 from fettle.errors import IntegrityError, ModelError
 from fettle.models.head import logits_of
 from fettle.models.own_attention import own_attention
-from fettle.models.understood import require_understood
+from fettle.models.understood import require_understood, why_not_understood
 from tiny_models import FAMILIES, load_tiny_model, save_tiny_model
 
 
@@ -47,10 +47,11 @@ def test_a_head_that_does_more_is_found_out(folder: Path) -> None:
         require_understood(loaded.model)
 
 
-def test_layers_that_are_not_attention_are_refused(folder: Path) -> None:
+def test_layers_that_are_not_attention_are_not_understood(folder: Path) -> None:
     model = load_tiny_model(folder).model
     model.config.layer_types = ["full_attention", "linear_attention"]
-    with pytest.raises(ModelError, match="linear_attention"):
+    assert "linear_attention" in (why_not_understood(model) or "")
+    with pytest.raises(IntegrityError, match="linear_attention"):
         require_understood(model)
 
 
@@ -75,8 +76,17 @@ def test_the_attention_is_given_back_after_an_error(folder: Path) -> None:
     assert model.config._attn_implementation == before
 
 
-def test_a_class_that_does_not_choose_its_attention_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_does_not_choose_its_attention_is_not_understood(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_tiny_model(folder).model
     monkeypatch.setattr(type(model), "_can_set_attn_implementation", classmethod(lambda cls: False))
-    with pytest.raises(ModelError, match="attention interface"):
-        require_understood(model)
+    assert "attention interface" in (why_not_understood(model) or "")
+
+
+def test_damaged_weights_are_refused(folder: Path) -> None:
+    model = load_tiny_model(folder).model
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] = float("nan")
+    with pytest.raises(ModelError, match="damaged"):
+        why_not_understood(model)

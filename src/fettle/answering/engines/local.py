@@ -94,7 +94,7 @@ class LocalEngine:
         self._constrainers: dict[JsonForm, JsonConstrainer] = {}
         self._last_prefix = _NOTHING_SHARED
         require_bare(self._model)
-        require_understood(self._model)
+        self._require_runnable()
         self._peft = load_adapter(loaded, adapter, name=_ADAPTER_NAME) if adapter else None
         self._adapter_layers = adapter_layers(self._model)
 
@@ -142,10 +142,10 @@ class LocalEngine:
         if self._peft is None:
             raise ConfigError("this engine answers with the base model; there is no adapter to check")
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode(), own_attention(self._model):
-            _, tuned_BV = self._prefill(rows, _NOTHING_SHARED, lambda: None)
+        with torch.inference_mode():
+            tuned_BV = self._first_logits(rows)
             with self._peft.disable_adapter():
-                _, base_BV = self._prefill(rows, _NOTHING_SHARED, lambda: None)
+                base_BV = self._first_logits(rows)
         return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
@@ -153,15 +153,7 @@ class LocalEngine:
         started = time.perf_counter()
         self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        constrainer = self._constrainer(options.json_form)
-
-        def write(share: Sequence[Sequence[int]], go_on: GoOn) -> list[list[int]]:
-            matchers = [constrainer.new_matcher() for _ in share] if constrainer else []
-            return self._write(share, prefix, matchers, options.max_new_tokens, go_on)
-
-        with own_attention(self._model):
-            prefix = self._prefix_of(rows)
-            written = in_shares(write, rows, device=self._model.device)
+        written = self._written(rows, options.max_new_tokens, self._constrainer(options.json_form))
         seconds = (time.perf_counter() - started) / len(prompts)
         stops = self._loaded.stop_token_ids
         return tuple(
@@ -180,13 +172,7 @@ class LocalEngine:
         self._require_own_model()
         tree = build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-
-        def walk(share: Sequence[Sequence[int]], go_on: GoOn) -> tuple[torch.Tensor, ...]:
-            return self._edge_log_probs(share, prefix, tree, go_on)
-
-        with own_attention(self._model):
-            prefix = self._prefix_of(rows)
-            edges_BN = in_shares(walk, rows, device=self._model.device)
+        edges_BN = self._edges(rows, tree)
         seconds = (time.perf_counter() - started) / len(prompts)
         answers = []
         for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
@@ -203,6 +189,37 @@ class LocalEngine:
                 )
             )
         return tuple(answers)
+
+    def _require_runnable(self) -> None:
+        require_understood(self._model)
+
+    def _first_logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Logits [B, V] of the first token after each row, fp32."""
+        with own_attention(self._model):
+            return self._prefill(rows, _NOTHING_SHARED, lambda: None)[1]
+
+    def _written(
+        self, rows: Sequence[Sequence[int]], max_new_tokens: int, constrainer: JsonConstrainer | None
+    ) -> list[list[int]]:
+        """Greedy tokens after each row, the end of turn included where it was reached."""
+
+        def write(share: Sequence[Sequence[int]], go_on: GoOn) -> list[list[int]]:
+            matchers = [constrainer.new_matcher() for _ in share] if constrainer else []
+            return self._write(share, prefix, matchers, max_new_tokens, go_on)
+
+        with own_attention(self._model):
+            prefix = self._prefix_of(rows)
+            return in_shares(write, rows, device=self._model.device)
+
+    def _edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
+        """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
+
+        def walk(share: Sequence[Sequence[int]], go_on: GoOn) -> tuple[torch.Tensor, ...]:
+            return self._edge_log_probs(share, prefix, tree, go_on)
+
+        with own_attention(self._model):
+            prefix = self._prefix_of(rows)
+            return in_shares(walk, rows, device=self._model.device)
 
     def _require_own_model(self) -> None:
         if self._adapter is None:
@@ -253,13 +270,7 @@ class LocalEngine:
 
         No row grows past what the model takes.
         """
-        limits = [min(max_new_tokens, self._loaded.max_tokens - len(row)) for row in rows]
-        if min(limits) < 1:
-            raise DataError(
-                f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes "
-                f"{self._loaded.max_tokens:,}",
-                remedy="shorten the message, or name a model with a longer context",
-            )
+        limits = self._limits_of(rows, max_new_tokens)
         cache, logits_BV = self._prefill(rows, prefix, go_on)
         stops = self._loaded.stop_token_ids
         written: list[list[int]] = [[] for _ in rows]
@@ -287,6 +298,21 @@ class LocalEngine:
                 cache.select(open_now)
                 new, active = [new[index] for index in open_now], [active[index] for index in open_now]
             logits_BV = self._step(cache, new)
+
+    def _limits_of(self, rows: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
+        """How many tokens each row may grow by.
+
+        Raises:
+            DataError: A row leaves no room for any.
+        """
+        limits = [min(max_new_tokens, self._loaded.max_tokens - len(row)) for row in rows]
+        if min(limits) < 1:
+            raise DataError(
+                f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes "
+                f"{self._loaded.max_tokens:,}",
+                remedy="shorten the message, or name a model with a longer context",
+            )
+        return limits
 
     def _step(self, cache: RowCache, new: Sequence[Sequence[int]]) -> torch.Tensor:
         """Run one or more new tokens per row; logits [B, V] after the last of each."""
