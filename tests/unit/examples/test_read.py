@@ -211,6 +211,27 @@ def test_rows_that_hold_lists_of_objects_are_no_document(tmp_path: Path):
     assert len(read_examples(save(tmp_path, "b.jsonl", json.dumps(shared))).examples) == 1
 
 
+def test_a_key_given_twice_around_the_rows_is_refused(tmp_path: Path):
+    for number, text in enumerate((f'{{"data": [{ROWS}], "data": [{ROWS}]}}', f'{{"x": 1, "x": 2, "data": [{ROWS}]}}')):
+        with pytest.raises(DataError, match="is given twice in one object"):
+            read_examples(save(tmp_path, f"{number}.json", text))
+
+
+def test_rows_that_lie_deeper_in_a_document_are_told_of(tmp_path: Path):
+    data = read_examples(save(tmp_path, "a.json", f'{{"data": [{ROWS}],\n"next": {{"data": [{ROWS}]}}}}'))
+    assert [item.input_text for item in data.examples] == ["one", "two"]
+    [finding] = [finding for finding in data.findings if finding.action is Action.LEFT_OUT]
+    assert (finding.code, finding.line) == ("not-read", 2)
+    assert "'next'" in finding.message
+
+
+def test_one_row_with_the_wanted_columns_is_the_row_whatever_lists_it_holds(tmp_path: Path):
+    passages = [{"message": "a", "queue": "b"}, {"message": "c", "queue": "d"}]
+    path = save(tmp_path, "a.jsonl", json.dumps({"message": "hello", "queue": "x", "passages": passages}) + "\n")
+    data = read_examples(path, columns=ColumnMapping(input="message", answer="queue"))
+    assert [(item.input_text, item.answer) for item in data.examples] == [("hello", "x")]
+
+
 def test_a_dash_is_called_what_it_is(tmp_path: Path):
     data = read_examples(save(tmp_path, "a.csv", "text,label\nhi,-\nho,y\n"))
     [finding] = [finding for finding in data.findings if finding.code == "empty-answer"]

@@ -47,10 +47,12 @@ def rows_from_table(
         names = [f"column {number}" for number in range(1, width + 1)]
         text = f"the first row is no header; columns are called {', '.join(names)}"
         notes = (*notes, info("no-header", text, "add a header row"))
-        body = table
+        body, above = table, ()
     else:
         names = _unique_names(table[at][1])
-        notes = (*notes, *_title_notes(table[:at]))
+        titles = [(number, cells) for number, cells in table[:at] if not is_wide(cells)]
+        notes = (*notes, *_title_notes(titles))
+        above = tuple(_above_header(number) for number, cells in table[:at] if is_wide(cells))
         body = table[at + 1 :]
     if not body:
         raise DataError("there is a header and no row below it", where=file_name, remedy="add examples")
@@ -60,7 +62,7 @@ def rows_from_table(
         _repeated_header(number) if _stripped(cells) == header else _row(number, cells, names, noted.get(number, ()))
         for number, cells in body
     )
-    return Rows(rows=rows, notes=notes, has_header=at is not None)
+    return Rows(rows=(*above, *rows), notes=notes, has_header=at is not None)
 
 
 def header_row(table: Table, wanted_columns: tuple[str, ...]) -> int | None:
@@ -104,6 +106,15 @@ def _stripped(cells: Sequence[str]) -> list[str]:
 
 def _repeated_header(number: int) -> Row:
     note = left_out("repeated-header", "repeats the header: tables were joined", "remove the row")
+    return Row(line=number, values=None, notes=(note,))
+
+
+def _above_header(number: int) -> Row:
+    note = left_out(
+        "row-above-header",
+        "stands above the row that names the columns, and is filled like a row of the table",
+        "move it below the header, or remove it",
+    )
     return Row(line=number, values=None, notes=(note,))
 
 

@@ -37,23 +37,28 @@ class JsonDocumentReader:
             return False  # rows, one a line, which may hold lists of their own (tools, passages)
         return sum(map(_holds_rows, first.values())) == 1
 
-    def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:  # noqa: ARG002 -- the interface's
-        """Every element of the array.
+    def read(self, file: PlainFile, wanted_columns: tuple[str, ...]) -> Rows:
+        """Every element of the array. An object that has the wanted columns itself is the one row.
 
         Raises:
-            DataError: The document is an object without exactly one array of objects in it.
+            DataError: The document is an object without exactly one array of objects in it, or one key is given twice.
         """
         decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         text = decoded.text
         start = len(text) - len(text.lstrip(_SPACE + "\N{BYTE ORDER MARK}"))
-        is_inside_object, rest = text[start] == "{", ""
+        is_inside_object, rest, others = text[start] == "{", "", ()
         if is_inside_object:
             end = _end_of_value(text, start)
             rest = "" if end is None else text[end:]
-            start = _find_array(text, start, file.name)
+            document = _object_at(text, start, file.name)
+            if wanted_columns and set(wanted_columns) <= document.keys():
+                line = text.count("\n", 0, start) + 1
+                return Rows(rows=(parse_row(text[start:end], line),), notes=decoded.notes)
+            start, others = _find_array(text, start, document, file.name)
         rows = _elements(text, start + 1, is_inside_object=is_inside_object)
         if is_inside_object and rest.strip(_SPACE):
             rows = (*rows, _unread_rest(text.count("\n", 0, len(text) - len(rest.lstrip(_SPACE))) + 1))
+        rows = (*rows, *others)
         return Rows(rows=rows, notes=decoded.notes)
 
 
@@ -98,9 +103,31 @@ def _end_of_value(text: str, position: int) -> int | None:
         return None
 
 
-def _find_array(text: str, start: int, name: str) -> int:
-    """The position of the only array of objects among the values of the object that starts at `start`."""
-    document: dict[str, Any] = json.JSONDecoder().raw_decode(text, start)[0]
+def _object_at(text: str, start: int, name: str) -> dict[str, Any]:
+    """The object that starts there.
+
+    Raises:
+        DataError: It gives one of its keys twice, so that a part of it would go unread.
+    """
+    pairs: list[tuple[str, Any]] = []
+
+    def keep(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # of the outermost object last
+        return dict(found)
+
+    document: dict[str, Any] = json.JSONDecoder(object_pairs_hook=keep).raw_decode(text, start)[0]
+    if len(document) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise DataError(
+            f"the key {twice!r} is given twice in one object, and only one of its values could be read",
+            where=name,
+            remedy="write one row per line (JSON Lines), or all rows into one array",
+        )
+    return document
+
+
+def _find_array(text: str, start: int, document: dict[str, Any], name: str) -> tuple[int, tuple[Row, ...]]:
+    """The position of the only array of objects among the values of the object that starts at `start`; rows that lie deeper."""
     keys = [key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(keys) != 1 or "messages" in document:
         raise DataError(
@@ -108,14 +135,28 @@ def _find_array(text: str, start: int, name: str) -> int:
             where=name,
             remedy="write one row per line (JSON Lines)",
         )
+    array, others = start, []
     position = text.index("{", start) + 1
-    for key in document:
+    for key, value in document.items():
         position = text.index(":", _end_of_value(text, _skip(text, position, _SPACE + ",")) or 0) + 1
         position = _skip(text, position, _SPACE)
         if key == keys[0]:
-            break
+            array = position
+        elif _has_rows_inside(value):
+            others.append(_unread_part(key, text.count("\n", 0, position) + 1))
         position = _end_of_value(text, position) or position
-    return position
+    return array, tuple(others)
+
+
+def _has_rows_inside(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_rows_inside, value.values()))
+    return isinstance(value, list) and (_holds_rows(value) or any(map(_has_rows_inside, value)))
+
+
+def _unread_part(key: str, line: int) -> Row:
+    note = left_out("not-read", f"the rows in {key!r} are not read", "put all rows into one array")
+    return Row(line=line, values=None, notes=(note,))
 
 
 def _skip(text: str, position: int, characters: str) -> int:

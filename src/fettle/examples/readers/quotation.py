@@ -100,10 +100,31 @@ def _mended(lines: list[str], start: int, failed: int, dialect: Dialect) -> tupl
     for end in range(failed, min(len(lines), start + _MOST_LINES) + 1):
         together = _row("".join(lines[start:end]), dialect)
         if together is not None:
+            swallowed = [first for first in range(start + 1, end) if _is_whole("".join(lines[first:end]), dialect)]
+            if swallowed:  # it would take a row that is well-formed by itself for a part of its own cell
+                num_lines = swallowed[0] - start
+                return Record(None, _damaged(num_lines)), num_lines
             return Record(together, _stray_mark()), end - start
     # Where it ran to the end of the file, nobody knows where the record ends.
     num_lines = failed - start if failed < len(lines) else 1
     return Record(None, _damaged(num_lines)), num_lines
+
+
+def _is_whole(text: str, dialect: Dialect) -> bool:
+    """Whether a text is a row by itself, with no quotation mark out of its place."""
+    if _row(text, dialect) is None:
+        return False
+    pattern = _cell_pattern(dialect.delimiter)
+    bare = text.rstrip("\r\n")
+    position = 0
+    while True:
+        found = pattern.match(bare, position)
+        assert found is not None, "the second branch matches anything"
+        if found[1] is None and '"' in found[2]:
+            return False
+        if found.end() == len(bare):
+            return True
+        position = found.end() + 1
 
 
 def _row(text: str, dialect: Dialect) -> list[str] | None:
