@@ -64,6 +64,9 @@ def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) 
     report = require_whole(finished, tmp_path / "study")
     assert report["task"]["kind"] == "json"
     assert report["confusions"] == []
+    assert {one["name"] for one in report["contenders"]} == {
+        "tuned", "constant", "prompt", "few_shot", "few_shot_nearest"
+    }  # fmt: skip
     assert {scores["contender"] for scores in report["part_scores"]} == {one["name"] for one in report["contenders"]}
     assert [metric["grader"] for metric in report["contenders"][0]["metrics"]] == [
         "json_fields", "json_exact", "json_valid"
@@ -118,6 +121,6 @@ def test_a_model_of_a_class_that_packed_rows_do_not_fit(data: str, fettle: Runne
     finished = fettle(*words)
     report = require_whole(finished, tmp_path / "study")
     assert "run in the plain way, which is several times slower, because it has layers of another kind" in finished.out
-    arms = [one["description"] for one in report["contenders"] if one["name"] != "classifier"]
+    arms = [one["description"] for one in report["contenders"] if one["name"] not in ("classifier", "constant")]
     assert len(arms) == 4
     assert all("run in the plain way" in description for description in arms)

@@ -13,6 +13,7 @@ from pathlib import Path
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.contenders.classifier import fit_classifier
 from fettle.contenders.classifier_arm import ClassifierArm
+from fettle.contenders.constant import ConstantAnswer, usual_values
 from fettle.contenders.contender import Contender
 from fettle.contenders.few_shot import FixedShots, NearestShots, short_enough, shot_sets
 from fettle.contenders.instruction import derive_hint
@@ -72,7 +73,7 @@ class Ladder:
     seed: int = 0
 
     def untuned(self, engine: Engine, engine_identity: str) -> list[Rung]:
-        """The contenders of the base model that need no training, each with its best variant."""
+        """The contenders that need no training, each with its best variant."""
         hint = derive_hint(self.task, self.split.train, self.style_rules)
 
         def arm(name: str, title: str, style: PromptStyle) -> LanguageModel:
@@ -86,7 +87,10 @@ class Ladder:
                 engine_identity=engine_identity,
             )
 
-        rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
+        rungs = [self.best([ConstantAnswer(usual_values(self.split.train))])] if self.task.kind is TaskKind.JSON else []
+        rungs.append(
+            self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])
+        )
         hints = self._shot_hints(hint)
         sets = shot_sets(self.split.train, num_shots=self._num_fixed_shots(), num_sets=2, seed=self.seed)
         fixed = [FixedShots(shots, one) for one in hints for shots in sets]

@@ -21,6 +21,8 @@ from fettle.study.verdict import BetterContender
 
 _SHARE_CUT_WORTH_A_WARNING = 0.02
 _MAX_REASONS = 3
+_WANTED_WORTH_A_WARNING = 5
+_MOST_NAMED_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,21 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
                 "examples than described, or no hint. A model with a longer context might do better here."
             )
     return tuple(found)
+
+
+def warnings_of_parts(scores: Sequence[PartScores], task: Task, *, challenger: str) -> tuple[str, ...]:
+    """Said where the tuned model never finds what a good share of the test examples want."""
+    found = next((one.parts for one in scores if one.contender == challenger), ())
+    never = [part for part in found if part.num_right == 0 and part.num_wanted >= _WANTED_WORTH_A_WARNING]
+    if not never:
+        return ()
+    what = "field" if task.kind is TaskKind.JSON else "label"
+    named = [f"{part.name} (wanted {part.num_wanted} times)" for part in never[:_MOST_NAMED_PARTS]]
+    more = f" and {len(never) - len(named)} more" if len(never) > len(named) else ""
+    return (
+        f"The tuned model is not once right about {', '.join(named)}{more} on the test examples, whatever its score. If that "
+        f"{what} matters, try more examples or more epochs.",
+    )
 
 
 def beaten_by(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[BetterContender, ...]:

@@ -54,6 +54,7 @@ from fettle.study.results import (
     scored_arm,
     warnings_of,
     warnings_of_others,
+    warnings_of_parts,
     warnings_of_training,
 )
 from fettle.study.settings import StudySettings
@@ -327,6 +328,7 @@ def _report(
         beaten_by=beaten_by(results, compared),
     )
     is_labels = task.kind is TaskKind.LABELS
+    parts = part_scores(tested, split.test, task)
     return StudyReport(
         name=plan.data.name,
         task=task,
@@ -341,13 +343,14 @@ def _report(
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
         rows=answer_rows(tested, split.test, primary),
         confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
-        part_scores=part_scores(tested, split.test, task),
+        part_scores=parts,
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
         provenance=origin,
         warnings=(
             *warnings_of(results, len(split.test)),
             *warnings_of_others(results, compared),
             *warnings_of_training(trained.loss_points, trained.best_step),
+            *warnings_of_parts(parts, task, challenger="tuned"),
         ),
     )
 

@@ -11,6 +11,7 @@ import pytest
 from example_builders import CHAT, codes, save
 
 from fettle.errors import ConfigError, DataError
+from fettle.examples.column_names import ColumnMapping
 from fettle.examples.read import read_examples
 from fettle.records import Action, Severity
 

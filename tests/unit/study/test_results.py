@@ -24,6 +24,7 @@ from fettle.study.results import (
     scored_arm,
     warnings_of,
     warnings_of_others,
+    warnings_of_parts,
     warnings_of_training,
 )
 from fettle.study.verdict import BetterContender
@@ -216,3 +217,21 @@ def test_training_that_did_not_help_is_warned_of() -> None:
 def test_a_rung_is_found_by_its_name() -> None:
     rungs = [rung_of("tuned", RIGHT), rung_of("a", HALF)]
     assert by_name(rungs, "a") is rungs[1]
+
+
+def test_what_the_tuned_model_never_finds_is_said() -> None:
+    wanted = {one: [test.answer for test in TEST].count(one) for one in LABELS}
+    assert min(wanted.values()) < 5
+    many = [example(number, LABELS[number % 2]) for number in range(12)]
+    texts = [LABELS[0]] * 12
+    answers = tuple(answer(one.id, text) for one, text in zip(many, texts, strict=True))
+    rung = AnsweredRung(rung=rung_of("tuned", RIGHT).rung, answers=answers, latencies=())
+    scores = part_scores([rung], many, LABEL_TASK)
+    [warning] = warnings_of_parts(scores, LABEL_TASK, challenger="tuned")
+    assert f"{LABELS[1]} (wanted 6 times)" in warning
+    assert LABELS[0] not in warning
+    assert (
+        warnings_of_parts(part_scores([rung_of("tuned", HALF)], TEST, LABEL_TASK), LABEL_TASK, challenger="tuned") == ()
+    )
+    assert warnings_of_parts(scores, LABEL_TASK, challenger="other") == ()
+    assert warnings_of_parts((), Task(kind=TaskKind.TEXT, reason="text"), challenger="tuned") == ()

@@ -1,0 +1,89 @@
+"""The same answer to every message: what a contender must beat before it can be said to have understood anything.
+
+In many JSON tasks most fields are usually empty and the others have a usual value, so that an answer which never looks at the
+message already scores well. Beside it one sees what a score is worth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fettle.contenders.language_model import json_separators
+from fettle.examples.json_schema import parse_object
+from fettle.files import sha256_of_json
+from fettle.records import Answer, Example, FinishReason, Message, Usage
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantAnswer:
+    """One text for all messages."""
+
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The key in reports."""
+        return "constant"
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "Constant answer"
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """There is no model."""
+        return False
+
+    def describe(self) -> str:
+        """The answer itself."""
+        return f"no model: every message gets the value that each field has most often in the training answers, {self.text}"
+
+    def told(self, example: Example) -> tuple[Message, ...]:  # noqa: ARG002 (the interface's)
+        """Nothing."""
+        return ()
+
+    def is_shortened(self, example: Example) -> bool:  # noqa: ARG002 (the interface's)
+        """Never: there is no prompt."""
+        return False
+
+    def identity(self) -> str:
+        """What its answers depend on."""
+        return sha256_of_json([self.name, self.text])
+
+    def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
+        """Batches of 256."""
+        numbers = range(len(examples))
+        return tuple(tuple(numbers[start : start + _BATCH_SIZE]) for start in range(0, len(examples), _BATCH_SIZE))
+
+    def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
+        """The text, once for each example."""
+        nothing = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
+        return tuple(
+            Answer(example_id=example.id, text=self.text, finish_reason=FinishReason.STOP, usage=nothing)
+            for example in examples
+        )
+
+
+def usual_values(train: Sequence[Example]) -> str:
+    """The JSON object of the value that each field has most often in training answers; fields that most lack are left out.
+
+    Of values that are equally common the first one counts.
+    """
+    objects = [found for example in train if (found := parse_object(example.answer)) is not None]
+    counts: dict[str, Counter[str]] = {}
+    for one in objects:
+        for key, value in one.items():
+            counts.setdefault(key, Counter())[json.dumps(value, sort_keys=True)] += 1
+    usual = {
+        key: json.loads(values.most_common(1)[0][0])
+        for key, values in counts.items()
+        if 2 * values.total() > len(objects)
+    }
+    item, separator = json_separators(train)
+    return json.dumps(usual, ensure_ascii=False, separators=None if item is None else (item, separator or ": "))
