@@ -191,10 +191,14 @@ class Ladder:
 def best_rung(rungs: Sequence[Rung]) -> Rung:
     """The rung with the highest validation score, the first of equals: the baseline.
 
+    The question is whether tuning beats a good prompt (or a classifier), so the constant answer is shown and compared, and never
+    the baseline: on few validation examples it would now and then be the best by luck, and be the easier one to beat.
+
     Raises:
         DataError: None of them has a score.
     """
-    best = max(rungs, key=lambda rung: _rank(rung.validation_score))
+    candidates = [rung for rung in rungs if not isinstance(rung.contender, ConstantAnswer)]
+    best = max(candidates, key=lambda rung: _rank(rung.validation_score))
     if best.validation_score is None:
         raise DataError(
             "no answer to the validation split could be scored, so there is nothing to compare",

@@ -289,10 +289,11 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
 
 def _comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
     """What the declaration says."""
+    apart = ", the constant answer apart," if plan.data.task.kind is TaskKind.JSON else ""
     return (
         f"{tuned.contender.title} minus "
         f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
-        f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning on the "
+        f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning{apart} on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
         f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, and at least "
         f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."

@@ -10,6 +10,7 @@ import pytest
 from small_studies import LABEL_TASK, LABELS, Parrot, answer, example, split, telling
 
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.constant import ConstantAnswer
 from fettle.contenders.instruction import with_instruction
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.readings import Reading
@@ -134,6 +135,12 @@ def test_the_baseline_is_the_best_and_the_first_of_equals(ladder: Ladder) -> Non
 
     rungs = [rung("a", 0.3), rung("b", 0.9), rung("c", 0.9)]
     assert best_rung(rungs).contender.name == "b"
+
+
+def test_the_constant_answer_is_never_the_baseline() -> None:
+    constant = Rung(contender=ConstantAnswer("{}"), reading=None, validation_score=0.9)
+    prompt = Rung(contender=Parrot({}, name="prompt"), reading=None, validation_score=0.2)
+    assert best_rung([constant, prompt]) is prompt
 
 
 class SilentEngine:
