@@ -148,6 +148,9 @@ def _environment(home: Path) -> dict[str, str]:
 
 def _run(words: list[str], folder: Path, home: Path, log: Path, preamble: str) -> None:
     os.setsid()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell has it ignored in what it starts in the background
     for number, suffix in ((1, ".out"), (2, ".err")):
         file = os.open(log.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)

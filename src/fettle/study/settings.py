@@ -121,7 +121,9 @@ def _as_code(value: object) -> str:
         given = [one.name for one in fields(value) if getattr(value, one.name) != _default_of(one)]
         # A training's seed is the study's.
         names = [name for name in given if not (isinstance(value, TrainingSettings) and name == "seed")]
-        return f"{type(value).__name__}({', '.join(f'{name}={_as_code(getattr(value, name))}' for name in names)})"
+        codes = {name: _as_code(getattr(value, name)) for name in names}
+        told = [f"{name}={code}" for name, code in codes.items() if code != "TrainingSettings()"]
+        return f"{type(value).__name__}({', '.join(told)})"
     return repr(str(value) if isinstance(value, Path) else value)
 
 
