@@ -6,6 +6,7 @@ every number wrong, so a model that is not understood is run in the plain way, b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def why_not_understood(model: PreTrainedModel) -> str | None:
     ids = [(4 + 7 * place) % config.vocab_size for place in range(2 * ALIGNMENT)]
     prefix, rows = ids[:ALIGNMENT], [ids[ALIGNMENT:], ids[: ALIGNMENT // 2]]
     with torch.no_grad():
-        plain_TV = torch.cat([_own_logits(model, [*prefix, *row])[len(prefix) :] for row in rows])
+        plain_TV = torch.cat([own_logits(model, [*prefix, *row])[len(prefix) :] for row in rows])
         if not bool(plain_TV.isfinite().all()):
             raise ModelError(
                 "the model's own answers are not finite numbers: its weights are damaged",
@@ -75,9 +76,9 @@ def why_not_understood(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _own_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+def own_logits(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
     """What the model's own forward gives for one row [T, V], fp32."""
-    return model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
+    return model(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False).logits[0].float()
 
 
 def _packed_logits(model: PreTrainedModel, prefix: list[int], rows: list[list[int]]) -> tuple[torch.Tensor, list[bool]]:

@@ -20,6 +20,7 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.models.load import LoadedModel
 from fettle.models.padding import padded
 from fettle.models.token_groups import token_groups
+from fettle.models.understood import own_logits
 from fettle.records import Prompt
 
 _MOST_TOKENS = 4096
@@ -50,7 +51,7 @@ class PlainEngine(LocalEngine):
         """Every model runs its own forward."""
 
     def _first_logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        return torch.stack([self._logits(row)[-1] for row in rows])
+        return torch.stack([own_logits(self._model, row)[-1] for row in rows])
 
     def _written(
         self, rows: Sequence[Sequence[int]], max_new_tokens: int, constrainer: JsonConstrainer | None
@@ -93,11 +94,6 @@ class PlainEngine(LocalEngine):
                     logits_V = logits_TV[len(row) - 1 + place].float()
                     edges_N[below] = logits_V[[tree.token_ids[child] for child in below]] - logits_V.logsumexp(-1)
         return edges_N
-
-    def _logits(self, row: Sequence[int]) -> torch.Tensor:
-        """Logits after every token of a row [T, V], fp32."""
-        ids_1T = torch.tensor([row], device=self._model.device)
-        return self._model(input_ids=ids_1T, use_cache=False).logits[0].float()
 
 
 class _Constrained(LogitsProcessor):

@@ -100,7 +100,9 @@ def _mended(lines: list[str], start: int, failed: int, dialect: Dialect) -> tupl
     for end in range(failed, min(len(lines), start + _MOST_LINES) + 1):
         together = _row("".join(lines[start:end]), dialect)
         if together is not None:
-            swallowed = [first for first in range(start + 1, end) if _is_whole("".join(lines[first:end]), dialect)]
+            swallowed = [
+                first for first in range(start + 1, end) if _row("".join(lines[first:end]), dialect, has_stray=False)
+            ]
             if swallowed:  # it would take a row that is well-formed by itself for a part of its own cell
                 num_lines = swallowed[0] - start
                 return Record(None, _damaged(num_lines)), num_lines
@@ -110,27 +112,11 @@ def _mended(lines: list[str], start: int, failed: int, dialect: Dialect) -> tupl
     return Record(None, _damaged(num_lines)), num_lines
 
 
-def _is_whole(text: str, dialect: Dialect) -> bool:
-    """Whether a text is a row by itself, with no quotation mark out of its place."""
-    if _row(text, dialect) is None:
-        return False
-    pattern = _cell_pattern(dialect.delimiter)
-    bare = text.rstrip("\r\n")
-    position = 0
-    while True:
-        found = pattern.match(bare, position)
-        assert found is not None, "the second branch matches anything"
-        if found[1] is None and '"' in found[2]:
-            return False
-        if found.end() == len(bare):
-            return True
-        position = found.end() + 1
-
-
-def _row(text: str, dialect: Dialect) -> list[str] | None:
+def _row(text: str, dialect: Dialect, *, has_stray: bool = True) -> list[str] | None:
     """The cells of a record in which a quotation mark closes a cell only before a delimiter or the end.
 
-    None: there are not as many as there are columns, or a line ends outside quotation marks.
+    None: there are not as many as there are columns, a line ends outside quotation marks, or, unless `has_stray`, a cell that is
+    not quoted holds a mark.
     """
     text = text.rstrip("\r\n")
     pattern = _cell_pattern(dialect.delimiter)
@@ -139,6 +125,8 @@ def _row(text: str, dialect: Dialect) -> list[str] | None:
     while True:
         found = pattern.match(text, position)
         assert found is not None, "the second branch matches anything"
+        if not has_stray and '"' in (found[2] or ""):
+            return None
         cells.append(found[2] if found[1] is None else found[1].replace('""', '"'))
         if found.end() == len(text):
             return cells if len(cells) == dialect.width else None
