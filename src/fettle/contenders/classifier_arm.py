@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fettle.contenders.classifier import LabelClassifier
 from fettle.files import sha256_of_json
+from fettle.models.token_groups import even_groups
 from fettle.records import Answer, Example, Message
 
 _BATCH_SIZE = 256
@@ -51,8 +52,7 @@ class ClassifierArm:
 
     def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
         """Batches of 256."""
-        numbers = range(len(examples))
-        return tuple(tuple(numbers[start : start + _BATCH_SIZE]) for start in range(0, len(examples), _BATCH_SIZE))
+        return even_groups(len(examples), _BATCH_SIZE)
 
     def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
         """One label for each example."""

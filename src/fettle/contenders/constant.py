@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fettle.contenders.language_model import json_separators
 from fettle.examples.json_schema import parse_object
 from fettle.files import sha256_of_json
+from fettle.models.token_groups import even_groups
 from fettle.records import Answer, Example, FinishReason, Message, Usage
 
 _BATCH_SIZE = 256
@@ -58,8 +59,7 @@ class ConstantAnswer:
 
     def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
         """Batches of 256."""
-        numbers = range(len(examples))
-        return tuple(tuple(numbers[start : start + _BATCH_SIZE]) for start in range(0, len(examples), _BATCH_SIZE))
+        return even_groups(len(examples), _BATCH_SIZE)
 
     def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
         """The text, once for each example."""

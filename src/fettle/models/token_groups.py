@@ -20,3 +20,12 @@ def token_groups(lengths: Sequence[int], *, max_tokens: int, max_rows: int | Non
             first, tokens = row, 0
         tokens += length
     return [*groups, range(first, len(lengths))] if lengths else []
+
+
+def even_groups(count: int, size: int) -> tuple[tuple[int, ...], ...]:
+    """The numbers below `count` in groups of `size`; the last may be smaller.
+
+    >>> even_groups(5, 2)
+    ((0, 1), (2, 3), (4,))
+    """
+    return tuple(tuple(range(start, min(start + size, count))) for start in range(0, count, size))

@@ -19,7 +19,7 @@ from fettle.answering.constrain import JsonConstrainer, mask_logits, take_token
 from fettle.answering.engines.local import LocalEngine
 from fettle.models.load import LoadedModel
 from fettle.models.padding import padded
-from fettle.models.token_groups import token_groups
+from fettle.models.token_groups import even_groups, token_groups
 from fettle.models.understood import own_logits
 from fettle.records import Prompt
 
@@ -44,8 +44,7 @@ class PlainEngine(LocalEngine):
 
     def batches(self, prompts: Sequence[Prompt]) -> tuple[tuple[int, ...], ...]:
         """A few prompts each, in order."""
-        starts = range(0, len(prompts), _BATCH)
-        return tuple(tuple(range(start, min(start + _BATCH, len(prompts)))) for start in starts)
+        return even_groups(len(prompts), _BATCH)
 
     def _require_runnable(self) -> None:
         """Every model runs its own forward."""
