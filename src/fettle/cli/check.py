@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fettle.cli.columns import EncodingOption, mapping
-from fettle.errors import EXIT_USER, ConfigError
+from fettle.errors import EXIT_USER, ConfigError, DiskFullError
 from fettle.records import Dataset, Finding, Severity, Task
 
 if TYPE_CHECKING:
@@ -118,6 +118,9 @@ def _write(fixed: Dataset, out: Path) -> None:
 
     try:
         write_chat_jsonl(fixed.examples, out)
+    except DiskFullError as error:
+        remedy = "free some space and run the command again, or name a file on another disk"
+        raise DiskFullError("the disk is full; nothing was written", where=f"--fix {out}", remedy=remedy) from error
     except ConfigError as error:
         raise ConfigError(
             error.problem, where=f"--fix {out}", remedy="name a file in a folder that you may write to"

@@ -53,7 +53,12 @@ class Instruction:
 
 
 def choose_instruction(
-    given: str | None, task: Task, *, train: Sequence[Example], everything: Sequence[Example]
+    given: str | None,
+    task: Task,
+    *,
+    train: Sequence[Example],
+    everything: Sequence[Example],
+    giver: str = "given by the user",
 ) -> Instruction:
     """The user's instruction; else the examples' own; examples that have none get the one the others share, or a derived one.
 
@@ -62,7 +67,7 @@ def choose_instruction(
     """
     if given is not None:
         _require_questions(everything)
-        return Instruction(text=given, origin="given by the user")
+        return Instruction(text=given, origin=giver)
     own = {example.messages[0].content for example in everything if has_instruction(example)}
     if all(has_instruction(example) for example in everything):
         return Instruction(text=None, origin="the examples' own system messages")

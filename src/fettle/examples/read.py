@@ -22,6 +22,7 @@ from fettle.examples.row_format import Conversation, RowFormat
 from fettle.examples.row_formats.columns import ColumnsFormat
 from fettle.examples.row_formats.registry import format_of
 from fettle.examples.spoiled_ids import spoiled_id_note
+from fettle.examples.unlabelled import fold_unlabelled
 from fettle.files import iter_files, sha256_of_file
 from fettle.records import Dataset, Example, Finding, Location, Message, Severity
 
@@ -162,12 +163,14 @@ def _read_file(file: PlainFile, columns: ColumnMapping | None, id_prefix: str) -
     prefix = id_prefix + (file.name[file.name.index("!") :] if "!" in file.name else "")
     found: list[_Found] = []
     findings = [note.about(file.name) for note in (*_passed_over(file.passed_over), *rows.notes, *notes)]
+    of_rows: list[Finding] = []
     for row in rows.rows:
         place = Location(file=file.name, line=row.line)
         conversation, row_notes = _convert(row, by_columns, asked_for_columns=columns is not None)
-        findings.extend(note.at(place) for note in row_notes)
+        of_rows.extend(note.at(place) for note in row_notes)
         if conversation is not None:
             found.append(_Found(conversation=conversation, source=place, fallback_id=f"{prefix}:{row.line}"))
+    findings += fold_unlabelled(of_rows, len(rows.rows)) if found else of_rows
     return _Reading(examples=tuple(found), findings=tuple(findings))
 
 

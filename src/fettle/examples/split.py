@@ -154,10 +154,11 @@ def _targets(num_examples: int, sizes: SplitSizes) -> dict[str, int]:
 def _count(size: float | None, num_examples: int, name: str, *, default: int) -> int:
     if size is None:
         return default
-    if isinstance(size, float) and not 0 < size < 1:
-        raise ConfigError(f"the {name} size must be a fraction between 0 and 1 or a whole number, not {size}")
-    if size < 0:
-        raise ConfigError(f"the {name} size is {size}", remedy="give a positive number")
+    if size < 0 or (isinstance(size, float) and not 0 < size < 1):
+        raise ConfigError(
+            f"the {name} size must be a share between 0 and 1 or a whole number, not {size:g}",
+            remedy="give 50 for 50 examples, or 0.2 for a fifth of them; without held-out examples nothing can be compared",
+        )
     return max(1, round(size * num_examples)) if isinstance(size, float) else size
 
 

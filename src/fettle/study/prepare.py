@@ -86,7 +86,9 @@ def prepare(settings: StudySettings) -> StudyData:
     _require_known_labels(task, split)
     findings += check_untaught_labels(split.train, (*split.valid, *split.test), task)
     everything = [*split.train, *split.valid, *split.test]
-    instruction = choose_instruction(given, task, train=split.train, everything=everything)
+    instruction = choose_instruction(
+        given, task, train=split.train, everything=everything, giver=_giver(settings, bundled)
+    )
     findings += _instruction_findings(instruction, everything)
     split = _instructed(split, instruction)
     _require_no_leak(split)
@@ -107,7 +109,8 @@ def as_studied(settings: StudySettings) -> tuple[tuple[Example, ...], Instructio
     Raises:
         DataError: The examples cannot be read.
     """
-    path, columns, given = _source(settings, bundled_task(str(settings.examples)))
+    bundled = bundled_task(str(settings.examples))
+    path, columns, given = _source(settings, bundled)
     dataset = read_examples(path, columns=columns, encoding=settings.encoding)
     task = recognise_task(dataset.examples, settings.task)
     examples = keep_labelled(dataset, task).examples
@@ -116,7 +119,7 @@ def as_studied(settings: StudySettings) -> tuple[tuple[Example, ...], Instructio
     except DataError:  # too few for a study, not for a look
         train = examples
     task = recognise_task(train, task.kind)
-    instruction = choose_instruction(given, task, train=train, everything=examples)
+    instruction = choose_instruction(given, task, train=train, everything=examples, giver=_giver(settings, bundled))
     return tuple(map(instruction.on, examples)), instruction
 
 
@@ -126,6 +129,10 @@ def _source(settings: StudySettings, bundled: BundledTask | None) -> tuple[Path,
         return settings.examples, settings.columns, settings.instruction
     given = bundled.instruction if settings.instruction is None else settings.instruction
     return bundled.examples, settings.columns or bundled.columns, given
+
+
+def _giver(settings: StudySettings, bundled: BundledTask | None) -> str:
+    return "given by the user" if bundled is None or settings.instruction is not None else "bundled with the examples"
 
 
 def _given_parts(settings: StudySettings) -> list[tuple[Part, Path]]:

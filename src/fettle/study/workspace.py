@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fettle.errors import StudyConflictError, disk_errors_explained
+from fettle.errors import ConfigError, StudyConflictError, disk_errors_explained
 from fettle.files import write_atomically
 
 _IDENTITY, _LOCK = "study.json", ".lock"
@@ -58,10 +58,11 @@ def refuse_foreign(folder: Path) -> None:
 
     Raises:
         StudyConflictError: It holds other files, or is a file itself.
-        ConfigError: It cannot be looked into.
+        ConfigError: It cannot be looked into, or could not be made.
     """
     with disk_errors_explained(folder):
         if not folder.exists():
+            _refuse_unwritable(folder)
             return
         if not folder.is_dir():
             raise StudyConflictError(
@@ -71,6 +72,16 @@ def refuse_foreign(folder: Path) -> None:
     if contents and _key_in(folder) is None:
         raise StudyConflictError(
             f"the folder is not empty and holds no study ({contents[0]}{', ...' if len(contents) > 1 else ''})",
+            where=str(folder),
+            remedy="choose another folder with --out",
+        )
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"cannot write here: {above} {'belongs to somebody else' if above.is_dir() else 'is a file'}",
             where=str(folder),
             remedy="choose another folder with --out",
         )

@@ -430,3 +430,9 @@ def test_groups_are_compared_as_people_write_them(tmp_path: Path):
         None,
         "ann",
     ]
+
+
+def test_a_table_written_column_by_column_is_not_taken_for_an_example(tmp_path: Path):
+    path = save(tmp_path, "columns.json", json.dumps({"message": ["a b", "c d"], "queue": ["x", "y"]}))
+    with pytest.raises(DataError, match="column by column"):
+        read_examples(path)

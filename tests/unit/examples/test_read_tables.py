@@ -7,7 +7,7 @@ from example_builders import codes, save
 
 from fettle.errors import ConfigError, DataError
 from fettle.examples.read import ColumnMapping, read_examples
-from fettle.records import Action
+from fettle.records import Action, Severity
 
 BY_NUMBER = ColumnMapping(input="1", answer="2")
 
@@ -302,3 +302,36 @@ def test_a_parquet_column_that_is_there_twice_is_refused(tmp_path: Path):
     parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="'text' is there more than once"):
         read_examples(tmp_path / "a.parquet")
+
+
+def test_columns_of_one_name_are_told_of(tmp_path: Path):
+    path = tmp_path / "tickets.csv"
+    path.write_text("message,queue,queue\n" + "".join(f"question {n},a,b\n" for n in range(5)))
+
+    data = read_examples(path, columns=ColumnMapping(input="message", answer="queue"))
+
+    [finding] = [finding for finding in data.findings if finding.code == "repeated-column"]
+    assert "2 columns are called 'queue'" in finding.message
+    assert "'queue (3)'" in finding.message
+    assert {example.answer for example in data.examples} == {"a"}
+
+
+def test_many_rows_without_an_answer_are_told_of_once(tmp_path: Path):
+    path = tmp_path / "tickets.csv"
+    path.write_text("message,queue\n" + "".join(f"question {n},{'' if n % 2 else 'a'}\n" for n in range(40)))
+
+    data = read_examples(path)
+
+    [finding] = [finding for finding in data.findings if finding.code in ("unlabelled", "empty-answer")]
+    assert (finding.code, finding.severity, finding.line) == ("unlabelled", Severity.WARNING, 3)
+    assert "20 of 40 rows" in finding.message
+    assert len(data.examples) == 20
+
+
+def test_few_rows_without_an_answer_are_errors_at_their_lines(tmp_path: Path):
+    path = tmp_path / "tickets.csv"
+    path.write_text("message,queue\n" + "".join(f"question {n},{'' if n in (3, 7) else 'a'}\n" for n in range(40)))
+
+    data = read_examples(path)
+
+    assert [finding.line for finding in data.findings if finding.code == "empty-answer"] == [5, 9]

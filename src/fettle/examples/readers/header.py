@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fettle.errors import DataError
 from fettle.examples.column_names import ANSWER_NAMES, INPUT_NAMES, KNOWN_NAMES, plain_name
-from fettle.examples.notes import Note, info, left_out
+from fettle.examples.notes import Note, info, left_out, warning
 from fettle.examples.reader import Row, Rows
 from fettle.records import Action
 
@@ -51,7 +51,7 @@ def rows_from_table(
     else:
         names = _unique_names(table[at][1])
         titles = [(number, cells) for number, cells in table[:at] if not is_wide(cells)]
-        notes = (*notes, *_title_notes(titles))
+        notes = (*notes, *_title_notes(titles), *_repeated_name_notes(names, table[at][1]))
         above = tuple(_above_header(number) for number, cells in table[:at] if is_wide(cells))
         body = table[at + 1 :]
     if not body:
@@ -98,6 +98,23 @@ def _title_notes(above: Table) -> tuple[Note, ...]:
     rows = "the row" if len(above) == 1 else f"the {len(above)} rows"
     passed = f"{rows} above the table, {told[:80]!r}, {'is' if len(above) == 1 else 'are'} passed over"
     return (info("title-rows", passed, "name the columns with --input and --answer if the table begins elsewhere"),)
+
+
+def _repeated_name_notes(names: Sequence[str], cells: Sequence[str]) -> tuple[Note, ...]:
+    """Said of every name that several columns have: which of them is meant, the user must decide."""
+    given = _stripped(cells)
+    repeated = dict.fromkeys(name for name in given if name and given.count(name) > 1)
+    return tuple(
+        warning(
+            "repeated-column",
+            f"{given.count(name)} columns are called {name!r}; the later ones are called "
+            + ", ".join(
+                repr(unique) for unique, own in zip(names, given, strict=True) if own == name and unique != name
+            ),
+            "give each column its own name, or choose with --input and --answer",
+        )
+        for name in repeated
+    )
 
 
 def _stripped(cells: Sequence[str]) -> list[str]:

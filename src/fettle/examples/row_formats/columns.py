@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fettle.examples.column_names import ColumnMapping
+from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.turns import group_name, identifier, pair, plain_text
 
@@ -26,10 +27,17 @@ class ColumnsFormat:
         """The two turns.
 
         Raises:
-            UnusableRowError: The input or the answer is empty.
+            UnusableRowError: The input or the answer is empty, or both are lists: a table that was written column by column.
         """
+        inputs, answers = values.get(self.mapping.input), values.get(self.mapping.answer)
+        if isinstance(inputs, list) and isinstance(answers, list) and len(inputs) == len(answers) > 1:
+            raise UnusableRowError(
+                "by-columns",
+                f"holds {len(inputs)} inputs and as many answers: the table was written column by column",
+                'write one object per example (pandas: orient="records")',
+            )
         return Conversation(
-            messages=pair(plain_text(values.get(self.mapping.input)), plain_text(values.get(self.mapping.answer))),
+            messages=pair(plain_text(inputs), plain_text(answers)),
             id=identifier(values, self.mapping.id),
             group=group_name(values, self.mapping.group),
         )
