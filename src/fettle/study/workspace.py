@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fettle.errors import ConfigError, StudyConflictError, disk_errors_explained
+from fettle.errors import StudyConflictError, disk_errors_explained
 from fettle.files import write_atomically
 
 _IDENTITY, _LOCK = "study.json", ".lock"
@@ -78,13 +79,17 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_unwritable(folder: Path) -> None:
+    """Raise now what making the folder would raise.
+
+    Raises:
+        OSError: As `mkdir`.
+    """
     above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"cannot write here: {above} {'belongs to somebody else' if above.is_dir() else 'is a file'}",
-            where=str(folder),
-            remedy="choose another folder with --out",
-        )
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not os.access(above, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(above).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(above))
 
 
 def _claim(folder: Path, key: str, *, fresh: bool) -> None:

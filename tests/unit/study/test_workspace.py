@@ -75,7 +75,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyConflictError, match="a file, not a folder"):
         leave(tmp_path / "file")
-    with pytest.raises(ConfigError, match=r"cannot write here: .* is a file"):
+    with pytest.raises(ConfigError, match=r"cannot write here \(Not a directory\)"):
+        refuse_foreign(tmp_path / "file" / "below")
+    with pytest.raises(ConfigError, match="cannot write here"):
         leave(tmp_path / "file" / "below")
 
 
