@@ -67,6 +67,8 @@ class Example:
     tools: tuple[Tool, ...] = ()
     group: str | None = None
     """Examples with the same group (a customer, a thread) stay in one split; None: no group was given."""
+    context: str = ""
+    """What the system message asks, where that differs from example to example (`examples.contexts`); "": it is an instruction."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -79,10 +81,15 @@ class Example:
         return self.messages[-1].content
 
     @property
+    def user_text(self) -> str:
+        """What the user says, all turns of it; where there is none, the last turn."""
+        said = [message.content for message in self.prompt if message.role == "user"]
+        return "\n".join(said) if said else self.prompt[-1].content if self.prompt else ""
+
+    @property
     def input_text(self) -> str:
-        """The text of the last user turn, or else of the last turn: what nearest neighbours and classifiers look at."""
-        last = self.prompt[-1].content if self.prompt else ""
-        return next((message.content for message in reversed(self.prompt) if message.role == "user"), last)
+        """What is asked, the user's turns and the context: what nearest neighbours, classifiers and people look at."""
+        return f"{self.context}\n{self.user_text}" if self.context else self.user_text
 
 
 def num_text_bytes(messages: Sequence[Message], tools: Sequence[Tool]) -> int:

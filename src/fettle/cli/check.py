@@ -50,7 +50,7 @@ def check(
 ) -> None:
     """Say what is wrong with EXAMPLES: where, and what to do about it. Exit code 2 when there are errors."""
     from fettle.examples.bundled import bundled_task
-    from fettle.examples.check import Part, check_parts
+    from fettle.examples.check import Part, check_parts, together
     from fettle.examples.fix import fix_examples
     from fettle.examples.read import read_examples
     from fettle.examples.task import keep_labelled, recognise_task
@@ -68,7 +68,8 @@ def check(
     }
     task = recognise_task(dataset.examples)
     dataset = keep_labelled(dataset, task)
-    parts = {**parts, next(iter(parts)): dataset}
+    parts = together({**parts, next(iter(parts)): dataset})
+    dataset = next(iter(parts.values()))
     findings = check_parts(parts, task)
     fixed: Dataset | None = None
     repairs: tuple[Finding, ...] = ()

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fettle.cli.columns import EncodingOption
 from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
-from fettle.records import Decision, TaskKind
+from fettle.records import Action, Decision, TaskKind
 
 if TYPE_CHECKING:
     from fettle.study.run import StudyPlan
@@ -285,7 +285,9 @@ def _findings_line(plan: StudyPlan) -> str:
     kinds = {finding.code for finding in plan.findings}
     counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
     check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
-    return f"{counts}; {check} lists them, and so does the report"
+    leaked = sum(finding.code.startswith("leak") and finding.action is Action.LEFT_OUT for finding in plan.findings)
+    left_out = f"; {counted(leaked, 'row')} left out, for a held-out part asks the same" if leaked else ""
+    return f"{counts}{left_out}; {check} lists them, and so does the report"
 
 
 def _plain_note(plan: StudyPlan) -> str:

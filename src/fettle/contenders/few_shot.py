@@ -112,5 +112,13 @@ def _with_shots(example: Example, shots: Sequence[Example], hint: str | None) ->
         )
     hinted = with_hint(example.prompt, hint)
     num_system = 1 if hinted and hinted[0].role in ("system", "developer") else 0
-    turns = [message for shot in shots for message in shot.messages if message.role not in ("system", "developer")]
+    turns = [turn for shot in shots for turn in _turns(shot)]
     return (*hinted[:num_system], *turns, *hinted[num_system:])
+
+
+def _turns(shot: Example) -> list[Message]:
+    """A shot without its instruction; what its system message asks goes before the first turn's text."""
+    turns = [message for message in shot.messages if message.role not in ("system", "developer")]
+    if shot.context and len(turns) > 1:
+        turns[0] = replace(turns[0], content=f"{shot.context}\n\n{turns[0].content}")
+    return turns

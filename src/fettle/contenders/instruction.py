@@ -23,9 +23,12 @@ def has_instruction(example: Example) -> bool:
 
 
 def with_instruction(example: Example, instruction: str) -> Example:
-    """The example with `instruction` as its only system message."""
+    """The example with `instruction` as its only system message, before what the example's own one asks, if it asks something."""
     others = tuple(message for message in example.messages if message.role not in ("system", "developer"))
-    return replace(example, messages=(Message(role="system", content=instruction), *others))
+    own = [
+        message.content for message in example.messages if message.role in ("system", "developer") and example.context
+    ]
+    return replace(example, messages=(Message(role="system", content="\n\n".join([instruction, *own])), *others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def choose_instruction(
 
 
 def _require_questions(examples: Sequence[Example]) -> None:
-    bare = [e for e in examples if all(message.role in ("system", "developer") for message in e.prompt)]
+    bare = [e for e in examples if not e.context and all(m.role in ("system", "developer") for m in e.prompt)]
     if bare:
         raise DataError(
             f"{len(bare):,} example(s), this one first, ask in their system message alone, and --instruction would take its place",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import combinations
+from itertools import combinations, islice
 
 from fettle.examples.checks.labels import (
     check_json_answers,
@@ -20,6 +20,7 @@ from fettle.examples.checks.size import check_count, check_lengths
 from fettle.examples.checks.text import check_texts
 from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
+from fettle.examples.contexts import with_contexts
 from fettle.examples.duplicates import find_leaks, find_shared_groups
 from fettle.examples.notes import Note
 from fettle.examples.split import MIN_EXAMPLES, MIN_TRAINING_EXAMPLES
@@ -56,6 +57,14 @@ class FindingGroup:
     action: Action
     findings: tuple[Finding, ...]
     """In the order of files and lines."""
+
+
+def together(parts: Mapping[Part, Dataset]) -> dict[Part, Dataset]:
+    """The user's own files, their system messages judged over all of them (`examples.contexts`)."""
+    joined = iter(with_contexts([example for dataset in parts.values() for example in dataset.examples]))
+    return {
+        part: replace(dataset, examples=tuple(islice(joined, len(dataset.examples)))) for part, dataset in parts.items()
+    }
 
 
 def check_parts(parts: Mapping[Part, Dataset], task: Task) -> tuple[Finding, ...]:

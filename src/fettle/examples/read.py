@@ -13,6 +13,7 @@ from typing import Any
 from fettle.errors import DataError
 from fettle.examples.archives import DATA_SUFFIXES, PlainFile, open_plain, plain_suffix
 from fettle.examples.column_names import ColumnMapping, guess_columns, resolve_columns
+from fettle.examples.contexts import with_contexts
 from fettle.examples.encoding import require_encoding
 from fettle.examples.mojibake import undo_double_encoding
 from fettle.examples.notes import Note, UnusableRowError, info, left_out, repaired, warning
@@ -79,7 +80,7 @@ def read_examples(path: Path, *, columns: ColumnMapping | None = None, encoding:
     examples, id_findings = _with_unique_ids(found)
     return Dataset(
         name=path.name.partition(".")[0] or path.resolve().name,
-        examples=examples,
+        examples=with_contexts(examples),
         findings=tuple(findings + id_findings),
         file_sha256={str(file): sha256_of_file(file) for file, _ in files},
     )

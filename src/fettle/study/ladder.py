@@ -13,7 +13,7 @@ from pathlib import Path
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.contenders.classifier import fit_classifier
 from fettle.contenders.classifier_arm import ClassifierArm
-from fettle.contenders.constant import ConstantAnswer, usual_values
+from fettle.contenders.constant import ConstantAnswer, constant_answer
 from fettle.contenders.contender import Contender
 from fettle.contenders.few_shot import FixedShots, NearestShots, short_enough, shot_sets
 from fettle.contenders.instruction import derive_hint
@@ -73,7 +73,7 @@ class Ladder:
     seed: int = 0
 
     def untuned(self, engine: Engine, engine_identity: str) -> list[Rung]:
-        """The contenders that need no training, each with its best variant."""
+        """The contenders that ask the untuned model, each with its best variant."""
         hint = derive_hint(self.task, self.split.train, self.style_rules)
 
         def arm(name: str, title: str, style: PromptStyle) -> LanguageModel:
@@ -87,10 +87,7 @@ class Ladder:
                 engine_identity=engine_identity,
             )
 
-        rungs = [self.best([ConstantAnswer(usual_values(self.split.train))])] if self.task.kind is TaskKind.JSON else []
-        rungs.append(
-            self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])
-        )
+        rungs = [self.best([arm("prompt", "Prompt only", OwnPrompt()), arm("prompt", "Prompt only", OwnPrompt(hint))])]
         hints = self._shot_hints(hint)
         sets = shot_sets(self.split.train, num_shots=self._num_fixed_shots(), num_sets=2, seed=self.seed)
         fixed = [FixedShots(shots, one) for one in hints for shots in sets]
@@ -99,6 +96,10 @@ class Ladder:
         nearest = [NearestShots(neighbours, max(1, self._num_short_shots()), one) for one in hints]
         rungs.append(self.best([arm("few_shot_nearest", "Few-shot, nearest", style) for style in nearest]))
         return rungs
+
+    def constant(self) -> Rung:
+        """The answer that is always the same."""
+        return self.best([constant_answer(self.split.train, self.task, self.primary)])
 
     def classifier(self) -> Rung:
         """Embeddings or TF-IDF with logistic regression, for label tasks."""
@@ -191,8 +192,9 @@ class Ladder:
 def best_rung(rungs: Sequence[Rung]) -> Rung:
     """The rung with the highest validation score, the first of equals: the baseline.
 
-    The question is whether tuning beats a good prompt (or a classifier), so the constant answer is shown and compared, and never
-    the baseline: on few validation examples it would now and then be the best by luck, and be the easier one to beat.
+    The question is whether tuning beats a good prompt (or a classifier), so the constant answer is never the baseline: on few
+    validation examples it would now and then be the best by luck, and be the easier one to beat. A tuned model has to beat it as
+    well before it is shipped (`study.verdict`).
 
     Raises:
         DataError: None of them has a score.

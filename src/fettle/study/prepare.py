@@ -9,7 +9,7 @@ from pathlib import Path
 from fettle.contenders.instruction import Instruction, choose_instruction, has_instruction
 from fettle.errors import ConfigError, DataError, IntegrityError
 from fettle.examples.bundled import BundledTask, bundled_task
-from fettle.examples.check import Part, check_examples
+from fettle.examples.check import Part, check_examples, together
 from fettle.examples.checks.labels import check_untaught_labels
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import comparable_text
@@ -61,8 +61,8 @@ def prepare(settings: StudySettings) -> StudyData:
     file_sha256 = dict(dataset.file_sha256)
     task = recognise_task(dataset.examples, settings.task)
     dataset = keep_labelled(dataset, task)
-    findings = list(check_examples(dataset, task, Part.WHOLE if settings.test is None else Part.TRAINING))
     if settings.test is None:
+        findings = list(check_examples(dataset, task, Part.WHOLE))
         if settings.valid is not None:
             raise ConfigError("a validation file without a test file", where="--valid", remedy="give --test as well")
         _refuse_unscorable(findings)
@@ -72,6 +72,9 @@ def prepare(settings: StudySettings) -> StudyData:
             part: read_examples(file, columns=columns, encoding=settings.encoding)
             for part, file in _given_parts(settings)
         }
+        parts = together({Part.TRAINING: dataset, **others})
+        dataset, others = parts.pop(Part.TRAINING), parts
+        findings = list(check_examples(dataset, task, Part.TRAINING))
         for part, other in others.items():
             findings += check_examples(other, task, part)
             file_sha256 |= other.file_sha256
@@ -163,7 +166,7 @@ def _instruction_findings(instruction: Instruction, examples: Sequence[Example])
             _first_place(bare)
         )
         return
-    replaced = [example for example in examples if any(m.role in ("system", "developer") for m in example.messages)]
+    replaced = [e for e in examples if not e.context and any(m.role in ("system", "developer") for m in e.messages)]
     if replaced:
         text = f"the system messages of {len(replaced):,} of {num_all}, this one first, are replaced by the one instruction"
         remedy = "leave --instruction out to keep those that stand first; later ones cannot be kept"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
+from fettle.contenders.constant import CONSTANT
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
@@ -264,6 +265,7 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> l
     rungs = [] if remote is None else [ladder.best([remote])]
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
+    rungs.append(ladder.constant())
     return rungs + ladder.untuned(local_engine(plan.loaded), plan.key)
 
 
@@ -289,14 +291,14 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
 
 def _comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
     """What the declaration says."""
-    apart = ", the constant answer apart," if plan.data.task.kind is TaskKind.JSON else ""
+    named = baseline.contender.title
     return (
-        f"{tuned.contender.title} minus "
-        f"{baseline.contender.title} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
-        f"{baseline.contender.title} is the baseline because it was the best contender without fine-tuning{apart} on the "
+        f"{tuned.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
+        f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
-        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, and at least "
-        f"{100 * plan.settings.worthwhile:g} point(s); all other comparisons are secondary."
+        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, at least "
+        f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too; all "
+        "other comparisons are secondary."
     )
 
 
@@ -327,6 +329,7 @@ def _report(
         unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
         worthwhile=plan.settings.worthwhile,
         beaten_by=beaten_by(results, compared),
+        to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
     )
     is_labels = task.kind is TaskKind.LABELS
     parts = part_scores(tested, split.test, task)

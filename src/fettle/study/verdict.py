@@ -46,13 +46,17 @@ class VerdictContext:
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
     beaten_by: tuple[BetterContender, ...] = ()
+    to_constant: Comparison | None = None
+    """The challenger minus the answer that is always the same; None only where there was no such contender."""
 
 
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     """The decision on the primary comparison (best tuned contender minus baseline), with its reasons in words.
 
-    - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`.
-    - STAY: the interval lies below `worthwhile`.
+    - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`; and the
+      challenger is surely better than the constant answer too. Both must hold, so neither is adjusted for the other
+      (intersection-union test; Berger 1982).
+    - STAY: the interval lies below `worthwhile`, or the one against the constant answer does.
     - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
 
     Raises:
@@ -63,6 +67,8 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     decision = _by_interval(primary.difference, context.worthwhile)
     if decision is Decision.SHIP and not _test_agrees(primary):
         return _cannot_tell(primary, context)
+    if decision is Decision.SHIP and context.to_constant is not None and not _is_surely_better(context.to_constant):
+        return _no_better_than_constant(primary, context, context.to_constant)
     if _overturned_by_unscored(primary, context, decision):
         headline = (
             f"Cannot tell yet: {primary.num_pairs_unscored} of {_num_pairs(primary)} pairs of answers could not be scored, "
@@ -116,6 +122,37 @@ def _by_interval(difference: Interval, worthwhile: float) -> Decision:
 def _test_agrees(primary: Comparison) -> bool:
     """Interval and test come from different reasoning; in a close call they may differ."""
     return primary.p_value <= 1 - primary.difference.level
+
+
+def _is_surely_better(comparison: Comparison) -> bool:
+    return comparison.difference.low > 0 and _test_agrees(comparison)
+
+
+def _no_better_than_constant(primary: Comparison, context: VerdictContext, to_constant: Comparison) -> Verdict:
+    """What is said of a model that beats the baseline, and perhaps only with the answer that is usual."""
+    found = f"{_points(to_constant.difference.estimate)} points ({_range(to_constant.difference)})"
+    evidence = (f"Against the constant answer: {found}.", *_evidence(primary, context))
+    if to_constant.difference.high < context.worthwhile:
+        return Verdict(
+            decision=Decision.STAY,
+            headline="Do not fine-tune: the tuned model does no better than one answer that is always the same "
+            f"({found}).",
+            reasons=(
+                f"It scores higher than {context.baseline_title}, but so does the answer that is most usual among the training "
+                "examples: what was learned does not depend on the message.",
+                *evidence,
+            ),
+        )
+    return Verdict(
+        decision=Decision.CANNOT_TELL,
+        headline=f"Cannot tell yet: {context.challenger_title} beats {context.baseline_title}, but not surely the answer that is "
+        f"always the same ({found}).",
+        reasons=(
+            "Most of what was learned may be the usual answer; shipping needs a model that is surely better than that too. More "
+            "training examples are more likely to help than more test examples.",
+            *evidence,
+        ),
+    )
 
 
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:

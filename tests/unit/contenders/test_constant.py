@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fettle.contenders.constant import ConstantAnswer, usual_values
+from fettle.contenders.constant import ConstantAnswer, constant_answer, usual_values
 from fettle.examples.read import read_examples
-from fettle.records import Example
+from fettle.examples.task import recognise_task
+from fettle.records import Example, TaskKind
+from fettle.scoring.registry import default_graders
 
 
 def examples(folder: Path, answers: list[object], **form: object) -> tuple[Example, ...]:
@@ -41,7 +43,7 @@ def test_an_answer_that_is_no_object_counts_for_nothing(odd: object, tmp_path: P
 
 def test_every_message_gets_the_same_answer(tmp_path: Path) -> None:
     some = examples(tmp_path, [{"a": number} for number in range(300)])
-    arm = ConstantAnswer('{"a": 7}')
+    arm = ConstantAnswer('{"a": 7}', origin="a text")
     batches = arm.batches(some)
     assert [index for batch in batches for index in batch] == list(range(300))
     answers = [answer for batch in batches for answer in arm.answer([some[index] for index in batch])]
@@ -49,4 +51,32 @@ def test_every_message_gets_the_same_answer(tmp_path: Path) -> None:
     assert {answer.text for answer in answers} == {'{"a": 7}'}
     assert '{"a": 7}' in arm.describe()
     assert arm.told(some[0]) == ()
-    assert arm.identity() != ConstantAnswer("{}").identity()
+    assert arm.identity() != ConstantAnswer("{}", origin="a text").identity()
+
+
+def told(folder: Path, answers: list[str]) -> tuple[Example, ...]:
+    file = folder / "rows.jsonl"
+    rows = [{"prompt": f"message {number}", "completion": answer} for number, answer in enumerate(answers)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_examples(file).examples
+
+
+def test_a_label_task_gets_its_commonest_label(tmp_path: Path) -> None:
+    train = told(tmp_path, ["late", "lost", "lost"])
+    task = recognise_task(train, TaskKind.LABELS)
+    arm = constant_answer(train, task, default_graders(task, train)[0])
+    assert {answer.text for answer in arm.answer(train)} == {"lost"}
+
+
+def test_free_text_gets_the_reply_most_like_the_others(tmp_path: Path) -> None:
+    replies = [
+        "Hello, we will look into it today.",
+        "Nothing alike 123",
+        "Hello, we will look at it today.",
+        "Hello, we shall look into it.",
+    ]
+    train = told(tmp_path, replies)
+    task = recognise_task(train, TaskKind.TEXT)
+    arm = constant_answer(train, task, default_graders(task, train)[0])
+    assert arm.text in (replies[0], replies[2])
+    assert "most like the others" in arm.describe()

@@ -4,6 +4,7 @@ from example_builders import dataset, labelled
 from fettle.errors import DataError
 from fettle.examples.check import check_examples
 from fettle.examples.fix import fix_examples
+from fettle.examples.mend import mend_html
 from fettle.records import Action, Dataset, Task, TaskKind
 
 TEXT = Task(kind=TaskKind.TEXT, reason="")
@@ -73,3 +74,12 @@ def test_labels_that_differ_in_a_sign_or_a_prefix_are_never_made_one(labels: tup
     assert [item.answer for item in fixed.examples] == [item.answer for item in rows.examples]
     assert not [finding for finding in repairs if finding.code == "label-spelling"]
     assert "one-label" not in {finding.code for finding in check_examples(rows)}
+
+
+@pytest.mark.parametrize("text", ["if a<b then c>d", "x <i think> y", "a < b > c"])
+def test_signs_of_less_and_more_are_no_markup(text: str) -> None:
+    assert mend_html(text) == text
+
+
+def test_markup_with_attributes_is_removed() -> None:
+    assert mend_html('<p class="x">Hi <a href=u>there</a></p>').strip() == "Hi there"

@@ -138,7 +138,7 @@ def test_the_baseline_is_the_best_and_the_first_of_equals(ladder: Ladder) -> Non
 
 
 def test_the_constant_answer_is_never_the_baseline() -> None:
-    constant = Rung(contender=ConstantAnswer("{}"), reading=None, validation_score=0.9)
+    constant = Rung(contender=ConstantAnswer("{}", origin="a text"), reading=None, validation_score=0.9)
     prompt = Rung(contender=Parrot({}, name="prompt"), reading=None, validation_score=0.2)
     assert best_rung([constant, prompt]) is prompt
 

@@ -194,3 +194,28 @@ def test_the_reader_is_told_about_groups_and_close_calls() -> None:
     assert "12 groups" in reasons
     assert "12 independent groups of examples are few" in reasons
     assert "close call" in reasons
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "decision", "told"),
+    [
+        (0.05, 0.01, 0.09, Decision.SHIP, "Ship Fine-tuned"),
+        (0.0, 0.0, 0.0, Decision.STAY, "no better than one answer that is always the same"),
+        (-0.02, -0.05, 0.009, Decision.STAY, "no better than one answer that is always the same"),
+        (0.02, -0.01, 0.05, Decision.CANNOT_TELL, "not surely the answer that is always the same"),
+    ],
+)
+def test_shipping_needs_more_than_the_usual_answer(
+    estimate: float, low: float, high: float, decision: Decision, told: str
+) -> None:
+    context = dataclasses.replace(CONTEXT, to_constant=comparison(estimate, low, high))
+    verdict = decide(comparison(0.14, 0.09, 0.19), context)
+    assert verdict.decision is decision
+    assert told in verdict.headline
+    if decision is not Decision.SHIP:
+        assert any("Against the constant answer" in reason for reason in verdict.reasons)
+
+
+def test_the_usual_answer_does_not_turn_a_verdict_against_tuning() -> None:
+    context = dataclasses.replace(CONTEXT, to_constant=comparison(0.3, 0.2, 0.4))
+    assert decide(comparison(-0.2, -0.3, -0.1), context).decision is Decision.STAY

@@ -11,7 +11,7 @@ from fettle.records import Example, Finding
 
 HTML_TAG = re.compile(
     r"</?(?:p|br|div|span|a|b|i|u|em|strong|font|ul|ol|li|table|tbody|thead|tr|td|th|h[1-6]|html|body|head|style|script|img"
-    r"|blockquote|pre|code|hr|center|title|meta)(?:\s[^<>]{0,500})?/?>",
+    r"|blockquote|pre|code|hr|center|title|meta)(?:\s+[\w:-]+\s*=[^<>]{0,500})?\s*/?>",
     re.IGNORECASE,
 )
 HTML_ENTITY = re.compile(

@@ -13,7 +13,7 @@ from itertools import islice
 from fettle.errors import DataError
 from fettle.examples.archives import PlainFile
 from fettle.examples.encoding import decode_text, has_wrong_bytes, mend_wrong_bytes
-from fettle.examples.notes import Note, warning
+from fettle.examples.notes import Note, repaired, warning
 from fettle.examples.reader import Rows
 from fettle.examples.readers.header import Table, rows_from_table
 from fettle.examples.readers.quotation import MAX_CELL_CHARACTERS, Dialect, records
@@ -40,6 +40,8 @@ class DelimitedReader:
         decoded = decode_text(file.data, name=file.name, encoding=file.encoding)
         notes = list(decoded.notes)
         text = decoded.text.replace("\0", "")
+        if len(text) < len(decoded.text):
+            notes.append(_null_characters(len(decoded.text) - len(text)))
         if has_wrong_bytes(text):
             text = mend_wrong_bytes(text)
             notes.append(_mixed_encoding())
@@ -55,6 +57,10 @@ class DelimitedReader:
                 table.append((number, record.cells or []))
         row_notes |= _swallowed_rows(table, dialect)
         return rows_from_table(table, wanted_columns, notes=tuple(notes), row_notes=row_notes, file_name=file.name)
+
+
+def _null_characters(count: int) -> Note:
+    return repaired("null-characters", f"{count:,} null characters were removed", "export the file again")
 
 
 def _mixed_encoding() -> Note:
