@@ -9,7 +9,7 @@ import pytest
 from command import Finished, Runner
 from reports import comparable, load, require_consistent
 from studies import LABEL_STUDY, Study
-from tiny import label_file
+from tiny import label_file, reply_file
 
 from fettle.study.report import read_report
 from tiny_models import save_unknown_model
@@ -37,7 +37,7 @@ def require_whole(finished: Finished, folder: Path) -> dict[str, Any]:
 def test_label_task(label_study: Study) -> None:
     report = require_whole(label_study.finished, label_study.folder)
     names = {contender["name"] for contender in report["contenders"]}
-    assert names == {"tuned", "classifier", "prompt", "few_shot", "few_shot_nearest"}
+    assert names == {"tuned", "classifier", "constant", "prompt", "few_shot", "few_shot_nearest"}
     labels = set(report["task"]["labels"])
     assert all(set(row["answers"].values()) <= labels for row in report["rows"]), (
         "answers are constrained to the labels"
@@ -74,13 +74,24 @@ def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) 
     assert (tmp_path / "study" / "training" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_text_task_ships_where_the_tuned_model_alone_learned_the_reply(fettle: Runner, tmp_path: Path) -> None:
+def test_a_model_that_learned_the_replies_is_shipped(fettle: Runner, tmp_path: Path) -> None:
+    finished = fettle(
+        "study", reply_file(tmp_path / "replies.jsonl"), "--task", "text", "--model", "model", "--epochs", 16,
+        "--batch-size", 4, "--learning-rate", 0.01, "--out", tmp_path / "study",
+    )  # fmt: skip
+    report = require_whole(finished, tmp_path / "study")
+    assert report["verdict"]["decision"] == "ship"
+
+
+def test_a_model_that_learned_the_usual_reply_alone_is_not_shipped(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
         "study", "text.jsonl", "--model", "model", "--epochs", 8, "--batch-size", 4, "--learning-rate", 0.02,
         "--out", tmp_path / "study",
     )  # fmt: skip
     report = require_whole(finished, tmp_path / "study")
-    assert report["verdict"]["decision"] == "ship"
+    assert report["comparisons"][0]["difference"]["low"] > 0
+    assert report["verdict"]["decision"] != "ship"
+    assert "answer that is always the same" in report["verdict"]["headline"]
     assert report["primary_metric"] == "chrf"
     assert report["length_histogram"] is not None
     assert any("were cut at the token limit" in warning for warning in report["warnings"])

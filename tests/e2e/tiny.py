@@ -73,3 +73,13 @@ def text_file(path: Path, count: int = 60, *, seed: int = 3) -> Path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def reply_file(path: Path, count: int = 150, *, seed: int = 3) -> Path:
+    """Prompt/completion JSON Lines with one reply for each queue, and little that the replies have in common."""
+    rows = [
+        {"prompt": message, "completion": f"{queue} ".upper() * 3 + f"is our {queue} desk's, Lark"}
+        for message, queue in messages(count, seed=seed)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

