@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fettle.contenders.constant import CONSTANT
 from fettle.contenders.readings import LabelReading, Reading
 from fettle.economics.resources import resources_of
 from fettle.errors import DataError
@@ -170,7 +171,10 @@ def beaten_by(results: Sequence[ContenderResult], compared: Sequence[Comparison]
 
 
 def warnings_of_others(results: Sequence[ContenderResult], compared: Sequence[Comparison]) -> tuple[str, ...]:
-    """Said of every contender that beat the declared baseline on the test split, and did as well as the tuned model there."""
+    """Said of every contender that beat the declared baseline on the test split, and did as well as the tuned model there.
+
+    The constant answer apart: the verdict itself looks at it.
+    """
     if not compared:
         return ()
     to_baseline = compared[0].difference.estimate
@@ -181,7 +185,10 @@ def warnings_of_others(results: Sequence[ContenderResult], compared: Sequence[Co
         f"{signed(-100 * other.difference.high, 1)} to {points(-other.difference.low)}). The verdict does not rest on it; "
         "weigh it before you decide."
         for other in compared
-        if not other.is_primary and other.difference.estimate <= 0 and other.difference.estimate < to_baseline
+        if not other.is_primary
+        and other.baseline != CONSTANT
+        and other.difference.estimate <= 0
+        and other.difference.estimate < to_baseline
     )
 
 
