@@ -17,6 +17,7 @@ from fettle.examples.checks.labels import (
 from fettle.examples.checks.personal import check_personal_data
 from fettle.examples.checks.repeats import check_conflicts, check_duplicates
 from fettle.examples.checks.size import check_count, check_lengths
+from fettle.examples.checks.task_kind import check_task_kind
 from fettle.examples.checks.text import check_texts
 from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
@@ -29,7 +30,7 @@ from fettle.records import Action, Dataset, Example, Finding, Severity, Task
 
 CHECKS = (check_lengths, check_duplicates, check_texts, check_personal_data)
 """Checks that need the examples only."""
-TASK_CHECKS = (check_conflicts, check_label_spelling, check_wrong_labels, check_json_answers)
+TASK_CHECKS = (check_conflicts, check_label_spelling, check_wrong_labels, check_json_answers, check_task_kind)
 """Checks that depend on the kind of task."""
 _SEVERITY_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 

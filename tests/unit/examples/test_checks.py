@@ -265,3 +265,34 @@ def test_no_pattern_takes_forever_on_a_very_long_text(piece: str):
     data = dataset((f"start {text} end", "fine"), ("other", "b"))
     check_examples(data, TEXT)
     fix_examples(data, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        (['```json\n{"a": 1}\n```', "```\n{}\n```"], "like-json"),
+        (["{'a': 1}", "{'a': 2}"], "like-json"),
+        (['["a"]', '["b"]'], "like-json"),
+        (['{"a": 1}', '{"a": 2}', "late"], "partly-json"),
+        (
+            [
+                "We are sorry that your parcel is late and will look.",
+                "We are sorry that it is lost and will send another.",
+            ],
+            "few-answers",
+        ),
+    ],
+)
+def test_answers_of_another_kind_are_named(answers: list[str], code: str):
+    pairs = [(f"question {number} of {'abcdefg'[number % 7]}", answers[number % len(answers)]) for number in range(60)]
+    assert code in {one for one, _ in found(*pairs)}
+    assert not {one for one, _ in found(*pairs, task=replace(TEXT, kind=TaskKind.JSON))} & {
+        "like-json",
+        "partly-json",
+        "few-answers",
+    }
+
+
+def test_ordinary_answers_are_of_no_other_kind():
+    pairs = [(f"question {number}", f"answer {number} [see below]") for number in range(60)]
+    assert not {code for code, _ in found(*pairs)} & {"like-json", "partly-json", "few-answers"}
