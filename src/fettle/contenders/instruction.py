@@ -104,8 +104,7 @@ def derive_instruction(task: Task, train: Sequence[Example]) -> str:
             keys = ", ".join(json.loads(task.json_schema or "{}").get("properties", {}))
             return f"Read the message and answer with one JSON object with the keys {keys}."
         case TaskKind.TEXT:
-            low, high = _usual_words(train)
-            return f"Answer the message in the house style, in {low} to {high} words."
+            return f"Answer the message in the house style, in {_usual_length(train)}."
 
 
 def derive_hint(task: Task, train: Sequence[Example], style_rules: Sequence[str] = ()) -> str:
@@ -123,8 +122,7 @@ def derive_hint(task: Task, train: Sequence[Example], style_rules: Sequence[str]
             lines = _describe_fields(json.loads(task.json_schema or "{}"))
             return "Answer with one JSON object and nothing else. Its keys:\n" + "\n".join(lines)
         case TaskKind.TEXT:
-            low, high = _usual_words(train)
-            rules = [f"Write {low} to {high} words.", *(rule.rstrip(".") + "." for rule in style_rules)]
+            rules = [f"Write {_usual_length(train)}.", *(rule.rstrip(".") + "." for rule in style_rules)]
             return "The answer has this form:\n" + "\n".join(f"- {rule}" for rule in rules)
 
 
@@ -144,10 +142,12 @@ def _describe_fields(schema: dict[str, object]) -> list[str]:
     return lines
 
 
-def _usual_words(train: Sequence[Example]) -> tuple[int, int]:
+def _usual_length(train: Sequence[Example]) -> str:
     """The words of the middle four fifths of the training answers."""
     lengths = [len(example.answer.split()) for example in train]
     if len(lengths) < 2:
-        return (lengths[0], lengths[0]) if lengths else (1, 100)
-    deciles = quantiles(lengths, n=10)
-    return max(1, int(deciles[0])), max(1, round(deciles[-1]))
+        low, high = (lengths[0], lengths[0]) if lengths else (1, 100)
+    else:
+        deciles = quantiles(lengths, n=10)
+        low, high = max(1, int(deciles[0])), max(1, round(deciles[-1]))
+    return f"{low} to {high} words" if low < high else f"about {high} word{'s' if high != 1 else ''}"

@@ -19,6 +19,8 @@ MAX_UNSCORED_SHARE = 0.05
 FEW_CLUSTERS = 15
 """Below this many groups of examples intervals are wide and lean on their assumptions; the reader is told."""
 _POWER = 0.80
+_MANY_TIMES = 20
+"""More than so many times the test examples are more than anybody will collect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,10 @@ def _cannot_tell(primary: Comparison, context: VerdictContext) -> Verdict:
     num_more = num_more_examples(primary, context)
     difference = primary.difference
     headline = f"Cannot tell yet: the difference is {_points(difference.estimate)} points ({_range(difference)})"
-    headline += f"; about {num_more:,} more test examples would probably decide it." if num_more else "."
+    if num_more and num_more > _MANY_TIMES * primary.num_pairs:
+        headline += f"; the two are so close that it would take about {num_more:,} more test examples to decide."
+    else:
+        headline += f"; about {num_more:,} more test examples would probably decide it." if num_more else "."
     if difference.low > 0 and not _test_agrees(primary):
         rule = "A close call: the interval lies above 0, but the test does not agree, and shipping needs both."
     elif difference.low > 0:

@@ -219,7 +219,7 @@ def test_text_lengths_are_those_of_the_middle_of_the_training_answers() -> None:
         "- Open with the first name.",
         "- No exclamation marks.",
     ]
-    assert "in 3 to 3 words" in derive_instruction(TEXT, [example("r0", "x", "one two three")])
+    assert "in about 3 words" in derive_instruction(TEXT, [example("r0", "x", "one two three")])
 
 
 def test_instructions_state_only_what_the_training_examples_show() -> None:

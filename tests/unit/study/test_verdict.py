@@ -219,3 +219,8 @@ def test_shipping_needs_more_than_the_usual_answer(
 def test_the_usual_answer_does_not_turn_a_verdict_against_tuning() -> None:
     context = dataclasses.replace(CONTEXT, to_constant=comparison(0.3, 0.2, 0.4))
     assert decide(comparison(-0.2, -0.3, -0.1), context).decision is Decision.STAY
+
+
+def test_a_number_of_examples_that_nobody_collects_is_no_advice() -> None:
+    verdict = decide(comparison(0.004, -0.06, 0.068), CONTEXT)
+    assert "so close that it would take about" in verdict.headline

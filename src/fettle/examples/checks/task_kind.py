@@ -22,13 +22,13 @@ def check_task_kind(examples: Sequence[Example], task: Task) -> Iterator[Finding
     like_json = [e for e in examples if e.answer.lstrip().startswith(_LIKE_JSON) and parse_object(e.answer) is None]
     num_objects = sum(parse_object(example.answer) is not None for example in examples)
     if like_json and len(like_json) + num_objects >= _LIKE_JSON_SHARE * len(examples):
-        text = f"{len(like_json):,} answers, this one first, look like JSON and are no objects; they are graded as {task.kind.value}"
+        text = f"{len(like_json):,} answers, this one first, look like JSON and are no objects: graded as {task.kind.value}"
         remedy = (
             "write each answer as one JSON object: no fence of ``` around it, double quotes, an array inside an object"
         )
         yield warning("like-json", text, remedy).at(like_json[0].source)
     elif num_objects:
-        text = f"{num_objects:,} of {len(examples):,} answers are JSON objects and the others are not; all are graded as {task.kind.value}"
+        text = f"{num_objects:,} of {len(examples):,} answers are JSON objects, the others not: graded as {task.kind.value}"
         first = next(example for example in examples if parse_object(example.answer) is not None)
         yield warning("partly-json", text, "write all answers as JSON objects, or none").at(first.source)
     if task.kind is TaskKind.TEXT and len(examples) >= _FEWEST_EXAMPLES:
