@@ -151,7 +151,7 @@ def fit_classifier(
     return LabelClassifier(
         labels=reader.labels,
         description=(
-            f"No language model: logistic regression over {best.features.kind} of the last user message,"
+            f"No language model: logistic regression over {best.features.kind} of what the user says,"
             f" C = {best.regularisation:g}; the best of {len(candidates)} candidates on the validation split, where it answers"
             f" {best.accuracy:.1%} of {len(valid)} right."
         ),

@@ -39,7 +39,7 @@ class ClassifierArm:
         return self.fitted.description
 
     def told(self, example: Example) -> tuple[Message, ...]:  # noqa: ARG002 (the interface's)
-        """Nothing: it sees the last user turn as it is."""
+        """Nothing: it sees what the user says as it is."""
         return ()
 
     def is_shortened(self, example: Example) -> bool:  # noqa: ARG002 (the interface's)

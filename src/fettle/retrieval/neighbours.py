@@ -14,7 +14,7 @@ _DECIMALS = 5
 
 
 class NearestNeighbours:
-    """Exact cosine search over the last user turns of some examples. Fit for up to some 100,000 examples.
+    """Exact cosine search over what is asked in some examples. Fit for up to some 100,000 examples.
 
     Args:
         embedder: What makes vectors; give a `CachedEmbedder` that has seen all the texts to make many searches fast.

@@ -44,7 +44,13 @@ class StudyData:
 
     def test_sha256(self) -> tuple[str, ...]:
         """The hash of each test question, sorted: under another instruction or with another answer it is the same question."""
-        spoken = [[asdict(m) for m in e.prompt if m.role not in ("system", "developer")] for e in self.split.test]
+        spoken = [
+            [
+                *([e.context] if e.context else []),
+                *(asdict(m) for m in e.prompt if m.role not in ("system", "developer")),
+            ]
+            for e in self.split.test
+        ]
         return tuple(sorted(sha256_of_json(turns) for turns in spoken))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,47 @@ def test_files_whose_answers_have_no_label_in_common_are_refused(labels: StudySe
     rows = [(text, f"other {queue}") for text, queue in varied(10, start=60)]
     with pytest.raises(DataError, match="not one test answer is a label of the training examples"):
         prepare(replace(labels, test=table(tmp_path / "test.csv", rows)))
+
+
+def tickets_in_system_messages(path: Path, numbers: range) -> Path:
+    """Chat rows that all ask the same below a system message with a ticket of their own."""
+    kinds = list(permutations(WORDS, 4))
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": f"Ticket: {' '.join(kinds[number * 97 + number % 5])}"},
+                {"role": "user", "content": "Route this ticket."},
+                {"role": "assistant", "content": QUEUES[number % 2]},
+            ]
+        }
+        for number in numbers
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_questions_in_system_messages_are_split_told_apart_and_kept(tmp_path: Path) -> None:
+    file = tickets_in_system_messages(tmp_path / "chat.jsonl", range(60))
+    data = prepare(StudySettings(examples=file))
+    assert len(set(data.test_sha256())) == len(data.split.test) > 5
+    assert not [finding for finding in data.findings if finding.code in ("exact-duplicate", "conflicting-answers")]
+    told = prepare(StudySettings(examples=file, instruction="Sort this."))
+    assert told.test_sha256() == data.test_sha256()
+    for example in told.split.train:
+        assert example.messages[0].content == f"Sort this.\n\nTicket: {example.context}"
+    assert not [finding for finding in told.findings if finding.code == "system-message-replaced"]
+
+
+def test_files_of_ones_own_with_questions_in_system_messages_share_none(tmp_path: Path) -> None:
+    train, test = range(50), range(45, 70)
+    data = prepare(
+        StudySettings(
+            examples=tickets_in_system_messages(tmp_path / "train.jsonl", train),
+            test=tickets_in_system_messages(tmp_path / "test.jsonl", test),
+        )
+    )
+    assert len(data.split.test) == 25
+    assert sum(finding.code.startswith("leak") for finding in data.findings) >= 5
+    kept = [*data.split.train, *data.split.valid]
+    assert len(kept) >= 30, "and not all 50, which share their user turn with the test"
+    assert not {example.context for example in kept} & {example.context for example in data.split.test}
