@@ -99,7 +99,12 @@ def shot_sets(train: Sequence[Example], *, num_shots: int, num_sets: int, seed: 
 
 
 def short_enough(train: Sequence[Example]) -> tuple[Example, ...]:
-    """The shorter three quarters of the examples: the longest ones would fill the prompt of every request."""
+    """The shorter three quarters of the examples: the longest ones would fill the prompt of every request.
+
+    Examples with an answer of weight 0 are no models to follow; they are left out where most examples have none.
+    """
+    exemplary = [example for example in train if all(message.weight != 0 for message in example.messages)]
+    train = exemplary if 2 * len(exemplary) >= len(train) else train
     lengths = [sum(len(message.content) for message in example.messages[1:]) for example in train]
     limit = float(np.quantile(lengths, 0.75))
     return tuple(example for example, length in zip(train, lengths, strict=True) if length <= limit)

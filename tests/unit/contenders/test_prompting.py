@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,3 +245,14 @@ def test_many_fixed_shots_are_counted_and_few_of_them_named() -> None:
     assert FixedShots(tuple(train[:8])).describe().startswith("8 fixed training examples in the prompt (a.csv:2, ")
     assert "a.csv:9)" in FixedShots(tuple(train[:8])).describe()
     assert "a.csv:8 and 23 more)" in FixedShots(tuple(train)).describe()
+
+
+@pytest.mark.parametrize(("num_bad", "is_bad_shown"), [(3, False), (9, True)])
+def test_answers_of_weight_0_are_no_models_to_follow(num_bad: int, is_bad_shown: bool) -> None:
+    train = rows(12)
+    bad = (Message(role="assistant", content="BAD", weight=0), Message(role="user", content="No!"))
+    for number in range(num_bad):
+        system, question, answer = train[number].messages
+        train[number] = replace(train[number], messages=(system, question, *bad, answer))
+    shown = [shot for shots in shot_sets(train, num_shots=9, num_sets=3, seed=0) for shot in shots]
+    assert any("BAD" in contents(shot.messages) for shot in shown) == is_bad_shown
