@@ -132,23 +132,23 @@ def _is_surely_better(comparison: Comparison) -> bool:
 
 def _no_better_than_constant(primary: Comparison, context: VerdictContext, to_constant: Comparison) -> Verdict:
     """What is said of a model that beats the baseline, and perhaps only with the answer that is usual."""
-    found = f"{_points(to_constant.difference.estimate)} points ({_range(to_constant.difference)})"
-    evidence = (f"Against the constant answer: {found}.", *_evidence(primary, context))
+    apart = f"{_points(to_constant.difference.estimate)} points, {_range(to_constant.difference)}"
+    alike = f"Against the constant answer: {apart}; equally well on {to_constant.num_ties:,} of {to_constant.num_pairs:,} examples."
+    evidence = (alike, *_evidence(primary, context))
     if to_constant.difference.high < context.worthwhile:
         return Verdict(
             decision=Decision.STAY,
-            headline="Do not fine-tune: the tuned model does no better than one answer that is always the same "
-            f"({found}).",
+            headline=f"Do not fine-tune: the tuned model does no better than one answer that is always the same ({apart}).",
             reasons=(
                 f"It scores higher than {context.baseline_title}, but so does the answer that is most usual among the training "
-                "examples: what was learned does not depend on the message.",
+                "examples: nothing shows that what was learned depends on the message.",
                 *evidence,
             ),
         )
     return Verdict(
         decision=Decision.CANNOT_TELL,
         headline=f"Cannot tell yet: {context.challenger_title} beats {context.baseline_title}, but not surely the answer that is "
-        f"always the same ({found}).",
+        f"always the same ({apart}).",
         reasons=(
             "Most of what was learned may be the usual answer; shipping needs a model that is surely better than that too. More "
             "training examples are more likely to help than more test examples.",
