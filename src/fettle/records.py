@@ -56,6 +56,11 @@ class Message:
     name: str | None = None
     weight: int | None = None
 
+    @property
+    def is_system(self) -> bool:
+        """Whether it is a system message, by either of its names."""
+        return self.role in ("system", "developer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:

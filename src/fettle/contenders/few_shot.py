@@ -116,14 +116,14 @@ def _with_shots(example: Example, shots: Sequence[Example], hint: str | None) ->
             f"example {example.id} is among its own few-shot examples: its answer would be in the prompt"
         )
     hinted = with_hint(example.prompt, hint)
-    num_system = 1 if hinted and hinted[0].role in ("system", "developer") else 0
+    num_system = 1 if hinted and hinted[0].is_system else 0
     turns = [turn for shot in shots for turn in _turns(shot)]
     return (*hinted[:num_system], *turns, *hinted[num_system:])
 
 
 def _turns(shot: Example) -> list[Message]:
     """A shot without its instruction; what its system message asks goes before the first turn's text."""
-    turns = [message for message in shot.messages if message.role not in ("system", "developer")]
+    turns = [message for message in shot.messages if not message.is_system]
     if shot.context and len(turns) > 1:
         turns[0] = replace(turns[0], content=f"{shot.context}\n\n{turns[0].content}")
     return turns

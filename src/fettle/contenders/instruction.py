@@ -19,15 +19,13 @@ _MAX_LABELS_IN_BRIEF = 12
 
 def has_instruction(example: Example) -> bool:
     """True where the example begins with a system message of its own."""
-    return example.messages[0].role in ("system", "developer")
+    return example.messages[0].is_system
 
 
 def with_instruction(example: Example, instruction: str) -> Example:
     """The example with `instruction` as its only system message, before what the example's own one asks, if it asks something."""
-    others = tuple(message for message in example.messages if message.role not in ("system", "developer"))
-    own = [
-        message.content for message in example.messages if message.role in ("system", "developer") and example.context
-    ]
+    others = tuple(message for message in example.messages if not message.is_system)
+    own = [message.content for message in example.messages if message.is_system and example.context]
     return replace(example, messages=(Message(role="system", content="\n\n".join([instruction, *own])), *others))
 
 
@@ -84,7 +82,7 @@ def choose_instruction(
 
 
 def _require_questions(examples: Sequence[Example]) -> None:
-    bare = [e for e in examples if not e.context and all(m.role in ("system", "developer") for m in e.prompt)]
+    bare = [e for e in examples if not e.context and all(m.is_system for m in e.prompt)]
     if bare:
         raise DataError(
             f"{len(bare):,} example(s), this one first, ask in their system message alone, and --instruction would take its place",

@@ -60,6 +60,6 @@ def with_hint(messages: Sequence[Message], hint: str | None) -> tuple[Message, .
     """
     if hint is None:
         return tuple(messages)
-    if messages and messages[0].role in ("system", "developer"):
+    if messages and messages[0].is_system:
         return (replace(messages[0], content=f"{messages[0].content}\n\n{hint}"), *messages[1:])
     return (Message(role="system", content=hint), *messages)

@@ -43,7 +43,7 @@ def with_contexts(examples: Sequence[Example]) -> tuple[Example, ...]:
 
 
 def _own_system(example: Example) -> str:
-    return "\n".join(message.content for message in example.prompt if message.role in ("system", "developer"))
+    return "\n".join(message.content for message in example.prompt if message.is_system)
 
 
 def _words(text: str) -> str:

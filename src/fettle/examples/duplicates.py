@@ -47,7 +47,7 @@ class DuplicatePair:
 
 def comparable_text(example: Example) -> str:
     """What is compared: all that is asked, as plain words; of the system message its context, or all if there is nothing else."""
-    asked = [message.content for message in example.prompt if message.role not in ("system", "developer")]
+    asked = [message.content for message in example.prompt if not message.is_system]
     text = "\n".join(asked or (message.content for message in example.prompt))
     text = f"{example.context}\n{text}" if example.context and asked else text
     return plain_words(text) or text.strip().casefold()

@@ -104,7 +104,7 @@ def _drop_repeats(examples: Sequence[Example]) -> tuple[list[Example], list[Find
     first_by_content: dict[tuple[str, ...], Example] = {}
     findings: list[Finding] = []
     for example in examples:
-        instructions = [message.content for message in example.prompt if message.role in ("system", "developer")]
+        instructions = [message.content for message in example.prompt if message.is_system]
         calls = [f"{call.name} {call.arguments}" for call in example.messages[-1].tool_calls]
         content = (comparable_text(example), comparable_answer(example.answer), *instructions, *calls)
         first = first_by_content.setdefault(content, example)

@@ -47,7 +47,7 @@ class StudyData:
         spoken = [
             [
                 *([e.context] if e.context else []),
-                *(asdict(m) for m in e.prompt if m.role not in ("system", "developer")),
+                *(asdict(m) for m in e.prompt if not m.is_system),
             ]
             for e in self.split.test
         ]
@@ -172,7 +172,7 @@ def _instruction_findings(instruction: Instruction, examples: Sequence[Example])
             _first_place(bare)
         )
         return
-    replaced = [e for e in examples if not e.context and any(m.role in ("system", "developer") for m in e.messages)]
+    replaced = [e for e in examples if not e.context and any(m.is_system for m in e.messages)]
     if replaced:
         text = f"the system messages of {len(replaced):,} of {num_all}, this one first, are replaced by the one instruction"
         remedy = "leave --instruction out to keep those that stand first; later ones cannot be kept"

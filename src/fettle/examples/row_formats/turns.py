@@ -170,7 +170,7 @@ def _unusual(messages: tuple[Message, ...], asked: list[Message]) -> list[Note]:
     notes: list[Note] = []
     if not asked:
         notes.append(warning("no-user-message", "no message is from the user", "add what the user asked"))
-    if sum(message.role in ("system", "developer") for message in messages) > 1:
+    if sum(message.is_system for message in messages) > 1:
         notes.append(warning("two-system-messages", "more than one system message", "join them into the first"))
     if any(first.role == second.role == "user" for first, second in pairwise(messages)):
         notes.append(warning("two-user-messages", "two user messages in a row", "join them, or add the answer between"))
