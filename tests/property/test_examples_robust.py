@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fettle.errors import FettleError
 from fettle.examples.check import check_examples
+from fettle.examples.contexts import with_contexts
 from fettle.examples.fix import fix_examples
 from fettle.examples.mojibake import undo_double_encoding
 from fettle.examples.read import ColumnMapping, read_examples
@@ -199,7 +200,7 @@ def test_reading_what_was_written_gives_equal_examples(examples: list[Example]):
         path = Path(folder) / "a.jsonl"
         write_chat_jsonl(examples, path)
         read = read_examples(path).examples
-    assert [replace(example, source=examples[0].source) for example in read] == examples
+    assert [replace(example, source=examples[0].source) for example in read] == list(with_contexts(examples))
 
 
 @given(st.text(max_size=60))

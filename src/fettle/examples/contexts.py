@@ -15,7 +15,7 @@ from fettle.records import Example
 
 _MOST_SHARED = 0.5
 _MOST_DISTINCT_TURNS = 0.8
-_FEWEST = 4
+_FEWEST = 8
 
 
 def with_contexts(examples: Sequence[Example]) -> tuple[Example, ...]:

@@ -46,7 +46,9 @@ def exact_sign_test(num_wins: int, num_losses: int) -> float:
 def sign_flip_test(differences: Sequence[float], clusters: Sequence[int], *, seed: int) -> PairedTest:
     """Is the mean of paired differences further from 0 than when each cluster's sign is decided by a coin?
 
-    Exact over all sign patterns for at most 16 clusters that are not ties in sum, else 9,999 random patterns and the observed one.
+    Exact over all sign patterns where differences are whole numbers (right or wrong), and for at most 16 clusters that are not
+    ties in sum; else 9,999 random patterns and the observed one. With one example in each cluster and whole differences it is
+    McNemar's exact test.
 
     Args:
         differences: Challenger minus baseline, one per example.
@@ -64,11 +66,26 @@ def sign_flip_test(differences: Sequence[float], clusters: Sequence[int], *, see
     sums = cluster_totals(differences, clusters).totals
     sums = sums[np.abs(sums) > TIE]
     unit = "examples" if len(set(clusters)) == len(clusters) else "groups of examples"
+    if np.all(np.abs(sums - np.round(sums)) < TIE):
+        return PairedTest(p_value=_counted(np.round(sums)), method=f"exact sign-flip permutation test over {unit}")
     if len(sums) <= MAX_CLUSTERS_ENUMERATED:
         return PairedTest(p_value=_enumerated(sums), method=f"exact sign-flip permutation test over {unit}")
     return PairedTest(
         p_value=_sampled(sums, seed), method=f"sign-flip permutation test over {unit} ({NUM_RANDOM_FLIPS} draws)"
     )
+
+
+def _counted(sums_G: NDArray[np.float64]) -> float:
+    """The share of all sign patterns of whole numbers with a sum as far from 0, from the distribution of the sum, term by term."""
+    total = int(np.abs(sums_G).sum())
+    share_S = np.zeros(2 * total + 1)  # of the sums from -total to total
+    share_S[total] = 1.0
+    for step in np.abs(sums_G).astype(int):
+        share_S = (
+            np.roll(share_S, step) + np.roll(share_S, -step)
+        ) / 2  # nothing has reached the ends before the last term
+    is_as_far = np.abs(np.arange(-total, total + 1)) >= abs(int(sums_G.sum()))
+    return float(min(1.0, share_S[is_as_far].sum()))
 
 
 def _enumerated(sums_G: NDArray[np.float64]) -> float:

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
 from fettle.statistics.paired_tests import exact_sign_test, paired_test, sign_flip_test
 
@@ -43,3 +45,22 @@ def test_impossible_input_is_refused() -> None:
         exact_sign_test(-1, 2)
     with pytest.raises(ValueError, match="no values"):
         paired_test([], [], is_binary=True, seed=1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_right_or_wrong_scores_in_groups_are_tested_exactly(seed: int) -> None:
+    """Against scipy's, which goes through all sign patterns of the groups' sums."""
+    generator = np.random.default_rng(seed)
+    differences, clusters = generator.integers(-1, 2, size=24).astype(float), np.repeat(np.arange(12), 2)
+    sums = differences.reshape(12, 2).sum(axis=1)
+    wanted = permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert sign_flip_test(list(differences), list(clusters), seed=1).p_value == pytest.approx(wanted, abs=1e-12)
+
+
+def test_one_group_of_two_changes_an_exact_test_hardly() -> None:
+    differences = [1.0] * 60 + [-1.0] * 20 + [0.0] * 40
+    single = paired_test(differences, range(120), is_binary=True, seed=1)
+    grouped = paired_test(differences, [*range(119), 118], is_binary=True, seed=1)
+    assert grouped.method == "exact sign-flip permutation test over groups of examples"
+    assert grouped.p_value == pytest.approx(single.p_value)
+    assert grouped.p_value < 1e-4
