@@ -19,18 +19,19 @@ def check_task_kind(examples: Sequence[Example], task: Task) -> Iterator[Finding
     """Said where the answers are graded as text or labels and perhaps should not be."""
     if task.kind is TaskKind.JSON:
         return
-    like_json = [e for e in examples if e.answer.lstrip().startswith(_LIKE_JSON) and parse_object(e.answer) is None]
-    num_objects = sum(parse_object(example.answer) is not None for example in examples)
-    if like_json and len(like_json) + num_objects >= _LIKE_JSON_SHARE * len(examples):
+    objects, others = [], []
+    for example in examples:
+        (others if parse_object(example.answer) is None else objects).append(example)
+    like_json = [example for example in others if example.answer.lstrip().startswith(_LIKE_JSON)]
+    if like_json and len(like_json) + len(objects) >= _LIKE_JSON_SHARE * len(examples):
         text = f"{len(like_json):,} answers, this one first, look like JSON and are no objects: graded as {task.kind.value}"
         remedy = (
             "write each answer as one JSON object: no fence of ``` around it, double quotes, an array inside an object"
         )
         yield warning("like-json", text, remedy).at(like_json[0].source)
-    elif num_objects:
-        text = f"{num_objects:,} of {len(examples):,} answers are JSON objects, the others not: graded as {task.kind.value}"
-        first = next(example for example in examples if parse_object(example.answer) is not None)
-        yield warning("partly-json", text, "write all answers as JSON objects, or none").at(first.source)
+    elif objects:
+        text = f"{len(objects):,} of {len(examples):,} answers are JSON objects, the others not: graded as {task.kind.value}"
+        yield warning("partly-json", text, "write all answers as JSON objects, or none").at(objects[0].source)
     if task.kind is TaskKind.TEXT and len(examples) >= _FEWEST_EXAMPLES:
         counts = Counter(example.answer.strip() for example in examples)
         if 1 < len(counts) <= _FEW_ANSWERS_SHARE * len(examples):
