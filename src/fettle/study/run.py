@@ -330,6 +330,7 @@ def _report(
         worthwhile=plan.settings.worthwhile,
         beaten_by=beaten_by(results, compared),
         to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
+        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters) if CONSTANT in arms else None,
     )
     is_labels = task.kind is TaskKind.LABELS
     parts = part_scores(tested, split.test, task)

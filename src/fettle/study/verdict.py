@@ -50,6 +50,8 @@ class VerdictContext:
     beaten_by: tuple[BetterContender, ...] = ()
     to_constant: Comparison | None = None
     """The challenger minus the answer that is always the same; None only where there was no such contender."""
+    to_constant_unscored: UnscoredBounds | None = None
+    """The same with unscored answers at their worst; None only where every pair of `to_constant` was scored."""
 
 
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
@@ -58,7 +60,7 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`; and the
       challenger is surely better than the constant answer too. Both must hold, so neither is adjusted for the other
       (intersection-union test; Berger 1982).
-    - STAY: the interval lies below `worthwhile`, or the one against the constant answer does.
+    - STAY: the interval lies below `worthwhile`, or the one against the constant answer does (with at most 5 % unscored).
     - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
 
     Raises:
@@ -69,7 +71,11 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     decision = _by_interval(primary.difference, context.worthwhile)
     if decision is Decision.SHIP and not _test_agrees(primary):
         return _cannot_tell(primary, context)
-    if decision is Decision.SHIP and context.to_constant is not None and not _is_surely_better(context.to_constant):
+    if (
+        decision is Decision.SHIP
+        and context.to_constant is not None
+        and not _beats_constant(context.to_constant, context)
+    ):
         return _no_better_than_constant(primary, context, context.to_constant)
     if _overturned_by_unscored(primary, context, decision):
         headline = (
@@ -126,16 +132,22 @@ def _test_agrees(primary: Comparison) -> bool:
     return primary.p_value <= 1 - primary.difference.level
 
 
-def _is_surely_better(comparison: Comparison) -> bool:
-    return comparison.difference.low > 0 and _test_agrees(comparison)
+def _beats_constant(to_constant: Comparison, context: VerdictContext) -> bool:
+    """Whether the challenger is surely better than the constant answer, many unscored pairs taken at their worst."""
+    at_worst = context.to_constant_unscored
+    if at_worst is not None and _are_many_unscored(to_constant) and at_worst.against_challenger.low <= 0:
+        return False
+    return to_constant.difference.low > 0 and _test_agrees(to_constant)
 
 
 def _no_better_than_constant(primary: Comparison, context: VerdictContext, to_constant: Comparison) -> Verdict:
     """What is said of a model that beats the baseline, and perhaps only with the answer that is usual."""
     apart = f"{_points(to_constant.difference.estimate)} points, {_range(to_constant.difference)}"
     alike = f"Against the constant answer: {apart}; equally well on {to_constant.num_ties:,} of {to_constant.num_pairs:,} examples."
+    if to_constant.num_pairs_unscored:
+        alike += f" {to_constant.num_pairs_unscored:,} pairs could not be scored."
     evidence = (alike, *_evidence(primary, context))
-    if to_constant.difference.high < context.worthwhile:
+    if to_constant.difference.high < context.worthwhile and not _are_many_unscored(to_constant):
         return Verdict(
             decision=Decision.STAY,
             headline=f"Do not fine-tune: the tuned model does no better than one answer that is always the same ({apart}).",
@@ -158,7 +170,7 @@ def _no_better_than_constant(primary: Comparison, context: VerdictContext, to_co
 
 
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:
-    if context.unscored is None or primary.num_pairs_unscored <= MAX_UNSCORED_SHARE * _num_pairs(primary):
+    if context.unscored is None or not _are_many_unscored(primary):
         return False
     if decision is Decision.SHIP:
         return _by_interval(context.unscored.against_challenger, context.worthwhile) is not decision
@@ -167,8 +179,12 @@ def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decisi
     return False
 
 
-def _num_pairs(primary: Comparison) -> int:
-    return primary.num_pairs + primary.num_pairs_unscored
+def _are_many_unscored(comparison: Comparison) -> bool:
+    return comparison.num_pairs_unscored > MAX_UNSCORED_SHARE * _num_pairs(comparison)
+
+
+def _num_pairs(comparison: Comparison) -> int:
+    return comparison.num_pairs + comparison.num_pairs_unscored
 
 
 def _ship_headline(primary: Comparison, context: VerdictContext) -> str:

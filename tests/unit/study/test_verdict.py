@@ -216,6 +216,20 @@ def test_shipping_needs_more_than_the_usual_answer(
         assert any("Against the constant answer" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.09), (-0.05, 0.009)])
+def test_many_answers_without_a_score_leave_the_usual_answer_undecided(low: float, high: float) -> None:
+    to_constant = comparison((low + high) / 2, low, high, num_unscored=30)
+    bounds = UnscoredBounds(
+        against_challenger=Interval(estimate=-0.1, low=-0.2, high=0.0),
+        for_challenger=Interval(estimate=0.2, low=0.1, high=0.3),
+    )
+    verdict = decide(
+        comparison(0.4, 0.3, 0.5), dataclasses.replace(CONTEXT, to_constant=to_constant, to_constant_unscored=bounds)
+    )
+    assert verdict.decision is Decision.CANNOT_TELL
+    assert any("30 pairs could not be scored" in reason for reason in verdict.reasons)
+
+
 def test_the_usual_answer_does_not_turn_a_verdict_against_tuning() -> None:
     context = dataclasses.replace(CONTEXT, to_constant=comparison(0.3, 0.2, 0.4))
     assert decide(comparison(-0.2, -0.3, -0.1), context).decision is Decision.STAY
