@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from fettle.models.adapter import LoraSettings, LoraVariant, new_adapter, unload_adapters
+from fettle.models.prefix_tree import prefix_tree
 from fettle.records import TokenisedExample
 from fettle.training.accumulate import add_gradients, mean_loss
+from fettle.training.sft import input_tokens
 from tiny_models import FAMILIES
 
 RELATIVE_TOLERANCE = 2e-5
@@ -134,13 +136,63 @@ def test_rows_that_are_alike_but_for_one_answer_token(adapted: Any) -> None:
 
 @pytest.mark.parametrize("adapted", ["llama", "mistral_narrow"], indirect=True)
 def test_trained_token_inside_the_common_prefix_is_not_lost(adapted: Any) -> None:
-    # All rows share 20 tokens of which the twelfth carries loss: only what precedes it may be computed once.
+    # All rows share 20 tokens of which the twelfth carries loss, in all three of them.
     model, _peft = adapted
     trained = [place == 11 for place in range(20)] + [True, True]
     examples = [row(str(n), (), [*range(40, 60), 5 + n, 9], trained) for n in range(3)]
     total, num_tokens = add_gradients(model, examples, max_tokens=1000)
     assert num_tokens == 9
     assert total == pytest.approx(sum(float(plain_loss(model, example).detach()) for example in examples), rel=1e-5)
+
+
+def family_tree(*, seed: int) -> list[TokenisedExample]:
+    """Rows that share prefixes in three levels, some of whose trained tokens lie in what they share.
+
+    An instruction common to all but one; conversations that go on from each other, with answers trained in each of them; a pair
+    of answers to one prompt; samples of one prompt; a row twice; a row of other tokens altogether.
+    """
+    random = np.random.default_rng(seed)
+
+    def tokens(count: int) -> list[int]:
+        return random.integers(4, 400, count).tolist()
+
+    instruction, first_turn, second_turn, prompt = tokens(40), tokens(37), tokens(35), tokens(50)
+    is_answer = [False] * 20 + [True] * 17  # the first turn's answer
+    answers = [tokens(length) for length in (30, 4, 1, 33)]
+    return [
+        row("turn-1", instruction, [*first_turn, 9], [*is_answer, True]),
+        row("turn-2", [*instruction], [*first_turn, *second_turn], [*is_answer, *[False] * 15, *[True] * 20]),
+        row("turn-2-only", [*instruction, *first_turn], second_turn, [False] * 15 + [True] * 20),
+        row("turn-3", [*instruction, *first_turn, *second_turn], tokens(12), [False] * 9 + [True] * 3),
+        *(
+            row(f"answer-{n}", [*instruction, *prompt], answer, [True] * len(answer))
+            for n, answer in enumerate([*answers, answers[0]])
+        ),
+        row("other", (), tokens(45), [False] * 40 + [True] * 5),
+        row("instruction-alone", instruction[:32], instruction[32:], [False] * 4 + [True] * 4),
+    ]
+
+
+@pytest.mark.parametrize("adapted", FAMILIES, indirect=True)
+@pytest.mark.parametrize("max_tokens", [10_000, 40], ids=["at-once", "in-parts"])
+def test_a_tree_of_prefixes_equals_one_example_at_a_time(adapted: Any, max_tokens: int) -> None:
+    model, peft = adapted
+    examples = family_tree(seed=11)
+    tree = prefix_tree([input_tokens(example) for example in examples])
+    assert tree.num_levels == 3
+
+    total, num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+    packed = gradients(peft)
+    losses = [plain_loss(peft, example) for example in examples]
+    sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
+
+    assert num_tokens == sum(example.num_trained_tokens for example in examples)
+    assert total == pytest.approx(sum(float(loss.detach()) for loss in losses), rel=1e-5)
+    for name, reference in gradients(peft).items():
+        assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
+
+    expected = total / num_tokens
+    assert mean_loss(model, examples, batch_size=100, max_tokens=max_tokens) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("adapted", ["qwen3", "gemma3_narrow"], indirect=True)
@@ -155,7 +207,7 @@ def test_mean_loss_divides_once_over_all_batches(adapted: Any) -> None:
 @pytest.mark.parametrize("adapted", ["llama"], indirect=True)
 def test_gradient_does_not_depend_on_the_order_of_examples(adapted: Any) -> None:
     model, peft = adapted
-    examples = ragged_rows(num_shared=12, seed=4)
+    examples = [*ragged_rows(num_shared=12, seed=4), *family_tree(seed=4)]
     add_gradients(model, examples, max_tokens=60)
     forwards = gradients(peft)
     add_gradients(model, examples[::-1], max_tokens=60)

@@ -32,31 +32,49 @@ def logits_of(model: PreTrainedModel, hidden_NE: torch.Tensor) -> torch.Tensor:
     return logits_NV
 
 
-def summed_cross_entropy(model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+def summed_cross_entropy(
+    model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor, counts_N: torch.Tensor | None = None
+) -> torch.Tensor:
     """Sum of the cross-entropies of some positions, nats, fp32 scalar; the logits of few positions exist at once.
 
     The head must be frozen: the gradient reaches the hidden states alone. It is formed with the loss, chunk by chunk.
+
+    Args:
+        model: Gives the head.
+        hidden_NE: Last hidden states.
+        targets_N: The token that each of them should predict.
+        counts_N: How often each counts, fp32; None: once.
     """
-    return _SummedCrossEntropy.apply(hidden_NE, targets_N, model)  # pyright: ignore[reportReturnType]
+    return _SummedCrossEntropy.apply(hidden_NE, targets_N, counts_N, model)  # pyright: ignore[reportReturnType]
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_NE: torch.Tensor, targets_N: torch.Tensor, model: PreTrainedModel) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        hidden_NE: torch.Tensor,
+        targets_N: torch.Tensor,
+        counts_N: torch.Tensor | None,
+        model: PreTrainedModel,
+    ) -> torch.Tensor:
         total, gradients = hidden_NE.new_zeros((), dtype=torch.float32), []
         wants_gradient = ctx.needs_input_grad[0]
-        for hidden, targets in zip(hidden_NE.split(CHUNK_ROWS), targets_N.split(CHUNK_ROWS), strict=True):
+        counts_N1 = torch.ones_like(targets_N, dtype=torch.float32)[:, None] if counts_N is None else counts_N[:, None]
+        chunks = (tensor.split(CHUNK_ROWS) for tensor in (hidden_NE, targets_N[:, None], counts_N1))
+        for hidden, targets, counts in zip(*chunks, strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = hidden.detach().requires_grad_(wants_gradient)
                 logits_NV = logits_of(model, leaf)
             log_probs_NV = logits_NV.detach().log_softmax(-1, dtype=torch.float32)
-            total -= log_probs_NV.gather(1, targets[:, None]).sum()
+            total -= (counts * log_probs_NV.gather(1, targets)).sum()
             if wants_gradient:  # of the loss with respect to the logits: the probabilities, less 1 at the target
-                grad_NV = log_probs_NV.exp_().scatter_add_(1, targets[:, None], -torch.ones_like(log_probs_NV[:, :1]))
+                grad_NV = log_probs_NV.exp_().scatter_add_(1, targets, -torch.ones_like(counts))
+                if counts_N is not None:
+                    grad_NV.mul_(counts)
                 gradients += torch.autograd.grad(logits_NV, leaf, grad_NV.to(logits_NV.dtype))
         ctx.save_for_backward(*gradients)
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return torch.cat(ctx.saved_tensors) * upstream, None, None
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return torch.cat(ctx.saved_tensors) * upstream, None, None, None

@@ -4,7 +4,7 @@ Transformers lets attention functions be registered and chosen by name; what the
 a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of its norms and MLPs, for that
 while.
 
-Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, P prefix tokens.
+Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, C tokens computed before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 KeyValues = tuple[tuple[torch.Tensor, torch.Tensor], ...]
-"""Of a prefix, per layer: keys and values, each [H, P, D]."""
+"""Of tokens computed before, per layer: keys and values, each [H, C, D]."""
 
 _NAME = "fettle"
 
@@ -43,21 +43,21 @@ class Attention(Protocol):
 
 
 class PackedAttention:
-    """Packed rows attend to the prefix and to themselves.
+    """Packed rows attend to their prefixes and to themselves.
 
     Args:
         packed: The rows.
-        prefix: What stands before each of them, or None.
+        pool: Keys and values that their prefixes are spans of; None where no row has one.
         on_keys: Is given each layer's number, keys and values [T, H, D].
     """
 
     def __init__(
         self,
         packed: PackedRows,
-        prefix: KeyValues | None = None,
+        pool: KeyValues | None = None,
         on_keys: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
     ) -> None:
-        self._packed, self._prefix, self._on_keys = packed, prefix, on_keys
+        self._packed, self._pool, self._on_keys = packed, pool, on_keys
 
     def attend(
         self, layer: int, query_TXD: torch.Tensor, key_THD: torch.Tensor, value_THD: torch.Tensor, form: AttentionForm
@@ -65,8 +65,8 @@ class PackedAttention:
         """See `Attention`."""
         if self._on_keys is not None:
             self._on_keys(layer, key_THD, value_THD)
-        prefix = (None, None) if self._prefix is None else self._prefix[layer]
-        return SegmentAttention.apply(query_TXD, key_THD, value_THD, *prefix, self._packed, form)  # pyright: ignore[reportReturnType]
+        pool = (None, None) if self._pool is None else self._pool[layer]
+        return SegmentAttention.apply(query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
 
 
 def chooses_attention(model: PreTrainedModel) -> bool:

@@ -2,13 +2,15 @@
 
 Pure index arithmetic: no weights, no hidden states.
 
-Legend: T tokens of all rows, N rows of a bucket, L their padded length, M = N x L slots, S own keys, P prefix keys, X heads.
+Legend: T tokens of all rows, N rows of a bucket, L their padded length, M = N x L slots, S own keys, P keys of a row's prefix,
+X heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import torch
 
@@ -32,6 +34,59 @@ def aligned(length: int) -> int:
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Tokens `start` to `end` among those that were computed before: the pool of keys and values."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Prefix:
+    """What stands before a row: spans of the pool, in order."""
+
+    spans: tuple[Span, ...] = ()
+
+    @classmethod
+    def joined(cls, spans: Iterable[Span]) -> Prefix:
+        """Spans that touch become one.
+
+        >>> Prefix.joined([Span(0, 16), Span(16, 32), Span(48, 64)]).spans
+        (Span(start=0, end=32), Span(start=48, end=64))
+        """
+        merged: list[Span] = []
+        for span in spans:
+            if merged and merged[-1].end == span.start:
+                span = Span(merged.pop().start, span.end)  # noqa: PLW2901 (grows by what stood before it)
+            merged.append(span)
+        return cls(tuple(merged))
+
+    @classmethod
+    def of_length(cls, length: int) -> Prefix:
+        """The first tokens of the pool; none for length 0."""
+        return cls((Span(0, length),) if length else ())
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return sum(span.length for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """Rows `first` to `end` of a bucket, which come after the same prefix."""
+
+    first: int
+    end: int
+    prefix: Prefix
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Queries `start` to `end` of each row of a bucket; they see own keys up to `end`."""
@@ -42,7 +97,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rows of the same padded length, gathered side by side for attention."""
+    """Rows of the same padded length, after prefixes of the same length, gathered side by side for attention."""
 
     tokens_M: torch.Tensor
     """Which token of the packed row fills each of the N x L slots; padding repeats a row's last token."""
@@ -53,6 +108,13 @@ class Bucket:
     num_rows: int
     length: int
     """L."""
+    siblings: tuple[Siblings, ...] = ()
+    """All rows, by their prefix."""
+
+    @property
+    def prefix_length(self) -> int:
+        """P."""
+        return self.siblings[0].prefix.length if self.siblings else 0
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -83,7 +145,7 @@ class Bucket:
 
 @dataclass(slots=True)
 class PackedRows:
-    """Rows laid end to end after a common prefix of P tokens that is not among them.
+    """Rows laid end to end, each after a prefix that is not among them.
 
     The last tokens may be filling: they belong to no row, attend to nothing and are attended by nothing.
     """
@@ -92,7 +154,6 @@ class PackedRows:
     positions_1T: torch.Tensor
     num_tokens: int
     """Tokens of the rows, filling not counted."""
-    prefix_length: int
     buckets: tuple[Bucket, ...]
     starts: tuple[int, ...]
     """Place of each row's first token."""
@@ -103,13 +164,13 @@ class PackedRows:
         """Place of each row's last token."""
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
-    def bias(self, block: Block, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    def bias(self, block: Block, prefix_length: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
 
         Of the last keys that a block's queries see; the prefix's are among them only where a window hides some of those.
         """
-        sees_prefix = window is None or block.end + self.prefix_length <= window
-        first = 0 if sees_prefix else -self.prefix_length
+        sees_prefix = window is None or block.end + prefix_length <= window
+        first = 0 if sees_prefix else -prefix_length
         key = (block, first, min(window or block.end, block.end - first))
         if key not in self._biases:
             device = self.ids_1T.device
@@ -125,39 +186,56 @@ def bias_of(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(~sees, float("-inf"))
 
 
-def pack_rows(rows: Sequence[Sequence[int]], *, prefix_length: int, num_heads: int, device: torch.device) -> PackedRows:
+def pack_rows(
+    rows: Sequence[Sequence[int]], *, after: Prefix | Sequence[Prefix], num_heads: int, device: torch.device
+) -> PackedRows:
     """Lay rows end to end.
 
     Args:
         rows: Token ids after the prefix, none empty.
-        prefix_length: P, the tokens before each row, which are computed elsewhere.
+        after: What stands before each row, or before all of them; it is computed elsewhere.
         num_heads: Query heads; with the lengths they say how many rows attend at once.
         device: Where the indices live.
     """
+    prefixes = [after] * len(rows) if isinstance(after, Prefix) else after
     starts, place = [], 0
     for row in rows:
         starts.append(place)
         place += len(row)
-    by_length: dict[int, list[int]] = {}
+    by_lengths: dict[tuple[int, int], list[int]] = {}
     for index in sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index)):
-        by_length.setdefault(aligned(len(rows[index])), []).append(index)
+        by_lengths.setdefault((aligned(len(rows[index])), prefixes[index].length), []).append(index)
     buckets = []
-    for length, members in by_length.items():
+    for (length, prefix_length), members in by_lengths.items():
+        members.sort(key=lambda index: prefixes[index])  # siblings lie side by side
         per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_length)
         size = max(1, MAX_SCORES // per_row)
         for first in range(0, len(members), size):
             group = members[first : first + size]
-            buckets.append(bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device))
+            bucket = bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device)
+            buckets.append(replace(bucket, siblings=_siblings([prefixes[i] for i in group])))
     filling = [0] * (-place % _ROW_ALIGNMENT)
-    positions = [position for row in rows for position in range(prefix_length, prefix_length + len(row))]
+    positions = [
+        position
+        for row, prefix in zip(rows, prefixes, strict=True)
+        for position in range(prefix.length, prefix.length + len(row))
+    ]
     return PackedRows(
         ids_1T=torch.tensor([*(token for row in rows for token in row), *filling], device=device)[None],
         positions_1T=torch.tensor([*positions, *filling], device=device)[None],
         num_tokens=place,
-        prefix_length=prefix_length,
         buckets=tuple(buckets),
         starts=tuple(starts),
     )
+
+
+def _siblings(prefixes: Sequence[Prefix]) -> tuple[Siblings, ...]:
+    found, first = [], 0
+    for prefix, rows in groupby(prefixes):
+        end = first + len(list(rows))
+        found.append(Siblings(first, end, prefix))
+        first = end
+    return tuple(found)
 
 
 def bucket_of(starts: Sequence[int], lengths: Sequence[int], padded: int, device: torch.device) -> Bucket:

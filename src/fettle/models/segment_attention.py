@@ -1,21 +1,22 @@
-"""Causal attention of packed rows over a prefix they share, without a mask over all of them.
+"""Causal attention of packed rows over prefixes they share, without a mask over all of them.
 
-Rows of like length are gathered into small dense batches. Each query sees the prefix's keys, which are laid before the keys of its
-own row, and the earlier ones of those; the softmax is fp32 inside. Where there are many keys the backward pass computes the
-probabilities again, so memory grows with the tokens and not with their square (as in Dao et al. 2022, FlashAttention, section 3.1).
+Rows of like length are gathered into small dense batches. Each query sees the keys of its row's prefix, which are laid before those
+of the row itself, and the earlier ones of these; the softmax is fp32 inside. Where there are many keys the backward pass computes
+the probabilities again, so memory grows with the tokens and not with their square (as in Dao et al. 2022, sec. 3.1).
 
-Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P prefix keys, K = P + own keys a row, H key/value
-heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
+Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P prefix keys, K = P + own keys a row, C keys of
+the pool that prefixes are spans of, H key/value heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from fettle.models.packing import Block, Bucket, PackedRows
+from fettle.models.packing import Block, Bucket, PackedRows, Siblings, Span
 
 _MOST_KEYS_KEPT = 512
 """Probabilities over so many keys are kept for the backward pass: less memory than a layer's other intermediates."""
@@ -63,7 +64,7 @@ def tokens_first(query_HNGLD: torch.Tensor) -> torch.Tensor:
 
 
 class SegmentAttention(torch.autograd.Function):
-    """Attention of packed rows over their prefix: queries [T, X, D], keys and values [T, H, D] -> [T, X, D]."""
+    """Attention of packed rows over their prefixes: queries [T, X, D], keys and values [T, H, D] -> [T, X, D]."""
 
     @staticmethod
     def forward(
@@ -71,26 +72,26 @@ class SegmentAttention(torch.autograd.Function):
         query_TXD: torch.Tensor,
         key_THD: torch.Tensor,
         value_THD: torch.Tensor,
-        prefix_key: torch.Tensor | None,
-        prefix_value: torch.Tensor | None,
+        pool_key: torch.Tensor | None,
+        pool_value: torch.Tensor | None,
         packed: PackedRows,
         form: AttentionForm,
     ) -> torch.Tensor:
-        """See the class; the prefix's keys and values are [H, P, D]."""
+        """See the class; the pool's keys and values are [H, C, D]."""
         out_TXD = _empty_like(query_TXD, packed)
         kept, has_backward = [], any(ctx.needs_input_grad)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), key_THD.shape[1]).mul_(form.scaling)
-            key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
+            key, value = _joined_keys(pool_key, key_THD, bucket), _joined_keys(pool_value, value_THD, bucket)
             out = torch.empty_like(query)
             for block in bucket.blocks:
-                weights, _ = _block_weights(packed, block, form, _joined(query, block), key)
-                if has_backward and _keeps_weights(packed, bucket, form):
+                weights, _ = _block_weights(packed, bucket, block, form, _joined(query, block), key)
+                if has_backward and _keeps_weights(bucket, form):
                     kept.append(weights)
-                values = products(weights, _seen(value, packed, block))
+                values = products(weights, _seen(value, bucket, block))
                 _part(out, block).copy_(values.view_as(_part(out, block)))
             bucket.scatter(tokens_first(out), out_TXD)
-        ctx.save_for_backward(query_TXD, key_THD, value_THD, prefix_key, prefix_value, *kept)
+        ctx.save_for_backward(query_TXD, key_THD, value_THD, pool_key, pool_value, *kept)
         ctx.packed, ctx.form = packed, form
         return out_TXD
 
@@ -100,53 +101,58 @@ class SegmentAttention(torch.autograd.Function):
 
         With S = Q K', W = softmax(S) and out = W V: dV = W' dout, dW = dout V', dS = W * (dW - sum(dW * W)), dQ = dS K, dK = dS' Q.
         """
-        query_TXD, key_THD, value_THD, prefix_key, prefix_value, *kept = ctx.saved_tensors
+        query_TXD, key_THD, value_THD, pool_key, pool_value, *kept = ctx.saved_tensors
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
         kept_in_order = iter(kept)
         grad_query, grad_key, grad_value = (_empty_like(x, packed) for x in (query_TXD, key_THD, value_THD))
-        grad_prefix_key, grad_prefix_value = _zeros_fp32(prefix_key), _zeros_fp32(prefix_value)
+        grad_pool_key, grad_pool_value = _zeros_fp32(pool_key), _zeros_fp32(pool_value)
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), num_heads).mul_(form.scaling)
-            key, value = _after(prefix_key, bucket.gather(key_THD)), _after(prefix_value, bucket.gather(value_THD))
+            key, value = _joined_keys(pool_key, key_THD, bucket), _joined_keys(pool_value, value_THD, bucket)
             grad_out = grouped_queries(bucket.gather_real(grad_TXD), num_heads)
             dquery = torch.empty_like(query)
             dkey, dvalue = torch.zeros_like(key, dtype=torch.float32), torch.zeros_like(value, dtype=torch.float32)
             for block in bucket.blocks:
                 asked, grad = _joined(query, block), _joined(grad_out, block)
-                if _keeps_weights(packed, bucket, form):
+                if _keeps_weights(bucket, form):
                     weights, slope = next(kept_in_order), None
                 else:
-                    weights, slope = _block_weights(packed, block, form, asked, key)
-                dscores = _through_softmax(products(grad, _seen(value, packed, block).transpose(2, 3)), weights)
+                    weights, slope = _block_weights(packed, bucket, block, form, asked, key)
+                dscores = _through_softmax(products(grad, _seen(value, bucket, block).transpose(2, 3)), weights)
                 if slope is not None:
                     dscores.mul_(slope)
-                dasked = products(dscores, _seen(key, packed, block))
+                dasked = products(dscores, _seen(key, bucket, block))
                 _part(dquery, block).copy_(dasked.view_as(_part(dquery, block)))
-                _seen(dkey, packed, block).add_(products(dscores.transpose(2, 3), asked))
-                _seen(dvalue, packed, block).add_(products(weights.transpose(2, 3), grad))
+                _seen(dkey, bucket, block).add_(products(dscores.transpose(2, 3), asked))
+                _seen(dvalue, bucket, block).add_(products(weights.transpose(2, 3), grad))
             bucket.scatter(tokens_first(dquery.mul_(form.scaling)), grad_query)
-            for of_all, grad_own, grad_prefix in (
-                (dkey, grad_key, grad_prefix_key),
-                (dvalue, grad_value, grad_prefix_value),
-            ):
-                bucket.scatter(of_all[:, :, packed.prefix_length :].to(grad_own.dtype).permute(1, 2, 0, 3), grad_own)
-                if grad_prefix is not None:
-                    grad_prefix.add_(of_all[:, :, : packed.prefix_length].sum(1))
-        grad_of_prefix = (_cast(grad_prefix_key, key_THD), _cast(grad_prefix_value, value_THD))
-        return grad_query, grad_key, grad_value, *grad_of_prefix, None, None
+            for of_all, grad_own, grad_pool in ((dkey, grad_key, grad_pool_key), (dvalue, grad_value, grad_pool_value)):
+                own_HNLD = of_all[:, :, bucket.prefix_length :].to(grad_own.dtype)
+                bucket.scatter(own_HNLD.permute(1, 2, 0, 3), grad_own)
+                for siblings, of_span, place in _prefix_spans(bucket):
+                    assert grad_pool is not None, "rows after a prefix have a pool"
+                    of_rows_HNSD = of_all[:, siblings.first : siblings.end, place : place + of_span.length]
+                    grad_pool[:, of_span.start : of_span.end].add_(of_rows_HNSD.sum(1))
+        grad_of_pool = (_cast(grad_pool_key, key_THD), _cast(grad_pool_value, value_THD))
+        return grad_query, grad_key, grad_value, *grad_of_pool, None, None
 
 
-def _keeps_weights(packed: PackedRows, bucket: Bucket, form: AttentionForm) -> bool:
-    return form.softcap is None and packed.prefix_length + bucket.length <= _MOST_KEYS_KEPT
+def _keeps_weights(bucket: Bucket, form: AttentionForm) -> bool:
+    return form.softcap is None and bucket.prefix_length + bucket.length <= _MOST_KEYS_KEPT
 
 
 def _block_weights(
-    packed: PackedRows, block: Block, form: AttentionForm, query_HNQD: torch.Tensor, key_HNKD: torch.Tensor
+    packed: PackedRows,
+    bucket: Bucket,
+    block: Block,
+    form: AttentionForm,
+    query_HNQD: torch.Tensor,
+    key_HNKD: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weights [H, N, Q, K] of a block's queries, and the derivative of the soft-capping."""
-    scores = products(query_HNQD, _seen(key_HNKD, packed, block).transpose(2, 3))
+    scores = products(query_HNQD, _seen(key_HNKD, bucket, block).transpose(2, 3))
     slope = soft_capped(scores, form.softcap)
-    bias_LK = packed.bias(block, form.window, scores.dtype)
+    bias_LK = packed.bias(block, bucket.prefix_length, form.window, scores.dtype)
     scores.unflatten(2, (-1, block.end - block.start))[..., -bias_LK.shape[1] :].add_(bias_LK)
     return scores.softmax(-1), slope
 
@@ -157,22 +163,34 @@ def _through_softmax(gradients: torch.Tensor, weights: torch.Tensor) -> torch.Te
     return torch.ops.aten._softmax_backward_data(gradients, weights, -1, weights.dtype)
 
 
-def _after(prefix_HPD: torch.Tensor | None, own_NLHD: torch.Tensor) -> torch.Tensor:
+def _joined_keys(pool_HCD: torch.Tensor | None, key_THD: torch.Tensor, bucket: Bucket) -> torch.Tensor:
     """The prefix's keys before those of each row [H, N, K, D]: cheaper to copy than the scores of two products."""
+    own_NLHD = bucket.gather(key_THD)
     own_HNLD = own_NLHD.permute(2, 0, 1, 3)
-    if prefix_HPD is None:
+    if not bucket.prefix_length:
         return own_HNLD.contiguous()
+    assert pool_HCD is not None, "rows after a prefix have a pool"
     heads, num, length, size = own_HNLD.shape
-    num_prefix = prefix_HPD.shape[1]
-    all_HNKD = own_NLHD.new_empty((heads, num, num_prefix + length, size))
-    all_HNKD[:, :, :num_prefix] = prefix_HPD[:, None]
-    all_HNKD[:, :, num_prefix:] = own_HNLD
+    all_HNKD = own_NLHD.new_empty((heads, num, bucket.prefix_length + length, size))
+    for siblings, span, place in _prefix_spans(bucket):
+        of_rows_HNSD = all_HNKD[:, siblings.first : siblings.end, place : place + span.length]
+        of_rows_HNSD.copy_(pool_HCD[:, None, span.start : span.end])
+    all_HNKD[:, :, bucket.prefix_length :] = own_HNLD
     return all_HNKD
 
 
-def _seen(key_HNKD: torch.Tensor, packed: PackedRows, block: Block) -> torch.Tensor:
+def _prefix_spans(bucket: Bucket) -> Iterator[tuple[Siblings, Span, int]]:
+    """For rows that share a prefix, each of its spans in the pool and the place of its first key among a row's keys."""
+    for siblings in bucket.siblings:
+        place = 0
+        for span in siblings.prefix.spans:
+            yield siblings, span, place
+            place += span.length
+
+
+def _seen(key_HNKD: torch.Tensor, bucket: Bucket, block: Block) -> torch.Tensor:
     """What a block's queries may see of a row's keys, the prefix's included."""
-    return key_HNKD[:, :, : packed.prefix_length + block.end]
+    return key_HNKD[:, :, : bucket.prefix_length + block.end]
 
 
 def _part(query_HNGLD: torch.Tensor, block: Block) -> torch.Tensor:

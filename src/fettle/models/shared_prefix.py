@@ -1,8 +1,8 @@
-"""A prefix common to many rows computed once: its keys and values, which every remainder attends to.
+"""Prefixes common to many rows computed once: their keys and values, which every remainder attends to.
 
-Exact, in training too: the gradient of the prefix is the sum over all remainders, which autograd forms by itself.
+Exact, in training too: the gradient of a prefix is the sum over all that comes after it.
 
-Legend: P prefix tokens, H key/value heads, D head size.
+Legend: T tokens of packed rows, P prefix tokens, C tokens of the pool, H key/value heads, D head size, E hidden size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fettle.models.own_attention import KeyValues, PackedAttention, run
-from fettle.models.packing import ALIGNMENT, pack_rows
+from fettle.models.packing import ALIGNMENT, PackedRows, Prefix, pack_rows
 
 if TYPE_CHECKING:
     import torch
@@ -49,15 +49,20 @@ def prefix_key_values(model: PreTrainedModel, prefix: Sequence[int]) -> KeyValue
     """Keys and values of a prefix, with gradients where the caller has them enabled; None for no tokens."""
     if not prefix:
         return None
-    packed = pack_rows([prefix], prefix_length=0, num_heads=num_heads(model), device=model.device)
+    packed = pack_rows([prefix], after=Prefix(), num_heads=num_heads(model), device=model.device)
+    return run_for_keys(model, packed, None)[1]
+
+
+def run_for_keys(model: PreTrainedModel, packed: PackedRows, pool: KeyValues | None) -> tuple[torch.Tensor, KeyValues]:
+    """Last hidden states [T, E] of packed rows, and per layer their keys and values, filling left out."""
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def keep(layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor) -> None:
-        key, value = (x[: len(prefix)].transpose(0, 1).contiguous() for x in (key_THD, value_THD))
+        key, value = (x[: packed.num_tokens].transpose(0, 1).contiguous() for x in (key_THD, value_THD))
         layers[layer] = (key, value)
 
-    run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, on_keys=keep))
-    return tuple(layers[layer] for layer in sorted(layers))
+    hidden_TE = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, pool, on_keys=keep))
+    return hidden_TE, tuple(layers[layer] for layer in sorted(layers))
 
 
 def num_heads(model: PreTrainedModel) -> int:

@@ -15,7 +15,7 @@ import torch
 from fettle.errors import IntegrityError, ModelError
 from fettle.models.head import logits_of
 from fettle.models.own_attention import PackedAttention, chooses_attention, own_attention, run
-from fettle.models.packing import ALIGNMENT, pack_rows
+from fettle.models.packing import ALIGNMENT, Prefix, pack_rows
 from fettle.models.segment_attention import AttentionForm
 from fettle.models.shared_prefix import num_heads, prefix_key_values
 
@@ -85,7 +85,7 @@ def _packed_logits(model: PreTrainedModel, prefix: list[int], rows: list[list[in
     """What packed rows give [T, V], fp32, and which layers have a window."""
     with own_attention(model):
         computed = prefix_key_values(model, prefix)
-        packed = pack_rows(rows, prefix_length=len(prefix), num_heads=num_heads(model), device=model.device)
+        packed = pack_rows(rows, after=Prefix.of_length(len(prefix)), num_heads=num_heads(model), device=model.device)
         attention = _Watched(PackedAttention(packed, computed))
         hidden_TE = run(model, packed.ids_1T, packed.positions_1T, attention)[: packed.num_tokens]
     return logits_of(model, hidden_TE).float(), attention.windowed

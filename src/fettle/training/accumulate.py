@@ -1,21 +1,28 @@
-"""The gradient of a whole batch from micro-batches that share one computed prefix.
+"""The gradient of a whole batch from micro-batches that share computed prefixes.
 
-The prefix is run once with its graph kept. Each micro-batch back-propagates into a detached copy of the prefix's keys and values,
-and what gathers there is sent through the prefix's graph at the end. Exact: the chain rule in two steps; memory is that of one
-micro-batch.
+The prefixes are run once, level by level, with their graphs kept. Each micro-batch back-propagates into detached copies of their
+keys and values, and what gathers there is sent through the levels' graphs at the end, the deepest first. Exact: the chain rule in
+steps; memory is that of the prefixes and one micro-batch.
+
+Legend: C tokens of the pool, H key/value heads, D head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fettle.models.own_attention import KeyValues, own_attention
-from fettle.models.shared_prefix import common_prefix_length, prefix_key_values, shared_length
+import torch
+
+from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
+from fettle.models.packing import pack_rows
+from fettle.models.prefix_tree import PrefixTree, prefix_tree
+from fettle.models.shared_prefix import num_heads, run_for_keys
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
 from fettle.training.plain import plain_sft_loss
-from fettle.training.sft import sft_loss
+from fettle.training.sft import StepLoss, input_tokens, sft_loss, targets_of_nodes, targets_of_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,20 +43,16 @@ def add_gradients(
         The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
     """
     if plainly:
-        return _add_plain_gradients(model, examples, max_tokens=max_tokens)
+        losses = _plain_losses(model, examples, max_tokens=max_tokens)
+        return _summed(_sent_back(losses))
     with own_attention(model):
-        length = _shared_length(examples)
-        computed = prefix_key_values(model, examples[0].token_ids[:length])
-        leaves = _detached(computed)
-        total, num_tokens = 0.0, 0
-        for group in micro_batches(examples, shared=length, max_tokens=max_tokens):
-            loss = sft_loss(model, group, prefix=leaves, prefix_length=length)
-            loss.total.backward()
-            total += float(loss.total.detach())
-            num_tokens += loss.num_tokens
-        if computed is not None and leaves is not None:
-            _send_through(computed, leaves)
-    return total, num_tokens
+        tree = prefix_tree([input_tokens(example) for example in examples])
+        levels = _run_levels(model, examples, tree)
+        pool = levels[-1].pool if levels else None
+        sums = [*_sent_back(_losses_of_rows(model, examples, tree, pool, max_tokens=max_tokens))]
+        for level in reversed(levels):
+            level.send_back()
+    return _summed([*sums, *_losses_of_levels(levels)])
 
 
 def mean_loss(
@@ -61,62 +64,149 @@ def mean_loss(
     plainly: bool = False,
 ) -> float:
     """Mean cross-entropy per trained token over all examples, nats, without gradients; `plainly` as in `add_gradients`."""
-    import torch
-
-    total, num_tokens = 0.0, 0
-    if plainly:
-        with torch.no_grad():
-            for group in micro_batches(examples, shared=0, max_tokens=max_tokens):
-                loss = plain_sft_loss(model, group)
-                total += float(loss.total)
-                num_tokens += loss.num_tokens
-        return total / num_tokens
-    ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
-    with torch.no_grad(), own_attention(model):
-        for start in range(0, len(ordered), batch_size):
-            batch = ordered[start : start + batch_size]
-            length = _shared_length(batch)
-            prefix = prefix_key_values(model, batch[0].token_ids[:length])
-            for group in micro_batches(batch, shared=length, max_tokens=max_tokens):
-                loss = sft_loss(model, group, prefix=prefix, prefix_length=length)
-                total += float(loss.total)
-                num_tokens += loss.num_tokens
+    with torch.no_grad():
+        if plainly:
+            total, num_tokens = _summed(_plain_losses(model, examples, max_tokens=max_tokens))
+            return total / num_tokens
+        ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
+        losses: list[StepLoss] = []
+        with own_attention(model):
+            for start in range(0, len(ordered), batch_size):
+                batch = ordered[start : start + batch_size]
+                tree = prefix_tree([input_tokens(example) for example in batch])
+                levels = _run_levels(model, batch, tree)
+                pool = levels[-1].pool if levels else None
+                losses += [
+                    *_losses_of_rows(model, batch, tree, pool, max_tokens=max_tokens),
+                    *_losses_of_levels(levels),
+                ]
+    total, num_tokens = _summed(losses)
     return total / num_tokens
 
 
-def _add_plain_gradients(
+def _plain_losses(
     model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int
-) -> tuple[float, int]:
-    total, num_tokens = 0.0, 0
-    for group in micro_batches(examples, shared=0, max_tokens=max_tokens):
-        loss = plain_sft_loss(model, group)
+) -> Iterator[StepLoss]:
+    for group in micro_batches(examples, shared_lengths=[0] * len(examples), max_tokens=max_tokens):
+        yield plain_sft_loss(model, [examples[index] for index in group])
+
+
+def _losses_of_rows(
+    model: PreTrainedModel,
+    examples: Sequence[TokenisedExample],
+    tree: PrefixTree,
+    pool: KeyValues | None,
+    *,
+    max_tokens: int,
+) -> Iterator[StepLoss]:
+    """What is trained of each example after the nodes it shares, some of them at a time."""
+    shared_lengths = tree.shared_lengths
+    for group in micro_batches(examples, shared_lengths=shared_lengths, max_tokens=max_tokens):
+        packed = pack_rows(
+            [input_tokens(examples[index])[shared_lengths[index] :] for index in group],
+            after=[tree.prefix(tree.node_of_row[index]) for index in group],
+            num_heads=num_heads(model),
+            device=model.device,
+        )
+        targets = targets_of_rows(
+            [examples[index] for index in group],
+            starts=packed.starts,
+            shared_lengths=[shared_lengths[index] for index in group],
+        )
+        yield sft_loss(model, run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, pool)), targets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The nodes of one level of a prefix tree, computed."""
+
+    key_values: KeyValues
+    """Their own, with their graph."""
+    loss: StepLoss | None
+    """Of what is trained inside them."""
+    pool: KeyValues
+    """Copies of all keys and values up to and with this level, in which gradients gather."""
+    before: KeyValues | None
+    """The pool that these nodes attended to themselves."""
+
+    def send_back(self) -> None:
+        """Back-propagate what has gathered in this level's pool through its nodes; the rest goes to the pool before it."""
+        ends: list[torch.Tensor] = []
+        gradients: list[torch.Tensor | None] = []
+        for own_HCD, leaf_HCD, before_HCD in zip(
+            _flat(self.key_values), _flat(self.pool), _flat(self.before) or _nothing(self.pool), strict=True
+        ):
+            if leaf_HCD.grad is None:
+                continue
+            num_before = leaf_HCD.shape[1] - own_HCD.shape[1]
+            if own_HCD.requires_grad:
+                ends.append(own_HCD)
+                gradients.append(leaf_HCD.grad[:, num_before:])
+            if before_HCD is not None:
+                before_HCD.grad = leaf_HCD.grad[:, :num_before].contiguous()
+        if self.loss is not None:
+            ends.append(self.loss.total)
+            gradients.append(None)
+        torch.autograd.backward(ends, gradients)
+
+
+def _run_levels(model: PreTrainedModel, examples: Sequence[TokenisedExample], tree: PrefixTree) -> list[_Level]:
+    levels: list[_Level] = []
+    for number in range(tree.num_levels):
+        before = levels[-1].pool if levels else None
+        nodes = tree.level(number)
+        packed = pack_rows(
+            [examples[(node := tree.nodes[index]).row].token_ids[node.start : node.end] for index in nodes],
+            after=[tree.prefix(tree.nodes[index].parent) for index in nodes],
+            num_heads=num_heads(model),
+            device=model.device,
+        )
+        hidden_TE, key_values = run_for_keys(model, packed, before)
+        targets = targets_of_nodes(examples, tree, nodes, starts=packed.starts)
+        loss = sft_loss(model, hidden_TE, targets) if targets else None
+        levels.append(_Level(key_values, loss, _grown(before, key_values), before))
+    return levels
+
+
+def _grown(before: KeyValues | None, new: KeyValues) -> KeyValues:
+    """The pool with what was computed last behind it, cut off from its graph."""
+    joined = (
+        new
+        if before is None
+        else tuple(
+            (torch.cat((old[0], own[0]), dim=1), torch.cat((old[1], own[1]), dim=1))
+            for old, own in zip(before, new, strict=True)
+        )
+    )
+    wants_gradient = torch.is_grad_enabled()
+    return tuple(
+        (key.detach().requires_grad_(wants_gradient), value.detach().requires_grad_(wants_gradient))
+        for key, value in joined
+    )
+
+
+def _flat(key_values: KeyValues | None) -> list[torch.Tensor]:
+    return [tensor for pair in key_values or () for tensor in pair]
+
+
+def _nothing(key_values: KeyValues) -> list[None]:
+    return [None] * (2 * len(key_values))
+
+
+def _losses_of_levels(levels: Sequence[_Level]) -> list[StepLoss]:
+    return [level.loss for level in levels if level.loss is not None]
+
+
+def _sent_back(losses: Iterator[StepLoss]) -> Iterator[StepLoss]:
+    """Each loss, once its gradient has been added."""
+    for loss in losses:
         loss.total.backward()
+        yield loss
+
+
+def _summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:
+    total, num_tokens = 0.0, 0
+    for loss in losses:
         total += float(loss.total.detach())
         num_tokens += loss.num_tokens
     return total, num_tokens
-
-
-def _shared_length(examples: Sequence[TokenisedExample]) -> int:
-    """Leading tokens to share: common to all, and followed by at least one more untrained token in each."""
-    common = common_prefix_length([example.token_ids for example in examples])
-    first_trained = min(example.is_trained.index(True) for example in examples)
-    return shared_length(min(common, first_trained - 1), len(examples))
-
-
-def _detached(computed: KeyValues | None) -> KeyValues | None:
-    if computed is None:
-        return None
-    return tuple((keys.detach().requires_grad_(), values.detach().requires_grad_()) for keys, values in computed)
-
-
-def _send_through(computed: KeyValues, leaves: KeyValues) -> None:
-    """Back-propagate what has gathered in the copies through the prefix's own graph."""
-    import torch
-
-    ends = [
-        (end, leaf.grad)
-        for pair, copies in zip(computed, leaves, strict=True)
-        for end, leaf in zip(pair, copies, strict=True)
-    ]
-    reached = [(end, grad) for end, grad in ends if grad is not None and end.requires_grad]
-    torch.autograd.backward([end for end, _ in reached], [grad for _, grad in reached])

@@ -27,15 +27,16 @@ def batch_at(step: int, *, num_examples: int, batch_size: int, seed: int) -> tup
 
 
 def micro_batches(
-    examples: Sequence[TokenisedExample], *, shared: int, max_tokens: int
-) -> tuple[tuple[TokenisedExample, ...], ...]:
-    """The examples of a step in groups of at most `max_tokens` tokens each (one example always fits), longest first.
+    examples: Sequence[TokenisedExample], *, shared_lengths: Sequence[int], max_tokens: int
+) -> tuple[tuple[int, ...], ...]:
+    """The examples of a step, by their index, in groups of at most `max_tokens` tokens each (one always fits), longest first.
 
     Args:
         examples: The step's examples.
-        shared: Leading tokens that are computed once for all and do not count.
+        shared_lengths: Leading tokens of each that are computed once for several and do not count.
         max_tokens: Bound on the tokens of a group.
     """
-    ordered = sorted(examples, key=lambda example: (-len(example.token_ids), example.example_id))
-    groups = token_groups([len(example.token_ids) - shared for example in ordered], max_tokens=max_tokens)
-    return tuple(tuple(ordered[group.start : group.stop]) for group in groups)
+    own_lengths = [len(example.token_ids) - shared for example, shared in zip(examples, shared_lengths, strict=True)]
+    order = sorted(range(len(examples)), key=lambda index: (-own_lengths[index], examples[index].example_id))
+    groups = token_groups([own_lengths[index] for index in order], max_tokens=max_tokens)
+    return tuple(tuple(order[group.start : group.stop]) for group in groups)

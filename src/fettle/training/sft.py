@@ -5,14 +5,13 @@ Legend: T tokens of the packed rows, E hidden size, N trained positions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fettle.models.head import summed_cross_entropy
-from fettle.models.own_attention import KeyValues, PackedAttention, run
-from fettle.models.packing import pack_rows
-from fettle.models.shared_prefix import num_heads
+from fettle.models.prefix_tree import PrefixTree
 from fettle.records import TokenisedExample
 
 if TYPE_CHECKING:
@@ -29,32 +28,77 @@ class StepLoss:
     num_tokens: int
 
 
-def sft_loss(
-    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, prefix: KeyValues | None, prefix_length: int
-) -> StepLoss:
-    """Cross-entropy of the trained tokens of some examples, inside `own_attention`.
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """A token to be predicted."""
+
+    place: int
+    """Of the hidden state that predicts it, in the packed row."""
+    token_id: int
+
+
+Targets = Counter[Target]
+"""How many examples train a target; more than one where they share the tokens up to it."""
+
+
+def input_tokens(example: TokenisedExample) -> tuple[int, ...]:
+    """The tokens that are run: those before the last trained one. Nothing depends on what follows.
+
+    >>> input_tokens(TokenisedExample(example_id="a", token_ids=(5, 6, 7, 8, 9), is_trained=(False, False, True, True, False)))
+    (5, 6, 7)
+    """
+    return example.token_ids[: _trained(example)[-1]]
+
+
+def targets_of_rows(
+    examples: Sequence[TokenisedExample], *, starts: Sequence[int], shared_lengths: Sequence[int]
+) -> Targets:
+    """What is trained of packed remainders.
 
     Args:
-        model: The model, with its adapter in place.
-        examples: Rows that all begin with the prefix.
-        prefix: Keys and values of the first `prefix_length` tokens, or None for no sharing.
-        prefix_length: P; none of the first P + 1 tokens is trained.
+        examples: The whole examples.
+        starts: Where the remainder of each begins in the packed row.
+        shared_lengths: Leading tokens of each that are computed elsewhere.
     """
+    return Counter(
+        Target(start + position - 1 - shared, example.token_ids[position])
+        for example, start, shared in zip(examples, starts, shared_lengths, strict=True)
+        for position in _trained(example)
+        if position > shared  # the state before a token predicts it
+    )
+
+
+def targets_of_nodes(
+    examples: Sequence[TokenisedExample], tree: PrefixTree, nodes: Sequence[int], *, starts: Sequence[int]
+) -> Targets:
+    """What is trained of the packed nodes of a prefix tree, for all examples that pass through them."""
+    start_of = dict(zip(nodes, starts, strict=True))
+    targets: Targets = Counter()
+    for example, last in zip(examples, tree.node_of_row, strict=True):
+        trained = _trained(example)
+        for number in tree.way_to(last):
+            if number in start_of:
+                node = tree.nodes[number]
+                targets.update(
+                    Target(start_of[number] + position - 1 - node.start, example.token_ids[position])
+                    for position in trained
+                    if node.start < position <= node.end
+                )
+    return targets
+
+
+def sft_loss(model: PreTrainedModel, hidden_TE: torch.Tensor, targets: Targets) -> StepLoss:
+    """Cross-entropy of some targets, each as often as it is trained."""
     import torch
 
-    packed = pack_rows(
-        [example.token_ids[prefix_length:] for example in examples],
-        prefix_length=prefix_length,
-        num_heads=num_heads(model),
-        device=model.device,
-    )
-    hidden_TE = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, prefix))
-    places, targets = [], []
-    for start, example in zip(packed.starts, examples, strict=True):
-        for position, is_trained in enumerate(example.is_trained):
-            if is_trained:  # the state before a token predicts it
-                places.append(start + position - prefix_length - 1)
-                targets.append(example.token_ids[position])
-    hidden_NE = hidden_TE.index_select(0, torch.tensor(places, device=model.device))
-    total = summed_cross_entropy(model, hidden_NE, torch.tensor(targets, device=model.device))
-    return StepLoss(total, len(targets))
+    device = hidden_TE.device
+    ordered = sorted(targets)
+    hidden_NE = hidden_TE.index_select(0, torch.tensor([target.place for target in ordered], device=device))
+    tokens_N = torch.tensor([target.token_id for target in ordered], device=device)
+    counts = [targets[target] for target in ordered]
+    counts_N = torch.tensor(counts, dtype=torch.float32, device=device) if max(counts) > 1 else None
+    return StepLoss(summed_cross_entropy(model, hidden_NE, tokens_N, counts_N), sum(counts))
+
+
+def _trained(example: TokenisedExample) -> list[int]:
+    return [position for position, is_trained in enumerate(example.is_trained) if is_trained]

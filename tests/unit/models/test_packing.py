@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fettle.models.packing import ALIGNMENT, Block, pack_rows
+from fettle.models.packing import ALIGNMENT, Block, Prefix, pack_rows
 
 LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=12)
 
 
 def packed(lengths: list[int], *, prefix_length: int = 0):
     rows = [list(range(100 * number, 100 * number + length)) for number, length in enumerate(lengths)]
-    return rows, pack_rows(rows, prefix_length=prefix_length, num_heads=4, device=torch.device("cpu"))
+    return rows, pack_rows(rows, after=Prefix.of_length(prefix_length), num_heads=4, device=torch.device("cpu"))
 
 
 @given(lengths=LENGTHS)
@@ -47,7 +47,7 @@ def test_a_query_sees_what_comes_before_it_inside_its_window(
 ) -> None:
     _, plan = packed([100], prefix_length=prefix_length)
     block = Block(start, start + count)
-    bias = plan.bias(block, window, torch.float32)
+    bias = plan.bias(block, prefix_length, window, torch.float32)
     num_always_seen = prefix_length + block.end - bias.shape[1]
     assert num_always_seen in (0, prefix_length)
     seen = torch.cat([torch.zeros(count, num_always_seen), bias], dim=-1) == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fettle.models.own_attention import PackedAttention, own_attention, run
-from fettle.models.packing import ALIGNMENT, pack_rows
+from fettle.models.packing import ALIGNMENT, Prefix, pack_rows
 from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import num_heads, prefix_key_values
 from tiny_models import FAMILIES
@@ -25,7 +25,7 @@ def plain_hidden(model: Any, tokens: list[int]) -> torch.Tensor:
 
 
 def filled(model: Any, *, prefix: list[int]) -> RowCache:
-    packed = pack_rows(ROWS, prefix_length=len(prefix), num_heads=num_heads(model), device=model.device)
+    packed = pack_rows(ROWS, after=Prefix.of_length(len(prefix)), num_heads=num_heads(model), device=model.device)
     computed = prefix_key_values(model, prefix)
     cache = RowCache(computed, lengths=[len(row) for row in ROWS])
     attention = PackedAttention(packed, computed, on_keys=partial(cache.fill, packed=packed))

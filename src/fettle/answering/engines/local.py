@@ -33,7 +33,7 @@ from fettle.models.adapter import (
 from fettle.models.head import CHUNK_ROWS, logits_of
 from fettle.models.load import LoadedModel
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
-from fettle.models.packing import pack_rows
+from fettle.models.packing import Prefix, pack_rows
 from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
 from fettle.models.token_groups import token_groups
@@ -250,7 +250,8 @@ class LocalEngine:
         for part in token_groups(cache.lengths, max_tokens=_PREFILL_TOKENS):
             go_on()
             rows_of_part = own[part.start : part.stop]
-            packed = pack_rows(rows_of_part, prefix_length=length, num_heads=num_heads(model), device=model.device)
+            after = Prefix.of_length(length)
+            packed = pack_rows(rows_of_part, after=after, num_heads=num_heads(model), device=model.device)
             on_keys = partial(cache.fill, packed=packed, first_row=part.start)
             hidden_TE = run(
                 model, packed.ids_1T, packed.positions_1T, PackedAttention(packed, prefix.key_values, on_keys)

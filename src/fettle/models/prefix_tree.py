@@ -1,0 +1,157 @@
+"""Which leading tokens of some rows are the same, so that each stretch of them is computed once: a tree of prefixes.
+
+Pure index arithmetic. All rows of a task begin with one instruction; conversations that go on from each other, the two answers of
+a preference pair and the samples of one prompt share more. A node is a stretch that several rows have in common after the stretches
+above it. Nodes of one level do not need each other, so they are run together, level after level; what a row has alone comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fettle.models.packing import ALIGNMENT, Prefix, Span
+
+LEAST_SAVED = 64
+"""A level of the tree must save so many tokens: running it costs about as much as they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Tokens `start` to `end` of `row`, which stand in some other rows as well, after the same tokens."""
+
+    row: int
+    """One of the rows that hold them."""
+    start: int
+    end: int
+    parent: int | None
+    """The node that ends at `start`; None: there is nothing before this one."""
+    level: int
+    num_rows: int
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+        return self.end - self.start
+
+    @property
+    def num_saved(self) -> int:
+        """Tokens that are not run again."""
+        return self.length * (self.num_rows - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTree:
+    """What some rows share. The nodes' tokens lie end to end, in order, in the pool of computed keys and values."""
+
+    nodes: tuple[Node, ...]
+    """Level by level, so parents first."""
+    node_of_row: tuple[int | None, ...]
+    """The last node on each row's way; None: the row shares nothing."""
+
+    @property
+    def num_levels(self) -> int:
+        """Calls that the nodes take."""
+        return self.nodes[-1].level + 1 if self.nodes else 0
+
+    def level(self, number: int) -> tuple[int, ...]:
+        """The nodes of a level."""
+        return tuple(index for index, node in enumerate(self.nodes) if node.level == number)
+
+    @property
+    def shared_lengths(self) -> tuple[int, ...]:
+        """Leading tokens of each row that are in nodes."""
+        return tuple(0 if node is None else self.nodes[node].end for node in self.node_of_row)
+
+    def way_to(self, node: int | None) -> tuple[int, ...]:
+        """The nodes from the first token up to and with this one."""
+        way: list[int] = []
+        while node is not None:
+            way.append(node)
+            node = self.nodes[node].parent
+        return tuple(reversed(way))
+
+    def prefix(self, node: int | None) -> Prefix:
+        """Where the tokens from the first one to the end of this node lie in the pool."""
+        places = [0]
+        for each in self.nodes:
+            places.append(places[-1] + each.length)
+        return Prefix.joined(Span(places[index], places[index + 1]) for index in self.way_to(node))
+
+
+def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED) -> PrefixTree:
+    """The stretches of at least `ALIGNMENT` tokens that several rows begin with. At least one token of each row stays its own.
+
+    Args:
+        rows: Token ids, none empty.
+        least_saved: Tokens that a level must save to be worth its call.
+
+    >>> tree = prefix_tree([range(100), range(100), [*range(64), 7, 7]], least_saved=16)
+    >>> [(node.start, node.end, node.num_rows) for node in tree.nodes], tree.shared_lengths
+    ([(0, 64, 3), (64, 96, 2)], (96, 96, 64))
+    """
+    ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
+    common = [_common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
+    found = sorted(_stretches(ordered, common, 0, None), key=lambda stretch: stretch.level)
+    depth = _worthwhile_levels(found, least_saved)
+    kept = [stretch for stretch in found if stretch.level < depth]
+    numbers = {id(stretch): number for number, stretch in enumerate(kept)}
+    node_of_row: list[int | None] = [None] * len(rows)
+    nodes = []
+    for number, stretch in enumerate(kept):
+        parent = None if stretch.parent is None else numbers[id(stretch.parent)]
+        row = stretch.rows[0]
+        nodes.append(Node(row, stretch.start, stretch.end, parent, stretch.level, len(stretch.rows)))
+        for member in stretch.rows:
+            node_of_row[member] = number
+    return PrefixTree(tuple(nodes), tuple(node_of_row))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stretch:
+    rows: Sequence[int]
+    start: int
+    end: int
+    parent: _Stretch | None
+
+    @property
+    def level(self) -> int:
+        return 0 if self.parent is None else self.parent.level + 1
+
+    @property
+    def num_saved(self) -> int:
+        return (self.end - self.start) * (len(self.rows) - 1)
+
+
+def _stretches(
+    ordered: Sequence[int], common: Sequence[int], start: int, parent: _Stretch | None
+) -> Iterator[_Stretch]:
+    """What neighbouring rows share beyond their first `start` tokens; `common` is what each has with the next."""
+    if not common:
+        return
+    least = min(common)
+    here = parent
+    if least > start:
+        here = _Stretch(ordered, start, least, parent)
+        yield here
+    first = 0
+    for place in [*(place for place, length in enumerate(common) if length == least), len(common)]:
+        yield from _stretches(ordered[first : place + 1], common[first:place], least, here)
+        first = place + 1
+
+
+def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """Leading tokens that two rows share, one of each being left over, rounded down to whole multiples of `ALIGNMENT`."""
+    length, most = 0, min(len(left), len(right)) - 1
+    while length < most and left[length] == right[length]:
+        length += 1
+    return length // ALIGNMENT * ALIGNMENT
+
+
+def _worthwhile_levels(stretches: Sequence[_Stretch], least_saved: int) -> int:
+    """How many levels are run, the deepest ones being left out while they save too little."""
+    saved: dict[int, int] = {}
+    for stretch in stretches:
+        saved[stretch.level] = saved.get(stretch.level, 0) + stretch.num_saved
+    return max((level + 1 for level, tokens in saved.items() if tokens >= least_saved), default=0)
