@@ -21,7 +21,8 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.examples.read import read_examples
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.adapter import load_adapter, unload_adapters
-from fettle.models.load import LoadedModel, Precision, converted_folder, load_model
+from fettle.models.load import LoadedModel, converted_folder, load_model
+from fettle.models.precision import Precision
 from fettle.models.resolve import resolve_model
 from fettle.records import Example, Prompt
 from fettle.statistics.intervals import mean_interval

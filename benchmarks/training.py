@@ -27,7 +27,8 @@ import psutil
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.examples.read import read_examples
-from fettle.models.load import Precision, choose_precision, converted_folder, load_model
+from fettle.models.load import converted_folder, load_model
+from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.records import TokenisedExample
 from fettle.training.loop import train

@@ -181,7 +181,8 @@ def save_unknown_model(folder: Path, kind: str) -> Path:
 
 def load_tiny_model(folder: Path) -> Any:
     """The model of a folder in fp32, as Fettle loads it."""
-    from fettle.models.load import Precision, load_model
+    from fettle.models.load import load_model
+    from fettle.models.precision import Precision
     from fettle.models.resolve import resolve_model
 
     return load_model(resolve_model(str(folder)), Precision.EXACT)

@@ -10,7 +10,7 @@ from fettle.errors import ConfigError
 from fettle.examples.column_names import ColumnMapping
 from fettle.files import sha256_of_json
 from fettle.models.adapter import LoraSettings, LoraVariant
-from fettle.models.load import Precision
+from fettle.models.precision import Precision
 from fettle.records import TaskKind
 from fettle.settings import Settings, get_settings
 from fettle.study.settings import RemoteModel, StudySettings

@@ -23,7 +23,7 @@ _DATA, _MODEL, _TRAINING, _RUN = "Data", "Models", "Training", "Running"
 
 
 class PrecisionOption(StrEnum):
-    """The choices of --precision; the same words as `models.load.Precision`, which this file must not import early."""
+    """The choices of --precision; the same words as `models.precision.Precision`, which this file must not import early."""
 
     AUTO = "auto"
     EXACT = "exact"
@@ -170,7 +170,7 @@ def study(
     from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
     from fettle.models.adapter import LoraSettings, LoraVariant
-    from fettle.models.load import Precision
+    from fettle.models.precision import Precision
     from fettle.study.settings import RemoteModel, StudySettings
     from fettle.training.settings import Schedule, TrainingSettings
 

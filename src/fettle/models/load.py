@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from enum import StrEnum
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ModelError, ResourceError, disk_errors_explained
+from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import ResolvedModel, WeightsKind
 from fettle.settings import get_settings
 
@@ -26,16 +26,6 @@ _MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as b
 _UNBOUNDED = 1 << 20
 """Tokens that a model takes which has no positions, such as Mamba."""
 _WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
-
-
-class Precision(StrEnum):
-    """In which number format the base model computes. Adapters are kept in fp32 either way."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    """fp32 throughout."""
-    FAST = "fast"
-    """bf16 weights and activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +63,6 @@ class LoadedModel:
         return frozenset(stop for stop in stops if isinstance(stop, int))
 
 
-def choose_precision(asked: Precision) -> Precision:
-    """What AUTO means on this machine: FAST where the processor or GPU multiplies bf16 natively, else EXACT."""
-    if asked is not Precision.AUTO:
-        return asked
-    import torch
-
-    if torch.cuda.is_available():
-        return Precision.FAST if torch.cuda.is_bf16_supported() else Precision.EXACT
-    # Elsewhere bf16 products are emulated and slower than fp32. The only public-enough probe is torch's own, underscored.
-    is_native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Precision.FAST if is_native else Precision.EXACT
-
-
 def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
     """The tokenizer of a model alone, with its chat template.
 
@@ -112,12 +89,12 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
 
     from fettle.models.understood import why_not_understood
 
-    chosen = choose_precision(precision)
-    dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if threads := get_settings().threads:
         torch.set_num_threads(threads)
+    chosen = choose_precision(precision)
+    dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
     if source.kind is WeightsKind.FOLDER:
         _refuse_what_does_not_fit(source, dtype)
     tokenizer = load_tokenizer(source)

@@ -125,7 +125,7 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     require_gradable(graders[0], split.valid, "validation")
     require_gradable(graders[0], split.test, "test")
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
-    key = sha256_of_json([*hashes, settings.key_parts(), fettle_version()])
+    key = sha256_of_json([*hashes, settings.key_parts(), loaded.precision.value, fettle_version()])
     home = get_settings().home
     return StudyPlan(
         settings=settings,

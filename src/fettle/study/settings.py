@@ -10,7 +10,7 @@ from fettle.answering.address import public_address, require_http_address
 from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
-from fettle.models.load import Precision
+from fettle.models.precision import Precision
 from fettle.records import TaskKind
 from fettle.training.settings import MAX_SEED, TrainingSettings
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fettle.errors import ModelError, ResourceError
-from fettle.models.load import Precision, choose_precision, load_model
+from fettle.models.load import load_model
+from fettle.models.precision import Precision
 from fettle.models.resolve import ResolvedModel, WeightsKind, resolve_model
 from tiny_models import load_tiny_model, save_tiny_model
 
@@ -44,11 +45,6 @@ def test_fast_means_bf16(folder: Path) -> None:
     loaded = load_model(resolve_model(str(folder)), Precision.FAST)
     assert loaded.precision is Precision.FAST
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
-
-
-def test_auto_decides_and_says_what() -> None:
-    assert choose_precision(Precision.AUTO) in (Precision.EXACT, Precision.FAST)
-    assert choose_precision(Precision.EXACT) is Precision.EXACT
 
 
 def test_every_token_that_a_models_files_name_as_an_end_stops_an_answer(folder: Path) -> None:

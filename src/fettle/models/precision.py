@@ -1,0 +1,95 @@
+"""In which number format the base model computes, and what this machine does faster."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from contextlib import suppress
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fettle.files import sha256_of_json, write_atomically
+from fettle.settings import get_settings
+
+if TYPE_CHECKING:
+    import torch
+
+_LEAST_SPEEDUP = 1.3
+"""bf16 costs some quality, so it has to bring at least this."""
+_ROWS, _INPUTS, _OUTPUTS = 256, 576, 1536  # a layer of the embedded model
+_ROUNDS = 8
+
+
+class Precision(StrEnum):
+    """In which number format the base model computes. Adapters are kept in fp32 either way."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    """fp32 throughout."""
+    FAST = "fast"
+    """bf16 weights and activations."""
+
+
+def choose_precision(asked: Precision) -> Precision:
+    """What AUTO means on this machine: FAST where bf16 products are clearly faster than those in fp32, else EXACT.
+
+    What a processor claims does not tell: with AVX-512 BF16 alone, some are 2.2 times as fast in bf16, others 0.6 times. So it is
+    measured, once a machine; the figure is kept under FETTLE_HOME, so that a study that goes on decides as it did before.
+    """
+    if asked is not Precision.AUTO:
+        return asked
+    import torch
+
+    if torch.cuda.is_available():
+        return Precision.FAST if torch.cuda.is_bf16_supported() else Precision.EXACT
+    # Without either, bf16 products are emulated. The only probe is torch's own, underscored.
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return Precision.EXACT
+    return Precision.FAST if bf16_speedup(get_settings().home) >= _LEAST_SPEEDUP else Precision.EXACT
+
+
+def bf16_speedup(home: Path) -> float:
+    """How many times as fast as in fp32 this processor multiplies in bf16: as found at first and kept in `home`."""
+    import torch
+
+    machine = sha256_of_json([_processor(), torch.__version__, torch.get_num_threads()])[:16]
+    file = home / "machines" / f"{machine}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
+        return float(json.loads(file.read_text())["bf16_speedup"])
+    speedup = round(_measured_speedup(), 2)
+    content = {"bf16_speedup": speedup, "processor": _processor(), "threads": torch.get_num_threads()}
+    write_atomically(file, json.dumps(content, indent=2) + "\n")
+    return speedup
+
+
+def _measured_speedup() -> float:
+    """The ratio of the best of several rounds, each of which runs both, so that what else is busy slows both."""
+    import torch
+
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    operands = {
+        dtype: (torch.ones(_ROWS, _INPUTS, dtype=dtype), torch.ones(_OUTPUTS, _INPUTS, dtype=dtype))
+        for dtype in seconds
+    }
+    for _ in range(_ROUNDS):
+        for dtype, (x_NI, weight_OI) in operands.items():
+            started = time.perf_counter()
+            torch.nn.functional.linear(x_NI, weight_OI)
+            seconds[dtype].append(time.perf_counter() - started)
+    return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    """Its name and, on Linux, a hash of what it can do: cloud machines hide the model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in found.items()}
+    name = facts.get("model name", platform.processor())
+    return f"{name} {sha256_of_json([facts.get(key) for key in ('model', 'stepping', 'flags')])[:8]}"
