@@ -2,8 +2,8 @@
 
 Pure index arithmetic: no weights, no hidden states.
 
-Legend: T tokens of all rows, N rows of a bucket, L their padded length, M = N x L slots, S own keys, P keys of a row's prefix,
-X heads.
+Legend: T tokens of all rows, N rows of a bucket, L their padded length, M = N x L slots, S own keys, P slots for the keys of a
+prefix, X heads.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """P."""
+        """Tokens."""
         return sum(span.length for span in self.spans)
 
 
@@ -97,7 +97,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rows of the same padded length, after prefixes of the same length, gathered side by side for attention."""
+    """Rows of the same padded length, after prefixes of the same padded length, gathered side by side for attention."""
 
     tokens_M: torch.Tensor
     """Which token of the packed row fills each of the N x L slots; padding repeats a row's last token."""
@@ -112,9 +112,9 @@ class Bucket:
     """All rows, by their prefix."""
 
     @property
-    def prefix_length(self) -> int:
-        """P."""
-        return self.siblings[0].prefix.length if self.siblings else 0
+    def prefix_slots(self) -> int:
+        """P. A prefix fills the last of them; those before it are not seen."""
+        return aligned(self.siblings[0].prefix.length) if self.siblings else 0
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -164,13 +164,13 @@ class PackedRows:
         """Place of each row's last token."""
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
-    def bias(self, block: Block, prefix_length: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    def bias(self, block: Block, prefix_slots: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
 
         Of the last keys that a block's queries see; the prefix's are among them only where a window hides some of those.
         """
-        sees_prefix = window is None or block.end + prefix_length <= window
-        first = 0 if sees_prefix else -prefix_length
+        sees_prefix = window is None or block.end + prefix_slots <= window
+        first = 0 if sees_prefix else -prefix_slots
         key = (block, first, min(window or block.end, block.end - first))
         if key not in self._biases:
             device = self.ids_1T.device
@@ -204,11 +204,11 @@ def pack_rows(
         place += len(row)
     by_lengths: dict[tuple[int, int], list[int]] = {}
     for index in sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index)):
-        by_lengths.setdefault((aligned(len(rows[index])), prefixes[index].length), []).append(index)
+        by_lengths.setdefault((aligned(len(rows[index])), aligned(prefixes[index].length)), []).append(index)
     buckets = []
-    for (length, prefix_length), members in by_lengths.items():
+    for (length, prefix_slots), members in by_lengths.items():
         members.sort(key=lambda index: prefixes[index])  # siblings lie side by side
-        per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_length)
+        per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_slots)
         size = max(1, MAX_SCORES // per_row)
         for first in range(0, len(members), size):
             group = members[first : first + size]

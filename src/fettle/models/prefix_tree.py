@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fettle.models.packing import ALIGNMENT, Prefix, Span
+from fettle.models.packing import Prefix, Span
 
+LEAST_LENGTH = 16
+"""Shorter stretches are left to each of those that share them: a level of its own would cost more."""
 LEAST_SAVED = 64
 """A level of the tree must save so many tokens: running it costs about as much as they do."""
 
@@ -81,7 +83,7 @@ class PrefixTree:
 
 
 def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED) -> PrefixTree:
-    """The stretches of at least `ALIGNMENT` tokens that several rows begin with. At least one token of each row stays its own.
+    """The stretches that several rows begin with. At least one token of each row stays its own.
 
     Args:
         rows: Token ids, none empty.
@@ -89,7 +91,7 @@ def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED
 
     >>> tree = prefix_tree([range(100), range(100), [*range(64), 7, 7]], least_saved=16)
     >>> [(node.start, node.end, node.num_rows) for node in tree.nodes], tree.shared_lengths
-    ([(0, 64, 3), (64, 96, 2)], (96, 96, 64))
+    ([(0, 64, 3), (64, 99, 2)], (99, 99, 64))
     """
     ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
     common = [_common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
@@ -132,21 +134,21 @@ def _stretches(
         return
     least = min(common)
     here = parent
-    if least > start:
-        here = _Stretch(ordered, start, least, parent)
+    if least - start >= LEAST_LENGTH:
+        here, start = _Stretch(ordered, start, least, parent), least
         yield here
     first = 0
     for place in [*(place for place, length in enumerate(common) if length == least), len(common)]:
-        yield from _stretches(ordered[first : place + 1], common[first:place], least, here)
+        yield from _stretches(ordered[first : place + 1], common[first:place], start, here)
         first = place + 1
 
 
 def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
-    """Leading tokens that two rows share, one of each being left over, rounded down to whole multiples of `ALIGNMENT`."""
+    """Leading tokens that two rows share, one of each being left over."""
     length, most = 0, min(len(left), len(right)) - 1
     while length < most and left[length] == right[length]:
         length += 1
-    return length // ALIGNMENT * ALIGNMENT
+    return length
 
 
 def _worthwhile_levels(stretches: Sequence[_Stretch], least_saved: int) -> int:

@@ -4,8 +4,8 @@ Rows of like length are gathered into small dense batches. Each query sees the k
 of the row itself, and the earlier ones of these; the softmax is fp32 inside. Where there are many keys the backward pass computes
 the probabilities again, so memory grows with the tokens and not with their square (as in Dao et al. 2022, sec. 3.1).
 
-Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P prefix keys, K = P + own keys a row, C keys of
-the pool that prefixes are spans of, H key/value heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
+Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P slots for its prefix, K = P + own keys, C keys
+of the pool that prefixes are spans of, H key/value heads, G query heads a key/value head, X = H x G, Q = G x L, D head size.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class SegmentAttention(torch.autograd.Function):
                 _seen(dvalue, bucket, block).add_(products(weights.transpose(2, 3), grad))
             bucket.scatter(tokens_first(dquery.mul_(form.scaling)), grad_query)
             for of_all, grad_own, grad_pool in ((dkey, grad_key, grad_pool_key), (dvalue, grad_value, grad_pool_value)):
-                own_HNLD = of_all[:, :, bucket.prefix_length :].to(grad_own.dtype)
+                own_HNLD = of_all[:, :, bucket.prefix_slots :].to(grad_own.dtype)
                 bucket.scatter(own_HNLD.permute(1, 2, 0, 3), grad_own)
                 for siblings, of_span, place in _prefix_spans(bucket):
                     assert grad_pool is not None, "rows after a prefix have a pool"
@@ -138,7 +138,7 @@ class SegmentAttention(torch.autograd.Function):
 
 
 def _keeps_weights(bucket: Bucket, form: AttentionForm) -> bool:
-    return form.softcap is None and bucket.prefix_length + bucket.length <= _MOST_KEYS_KEPT
+    return form.softcap is None and bucket.prefix_slots + bucket.length <= _MOST_KEYS_KEPT
 
 
 def _block_weights(
@@ -152,7 +152,10 @@ def _block_weights(
     """Weights [H, N, Q, K] of a block's queries, and the derivative of the soft-capping."""
     scores = products(query_HNQD, _seen(key_HNKD, bucket, block).transpose(2, 3))
     slope = soft_capped(scores, form.softcap)
-    bias_LK = packed.bias(block, bucket.prefix_length, form.window, scores.dtype)
+    for siblings in bucket.siblings:
+        if num_unused := bucket.prefix_slots - siblings.prefix.length:
+            scores[:, siblings.first : siblings.end, :, :num_unused] = float("-inf")
+    bias_LK = packed.bias(block, bucket.prefix_slots, form.window, scores.dtype)
     scores.unflatten(2, (-1, block.end - block.start))[..., -bias_LK.shape[1] :].add_(bias_LK)
     return scores.softmax(-1), slope
 
@@ -167,22 +170,24 @@ def _joined_keys(pool_HCD: torch.Tensor | None, key_THD: torch.Tensor, bucket: B
     """The prefix's keys before those of each row [H, N, K, D]: cheaper to copy than the scores of two products."""
     own_NLHD = bucket.gather(key_THD)
     own_HNLD = own_NLHD.permute(2, 0, 1, 3)
-    if not bucket.prefix_length:
+    if not bucket.prefix_slots:
         return own_HNLD.contiguous()
     assert pool_HCD is not None, "rows after a prefix have a pool"
     heads, num, length, size = own_HNLD.shape
-    all_HNKD = own_NLHD.new_empty((heads, num, bucket.prefix_length + length, size))
+    all_HNKD = own_NLHD.new_empty((heads, num, bucket.prefix_slots + length, size))
+    for siblings in bucket.siblings:
+        all_HNKD[:, siblings.first : siblings.end, : bucket.prefix_slots - siblings.prefix.length] = 0
     for siblings, span, place in _prefix_spans(bucket):
         of_rows_HNSD = all_HNKD[:, siblings.first : siblings.end, place : place + span.length]
         of_rows_HNSD.copy_(pool_HCD[:, None, span.start : span.end])
-    all_HNKD[:, :, bucket.prefix_length :] = own_HNLD
+    all_HNKD[:, :, bucket.prefix_slots :] = own_HNLD
     return all_HNKD
 
 
 def _prefix_spans(bucket: Bucket) -> Iterator[tuple[Siblings, Span, int]]:
     """For rows that share a prefix, each of its spans in the pool and the place of its first key among a row's keys."""
     for siblings in bucket.siblings:
-        place = 0
+        place = bucket.prefix_slots - siblings.prefix.length
         for span in siblings.prefix.spans:
             yield siblings, span, place
             place += span.length
@@ -190,7 +195,7 @@ def _prefix_spans(bucket: Bucket) -> Iterator[tuple[Siblings, Span, int]]:
 
 def _seen(key_HNKD: torch.Tensor, bucket: Bucket, block: Block) -> torch.Tensor:
     """What a block's queries may see of a row's keys, the prefix's included."""
-    return key_HNKD[:, :, : bucket.prefix_length + block.end]
+    return key_HNKD[:, :, : bucket.prefix_slots + block.end]
 
 
 def _part(query_HNGLD: torch.Tensor, block: Block) -> torch.Tensor:
