@@ -121,7 +121,7 @@ def main() -> None:
     for seed in arguments.seeds:
         settings = TrainingSettings(epochs=arguments.epochs, learning_rate=rate, seed=seed)
         result = train(loaded, rows["train"], rows["valid"], settings, folder=out / f"fettle-{seed}", run_key=key)
-        judged = judged_once(loaded, result.adapter, parts["test"], labels, out / f"fettle-{seed}.json")
+        judged = judged_once(loaded, result.tuned, parts["test"], labels, out / f"fettle-{seed}.json")
         judged |= {"seconds": round(result.seconds)}
         found["fettle"].append(judged)
         print(json.dumps({"engine": "fettle", "seed": seed} | judged), flush=True)

@@ -136,15 +136,19 @@ def tiny_config(family: str, vocab_size: int) -> Any:
             raise ValueError(f"no such family: {family}")
 
 
-def save_tiny_model(folder: Path, family: str, *, seed: int = 0, template: str | None = None) -> Path:
-    """Write a random model in Hugging Face format; the folder."""
+def save_tiny_model(
+    folder: Path, family: str, *, seed: int = 0, template: str | None = None, tied: bool = False
+) -> Path:
+    """Write a random model in Hugging Face format; the folder. `tied`: its head is its embedding."""
     import torch
     from transformers import AutoModelForCausalLM
 
     tokenizer = tiny_tokenizer(template or TEMPLATE_BY_FAMILY[family])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(tiny_config(family, len(tokenizer) + 3), dtype=torch.float32)
+        config = tiny_config(family, len(tokenizer) + 3)
+        config.tie_word_embeddings = tied
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

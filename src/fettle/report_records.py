@@ -25,7 +25,7 @@ class TrainingSummary:
     """How the tuned contender came to be."""
 
     base_model: str
-    adapter_path: str
+    tuned_path: str
     settings: Mapping[str, str | int | float | bool | None]
     loss_points: tuple[LossPoint, ...]
     best_step: int

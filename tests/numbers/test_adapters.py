@@ -38,8 +38,8 @@ def test_the_saved_adapter_is_plain_peft(
     loaded = tiny_model("qwen3")
     ids = torch.tensor([TRAIN[0].token_ids])
     bare = AutoModelForCausalLM.from_pretrained(loaded.source.path, dtype=torch.float32)
-    theirs = PeftModel.from_pretrained(bare, str(whole[0].adapter)).eval()
-    peft = load_adapter(loaded, whole[0].adapter, name="tuned")
+    theirs = PeftModel.from_pretrained(bare, str(whole[0].tuned)).eval()
+    peft = load_adapter(loaded, whole[0].tuned, name="tuned")
     try:
         with torch.no_grad():
             ours_logits, their_logits = loaded.model(input_ids=ids).logits, theirs(input_ids=ids).logits
@@ -49,7 +49,7 @@ def test_the_saved_adapter_is_plain_peft(
         unload_adapters(peft)
     assert torch.equal(ours_logits, their_logits)
     assert float((ours_logits - base_logits).abs().max()) > 0.1
-    config = json.loads((whole[0].adapter / "adapter_config.json").read_text())
+    config = json.loads((whole[0].tuned / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == loaded.source.public_id  # and no path of this machine
     merged = theirs.merge_and_unload()
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_training_and_answering_open_no_connection(
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # PEFT swallows the error of a failed look-up and warns
         result = run(loaded, tmp_path)
-        engine = LocalEngine(loaded, adapter=result.adapter)
+        engine = LocalEngine(loaded, adapter=result.tuned)
     engine.choose([prompt("Where is it?")], ["a", "b"])
     engine.close()
 
@@ -89,7 +89,7 @@ def test_an_adapter_that_changes_nothing_is_found_out(tiny_model: Callable[[str]
 def test_an_active_adapter_shows_by_how_much(
     whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any]
 ) -> None:
-    engine = LocalEngine(tiny_model("qwen3"), adapter=whole[0].adapter)
+    engine = LocalEngine(tiny_model("qwen3"), adapter=whole[0].tuned)
     try:
         assert engine.require_adapter_active([prompt("Where is it?"), prompt("x")]) > 0.01
     finally:
@@ -103,7 +103,7 @@ def test_each_engine_answers_only_with_the_model_it_stands_for(
     asked, options = [prompt("Where is it?")], GenerationOptions(max_new_tokens=8)
     base = LocalEngine(loaded)
     before = base.choose(asked, ["a", "b"])
-    tuned = LocalEngine(loaded, adapter=whole[0].adapter)
+    tuned = LocalEngine(loaded, adapter=whole[0].tuned)
     try:
         with pytest.raises(IntegrityError, match="should be the base model"):
             base.generate(asked, options)
@@ -137,7 +137,7 @@ def test_an_adapter_of_another_model_is_refused(
     with pytest.raises(ModelError, match="adapter_config"):
         LocalEngine(tiny_model("qwen3"), adapter=tmp_path)
     with pytest.raises(ModelError, match="does not fit"):
-        LocalEngine(load_tiny_model(save_tiny_model(tmp_path / "phi3", "phi3")), adapter=whole[0].adapter)
+        LocalEngine(load_tiny_model(save_tiny_model(tmp_path / "phi3", "phi3")), adapter=whole[0].tuned)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape", "cut"])
@@ -145,7 +145,7 @@ def test_an_adapter_with_other_tensors_than_its_model_needs_is_refused(
     change: str, whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
 ) -> None:
     loaded = tiny_model("qwen3")
-    shutil.copytree(whole[0].adapter, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(whole[0].tuned, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "adapter_model.safetensors"
     tensors = load_file(file)
     name = next(iter(tensors))

@@ -182,7 +182,7 @@ def test_forced_tokens_do_not_change_the_answer_of_a_trained_model(
     rows = [loaded.renderer.example_tokens(example) for example in examples]
     settings = TrainingSettings(epochs=120, batch_size=4, learning_rate=0.02, evals_per_epoch=1, patience=200)
     result = train(loaded, rows, rows, settings, folder=tmp_path, run_key="k")
-    engine = LocalEngine(loaded, adapter=result.adapter)
+    engine = LocalEngine(loaded, adapter=result.tuned)
     try:
         answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, json_form=wanted))
         free = engine.generate(prompts(), GenerationOptions(max_new_tokens=80))

@@ -108,7 +108,7 @@ def test_a_model_of_an_unknown_class_is_trained_and_answers(kind: str, tmp_path:
     result = train(loaded, TRAIN, VALID, SETTINGS, folder=tmp_path / "training", run_key="k")
     losses = [point.valid_loss for point in result.loss_points if point.valid_loss is not None]
     assert min(losses[1:]) < losses[0]
-    engine = local_engine(loaded, adapter=result.adapter)
+    engine = local_engine(loaded, adapter=result.tuned)
     assert isinstance(engine, PlainEngine)
     engine.require_adapter_active(PROMPTS)
     assert [answer.text in LABELS for answer in engine.choose(PROMPTS, LABELS)] == [True] * 3

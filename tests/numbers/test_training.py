@@ -26,7 +26,7 @@ from fettle.training.settings import Schedule, learning_rate_at
 
 def assert_same_result(result: TrainingResult, folder: Path, expected: TrainingResult, expected_folder: Path) -> None:
     measured = {"seconds": 0.0, "peak_memory_bytes": 0}  # of this run, not of its result
-    assert replace(result, adapter=expected.adapter, **measured) == replace(expected, **measured)
+    assert replace(result, tuned=expected.tuned, **measured) == replace(expected, **measured)
     ours, theirs = weights(folder), weights(expected_folder)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -171,7 +171,7 @@ def test_training_leaves_the_base_model_bit_for_bit_as_it_was(
     run(loaded, tmp_path)
     with pytest.raises(KilledError):
         run(loaded, tmp_path / "killed", kill_at=3)
-    engine = LocalEngine(loaded, adapter=whole[0].adapter)
+    engine = LocalEngine(loaded, adapter=whole[0].tuned)
     engine.generate([prompt("Where is it?")], GenerationOptions(max_new_tokens=3))
     engine.close()
     after = loaded.model.state_dict()
@@ -226,7 +226,7 @@ def test_a_variant_trains_and_answers_as_it_was_trained(
     settings = replace(SETTINGS, lora=replace(SETTINGS.lora, variant=variant))
     result = train(loaded, TRAIN, VALID, settings, folder=tmp_path, run_key="k")
     losses = [point.valid_loss for point in result.loss_points if point.valid_loss is not None]
-    peft = load_adapter(loaded, result.adapter, name="again")
+    peft = load_adapter(loaded, result.tuned, name="again")
     assert mean_loss(loaded.model, VALID, batch_size=32, max_tokens=4096) == pytest.approx(min(losses[1:]), rel=1e-5)
     assert peft.peft_config["again"].use_dora is (variant is LoraVariant.DORA)
     assert peft.peft_config["again"].use_rslora is (variant is LoraVariant.RSLORA)
@@ -253,7 +253,7 @@ def test_early_stopping_keeps_the_best_step(tiny_model: Callable[[str], Any], tm
     assert result.num_steps < 8 * 4
     assert result.best_step == min(valid, key=lambda step: valid[step])
     assert result.num_steps == result.best_step + 2
-    peft = load_adapter(loaded, result.adapter, name="tuned")
+    peft = load_adapter(loaded, result.tuned, name="tuned")
     try:  # the adapter on disk is that of the best step, not of the last
         from fettle.training.accumulate import mean_loss
 

@@ -14,7 +14,7 @@ from fettle.models.precision import Precision
 from fettle.records import TaskKind
 from fettle.settings import Settings, get_settings
 from fettle.study.settings import RemoteModel, StudySettings
-from fettle.training.settings import Schedule, TrainingSettings, derived_learning_rate, learning_rate_at
+from fettle.training.settings import Method, Schedule, TrainingSettings, derived_learning_rate, learning_rate_at
 
 SETTINGS = StudySettings(examples=Path("tickets.csv"))
 NAN, INFINITY = float("nan"), float("inf")
@@ -157,10 +157,10 @@ def test_settings_say_the_call_that_makes_them() -> None:
         SETTINGS,
         precision=Precision.EXACT,
         columns=ColumnMapping(input="a", answer="b"),
-        training=TrainingSettings(epochs=1, schedule=Schedule.LINEAR, lora=lora),
+        training=TrainingSettings(method=Method.FULL, epochs=1, schedule=Schedule.LINEAR, lora=lora),
         seed=7,
     )
-    names = {one.__name__: one for one in (ColumnMapping, LoraSettings, LoraVariant, Precision, Schedule)}
+    names = {one.__name__: one for one in (ColumnMapping, LoraSettings, LoraVariant, Method, Precision, Schedule)}
     names |= {one.__name__: one for one in (StudySettings, TrainingSettings)}
     assert eval(settings.describe(), names) == settings  # noqa: S307 (our own text)
     assert "<" not in settings.describe()

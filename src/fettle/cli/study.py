@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fettle.study.settings import StudySettings
 
 _EXIT_CODES = {Decision.SHIP: EXIT_SHIP, Decision.STAY: EXIT_STAY, Decision.CANNOT_TELL: EXIT_CANNOT_TELL}
+_DEFAULT_RANK = 16
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Models", "Training", "Running"
 
 
@@ -28,6 +29,13 @@ class PrecisionOption(StrEnum):
     AUTO = "auto"
     EXACT = "exact"
     FAST = "fast"
+
+
+class MethodOption(StrEnum):
+    """The choices of --method, those of `training.settings.Method`."""
+
+    LORA = "lora"
+    FULL = "full"
 
 
 class ScheduleOption(StrEnum):
@@ -111,7 +119,9 @@ def study(
     ] = None,
     precision: Annotated[
         PrecisionOption,
-        typer.Option(help="exact: fp32. fast: bf16. auto: fast where the hardware has it.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="exact: fp32. fast: bf16. auto: fast where that is faster on this machine.", rich_help_panel=_MODEL
+        ),
     ] = PrecisionOption.AUTO,
     remote: Annotated[
         str | None,
@@ -120,6 +130,12 @@ def study(
     remote_model: Annotated[
         str | None, typer.Option(help="Its name for the model. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
     ] = None,
+    method: Annotated[
+        MethodOption,
+        typer.Option(
+            help="lora: a small adapter. full: all weights, with several times the memory.", rich_help_panel=_TRAINING
+        ),
+    ] = MethodOption.LORA,
     epochs: Annotated[
         int, typer.Option(min=1, help="Passes over the training examples, at most.", rich_help_panel=_TRAINING)
     ] = 3,
@@ -134,7 +150,7 @@ def study(
         ScheduleOption,
         typer.Option(help="How the learning rate goes on after its warm-up.", rich_help_panel=_TRAINING),
     ] = ScheduleOption.COSINE,
-    rank: Annotated[int, typer.Option(min=1, help="LoRA rank.", rich_help_panel=_TRAINING)] = 16,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank.", rich_help_panel=_TRAINING)] = _DEFAULT_RANK,
     lora_variant: Annotated[
         VariantOption,
         typer.Option(
@@ -172,11 +188,16 @@ def study(
     from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.precision import Precision
     from fettle.study.settings import RemoteModel, StudySettings
-    from fettle.training.settings import Schedule, TrainingSettings
+    from fettle.training.settings import Method, Schedule, TrainingSettings
 
     if (remote is None) != (remote_model is None):
         raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
+    if method is MethodOption.FULL and (rank, lora_variant) != (_DEFAULT_RANK, VariantOption.LORA):
+        raise ConfigError(
+            "--rank and --lora-variant shape an adapter, and --method full trains none", remedy="leave them out"
+        )
     training = TrainingSettings(
+        method=Method(method.value),
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -220,7 +241,7 @@ def _run(settings: StudySettings) -> Decision:
         result = run_plan(plan, bars, command=sys.argv)
     console.print()
     print_summary(result.report, console, paths=result.paths)
-    console.print(f"Adapter: {result.adapter}", highlight=False, soft_wrap=True)
+    console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)
     return result.report.verdict.decision
 
 

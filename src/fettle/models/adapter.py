@@ -229,25 +229,24 @@ def require_in_place(model: PreTrainedModel, layers: Sequence[torch.nn.Module], 
         )
 
 
-def require_active(base_logits: torch.Tensor, tuned_logits: torch.Tensor, *, adapter: str) -> float:
-    """Show that an adapter changes what the model says.
+def require_active(base_logits: torch.Tensor, tuned_logits: torch.Tensor, *, what: str) -> float:
+    """Show that what was trained changes what the model says.
 
     Args:
-        base_logits: First-token logits without the adapter [B, V].
-        tuned_logits: The same with it [B, V].
-        adapter: Its name, for the message.
+        base_logits: First-token logits of the base model [B, V].
+        tuned_logits: The same of the tuned one [B, V].
+        what: What was trained, for the message.
 
     Returns:
         The largest absolute difference, in logits.
 
     Raises:
-        IntegrityError: They are equal: the adapter is not loaded, not selected, or empty.
+        IntegrityError: They are equal: an adapter is not loaded, not selected, or empty.
     """
     largest = float((base_logits.float() - tuned_logits.float()).abs().max())
     if not largest > 0.0:
         raise IntegrityError(
-            f"the adapter {adapter!r} is inactive: with and without it the model gives the same logits, so the study would "
-            "compare the base model with itself",
+            f"{what} is inactive: it gives the logits of the base model, so the study would compare the base model with itself",
             remedy="run again with --fresh to train again; if this repeats, report it",
         )
     return largest

@@ -37,7 +37,7 @@ def summed_cross_entropy(
 ) -> torch.Tensor:
     """Sum of the cross-entropies of some positions, nats, fp32 scalar; the logits of few positions exist at once.
 
-    The head must be frozen: the gradient reaches the hidden states alone. It is formed with the loss, chunk by chunk.
+    The gradients, of the hidden states and of the head's weights where those are trained, are formed with the loss, chunk by chunk.
 
     Args:
         model: Gives the head.
@@ -45,7 +45,10 @@ def summed_cross_entropy(
         targets_N: The token that each of them should predict.
         counts_N: How often each counts, fp32; None: once.
     """
-    return _SummedCrossEntropy.apply(hidden_NE, targets_N, counts_N, model)  # pyright: ignore[reportReturnType]
+    head = model.get_output_embeddings()
+    assert head is not None, "a causal language model has a head"
+    trained = [weight for weight in head.parameters() if weight.requires_grad and torch.is_grad_enabled()]
+    return _SummedCrossEntropy.apply(hidden_NE, targets_N, counts_N, model, *trained)  # pyright: ignore[reportReturnType]
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
@@ -56,9 +59,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
         targets_N: torch.Tensor,
         counts_N: torch.Tensor | None,
         model: PreTrainedModel,
+        *trained: torch.Tensor,
     ) -> torch.Tensor:
-        total, gradients = hidden_NE.new_zeros((), dtype=torch.float32), []
-        wants_gradient = ctx.needs_input_grad[0]
+        total, of_hidden = hidden_NE.new_zeros((), dtype=torch.float32), []
+        wants_gradient = any(ctx.needs_input_grad)
+        of_trained = [torch.zeros_like(weight, dtype=torch.float32) for weight in trained] if wants_gradient else []
         counts_N1 = torch.ones_like(targets_N, dtype=torch.float32)[:, None] if counts_N is None else counts_N[:, None]
         chunks = (tensor.split(CHUNK_ROWS) for tensor in (hidden_NE, targets_N[:, None], counts_N1))
         for hidden, targets, counts in zip(*chunks, strict=True):
@@ -71,10 +76,15 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 grad_NV = log_probs_NV.exp_().scatter_add_(1, targets, -torch.ones_like(counts))
                 if counts_N is not None:
                     grad_NV.mul_(counts)
-                gradients += torch.autograd.grad(logits_NV, leaf, grad_NV.to(logits_NV.dtype))
-        ctx.save_for_backward(*gradients)
+                found = torch.autograd.grad(logits_NV, [leaf, *trained], grad_NV.to(logits_NV.dtype))
+                of_hidden.append(found[0])
+                for gathered, gradient in zip(of_trained, found[1:], strict=True):
+                    gathered.add_(gradient)
+        ctx.num_chunks = len(of_hidden)
+        ctx.save_for_backward(*of_hidden, *(g.to(weight.dtype) for g, weight in zip(of_trained, trained, strict=False)))
         return total
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return torch.cat(ctx.saved_tensors) * upstream, None, None, None
+        of_hidden, of_trained = ctx.saved_tensors[: ctx.num_chunks], ctx.saved_tensors[ctx.num_chunks :]
+        return torch.cat(of_hidden) * upstream, None, None, None, *(gradient * upstream for gradient in of_trained)

@@ -122,6 +122,31 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
     )
 
 
+def save_model(loaded: LoadedModel, folder: Path) -> None:
+    """Write a model in memory, with its tokenizer, as a folder in Hugging Face format; it replaces an earlier one when whole."""
+    with disk_errors_explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            with redirect_stderr(StringIO()):  # its progress bar cannot be switched off otherwise
+                loaded.model.save_pretrained(temporary)
+            loaded.renderer.tokenizer.save_pretrained(temporary)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def reload_weights(loaded: LoadedModel) -> None:
+    """Give a model in memory the weights of its files again."""
+    import torch
+
+    fresh = load_model(loaded.source, loaded.precision).model.state_dict()
+    with torch.no_grad():
+        for name, tensor in loaded.model.state_dict().items():
+            tensor.copy_(fresh[name])
+
+
 @contextmanager
 def _load_errors_explained(source: ResolvedModel) -> Iterator[None]:
     from safetensors import SafetensorError

@@ -13,7 +13,6 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.contenders.language_model import json_separators
 from fettle.errors import DataError
 from fettle.examples.json_schema import parse_object, with_bounds
-from fettle.models.adapter import new_adapter, unload_adapters
 from fettle.models.load import LoadedModel
 from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.statistics.power import detectable
@@ -136,10 +135,11 @@ def estimate(
 ) -> Estimate:
     """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either."""
     from fettle.training.accumulate import add_gradients
+    from fettle.training.trainable import trainable
 
     training = settings.training
     batch = _typical(tokens.train, training.batch_size)
-    peft = new_adapter(loaded, training.lora, seed=0, name="measured")
+    measured_weights = trainable(loaded, training)
     try:
         measured = partial(
             add_gradients,
@@ -152,8 +152,7 @@ def estimate(
         measured(batch)
         step_seconds = time.perf_counter() - started
     finally:
-        unload_adapters(peft)
-        loaded.model.requires_grad_(requires_grad=False)
+        measured_weights.release()
     steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
     evaluations = training.epochs * training.evals_per_epoch + 1
     forward_seconds = step_seconds / 3 / len(batch) * len(tokens.valid)

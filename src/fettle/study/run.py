@@ -62,11 +62,13 @@ from fettle.study.settings import StudySettings
 from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.loop import TrainingResult, train
+from fettle.training.settings import Method
 
 if TYPE_CHECKING:
     from fettle.answering.engines.local import LocalEngine
 
-_NUM_ADAPTER_CHECK_PROMPTS = 4
+_NUM_CHECK_PROMPTS = 4
+_TUNED_TITLES = {Method.LORA: "Fine-tuned (LoRA)", Method.FULL: "Fine-tuned (all weights)"}
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
 
@@ -99,8 +101,8 @@ class StudyResult:
 
     report: StudyReport
     paths: ReportPaths
-    adapter: Path
-    """PEFT folder of the tuned model's adapter."""
+    tuned: Path
+    """The tuned model: the PEFT folder of an adapter, or the folder of a whole model."""
 
 
 def plan_study(settings: StudySettings) -> StudyPlan:
@@ -164,8 +166,6 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
         listener: Is told how far it is.
         command: The words of the command line to print in the report; None: a call of `run_study`.
     """
-    from fettle.answering.engines.plain import local_engine
-
     require_countable(get_settings().home)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
@@ -182,8 +182,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
             run_key=plan.key,
             on_event=training_listener(listener),
         )
-        engine = local_engine(plan.loaded, adapter=trained.adapter)
-        engine.require_adapter_active([_prompt(e) for e in plan.split.valid[:_NUM_ADAPTER_CHECK_PROMPTS]])
+        engine = _tuned_engine(plan, trained)
         tuned = ladder.best([_tuned_arm(plan, engine, trained)])
         declaration = declare(
             _comparison(plan, baseline, tuned),
@@ -204,7 +203,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
-        return StudyResult(report=report, paths=write_report(report, folder), adapter=trained.adapter)
+        return StudyResult(report=report, paths=write_report(report, folder), tuned=trained.tuned)
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
@@ -269,16 +268,34 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> l
     return rungs + ladder.untuned(local_engine(plan.loaded), plan.key)
 
 
+def _tuned_engine(plan: StudyPlan, trained: TrainingResult) -> LocalEngine:
+    """The engine of what was trained, which has been shown to answer otherwise than the base model.
+
+    Raises:
+        IntegrityError: It does not.
+    """
+    from fettle.answering.engines.plain import local_engine
+
+    prompts = [_prompt(example) for example in plan.split.valid[:_NUM_CHECK_PROMPTS]]
+    if plan.settings.training.method is Method.LORA:
+        engine = local_engine(plan.loaded, adapter=trained.tuned)
+        engine.require_adapter_active(prompts)
+        return engine
+    engine = local_engine(load_model(resolve_model(str(trained.tuned)), plan.loaded.precision))
+    engine.require_other_than(local_engine(plan.loaded), prompts)
+    return engine
+
+
 def _tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> LanguageModel:
     return LanguageModel(
         name="tuned",
-        title="Fine-tuned (LoRA)",
+        title=_TUNED_TITLES[plan.settings.training.method],
         engine=engine,
         style=OwnPrompt(),
         task=plan.data.task,
         options=plan.options,
         is_fine_tuned=True,
-        engine_identity=sha256_of_file(trained.adapter / "adapter_model.safetensors"),
+        engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
     )
 
 
@@ -363,11 +380,12 @@ def _report(
 def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
     settings = asdict(plan.settings.training)
     lora = settings.pop("lora")
-    settings |= {f"lora_{name}": value for name, value in lora.items()}
+    if plan.settings.training.method is Method.LORA:
+        settings |= {f"lora_{name}": value for name, value in lora.items()}
     settings |= {"learning_rate": trained.learning_rate, "precision": plan.loaded.precision.value}
     return TrainingSummary(
         base_model=plan.loaded.source.public_id,
-        adapter_path=str(trained.adapter),
+        tuned_path=str(trained.tuned),
         settings=settings,
         loss_points=trained.loss_points,
         best_step=trained.best_step,

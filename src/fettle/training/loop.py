@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fettle.errors import IntegrityError, memory_errors_explained
 from fettle.files import append_json_lines, read_json_lines, write_json_lines
-from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.report_records import LossPoint
@@ -21,8 +20,6 @@ from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
-
-_ADAPTER_NAME = "tuned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +47,8 @@ class TrainingEvent:
 class TrainingResult:
     """A finished run."""
 
-    adapter: Path
-    """PEFT folder of the best step's adapter."""
+    tuned: Path
+    """What the best step left: the PEFT folder of an adapter, or the folder of a model where all weights were trained."""
     loss_points: tuple[LossPoint, ...]
     best_step: int
     num_steps: int
@@ -74,10 +71,10 @@ def train(
     run_key: str,
     on_event: Callable[[TrainingEvent], None] | None = None,
 ) -> TrainingResult:
-    """Train a LoRA adapter, or go on where an earlier call in `folder` was cut off.
+    """Train a LoRA adapter or all weights, or go on where an earlier call in `folder` was cut off.
 
-    The base model is given back without adapter. The adapter of the trained step with the lowest validation loss lies in
-    `folder/adapter`, even where no step was better than none.
+    The base model is given back as it was. What the trained step with the lowest validation loss left lies in `folder/adapter` or
+    `folder/model`, even where no step was better than none.
 
     Raises:
         IntegrityError: A loss or gradient is not finite, or an adapter is on the model already.
@@ -114,6 +111,7 @@ class _Run:
         import torch
 
         from fettle.models.understood import require_understood
+        from fettle.training.trainable import trainable
 
         self._plainly = loaded.plain_reason is not None
         forget_peak_memory()
@@ -124,11 +122,11 @@ class _Run:
         self._steps_per_epoch = num_steps_per_epoch(len(train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
         num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        self._peak = settings.learning_rate or derived_learning_rate(num_parameters)
+        self._peak = settings.learning_rate or derived_learning_rate(num_parameters, settings.method)
         if not self._plainly:
             require_understood(self._model)
-        self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
-        self._parameters = {name: p for name, p in self._peft.named_parameters() if p.requires_grad}
+        self._trainable = trainable(loaded, settings)
+        self._parameters = self._trainable.masters
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0)
         self._progress = Progress(run_key=run_key)
@@ -157,6 +155,7 @@ class _Run:
                 if state:
                     state["step"] = state["step"].cpu()  # AdamW keeps its counter there
                     self._optimiser.state[parameter] = state
+        self._trainable.stepped()
         # Steps after the checkpoint are taken again, and so are their events.
         kept = [row for row in events if row["step"] <= self._progress.step]
         write_json_lines(self._events_file, kept)
@@ -252,6 +251,7 @@ class _Run:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
+        self._trainable.stepped()
         self._progress = replace(self._progress, step=step + 1)
         event = self._event(
             time.perf_counter() - started,
@@ -276,19 +276,20 @@ class _Run:
         self._last_saved = self._progress.step
 
     def finish(self) -> TrainingResult:
-        """Write the best adapter and sum up the events."""
+        """Write the best weights and sum up the events."""
         import torch
 
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(self._best[name])
-        save_adapter(self._peft, self._folder / "adapter", name=_ADAPTER_NAME)
+        self._trainable.stepped()
+        tuned = self._trainable.save(self._folder)
         if not self._progress.is_finished:
             self._progress = replace(self._progress, is_finished=True)
             self.save()
         rows = [TrainingEvent(**row) for row in read_json_lines(self._events_file)]
         return TrainingResult(
-            adapter=self._folder / "adapter",
+            tuned=tuned,
             loss_points=tuple(
                 LossPoint(step=row.step, epoch=row.epoch, train_loss=row.train_loss, valid_loss=row.valid_loss)
                 for row in rows
@@ -305,9 +306,7 @@ class _Run:
 
     def release(self) -> None:
         """Give the base model back as it was."""
-        unload_adapters(self._peft)
-        self._model.requires_grad_(requires_grad=False)
-        self._model.eval()
+        self._trainable.release()
 
     def _event(
         self,

@@ -12,9 +12,19 @@ from fettle.models.adapter import LoraSettings
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_LEARNING_RATE = 2e-4
 _MOST_DERIVED_LEARNING_RATE = 2e-3
+_LORA_OVER_FULL = 10
 _LEAST_LEARNING_RATE = 1e-12
 MAX_SEED = 2**32 - 1
 """The largest seed that every library takes."""
+
+
+class Method(StrEnum):
+    """What is trained."""
+
+    LORA = "lora"
+    """A low-rank adapter beside frozen weights (Hu et al. 2021)."""
+    FULL = "full"
+    """All weights."""
 
 
 class Schedule(StrEnum):
@@ -32,12 +42,13 @@ class Schedule(StrEnum):
 class TrainingSettings:
     """Settings of one run; the defaults are those of the design."""
 
+    method: Method = Method.LORA
     epochs: int = 3
     """Passes over the training examples, >= 1; early stopping may end sooner."""
     batch_size: int = 16
     """Examples per optimiser step."""
     learning_rate: float | None = None
-    """Peak learning rate; None: derived from the model's size (`derived_learning_rate`)."""
+    """Peak learning rate; None: derived from the model's size and the method (`derived_learning_rate`)."""
     warmup_fraction: float = 0.03
     """Share of all steps in which the learning rate rises from 0."""
     schedule: Schedule = Schedule.COSINE
@@ -53,6 +64,7 @@ class TrainingSettings:
     """Padded tokens run at once; bounds memory and changes no result beyond rounding."""
     seed: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
+    """The adapter's shape, where one is trained."""
 
     def __post_init__(self) -> None:
         """Refuse what no run can be made of.
@@ -73,16 +85,21 @@ class TrainingSettings:
         require_range("seed", self.seed, low=0, high=MAX_SEED)
 
 
-def derived_learning_rate(num_parameters: int) -> float:
-    """A peak learning rate for LoRA: 2e-4 at 8 billion parameters, rising as the square root of the shrinkage, two digits.
+def derived_learning_rate(num_parameters: int, method: Method = Method.LORA) -> float:
+    """A peak learning rate. For LoRA: 2e-4 at 8 billion parameters, rising as the square root of the shrinkage, two digits.
 
     Small models bear, and need, larger steps. On the embedded model 1.5e-3 to 3e-3 were best (LOG.md, 2026-11-23); Schulman et al.
     2025, "LoRA Without Regret", find about the same rise with the hidden size. Models yet smaller than that get no more than 2e-3.
+    All weights bear a tenth of what an adapter does (the same source).
 
     >>> derived_learning_rate(8_000_000_000), derived_learning_rate(135_000_000), derived_learning_rate(1_000_000)
     (0.0002, 0.0015, 0.002)
+    >>> derived_learning_rate(135_000_000, Method.FULL)
+    0.00015
     """
     rate = min(_REFERENCE_LEARNING_RATE * (_REFERENCE_PARAMETERS / num_parameters) ** 0.5, _MOST_DERIVED_LEARNING_RATE)
+    if method is Method.FULL:
+        rate /= _LORA_OVER_FULL
     digits = 1 - math.floor(math.log10(rate))
     return round(rate, digits)
 

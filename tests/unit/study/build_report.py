@@ -240,7 +240,7 @@ def hostile_report(planted: str) -> StudyReport:
         ),
         primary_metric=planted + report.primary_metric,
         comparisons=tuple(renamed(one) for one in report.comparisons),
-        training=replace(report.training, base_model=planted, adapter_path=planted, settings=settings),
+        training=replace(report.training, base_model=planted, tuned_path=planted, settings=settings),
         findings=tuple(
             replace(one, code=planted, message=planted, remedy=planted, file=planted) for one in report.findings
         ),

@@ -117,7 +117,7 @@ def training_summary(*, num_steps: int = 282, seed: int = 6) -> TrainingSummary:
     points = [replace(point, valid_loss=valid.get(point.step)) for point in points]
     return TrainingSummary(
         base_model="SmolLM2-135M-Instruct",
-        adapter_path="runs/routing/tuned/adapter",
+        tuned_path="runs/routing/tuned/adapter",
         settings={
             "lora_rank": 16, "lora_alpha": 32, "learning_rate": 2e-4, "warmup_share": 0.03, "schedule": "cosine",
             "batch_examples": 16, "max_epochs": 3, "gradient_clip": 1.0, "compile": False, "max_length": None,

@@ -141,12 +141,18 @@ class LocalEngine:
         """
         if self._peft is None:
             raise ConfigError("this engine answers with the base model; there is no adapter to check")
-        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        with torch.inference_mode():
-            tuned_BV = self._first_logits(rows)
-            with self._peft.disable_adapter():
-                base_BV = self._first_logits(rows)
-        return require_active(base_BV, tuned_BV, adapter=str(self._adapter))
+        tuned_BV = self._logits_after(prompts)
+        with self._peft.disable_adapter():
+            base_BV = self._logits_after(prompts)
+        return require_active(base_BV, tuned_BV, what=f"the adapter {str(self._adapter)!r}")
+
+    def require_other_than(self, base: LocalEngine, prompts: Sequence[Prompt]) -> float:
+        """Show on some prompts that this engine's model is not the base model; the largest change of a first token logit.
+
+        Raises:
+            IntegrityError: Both say the same.
+        """
+        return require_active(base._logits_after(prompts), self._logits_after(prompts), what=f"the model {self.name!r}")
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
         """Greedy answers, kept inside the JSON form where one is asked for."""
@@ -192,6 +198,12 @@ class LocalEngine:
 
     def _require_runnable(self) -> None:
         require_understood(self._model)
+
+    def _logits_after(self, prompts: Sequence[Prompt]) -> torch.Tensor:
+        with torch.inference_mode():
+            return self._first_logits(
+                [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+            )
 
     def _first_logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits [B, V] of the first token after each row, fp32."""

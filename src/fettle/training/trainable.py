@@ -1,0 +1,129 @@
+"""What a run trains: a LoRA adapter on a frozen model, or all of the model's weights; to the loop both are fp32 masters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
+from fettle.models.load import LoadedModel, reload_weights, save_model
+from fettle.training.settings import Method, TrainingSettings
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+
+_ADAPTER_NAME = "tuned"
+
+
+class Trainable(Protocol):
+    """Weights that a run changes, and what is done with them at its end."""
+
+    @property
+    def masters(self) -> Mapping[str, Parameter]:
+        """What the optimiser steps on, fp32; its gradients are there after a backward pass."""
+        ...
+
+    def stepped(self) -> None:
+        """The masters have changed: the model must compute with the new values."""
+        ...
+
+    def save(self, folder: Path) -> Path:
+        """Write what was trained under a run's folder; where it lies."""
+        ...
+
+    def release(self) -> None:
+        """Give the base model back as it was."""
+        ...
+
+
+def trainable(loaded: LoadedModel, settings: TrainingSettings) -> Trainable:
+    """What these settings train. From now on the model computes with it, until it is released.
+
+    Raises:
+        IntegrityError: An adapter is on the model already.
+    """
+    return WholeModel(loaded) if settings.method is Method.FULL else Adapter(loaded, settings)
+
+
+class Adapter:
+    """A LoRA adapter, fp32; it starts with no effect."""
+
+    def __init__(self, loaded: LoadedModel, settings: TrainingSettings) -> None:
+        self._model = loaded.model
+        self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
+        named = self._peft.named_parameters()
+        self.masters = {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def stepped(self) -> None:
+        """The adapter's layers read the masters themselves."""
+
+    def save(self, folder: Path) -> Path:
+        """A PEFT folder `adapter`."""
+        save_adapter(self._peft, folder / "adapter", name=_ADAPTER_NAME)
+        return folder / "adapter"
+
+    def release(self) -> None:
+        """Take the adapter off; the base weights were never touched."""
+        unload_adapters(self._peft)
+        self._model.requires_grad_(requires_grad=False)
+        self._model.eval()
+
+
+class WholeModel:
+    """All weights of the model; tied ones once.
+
+    A model in bf16 has masters beside it: its own weights have too few digits for small steps. Gradients then gather in the masters
+    and the model's own are dropped as soon as they are there.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+        self._has_changed = False
+        model = loaded.model.requires_grad_(requires_grad=True)
+        self._weights = dict(model.named_parameters())
+        self.masters = {name: _master(weight) for name, weight in self._weights.items()}
+        self._hooks = [
+            weight.register_post_accumulate_grad_hook(partial(_move_gradient, master=self.masters[name]))
+            for name, weight in self._weights.items()
+            if self.masters[name] is not weight
+        ]
+
+    def stepped(self) -> None:
+        """Round the masters to what the model computes with."""
+        self._has_changed = True
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                if self.masters[name] is not weight:
+                    weight.copy_(self.masters[name])
+
+    def save(self, folder: Path) -> Path:
+        """A folder `model` in Hugging Face format, with the tokenizer."""
+        save_model(self._loaded, folder / "model")
+        return folder / "model"
+
+    def release(self) -> None:
+        """Read the weights from the files again, if they have changed."""
+        for hook in self._hooks:
+            hook.remove()
+        self._loaded.model.requires_grad_(requires_grad=False)
+        self._loaded.model.zero_grad(set_to_none=True)
+        if self._has_changed:
+            reload_weights(self._loaded)
+        self._loaded.model.eval()
+
+
+def _master(weight: Parameter) -> Parameter:
+    return weight if weight.dtype is torch.float32 else torch.nn.Parameter(weight.detach().float())
+
+
+def _move_gradient(weight: torch.Tensor, *, master: Parameter) -> None:
+    assert weight.grad is not None, "it has just been accumulated"
+    if master.grad is None:
+        master.grad = weight.grad.float()
+    else:
+        master.grad.add_(weight.grad)
+    weight.grad = None
