@@ -22,11 +22,11 @@ from fettle.examples.checks.text import check_texts
 from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
 from fettle.examples.contexts import with_contexts
-from fettle.examples.duplicates import find_leaks, find_shared_groups
+from fettle.examples.duplicates import find_leaks, find_shared_groups, find_told
 from fettle.examples.notes import Note
 from fettle.examples.split import MIN_EXAMPLES, MIN_TRAINING_EXAMPLES
 from fettle.examples.task import recognise_task
-from fettle.records import Action, Dataset, Example, Finding, Severity, Task
+from fettle.records import Action, Dataset, Example, Finding, Location, Severity, Task
 
 CHECKS = (check_lengths, check_duplicates, check_texts, check_personal_data)
 """Checks that need the examples only."""
@@ -119,6 +119,20 @@ def check_leaks(
         ).at(leak.second.source)
         for leak in closest.values()
     ]
+    told: dict[Location, Example] = {}
+    for teller, example in find_told(earlier, later):
+        told.setdefault(example.source, teller)
+    found += [
+        Note(
+            code="leak-turn",
+            severity=Severity.ERROR,
+            action=Action.KEPT,
+            message=f"question and answer of this {later_part} example are an earlier turn in {earlier_part}, at {teller.source}",
+            remedy=remedy,
+        ).at(place)
+        for place, teller in told.items()
+        if place not in closest
+    ]
     sizes = Counter(example.group for example in earlier)
     found += [
         Note(
@@ -130,7 +144,7 @@ def check_leaks(
             remedy=remedy,
         ).at(example.source)
         for example, other in find_shared_groups(later, earlier)
-        if example.source not in closest
+        if example.source not in closest and example.source not in told
     ]
     return tuple(found)
 

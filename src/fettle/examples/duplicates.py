@@ -27,6 +27,8 @@ _SHINGLE_CHARACTERS = 3
 _NUM_PERMUTATIONS = 125
 _NUM_BANDS, _ROWS_PER_BAND = 25, 5  # finds 99.5 % of pairs exactly at the threshold, practically all above it
 _MAX_COURTESIES = 3
+_FEWEST_WORDS_TOLD = 3
+_MOST_TELLERS, _MOST_TELLERS_SHARE = 20, 0.05
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|dear|good (?:morning|afternoon|evening))(?: (?:there|team|all|support|sir|madam))*\b"
     r"|\b(?:(?:many |kind |best |warm )?(?:thanks|thank you|regards|cheers)(?: in advance| so much| very much| a lot)?"
@@ -96,6 +98,16 @@ def find_leaks(train: Sequence[Example], test: Sequence[Example]) -> tuple[Dupli
     )
 
 
+def find_told(train: Sequence[Example], held_out: Sequence[Example]) -> tuple[tuple[Example, Example], ...]:
+    """Every pair of a training example with a held-out one whose question and answer are an earlier turn of the first.
+
+    So it is where conversations are written down turn by turn, each row with all that came before.
+    """
+    together = [*train, *held_out]
+    crossing = sorted((teller, told) for told, teller in _told(together) if teller < len(train) <= told)
+    return tuple((together[teller], together[told]) for teller, told in crossing)
+
+
 def find_shared_groups(examples: Sequence[Example], others: Sequence[Example]) -> tuple[tuple[Example, Example], ...]:
     """Every example that has the group of one in `others`, with the first such one."""
     first_of_group = {other.group: other for other in reversed(others) if other.group is not None}
@@ -103,7 +115,8 @@ def find_shared_groups(examples: Sequence[Example], others: Sequence[Example]) -
 
 
 def cluster_by_id(examples: Sequence[Example]) -> dict[str, int]:
-    """The cluster of each example, by its id: duplicates, near-duplicates and examples of one group are joined, through chains too.
+    """The cluster of each example, by its id: duplicates, near-duplicates, examples of one group, and conversations that go on from
+    each other are joined, through chains too.
 
     Clusters are numbered in the order of their first example; which examples share one does not depend on the order.
     """
@@ -113,7 +126,7 @@ def cluster_by_id(examples: Sequence[Example]) -> dict[str, int]:
 
     if not examples:
         return {}
-    edges = [(first, second) for first, second, _, _ in _pairs(examples)]
+    edges = [(first, second) for first, second, _, _ in _pairs(examples)] + list(_told(examples))
     indices_by_group: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         if example.group is not None:
@@ -127,6 +140,35 @@ def cluster_by_id(examples: Sequence[Example]) -> dict[str, int]:
         example.id: number_by_component.setdefault(int(component), len(number_by_component))
         for example, component in zip(examples, components, strict=True)
     }
+
+
+def _told(examples: Sequence[Example]) -> Iterator[tuple[int, int]]:
+    """(index of an example, index of another one that holds its question and answer as an earlier turn).
+
+    What very many conversations begin with, such as a greeting, tells nothing.
+    """
+    tellers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        for exchange in dict.fromkeys(_exchanges(example)[:-1]):
+            tellers[exchange].append(index)
+    most = max(_MOST_TELLERS, int(_MOST_TELLERS_SHARE * len(examples)))
+    for index, example in enumerate(examples):
+        question, answer = _exchanges(example)[-1]
+        found = [teller for teller in tellers.get((question, answer), ()) if teller != index]
+        if answer and len(question.split()) >= _FEWEST_WORDS_TOLD and len(found) <= most:
+            yield from ((index, teller) for teller in found)
+
+
+def _exchanges(example: Example) -> list[tuple[str, str]]:
+    """What was said since the assistant last spoke, and what it answered, as plain words, turn by turn."""
+    exchanges, said = [], []
+    for message in example.messages:
+        if message.role == "assistant":
+            exchanges.append((plain_words("\n".join(said)), plain_words(message.content)))
+            said = []
+        elif not message.is_system:
+            said.append(message.content)
+    return exchanges
 
 
 def _pairs(examples: Sequence[Example], *, boundary: int | None = None) -> Iterator[tuple[int, int, float, bool]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fettle.errors import ConfigError, DataError
-from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks, find_shared_groups
+from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks, find_shared_groups, find_told
 from fettle.examples.notes import left_out
 from fettle.records import Example, Finding, Split, Task, TaskKind
 
@@ -292,16 +292,19 @@ def _with_distinct_ids(
 def _without_leaks(
     examples: Sequence[Example], held_out: Sequence[Example], name: str
 ) -> tuple[Sequence[Example], list[Finding]]:
-    """The examples that ask nothing which `held_out` asks and share no group with it, and an error for each of the others."""
+    """The examples that neither ask nor tell what `held_out` asks, nor share a group with it, and an error for each other one."""
     closest: dict[str, DuplicatePair] = {}
     for leak in find_leaks(examples, held_out):
-        known = closest.get(leak.first.id)
-        if known is None or (leak.is_exact, leak.similarity) > (known.is_exact, known.similarity):
+        before = closest.get(leak.first.id)
+        if before is None or (leak.is_exact, leak.similarity) > (before.is_exact, before.similarity):
             closest[leak.first.id] = leak
     findings = [_leak_finding(leak, name) for leak in closest.values()]
-    grouped = {e.id: other for e, other in find_shared_groups(examples, held_out) if e.id not in closest}
+    told = {e.id: other for e, other in reversed(find_told(examples, held_out)) if e.id not in closest}
+    findings += [_told_finding(example, told[example.id], name) for example in examples if example.id in told]
+    known = {*closest, *told}
+    grouped = {e.id: other for e, other in find_shared_groups(examples, held_out) if e.id not in known}
     findings += [_group_finding(example, grouped[example.id], name) for example in examples if example.id in grouped]
-    return [example for example in examples if example.id not in closest and example.id not in grouped], findings
+    return [example for example in examples if example.id not in {*known, *grouped}], findings
 
 
 def _leak_finding(leak: DuplicatePair, name: str) -> Finding:
@@ -311,6 +314,14 @@ def _leak_finding(leak: DuplicatePair, name: str) -> Finding:
         f"{how} the {name} example at {leak.second.source}",
         f"keep each question in one part only; it was left out here and kept in the {name} part",
     ).at(leak.first.source)
+
+
+def _told_finding(example: Example, other: Example, name: str) -> Finding:
+    return left_out(
+        "leak-turn",
+        f"holds, as an earlier turn, the question and the answer of the {name} example at {other.source}",
+        f"keep each conversation in one part only; it was left out here and kept in the {name} part",
+    ).at(example.source)
 
 
 def _group_finding(example: Example, other: Example, name: str) -> Finding:

@@ -110,6 +110,35 @@ def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED
     return PrefixTree(tuple(nodes), tuple(node_of_row))
 
 
+def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[tuple[int, ...], ...]:
+    """The rows, by their index, in parts whose trees hold at most `max_tokens` tokens besides their longest way.
+
+    What a tree computes once is kept until all that comes after it is done, so a batch of many long pairs would keep them all. Rows
+    that share most stay together; what all parts begin with is computed once for each of them.
+
+    >>> pairs = [[*range(100), number // 2, *range(200), number] for number in range(8)]
+    >>> parts_within(pairs, max_tokens=250)
+    ((0, 1, 2, 3), (4, 5, 6, 7))
+    """
+    ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
+    common = [_common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
+    return tuple(_parts(rows, ordered, common, max_tokens))
+
+
+def _parts(
+    rows: Sequence[Sequence[int]], ordered: Sequence[int], common: Sequence[int], max_tokens: int
+) -> Iterator[tuple[int, ...]]:
+    tree = prefix_tree([rows[index] for index in ordered])
+    num_kept = sum(node.length for node in tree.nodes) - max(tree.shared_lengths, default=0)
+    if num_kept <= max_tokens:
+        yield tuple(ordered)
+        return
+    middle = len(common) / 2
+    place = min(range(len(common)), key=lambda place: (common[place], abs(place + 0.5 - middle)))
+    yield from _parts(rows, ordered[: place + 1], common[:place], max_tokens)
+    yield from _parts(rows, ordered[place + 1 :], common[place + 1 :], max_tokens)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Stretch:
     rows: Sequence[int]

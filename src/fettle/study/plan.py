@@ -17,8 +17,9 @@ from fettle.models.load import LoadedModel
 from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
-from fettle.training.batches import num_steps_per_epoch
+from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.memory import peak_memory_bytes
+from fettle.training.settings import TrainingSettings
 
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
@@ -138,7 +139,7 @@ def estimate(
     from fettle.training.trainable import trainable
 
     training = settings.training
-    batch = _typical(tokens.train, training.batch_size)
+    batch = _typical_batch(tokens.train, training)
     measured_weights = trainable(loaded, training)
     try:
         measured = partial(
@@ -164,11 +165,17 @@ def estimate(
     )
 
 
-def _typical(rows: Sequence[TokenisedExample], count: int) -> list[TokenisedExample]:
-    """Rows spread evenly over the lengths."""
-    ordered = sorted(rows, key=lambda row: len(row.token_ids))
-    count = min(count, len(ordered))
-    return [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
+def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:
+    """The batch of the first epoch with the median number of tokens: what its rows share, a batch of other rows might not."""
+    num_full = max(1, len(rows) // training.batch_size)
+    batches = [
+        [
+            rows[index]
+            for index in batch_at(step, num_examples=len(rows), batch_size=training.batch_size, seed=training.seed)
+        ]
+        for step in range(num_full)
+    ]
+    return sorted(batches, key=lambda batch: sum(len(row.token_ids) for row in batch))[num_full // 2]
 
 
 def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:

@@ -57,10 +57,10 @@ class VerdictContext:
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     """The decision on the primary comparison (best tuned contender minus baseline), with its reasons in words.
 
+    - STAY: the interval lies below `worthwhile`, or the one against the constant answer does (with at most 5 % unscored).
     - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`; and the
       challenger is surely better than the constant answer too. Both must hold, so neither is adjusted for the other
       (intersection-union test; Berger 1982).
-    - STAY: the interval lies below `worthwhile`, or the one against the constant answer does (with at most 5 % unscored).
     - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
 
     Raises:
@@ -69,14 +69,13 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     if primary.num_pairs_unscored and context.unscored is None:
         raise ValueError("pairs are unscored; give their worst case in the context")
     decision = _by_interval(primary.difference, context.worthwhile)
+    to_constant = context.to_constant
+    if decision is not Decision.STAY and to_constant is not None and _is_no_better(to_constant, context.worthwhile):
+        return _no_better_than_constant(primary, context, to_constant)
     if decision is Decision.SHIP and not _test_agrees(primary):
         return _cannot_tell(primary, context)
-    if (
-        decision is Decision.SHIP
-        and context.to_constant is not None
-        and not _beats_constant(context.to_constant, context)
-    ):
-        return _no_better_than_constant(primary, context, context.to_constant)
+    if decision is Decision.SHIP and to_constant is not None and not _beats_constant(to_constant, context):
+        return _perhaps_no_better_than_constant(primary, context, to_constant)
     if _overturned_by_unscored(primary, context, decision):
         headline = (
             f"Cannot tell yet: {primary.num_pairs_unscored} of {_num_pairs(primary)} pairs of answers could not be scored, "
@@ -140,33 +139,57 @@ def _beats_constant(to_constant: Comparison, context: VerdictContext) -> bool:
     return to_constant.difference.low > 0 and _test_agrees(to_constant)
 
 
+def _is_no_better(to_constant: Comparison, worthwhile: float) -> bool:
+    return to_constant.difference.high < worthwhile and not _are_many_unscored(to_constant)
+
+
 def _no_better_than_constant(primary: Comparison, context: VerdictContext, to_constant: Comparison) -> Verdict:
+    """What is said of a model that is surely not usefully better than the answer that is usual."""
+    to_baseline = (
+        f"It scores higher than {context.baseline_title}, but so does"
+        if primary.difference.low > 0
+        else f"Whether it scores higher than {context.baseline_title} is open, but as high scores"
+    )
+    return Verdict(
+        decision=Decision.STAY,
+        headline="Do not fine-tune: the tuned model does no better than one answer that is always the same "
+        f"({_apart(to_constant)}).",
+        reasons=(
+            f"{to_baseline} the answer that is most usual among the training examples: nothing shows that what was learned "
+            "depends on the message.",
+            _against_constant(to_constant),
+            *_evidence(primary, context),
+        ),
+    )
+
+
+def _perhaps_no_better_than_constant(primary: Comparison, context: VerdictContext, to_constant: Comparison) -> Verdict:
     """What is said of a model that beats the baseline, and perhaps only with the answer that is usual."""
-    apart = f"{_points(to_constant.difference.estimate)} points, {_range(to_constant.difference)}"
-    alike = f"Against the constant answer: {apart}; equally well on {to_constant.num_ties:,} of {to_constant.num_pairs:,} examples."
-    if to_constant.num_pairs_unscored:
-        alike += f" {to_constant.num_pairs_unscored:,} pairs could not be scored."
-    evidence = (alike, *_evidence(primary, context))
-    if to_constant.difference.high < context.worthwhile and not _are_many_unscored(to_constant):
-        return Verdict(
-            decision=Decision.STAY,
-            headline=f"Do not fine-tune: the tuned model does no better than one answer that is always the same ({apart}).",
-            reasons=(
-                f"It scores higher than {context.baseline_title}, but so does the answer that is most usual among the training "
-                "examples: nothing shows that what was learned depends on the message.",
-                *evidence,
-            ),
-        )
     return Verdict(
         decision=Decision.CANNOT_TELL,
         headline=f"Cannot tell yet: {context.challenger_title} beats {context.baseline_title}, but not surely the answer that is "
-        f"always the same ({apart}).",
+        f"always the same ({_apart(to_constant)}).",
         reasons=(
             "Most of what was learned may be the usual answer; shipping needs a model that is surely better than that too. More "
             "training examples are more likely to help than more test examples.",
-            *evidence,
+            _against_constant(to_constant),
+            *_evidence(primary, context),
         ),
     )
+
+
+def _against_constant(to_constant: Comparison) -> str:
+    text = (
+        f"Against the constant answer: {_apart(to_constant)}; equally well on {to_constant.num_ties:,} of "
+        f"{to_constant.num_pairs:,} examples."
+    )
+    if to_constant.num_pairs_unscored:
+        text += f" {to_constant.num_pairs_unscored:,} pairs could not be scored."
+    return text
+
+
+def _apart(comparison: Comparison) -> str:
+    return f"{_points(comparison.difference.estimate)} points, {_range(comparison.difference)}"
 
 
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:

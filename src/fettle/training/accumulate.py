@@ -2,7 +2,7 @@
 
 The prefixes are run once, level by level, with their graphs kept. Each micro-batch back-propagates into detached copies of their
 keys and values, and what gathers there is sent through the levels' graphs at the end, the deepest first. Exact: the chain rule in
-steps; memory is that of the prefixes and one micro-batch.
+steps. Memory is that of the prefixes and one micro-batch; a batch whose prefixes are too many is taken in parts.
 
 Legend: C tokens of the pool, H key/value heads, D head size.
 """
@@ -17,7 +17,7 @@ import torch
 
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
-from fettle.models.prefix_tree import PrefixTree, prefix_tree
+from fettle.models.prefix_tree import PrefixTree, parts_within, prefix_tree
 from fettle.models.shared_prefix import num_heads, run_for_keys
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
@@ -36,23 +36,16 @@ def add_gradients(
     Args:
         model: The model, with what is trained in place.
         examples: A batch.
-        max_tokens: Bound on the tokens that are run at once.
+        max_tokens: Bound on the tokens that are run at once, and on the shared ones that are kept meanwhile.
         plainly: By the model's own forward, nothing shared: for models that cannot be run in packed rows.
 
     Returns:
         The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
     """
     if plainly:
-        losses = _plain_losses(model, examples, max_tokens=max_tokens)
-        return _summed(_sent_back(losses))
+        return _summed(_plain_losses(model, examples, max_tokens=max_tokens, sends_back=True))
     with own_attention(model):
-        tree = prefix_tree([input_tokens(example) for example in examples])
-        levels = _run_levels(model, examples, tree)
-        pool = levels[-1].pool if levels else None
-        sums = [*_sent_back(_losses_of_rows(model, examples, tree, pool, max_tokens=max_tokens))]
-        for level in reversed(levels):
-            level.send_back()
-    return _summed([*sums, *_losses_of_levels(levels)])
+        return _summed(_packed_losses(model, examples, max_tokens=max_tokens, sends_back=True))
 
 
 def mean_loss(
@@ -66,29 +59,46 @@ def mean_loss(
     """Mean cross-entropy per trained token over all examples, nats, without gradients; `plainly` as in `add_gradients`."""
     with torch.no_grad():
         if plainly:
-            total, num_tokens = _summed(_plain_losses(model, examples, max_tokens=max_tokens))
+            total, num_tokens = _summed(_plain_losses(model, examples, max_tokens=max_tokens, sends_back=False))
             return total / num_tokens
         ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
         losses: list[StepLoss] = []
         with own_attention(model):
             for start in range(0, len(ordered), batch_size):
                 batch = ordered[start : start + batch_size]
-                tree = prefix_tree([input_tokens(example) for example in batch])
-                levels = _run_levels(model, batch, tree)
-                pool = levels[-1].pool if levels else None
-                losses += [
-                    *_losses_of_rows(model, batch, tree, pool, max_tokens=max_tokens),
-                    *_losses_of_levels(levels),
-                ]
+                losses += _packed_losses(model, batch, max_tokens=max_tokens, sends_back=False)
     total, num_tokens = _summed(losses)
     return total / num_tokens
 
 
 def _plain_losses(
-    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int, sends_back: bool
 ) -> Iterator[StepLoss]:
     for group in micro_batches(examples, shared_lengths=[0] * len(examples), max_tokens=max_tokens):
-        yield plain_sft_loss(model, [examples[index] for index in group])
+        loss = plain_sft_loss(model, [examples[index] for index in group])
+        if sends_back:
+            loss.total.backward()
+        yield loss
+
+
+def _packed_losses(
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int, sends_back: bool
+) -> Iterator[StepLoss]:
+    """All losses of a batch; each has added its gradient when it is given, if it is to."""
+    for part in parts_within([input_tokens(example) for example in examples], max_tokens=max_tokens):
+        some = [examples[index] for index in part]
+        tree = prefix_tree([input_tokens(example) for example in some])
+        levels = _run_levels(model, some, tree)
+        for loss in _losses_of_rows(model, some, tree, levels[-1].pool if levels else None, max_tokens=max_tokens):
+            if sends_back:
+                loss.total.backward()
+            yield loss
+        while levels:  # each is dropped when it is done with
+            level = levels.pop()
+            if sends_back:
+                level.send_back()
+            if level.loss is not None:
+                yield level.loss
 
 
 def _losses_of_rows(
@@ -191,17 +201,6 @@ def _flat(key_values: KeyValues | None) -> list[torch.Tensor]:
 
 def _nothing(key_values: KeyValues) -> list[None]:
     return [None] * (2 * len(key_values))
-
-
-def _losses_of_levels(levels: Sequence[_Level]) -> list[StepLoss]:
-    return [level.loss for level in levels if level.loss is not None]
-
-
-def _sent_back(losses: Iterator[StepLoss]) -> Iterator[StepLoss]:
-    """Each loss, once its gradient has been added."""
-    for loss in losses:
-        loss.total.backward()
-        yield loss
 
 
 def _summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:

@@ -61,7 +61,7 @@ class TrainingSettings:
     checkpoint_steps: int = 10
     """Steps between two checkpoints: what a kill can cost at most."""
     micro_batch_tokens: int = 4096
-    """Padded tokens run at once; bounds memory and changes no result beyond rounding."""
+    """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding."""
     seed: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
     """The adapter's shape, where one is trained."""

@@ -54,6 +54,50 @@ def test_an_answer_cut_at_its_length_says_so() -> None:
     assert (answer.text, answer.finish_reason) == ("half an", FinishReason.LENGTH)
 
 
+@pytest.mark.parametrize(
+    "text", ["<think>Is it a refund?</think>\n\nrefund", "Is it a refund?\n</think>\nrefund", "refund"]
+)
+def test_a_thought_in_the_text_is_no_part_of_the_answer(text: str) -> None:
+    with endpoint(lambda _body, _n: completion(text)) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert answer.text == "refund"
+
+
+@pytest.mark.parametrize("told_apart", [False, True])
+def test_a_thought_that_used_up_the_answer_is_given_room(told_apart: bool) -> None:
+    def reply(body: dict[str, Any], _number: int) -> Reply:
+        has_room = body["max_tokens"] > 1000
+        content = "refund" if has_room else ("" if told_apart else "<think>Let me see")
+        made = completion(content, finish_reason="stop" if has_room else "length")
+        if told_apart:
+            made.body["choices"][0]["message"]["reasoning_content"] = "Let me see"
+        return made
+
+    with endpoint(after_hello(reply)) as served:
+        engine = OpenAIEngine(served.url, "m")
+        [first] = engine.generate(prompts("a"), OPTIONS)
+        [second] = engine.generate(prompts("b"), OPTIONS)
+    assert [(one.text, one.finish_reason) for one in (first, second)] == [("refund", FinishReason.STOP)] * 2
+    assert len(served.requests) == 4  # hello, without room, with room, with room at once
+
+
+def test_an_answer_that_is_really_cut_is_not_asked_for_again() -> None:
+    with endpoint(lambda _body, _n: completion("half an", finish_reason="length")) as served:
+        OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert len(served.requests) == 2
+
+
+def test_a_refusal_is_what_was_answered() -> None:
+    def reply(_body: dict[str, Any], _number: int) -> Reply:
+        made = completion(None)
+        made.body["choices"][0]["message"]["refusal"] = "I cannot help with that."
+        return made
+
+    with endpoint(reply) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert answer.text == "I cannot help with that."
+
+
 def test_batches_take_every_prompt_once() -> None:
     with endpoint(lambda _body, _n: completion("x")) as served:
         engine = OpenAIEngine(served.url, "m")

@@ -191,6 +191,15 @@ def test_very_long_texts_say_what_they_repeat():
     assert "--leave-out-long" in finding.remedy
 
 
+def test_a_turn_told_in_training_is_an_error_on_the_held_out_row():
+    asked = example("an utterly new question on whales", "they sing at night", line=2)
+    last = example("who paid for the bridge", "the town", line=7)
+    teller = replace(last, messages=(*asked.messages, *last.messages))
+    (leak,) = check_leaks([teller], [asked], Part.TRAINING, Part.TEST)
+    assert (leak.code, leak.line, leak.action) == ("leak-turn", 2, Action.KEPT)
+    assert "an earlier turn in training, at t.jsonl:7" in leak.message
+
+
 def test_leaks_between_parts_are_errors_on_the_held_out_row():
     train, test = examples(("where is my parcel", "a")), examples(("new", "b"), ("Where is my parcel?", "a"))
     (leak,) = check_leaks(train, test, Part.TRAINING, Part.TEST)

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from example_builders import example, examples
 
-from fettle.examples.duplicates import cluster_by_id, find_duplicates, find_leaks
-from fettle.records import Message
+from fettle.examples.duplicates import cluster_by_id, find_duplicates, find_leaks, find_told
+from fettle.records import Example, Message
 
 
 def test_exact_duplicates_ignore_case_space_and_punctuation():
@@ -74,3 +74,45 @@ def test_texts_without_words_are_compared_as_they_are():
 
 def test_no_examples_give_no_clusters():
     assert cluster_by_id([]) == {}
+
+
+def conversation(*turns: str, line: int, name: str = "") -> Example:
+    roles = ["user", "assistant"] * len(turns)
+    messages = tuple(Message(role=role, content=text) for role, text in zip(roles, turns, strict=False))
+    return replace(example("", "", line=line, name=name or None), messages=messages)
+
+
+TURNS = (
+    "Where is my parcel LW1?", "It is at the depot in Leeds.",
+    "When will it come to me?", "Tomorrow, before noon.",
+    "Can the neighbour take it in?", "Yes, I have noted that.",
+)  # fmt: skip
+
+
+def test_conversations_that_go_on_from_each_other_are_one_cluster():
+    rows = [conversation(*TURNS[: 2 * n], line=n) for n in (1, 2, 3)]
+    late = conversation("Something else before", "Of course.", *TURNS[2:6], line=4)  # the last turns of a longer one
+    other = conversation("How do I change my PIN?", "In the app, under cards.", line=5)
+    assert list(cluster_by_id([*rows, late, other]).values()) == [0, 0, 0, 0, 1]
+
+
+def test_a_held_out_turn_that_a_training_conversation_tells_is_found():
+    train = [conversation(*TURNS, line=1), conversation(*TURNS[2:4], line=2)]
+    held_out = [
+        conversation(*TURNS[:2], line=1, name="told"),
+        conversation(*TURNS[4:], line=2, name="asked last in training"),
+    ]
+    assert [(teller.id, told.id) for teller, told in find_told(train, held_out)] == [("t:1", "told")]
+
+
+def test_what_all_conversations_begin_with_joins_none_of_them():
+    hello = ("Hello there, good morning", "How can I help you today?")
+    rows = [conversation(*hello, f"question number {n} about {n * n}", f"answer {n}", line=n + 1) for n in range(30)]
+    clusters = cluster_by_id([conversation(*hello, line=99, name="hello"), *rows])
+    assert sum(cluster == clusters["hello"] for cluster in clusters.values()) == 1
+
+
+def test_short_words_between_turns_tell_nothing():
+    first = conversation("ok thanks", "refund", line=1)
+    other = conversation("ok thanks", "refund", "where is the blue lamp I ordered", "parcel", line=2)
+    assert len(set(cluster_by_id([first, other]).values())) == 2

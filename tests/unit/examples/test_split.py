@@ -139,6 +139,16 @@ def test_given_parts_lose_leaked_training_rows_only():
     assert split.valid
 
 
+def test_a_training_conversation_that_tells_a_test_answer_is_left_out():
+    train = list(labelled(12))
+    asked = example("an utterly new question on whales", "they sing at night", name="new")
+    teller = replace(train[0], messages=(*asked.messages, *train[0].messages))
+    split, findings = given_split([teller, *train[1:]], None, [asked], TEXT, seed=1)
+    assert [(finding.code, finding.action, finding.line) for finding in findings] == [("leak-turn", Action.LEFT_OUT, 1)]
+    assert "the question and the answer of the test example at t.jsonl:1" in findings[0].message
+    assert teller.id not in {item.id for item in (*split.train, *split.valid)}
+
+
 def test_a_group_is_never_in_two_given_parts():
     train = [replace(item, group=f"customer {item.source.line}") for item in labelled(12)]
     valid = [replace(example("about a red kite", "refund", name="v1"), group="customer 2")]

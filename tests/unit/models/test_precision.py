@@ -37,6 +37,14 @@ def test_auto_decides_the_same_again_whatever_else_is_busy(processor_with_bf16: 
     assert choose_precision(Precision.AUTO) is Precision.FAST
 
 
+def test_the_number_of_threads_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    first = bf16_speedup(tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: before + 1)
+    assert bf16_speedup(tmp_path) == first
+    assert len(list((tmp_path / "machines").iterdir())) == 1
+
+
 def test_a_processor_without_bf16_is_exact(processor_with_bf16: pytest.MonkeyPatch, tmp_path: Path) -> None:
     processor_with_bf16.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     processor_with_bf16.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
@@ -50,7 +58,7 @@ def test_what_was_measured_is_kept_with_what_it_was_measured_on(tmp_path: Path) 
     [file] = (tmp_path / "machines").iterdir()
     kept = json.loads(file.read_text())
     assert kept["bf16_speedup"] == speedup
-    assert kept["threads"] == torch.get_num_threads()
+    assert kept["torch"] == torch.__version__
     assert kept["processor"]
     file.write_text("{")
     assert bf16_speedup(tmp_path) > 0

@@ -230,6 +230,15 @@ def test_many_answers_without_a_score_leave_the_usual_answer_undecided(low: floa
     assert any("30 pairs could not be scored" in reason for reason in verdict.reasons)
 
 
+def test_a_model_below_the_usual_answer_is_no_matter_of_more_test_examples() -> None:
+    context = dataclasses.replace(CONTEXT, to_constant=comparison(-0.69, -0.75, -0.51))
+    verdict = decide(comparison(0.012, -0.02, 0.044), context)
+    assert verdict.decision is Decision.STAY
+    assert "no better than one answer that is always the same" in verdict.headline
+    assert "is open" in verdict.reasons[0]
+    assert verdict.num_more_test_examples is None
+
+
 def test_the_usual_answer_does_not_turn_a_verdict_against_tuning() -> None:
     context = dataclasses.replace(CONTEXT, to_constant=comparison(0.3, 0.2, 0.4))
     assert decide(comparison(-0.2, -0.3, -0.1), context).decision is Decision.STAY

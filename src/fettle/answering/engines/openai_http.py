@@ -31,6 +31,8 @@ _MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx
 _MAX_FAILURES_IN_A_ROW = 8  # requests, each with its retries: after the first batch that fails as a whole
 _THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts, which count as tokens of the answer."""
+_THOUGHT_START, _THOUGHT_END = "<think>", "</think>"
+"""Around the thought, where a server does not tell it from the answer; templates that open it leave the end alone."""
 _CODE_FENCE = re.compile(r"```(?:\w*\n|json\b)?(.*?)```", re.DOTALL)
 _CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
 
@@ -61,6 +63,7 @@ class OpenAIEngine:
         self._breaker = Breaker(_MAX_FAILURES_IN_A_ROW)
         self._is_greeted = False
         self._takes_schema = True
+        self._takes_other_limits = False
         self._thinks = False
 
     @property
@@ -139,7 +142,7 @@ class OpenAIEngine:
         except BadRequestError as error:
             if not _refuses_limits(error):
                 raise
-            self._thinks = True
+            self._takes_other_limits = self._thinks = True
             self._complete(hello, 1, None)
 
     def _answer(self, prompt: Prompt, options: GenerationOptions) -> Answer:
@@ -158,7 +161,7 @@ class OpenAIEngine:
         choice, usage = completion.choices[0], completion.usage
         return Answer(
             example_id=prompt.example_id,
-            text=(choice.message.content or "").strip(),
+            text=_without_thought(choice.message.content or choice.message.refusal or ""),
             finish_reason=FinishReason.LENGTH if choice.finish_reason == "length" else FinishReason.STOP,
             usage=Usage(
                 prompt_tokens=usage.prompt_tokens if usage else self.count_prompt_tokens(prompt),
@@ -172,23 +175,34 @@ class OpenAIEngine:
 
         form = options.json_form if self._takes_schema else None
         try:
-            return self._complete(prompt, options.max_new_tokens, form)
+            return self._complete_thought(prompt, options.max_new_tokens, form)
         except BadRequestError:
             if form is None:
                 raise
-        completion = self._complete(prompt, options.max_new_tokens, None)
+        completion = self._complete_thought(prompt, options.max_new_tokens, None)
         self._takes_schema = False  # it was the form: many endpoints have none, and the prompt alone must do
         return completion
+
+    def _complete_thought(self, prompt: Prompt, max_new_tokens: int, form: JsonForm | None) -> _Completion:
+        """A completion that was given room for thoughts, where the model shows that it has them and they used up the answer's."""
+        had_room = self._thinks
+        completion = self._complete(prompt, max_new_tokens, form)
+        is_cut = any(choice.finish_reason == "length" and _has_thought(choice.message) for choice in completion.choices)
+        if had_room or not is_cut:
+            return completion
+        self._thinks = True
+        return self._complete(prompt, max_new_tokens, form)
 
     def _complete(self, prompt: Prompt, max_new_tokens: int, form: JsonForm | None) -> _Completion:
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [_message_as_wire(message) for message in prompt.messages],
         }
-        if self._thinks:
-            request["max_completion_tokens"] = max_new_tokens + _THINKING_TOKENS
+        limit = max_new_tokens + (_THINKING_TOKENS if self._thinks else 0)
+        if self._takes_other_limits:
+            request["max_completion_tokens"] = limit
         else:
-            request |= {"max_tokens": max_new_tokens, "temperature": 0}
+            request |= {"max_tokens": limit, "temperature": 0}
         if prompt.tools:
             request["tools"] = [tool_as_wire(tool) for tool in prompt.tools]
         if form is not None:
@@ -201,6 +215,9 @@ class OpenAIEngine:
 
 class _Message(BaseModel):
     content: str | None = None
+    refusal: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 class _Choice(BaseModel):
@@ -218,6 +235,24 @@ class _Completion(BaseModel):
 
     choices: list[_Choice]
     usage: _Usage | None = None
+
+
+def _has_thought(message: _Message) -> bool:
+    """Whether the model thought before it answered: in a field of its own, or in the text."""
+    told_apart = message.reasoning_content or message.reasoning
+    return bool(told_apart) or (message.content or "").lstrip().startswith(_THOUGHT_START)
+
+
+def _without_thought(text: str) -> str:
+    """The answer after a reasoning model's thought; "" where the thought did not end.
+
+    >>> [_without_thought(text) for text in ("<think>A refund?</think>refund ", "so: refund</think> refund", "<think>A ref")]
+    ['refund', 'refund', '']
+    """
+    _, end, answer = text.rpartition(_THOUGHT_END)
+    if end:
+        return answer.strip()
+    return "" if answer.lstrip().startswith(_THOUGHT_START) else answer.strip()
 
 
 def _message_as_wire(message: Message) -> dict[str, Any]:
