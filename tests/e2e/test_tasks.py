@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import Finished, Runner
 from reports import comparable, load, require_consistent
-from studies import LABEL_STUDY, Study
+from studies import LABEL_STUDY, Study, require_refused
 from tiny import label_file, reply_file
 
 from fettle.study.report import read_report
@@ -54,6 +54,26 @@ def test_label_task(label_study: Study) -> None:
         "study.json", ".lock", "answers", "training", "declaration.json", "report.json", "report.html"
     }  # fmt: skip
     assert not [path for path in label_study.folder.rglob(".*") if path.name != ".lock"], "no temporary file is left"
+
+
+def test_all_weights(fettle: Runner, label_study: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    finished = fettle(*LABEL_STUDY, "--method", "full", "--out", folder)
+    report = require_whole(finished, folder)
+    [tuned] = [contender for contender in report["contenders"] if contender["name"] == "tuned"]
+    assert tuned["title"] == "Fine-tuned (all weights)"
+    assert report["training"]["tuned_path"] == str(folder / "training" / "model")
+    assert not [name for name in report["training"]["settings"] if name.startswith("lora")]
+    assert (folder / "training" / "model" / "model.safetensors").is_file()
+    assert {c["name"]: c["metrics"] for c in report["contenders"] if c["name"] != "tuned"} == {
+        c["name"]: c["metrics"] for c in load(label_study.folder)["contenders"] if c["name"] != "tuned"
+    }, "the base model answers as it does in any study"
+
+
+def test_the_shape_of_an_adapter_goes_with_no_other_method(fettle: Runner, tmp_path: Path) -> None:
+    finished = fettle(*LABEL_STUDY, "--method", "full", "--rank", "8", "--out", tmp_path / "study")
+    require_refused(finished, "--method full trains none")
+    assert not (tmp_path / "study").exists()
 
 
 def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) -> None:

@@ -56,12 +56,14 @@ def comparable_text(example: Example) -> str:
 
 
 def plain_words(text: str) -> str:
-    """The words of a text, lower case, one space between them.
+    """The words of a text, lower case, one space between them; `C#` is a word, and another one than `C`.
 
-    >>> plain_words("Where's my CARD?!")
-    'where s my card'
+    >>> plain_words("Where's my CARD?! #7"), plain_words("C#, or C++?")
+    ('where s my card 7', 'c# or c++')
     """
-    return " ".join(re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).split())
+    return " ".join(
+        re.sub(r"(?:[^\w+#]|_|(?<![\w+#])[+#])+", " ", unicodedata.normalize("NFKC", text).casefold()).split()
+    )
 
 
 def plain_label(text: str) -> str:

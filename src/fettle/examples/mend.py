@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from fettle.examples.checks.text import CONTROL_CHARACTERS, HTML_ENTITY, HTML_TAG
+from fettle.examples.checks.text import CONTROL_CHARACTERS, HTML_ENTITY, HTML_TAG, LAYOUT
 from fettle.examples.mojibake import undo_double_encoding
 
 _BREAKING_TAG = re.compile(r"<(?:br|/p|/div|/li|/tr|/h[1-6]|/blockquote)\b[^<>]{0,100}>", re.IGNORECASE)
@@ -36,12 +36,12 @@ def mend_html(text: str) -> str:
 
 
 def mend_space(text: str) -> str:
-    """Without space at the ends, runs of spaces and more than one empty line in a row. Text with code in it is only stripped.
+    """Without space at the ends, runs of spaces and more than one empty line in a row. Code and columns are only stripped.
 
-    >>> mend_space("  No  refund\\t \\n\\n\\n\\nyet ")
-    'No refund\\n\\nyet'
+    >>> mend_space("  No  refund\\t \\n\\n\\n\\nyet "), mend_space("if x:\\n    return  1\\n")
+    ('No refund\\n\\nyet', 'if x:\\n    return  1')
     """
-    if _CODE_FENCE in text:
+    if _CODE_FENCE in text or LAYOUT.search(text):
         return text.strip()
     text = _INVISIBLE.sub("", _OTHER_SPACE.sub(" ", text)).replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"[ \t]+", " ", text)

@@ -6,6 +6,7 @@ split is opened after the primary comparison has been declared.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,8 @@ class Ladder:
         if self.task.kind is not TaskKind.LABELS:
             return (hint,)
         instructions = {example.messages[0].content for example in self.split.train}
-        is_listed = all(label in text for text in instructions for label in self.task.labels)
+        words = [re.compile(rf"(?<!\w){re.escape(label)}(?!\w)") for label in self.task.labels]
+        is_listed = all(word.search(text) for text in instructions for word in words)
         return (None,) if is_listed else (None, hint)
 
     def _num_fixed_shots(self) -> int:

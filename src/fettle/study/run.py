@@ -17,7 +17,7 @@ from fettle.errors import memory_errors_explained
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
-from fettle.records import Action, Detectable, Example, Finding, Prompt, Severity, Split, TaskKind
+from fettle.records import Detectable, Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
 from fettle.scoring.gradable import require_gradable
@@ -31,6 +31,7 @@ from fettle.study.answers import measure_latency
 from fettle.study.declaration import declare
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
+from fettle.study.model_findings import long_findings, untrained_findings
 from fettle.study.plan import (
     Estimate,
     TokenisedSplit,
@@ -126,6 +127,7 @@ def plan_study(settings: StudySettings) -> StudyPlan:
         graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
     require_gradable(graders[0], split.valid, "validation")
     require_gradable(graders[0], split.test, "test")
+    tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
     key = sha256_of_json([*hashes, settings.key_parts(), loaded.precision.value, fettle_version()])
     home = get_settings().home
@@ -133,11 +135,15 @@ def plan_study(settings: StudySettings) -> StudyPlan:
         settings=settings,
         data=data,
         loaded=loaded,
-        tokens=tokenise(loaded.renderer, split),
+        tokens=tokens,
         graders=graders,
         options=generation_options(settings, data.task, split, loaded.renderer),
         detectable=what_the_test_can_show(split, is_binary=graders[0].is_binary),
-        findings=(*data.findings, *(_long_finding(str(e.source.file), e.source.line) for e in long)),
+        findings=(
+            *data.findings,
+            *long_findings(long),
+            *untrained_findings(split.train, tokens.train),
+        ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
     )
@@ -401,15 +407,3 @@ def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSumma
 
 def _prompt(example: Example) -> Prompt:
     return Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)
-
-
-def _long_finding(file: str, line: int) -> Finding:
-    return Finding(
-        code="longer-than-the-model",
-        severity=Severity.WARNING,
-        action=Action.LEFT_OUT,
-        message="the example is longer than the model takes",
-        remedy="shorten it, or name a model with a longer context",
-        file=file,
-        line=line,
-    )

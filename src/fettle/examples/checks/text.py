@@ -30,6 +30,9 @@ _SIGNATURE = re.compile(
     r"|(?:many |kind |best |warm )?(?:thanks|thank you|regards|cheers|sincerely)\b[^\n]{0,30}(?:\n|\Z))",
     re.I,
 )
+LAYOUT = re.compile(r"\n(?: {2,}|\t)\S|\S\t+\S")
+"""Code, nested lists or columns: white space that means something."""
+_ODD_ENDS = re.compile(r"\A\s|\s\Z")
 _ODD_SPACE = re.compile(r"\A\s|\s\Z|\t|[\u00a0\u2000-\u200b\u2060\ufeff]|(?<![.!?:;,\s])  +(?=\S)|\n[ \t]*\n[ \t]*\n")
 _TYPOGRAPHIC = re.compile("[\u2018-\u201e\u2026\u2013\u2014]")
 _SPOILED = re.compile("\ufffd|\\w\\?\\w\\?\\w|(?:Ã|Â)[\u0080-\u00bf]")
@@ -59,6 +62,10 @@ def _searches(*patterns: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: any(pattern.search(text) for pattern in patterns)
 
 
+def _has_odd_space(text: str) -> bool:
+    return bool((_ODD_ENDS if LAYOUT.search(text) else _ODD_SPACE).search(text))
+
+
 _TEXT_CHECKS: tuple[_TextCheck, ...] = (
     _TextCheck(_searches(HTML_TAG, HTML_ENTITY), warning("html", "holds HTML", "remove the markup; --fix does")),
     _TextCheck(
@@ -83,7 +90,7 @@ _TEXT_CHECKS: tuple[_TextCheck, ...] = (
         _is_shouting, info("shouting", "is written in capitals", "leave it if real messages are written like this")
     ),
     _TextCheck(
-        _searches(_ODD_SPACE),
+        _has_odd_space,
         info("white-space", "has stray white space", "remove it; --fix does"),
         is_for_answers=False,
     ),
