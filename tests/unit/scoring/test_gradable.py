@@ -30,7 +30,9 @@ def test_labels_cannot_be_scored_as_json(name: str) -> None:
         require_gradable(grader_by_name(name, TASK, labels), labels, "test")
 
 
-@pytest.mark.parametrize("name", sorted(set(grader_names()) - {"json_fields", "json_exact", "json_valid", "house_style"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(grader_names()) - {"json_fields", "json_exact", "json_valid", "house_style"})
+)
 def test_other_graders_can_score_labels(name: str) -> None:
     labels = rows("late", "lost", "late", "lost")
     require_gradable(grader_by_name(name, TASK, labels), labels, "test")
