@@ -37,7 +37,7 @@ def choose_precision(asked: Precision) -> Precision:
     """What AUTO means on this machine: FAST where bf16 products are clearly faster than those in fp32, else EXACT.
 
     What a processor claims does not tell: with AVX-512 BF16 alone, some are 2.2 times as fast in bf16, others 0.6 times. So it is
-    measured, once a machine; the figure is kept under FETTLE_HOME, so that a study that goes on decides as it did before.
+    measured, unless an earlier study kept the figure (`keep_choice`).
     """
     if asked is not Precision.AUTO:
         return asked
@@ -45,26 +45,47 @@ def choose_precision(asked: Precision) -> Precision:
 
     if torch.cuda.is_available():
         return Precision.FAST if torch.cuda.is_bf16_supported() else Precision.EXACT
-    # Without either, bf16 products are emulated. The only probe is torch's own, underscored.
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+    if not _claims_bf16():
         return Precision.EXACT
     return Precision.FAST if bf16_speedup(get_settings().home) >= _LEAST_SPEEDUP else Precision.EXACT
 
 
-def bf16_speedup(home: Path) -> float:
-    """How many times as fast as in fp32 this processor multiplies in bf16: as found at first and kept in `home`."""
+def keep_choice(home: Path) -> None:
+    """Keep what AUTO was decided by under FETTLE_HOME, so that a study that goes on decides as it did before.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+    """
     import torch
 
-    machine = sha256_of_json([_processor(), torch.__version__])[:16]
-    file = home / "machines" / f"{machine}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
-        return float(json.loads(file.read_text())["bf16_speedup"])
-    speedup = round(_measured_speedup(), 2)
-    content = {"bf16_speedup": speedup, "processor": _processor(), "torch": torch.__version__}
+    file = _file(home)
+    if torch.cuda.is_available() or not _claims_bf16() or file.is_file():
+        return
+    content = {"bf16_speedup": bf16_speedup(home), "processor": _processor(), "torch": torch.__version__}
     write_atomically(file, json.dumps(content, indent=2) + "\n")
-    return speedup
 
 
+def bf16_speedup(home: Path) -> float:
+    """How many times as fast as in fp32 this processor multiplies in bf16: as kept in `home`, else measured."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
+        return float(json.loads(_file(home).read_text())["bf16_speedup"])
+    return _measured_speedup()
+
+
+def _claims_bf16() -> bool:
+    """Without it, bf16 products are emulated. The only probe is torch's own, underscored."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _file(home: Path) -> Path:
+    import torch
+
+    return home / "machines" / f"{sha256_of_json([_processor(), torch.__version__])[:16]}.json"
+
+
+@lru_cache(maxsize=1)
 def _measured_speedup() -> float:
     """The ratio of the best of many rounds on one thread.
 
@@ -75,7 +96,7 @@ def _measured_speedup() -> float:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _best_ratio()
+        return round(_best_ratio(), 2)
     finally:
         torch.set_num_threads(num_threads)
 

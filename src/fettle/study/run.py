@@ -16,6 +16,7 @@ from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
+from fettle.models.precision import Precision, keep_choice
 from fettle.models.resolve import resolve_model
 from fettle.records import Detectable, Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
@@ -173,6 +174,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
         command: The words of the command line to print in the report; None: a call of `run_study`.
     """
     require_countable(get_settings().home)
+    if plan.settings.precision is Precision.AUTO:
+        keep_choice(get_settings().home)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
     folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)
