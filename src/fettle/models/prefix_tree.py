@@ -37,11 +37,6 @@ class Node:
         """Tokens."""
         return self.end - self.start
 
-    @property
-    def num_saved(self) -> int:
-        """Tokens that are not run again."""
-        return self.length * (self.num_rows - 1)
-
 
 @dataclass(frozen=True, slots=True)
 class PrefixTree:
@@ -94,7 +89,7 @@ def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED
     ([(0, 64, 3), (64, 99, 2)], (99, 99, 64))
     """
     ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
-    common = [_common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
+    common = [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
     found = sorted(_stretches(ordered, common, 0, None), key=lambda stretch: stretch.level)
     depth = _worthwhile_levels(found, least_saved)
     kept = [stretch for stretch in found if stretch.level < depth]
@@ -121,7 +116,7 @@ def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[tup
     ((0, 1, 2, 3), (4, 5, 6, 7))
     """
     ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
-    common = [_common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
+    common = [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
     return tuple(_parts(rows, ordered, common, max_tokens))
 
 
@@ -172,7 +167,7 @@ def _stretches(
         first = place + 1
 
 
-def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
     """Leading tokens that two rows share, one of each being left over."""
     length, most = 0, min(len(left), len(right)) - 1
     while length < most and left[length] == right[length]:

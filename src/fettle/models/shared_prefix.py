@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fettle.models.own_attention import KeyValues, PackedAttention, run
 from fettle.models.packing import ALIGNMENT, PackedRows, Prefix, pack_rows
+from fettle.models.prefix_tree import common_length
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +29,7 @@ def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     """
     ordered = sorted(tuple(row) for row in rows)
     first, last = ordered[0], ordered[-1]  # in lexicographic order, what these two share all share
-    length = 0
-    for left, right in zip(first, last, strict=False):
-        if left != right:
-            break
-        length += 1
-    return max(0, min(length, min(len(row) for row in rows) - 1))
+    return min(common_length(first, last), min(len(row) for row in rows) - 1)
 
 
 def shared_length(common: int, num_rows: int) -> int:
