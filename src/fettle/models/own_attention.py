@@ -47,7 +47,7 @@ class PackedAttention:
 
     Args:
         packed: The rows.
-        pool: Keys and values that their prefixes are spans of; None where no row has one.
+        pool: Keys and values that their prefixes are spans of; None: they are spans of the packed row.
         on_keys: Is given each layer's number, keys and values [T, H, D].
     """
 
@@ -57,6 +57,7 @@ class PackedAttention:
         pool: KeyValues | None = None,
         on_keys: Callable[[int, torch.Tensor, torch.Tensor], None] | None = None,
     ) -> None:
+        assert pool is not None or packed.holds_its_prefixes, "what rows come after is in a pool or stands before them"
         self._packed, self._pool, self._on_keys = packed, pool, on_keys
 
     def attend(

@@ -36,7 +36,9 @@ def aligned(length: int) -> int:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """Tokens `start` to `end` among those that were computed before: the pool of keys and values."""
+    """Tokens `start` to `end` among those that others come after: of the pool of keys and values that were computed before, or,
+    where there is none, of the packed row itself.
+    """
 
     start: int
     end: int
@@ -49,7 +51,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Prefix:
-    """What stands before a row: spans of the pool, in order."""
+    """What stands before a row: spans, in order."""
 
     spans: tuple[Span, ...] = ()
 
@@ -145,7 +147,7 @@ class Bucket:
 
 @dataclass(slots=True)
 class PackedRows:
-    """Rows laid end to end, each after a prefix that is not among them.
+    """Rows laid end to end, each after a prefix that was computed before or is among the rows that stand before it.
 
     The last tokens may be filling: they belong to no row, attend to nothing and are attended by nothing.
     """
@@ -157,12 +159,20 @@ class PackedRows:
     buckets: tuple[Bucket, ...]
     starts: tuple[int, ...]
     """Place of each row's first token."""
+    holds_its_prefixes: bool
+    """Whether all prefixes can be spans of this packed row: they end before the rows that come after them."""
     _biases: dict[tuple[Block, int, int], torch.Tensor] = field(default_factory=dict)
 
     @property
     def ends(self) -> tuple[int, ...]:
         """Place of each row's last token."""
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Leading tokens of the pool, or of the packed row, that hold all prefixes."""
+        prefixes = (siblings.prefix for bucket in self.buckets for siblings in bucket.siblings)
+        return max((span.end for prefix in prefixes for span in prefix.spans), default=0)
 
     def bias(self, block: Block, prefix_slots: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
@@ -193,7 +203,8 @@ def pack_rows(
 
     Args:
         rows: Token ids after the prefix, none empty.
-        after: What stands before each row, or before all of them; it is computed elsewhere.
+        after: What stands before each row, or before all of them: in a pool of what was computed before or, where the call gets
+            none, in this packed row.
         num_heads: Query heads; with the lengths they say how many rows attend at once.
         device: Where the indices live.
     """
@@ -226,6 +237,9 @@ def pack_rows(
         num_tokens=place,
         buckets=tuple(buckets),
         starts=tuple(starts),
+        holds_its_prefixes=all(
+            span.end <= start for start, prefix in zip(starts, prefixes, strict=True) for span in prefix.spans
+        ),
     )
 
 

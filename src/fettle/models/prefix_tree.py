@@ -69,6 +69,11 @@ class PrefixTree:
             node = self.nodes[node].parent
         return tuple(reversed(way))
 
+    @property
+    def num_tokens(self) -> int:
+        """Of all nodes."""
+        return sum(node.length for node in self.nodes)
+
     def prefix(self, node: int | None) -> Prefix:
         """Where the tokens from the first one to the end of this node lie in the pool."""
         places = [0]
@@ -105,15 +110,25 @@ def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED
     return PrefixTree(tuple(nodes), tuple(node_of_row))
 
 
-def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[tuple[int, ...], ...]:
-    """The rows, by their index, in parts whose trees hold at most `max_tokens` tokens besides their longest way.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of many rows, and what these share."""
+
+    rows: tuple[int, ...]
+    """Which ones, by their index."""
+    tree: PrefixTree
+    """Of these, in this order."""
+
+
+def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[Part, ...]:
+    """The rows in parts whose trees hold at most `max_tokens` tokens besides their longest way.
 
     What a tree computes once is kept until all that comes after it is done, so a batch of many long pairs would keep them all. Rows
     that share most stay together; what all parts begin with is computed once for each of them.
 
     >>> pairs = [[*range(100), number // 2, *range(200), number] for number in range(8)]
-    >>> parts_within(pairs, max_tokens=250)
-    ((0, 1, 2, 3), (4, 5, 6, 7))
+    >>> [part.rows for part in parts_within(pairs, max_tokens=250)]
+    [(0, 1, 2, 3), (4, 5, 6, 7)]
     """
     ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
     common = [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
@@ -122,11 +137,10 @@ def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[tup
 
 def _parts(
     rows: Sequence[Sequence[int]], ordered: Sequence[int], common: Sequence[int], max_tokens: int
-) -> Iterator[tuple[int, ...]]:
+) -> Iterator[Part]:
     tree = prefix_tree([rows[index] for index in ordered])
-    num_kept = sum(node.length for node in tree.nodes) - max(tree.shared_lengths, default=0)
-    if num_kept <= max_tokens:
-        yield tuple(ordered)
+    if tree.num_tokens - max(tree.shared_lengths, default=0) <= max_tokens:
+        yield Part(tuple(ordered), tree)
         return
     middle = len(common) / 2
     place = min(range(len(common)), key=lambda place: (common[place], abs(place + 0.5 - middle)))

@@ -77,7 +77,7 @@ class SegmentAttention(torch.autograd.Function):
         packed: PackedRows,
         form: AttentionForm,
     ) -> torch.Tensor:
-        """See the class; the pool's keys and values are [H, C, D]."""
+        """See the class; the pool's keys and values are [H, C, D], None for those of the packed row."""
         out_TXD = _empty_like(query_TXD, packed)
         kept, has_backward = [], any(ctx.needs_input_grad)
         for bucket in packed.buckets:
@@ -105,7 +105,10 @@ class SegmentAttention(torch.autograd.Function):
         packed, form, num_heads = ctx.packed, ctx.form, key_THD.shape[1]
         kept_in_order = iter(kept)
         grad_query, grad_key, grad_value = (_empty_like(x, packed) for x in (query_TXD, key_THD, value_THD))
-        grad_pool_key, grad_pool_value = _zeros_fp32(pool_key), _zeros_fp32(pool_value)
+        grad_pool_key, grad_pool_value = (
+            _pool_gradient(pool_key, key_THD, packed),
+            _pool_gradient(pool_value, value_THD, packed),
+        )
         for bucket in packed.buckets:
             query = grouped_queries(bucket.gather(query_TXD), num_heads).mul_(form.scaling)
             key, value = _joined_keys(pool_key, key_THD, bucket), _joined_keys(pool_value, value_THD, bucket)
@@ -130,11 +133,14 @@ class SegmentAttention(torch.autograd.Function):
                 own_HNLD = of_all[:, :, bucket.prefix_slots :].to(grad_own.dtype)
                 bucket.scatter(own_HNLD.permute(1, 2, 0, 3), grad_own)
                 for siblings, of_span, place in _prefix_spans(bucket):
-                    assert grad_pool is not None, "rows after a prefix have a pool"
                     of_rows_HNSD = of_all[:, siblings.first : siblings.end, place : place + of_span.length]
                     grad_pool[:, of_span.start : of_span.end].add_(of_rows_HNSD.sum(1))
-        grad_of_pool = (_cast(grad_pool_key, key_THD), _cast(grad_pool_value, value_THD))
-        return grad_query, grad_key, grad_value, *grad_of_pool, None, None
+        if pool_key is not None:
+            grad_of_pool = (grad_pool_key.to(key_THD.dtype), grad_pool_value.to(value_THD.dtype))
+            return grad_query, grad_key, grad_value, *grad_of_pool, None, None
+        for grad_own, grad_pool in ((grad_key, grad_pool_key), (grad_value, grad_pool_value)):
+            grad_own[: grad_pool.shape[1]] += grad_pool.transpose(0, 1)
+        return grad_query, grad_key, grad_value, None, None, None, None
 
 
 def _keeps_weights(bucket: Bucket, form: AttentionForm) -> bool:
@@ -172,7 +178,7 @@ def _joined_keys(pool_HCD: torch.Tensor | None, key_THD: torch.Tensor, bucket: B
     own_HNLD = own_NLHD.permute(2, 0, 1, 3)
     if not bucket.prefix_slots:
         return own_HNLD.contiguous()
-    assert pool_HCD is not None, "rows after a prefix have a pool"
+    pool_HCD = key_THD.transpose(0, 1) if pool_HCD is None else pool_HCD
     heads, num, length, size = own_HNLD.shape
     all_HNKD = own_NLHD.new_empty((heads, num, bucket.prefix_slots + length, size))
     for siblings in bucket.siblings:
@@ -215,9 +221,8 @@ def _empty_like(rows_TXD: torch.Tensor, packed: PackedRows) -> torch.Tensor:
     return empty
 
 
-def _zeros_fp32(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    return None if tensor is None else torch.zeros_like(tensor, dtype=torch.float32)
-
-
-def _cast(tensor: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
-    return None if tensor is None else tensor.to(like.dtype)
+def _pool_gradient(pool_HCD: torch.Tensor | None, key_THD: torch.Tensor, packed: PackedRows) -> torch.Tensor:
+    """Room for what comes back to a pool, or to as much of the packed row as prefixes are of; fp32, zero."""
+    if pool_HCD is not None:
+        return torch.zeros_like(pool_HCD, dtype=torch.float32)
+    return key_THD.new_zeros((key_THD.shape[1], packed.num_prefix_tokens, key_THD.shape[2]), dtype=torch.float32)

@@ -1,8 +1,10 @@
-"""The gradient of a whole batch from micro-batches that share computed prefixes.
+"""The gradient of a whole batch, in which what several examples begin with is computed once.
 
-The prefixes are run once, level by level, with their graphs kept. Each micro-batch back-propagates into detached copies of their
-keys and values, and what gathers there is sent through the levels' graphs at the end, the deepest first. Exact: the chain rule in
-steps. Memory is that of the prefixes and one micro-batch; a batch whose prefixes are too many is taken in parts.
+A batch that is small enough is one call: shared stretches lie before all else in the packed row, and what comes after them attends
+to them there. A larger one is taken in steps. The shared stretches are run first, level by level, with their graphs kept. Each
+micro-batch back-propagates into detached copies of their keys and values, and what gathers there is sent through the levels' graphs
+at the end, the deepest first. Exact either way: the chain rule in steps. Memory is that of the shared stretches and one
+micro-batch; a batch whose stretches are too many is taken in parts.
 
 Legend: C tokens of the pool, H key/value heads, D head size.
 """
@@ -17,7 +19,7 @@ import torch
 
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
-from fettle.models.prefix_tree import PrefixTree, parts_within, prefix_tree
+from fettle.models.prefix_tree import PrefixTree, parts_within
 from fettle.models.shared_prefix import num_heads, run_for_keys
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
@@ -86,8 +88,14 @@ def _packed_losses(
 ) -> Iterator[StepLoss]:
     """All losses of a batch; each has added its gradient when it is given, if it is to."""
     for part in parts_within([input_tokens(example) for example in examples], max_tokens=max_tokens):
-        some = [examples[index] for index in part]
-        tree = prefix_tree([input_tokens(example) for example in some])
+        some, tree = [examples[index] for index in part.rows], part.tree
+        num_alone = sum(len(input_tokens(example)) for example in some) - sum(tree.shared_lengths)
+        if tree.num_tokens + num_alone <= max_tokens:
+            loss = _loss_at_once(model, some, tree)
+            if sends_back:
+                loss.total.backward()
+            yield loss
+            continue
         levels = _run_levels(model, some, tree)
         for loss in _losses_of_rows(model, some, tree, levels[-1].pool if levels else None, max_tokens=max_tokens):
             if sends_back:
@@ -99,6 +107,23 @@ def _packed_losses(
                 level.send_back()
             if level.loss is not None:
                 yield level.loss
+
+
+def _loss_at_once(model: PreTrainedModel, examples: Sequence[TokenisedExample], tree: PrefixTree) -> StepLoss:
+    """The nodes, in their order, and then what each example has alone, in one packed row."""
+    nodes, shared_lengths = tree.nodes, tree.shared_lengths
+    packed = pack_rows(
+        [
+            *(examples[node.row].token_ids[node.start : node.end] for node in nodes),
+            *(input_tokens(example)[length:] for example, length in zip(examples, shared_lengths, strict=True)),
+        ],
+        after=[tree.prefix(node) for node in (*(node.parent for node in nodes), *tree.node_of_row)],
+        num_heads=num_heads(model),
+        device=model.device,
+    )
+    targets = targets_of_nodes(examples, tree, range(len(nodes)), starts=packed.starts[: len(nodes)])
+    targets += targets_of_rows(examples, starts=packed.starts[len(nodes) :], shared_lengths=shared_lengths)
+    return sft_loss(model, run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed)), targets)
 
 
 def _losses_of_rows(

@@ -67,20 +67,19 @@ def test_a_level_that_saves_too_little_is_left_out() -> None:
 @given(rows=related_rows(), max_tokens=st.integers(1, 200))
 def test_parts_hold_every_row_once_and_keep_their_bound(rows: list[list[int]], max_tokens: int) -> None:
     parts = parts_within(rows, max_tokens=max_tokens)
-    assert sorted(index for part in parts for index in part) == list(range(len(rows)))
+    assert sorted(index for part in parts for index in part.rows) == list(range(len(rows)))
     for part in parts:
-        tree = prefix_tree([rows[index] for index in part])
-        kept = sum(node.length for node in tree.nodes)
-        assert kept - max(tree.shared_lengths) <= max_tokens
+        assert part.tree == prefix_tree([rows[index] for index in part.rows])
+        assert part.tree.num_tokens - max(part.tree.shared_lengths) <= max_tokens
 
 
 def test_a_long_instruction_is_shared_whatever_the_bound() -> None:
     rows = [[*range(5000), 7, number] for number in range(16)]
-    assert parts_within(rows, max_tokens=100) == (tuple(range(16)),)
+    assert [part.rows for part in parts_within(rows, max_tokens=100)] == [tuple(range(16))]
 
 
 def test_pairs_stay_together() -> None:
     rows = [[*range(40), number // 2, *range(300), number] for number in range(12)]
     for part in parts_within(rows, max_tokens=700):
-        assert len(part) % 2 == 0
-        assert {index // 2 for index in part} == {part[place] // 2 for place in range(0, len(part), 2)}
+        assert len(part.rows) % 2 == 0
+        assert {index // 2 for index in part.rows} == {first // 2 for first in part.rows[::2]}
