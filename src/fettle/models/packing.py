@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 import torch
 
@@ -21,6 +22,8 @@ _ROW_ALIGNMENT = 32
 """The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
 
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
+_BUCKET_SCORES = 60_000
+"""A bucket of its own costs about as much as so many scores of padding."""
 MAX_SCORES = 1_500_000
 """Scores that exist at once: they should stay in the processor's cache."""
 
@@ -129,13 +132,6 @@ class Bucket:
         picked = rows_TXD.index_select(0, self.tokens_M)
         return picked.view(self.num_rows, self.length, *picked.shape[1:])
 
-    def gather_real(self, rows_TXD: torch.Tensor) -> torch.Tensor:
-        """The same with zeros for padding."""
-        picked_NLXD = self.gather(rows_TXD)
-        if self.padding_M is not None:
-            picked_NLXD.flatten(0, 1).index_fill_(0, self.padding_M, 0)
-        return picked_NLXD
-
     def scatter(self, slots_NLXD: torch.Tensor, out_TXD: torch.Tensor) -> None:
         """Write [N, L, heads, D] to the rows' places in `out_TXD`, padding left out."""
         slots_MXD = slots_NLXD.reshape(self.num_rows * self.length, *slots_NLXD.shape[2:])
@@ -161,7 +157,8 @@ class PackedRows:
     """Place of each row's first token."""
     holds_its_prefixes: bool
     """Whether all prefixes can be spans of this packed row: they end before the rows that come after them."""
-    _biases: dict[tuple[Block, int, int], torch.Tensor] = field(default_factory=dict)
+    derived: dict[Any, Any] = field(default_factory=dict)
+    """What attention has made of this plan in one layer, for all others."""
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -182,13 +179,13 @@ class PackedRows:
         sees_prefix = window is None or block.end + prefix_slots <= window
         first = 0 if sees_prefix else -prefix_slots
         key = (block, first, min(window or block.end, block.end - first))
-        if key not in self._biases:
+        if key not in self.derived:
             device = self.ids_1T.device
             queries_L1 = torch.arange(block.start, block.end, device=device)[:, None]
             keys_1K = torch.arange(first, block.end, device=device)[None]
             sees_LK = (keys_1K <= queries_L1) & (queries_L1 - keys_1K < key[-1])
-            self._biases[key] = bias_of(sees_LK, dtype)
-        return self._biases[key]
+            self.derived[key] = bias_of(sees_LK, dtype)
+        return self.derived[key]
 
 
 def bias_of(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -213,11 +210,11 @@ def pack_rows(
     for row in rows:
         starts.append(place)
         place += len(row)
-    by_lengths: dict[tuple[int, int], list[int]] = {}
-    for index in sorted(range(len(rows)), key=lambda index: (-len(rows[index]), index)):
-        by_lengths.setdefault((aligned(len(rows[index])), aligned(prefixes[index].length)), []).append(index)
+    groups = _rows_of_like_length(
+        [aligned(len(row)) for row in rows], [aligned(prefix.length) for prefix in prefixes], num_heads
+    )
     buckets = []
-    for (length, prefix_slots), members in by_lengths.items():
+    for (length, prefix_slots), members in groups.items():
         members.sort(key=lambda index: prefixes[index])  # siblings lie side by side
         per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_slots)
         size = max(1, MAX_SCORES // per_row)
@@ -241,6 +238,26 @@ def pack_rows(
             span.end <= start for start, prefix in zip(starts, prefixes, strict=True) for span in prefix.spans
         ),
     )
+
+
+def _rows_of_like_length(
+    lengths: Sequence[int], prefix_slots: Sequence[int], num_heads: int
+) -> dict[tuple[int, int], list[int]]:
+    """The rows, by their index, that attend side by side, by the length they are padded to and the slots of their prefix.
+
+    Longest first. Few shorter rows are padded to the length of longer ones rather than have a bucket of their own.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for slots in sorted(set(prefix_slots)):
+        alike = sorted((-lengths[index], index) for index, own in enumerate(prefix_slots) if own == slots)
+        longest = 0
+        for length, members in groupby(alike, key=lambda pair: -pair[0]):
+            indices = [index for _, index in members]
+            num_scores = len(indices) * num_heads * (longest * (slots + longest) - length * (slots + length))
+            if not longest or num_scores > _BUCKET_SCORES:
+                longest = length
+            groups.setdefault((longest, slots), []).extend(indices)
+    return groups
 
 
 def _siblings(prefixes: Sequence[Prefix]) -> tuple[Siblings, ...]:
