@@ -1,14 +1,18 @@
-"""A linear layer with its LoRA update as one function, in the base model's dtype, with a backward written out.
+"""Linear layers with their LoRA updates as one function, in the base model's dtype, with a backward written out.
 
 PEFT casts every input to the adapter's fp32 and back, and saves both; for small models that costs as much as the base product.
-Here only the small A and B are cast. Nothing is patched but the `forward` of the layers of one model, and taking the adapter off
-removes it.
+Here only the small A and B are cast. Layers of one input (query, key and value; gate and up) run together: their A are one product,
+and the gradient of their input is added up where it lies. Nothing is patched but the `forward` of the layers of one model, and
+taking the adapter off removes it.
 
-Shapes: N rows (all leading dimensions), I inputs, O outputs, R rank. y = x W' + s (x A') B', Hu et al. 2021, eq. 3.
+Shapes: N rows (all leading dimensions), I inputs, O outputs, R rank, P the ranks of all layers together.
+y = x W' + s (x A') B', Hu et al. 2021, eq. 3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,39 +22,75 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-class _LoraLinear(torch.autograd.Function):
-    """Gradients for x, A and B; the base weight and bias are frozen."""
+class _LoraLinears(torch.autograd.Function):
+    """Gradients for x and for each layer's A and B; the base weights and biases are frozen."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight_OI: torch.Tensor,
-        bias_O: torch.Tensor | None,
-        a_RI: torch.Tensor,
-        b_OR: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
+        ctx: Any, x: torch.Tensor, scales: Sequence[float], *tensors: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """`tensors` are the weights [O, I], then the biases [O] or None, the A [R, I] and the B [O, R] of all layers."""
         x_NI = x.reshape(-1, x.shape[-1])
-        a_cast, b_cast = a_RI.to(x.dtype), b_OR.to(x.dtype)
-        inner_NR = x_NI @ a_cast.T
-        y_NO = functional.linear(x_NI, weight_OI, bias_O)
-        y_NO.addmm_(inner_NR, b_cast.T, alpha=scale)
-        ctx.save_for_backward(x_NI, inner_NR, weight_OI, a_cast, b_cast)
-        ctx.scale, ctx.master_dtype = scale, a_RI.dtype
-        return y_NO.view(*x.shape[:-1], -1)
+        weights, biases, all_a, all_b = _quarters(tensors)
+        a_PI = torch.cat([*all_a]).to(x.dtype) if len(all_a) > 1 else all_a[0].to(x.dtype)
+        scaled_b = [(b_OR * scale).to(x.dtype) for b_OR, scale in zip(all_b, scales, strict=True)]
+        ranks = [len(a_RI) for a_RI in all_a]
+        inner_NP = x_NI @ a_PI.T
+        outputs = []
+        for weight_OI, bias_O, inner_NR, b_OR in zip(
+            weights, biases, inner_NP.split(ranks, dim=1), scaled_b, strict=True
+        ):
+            y_NO = functional.linear(x_NI, weight_OI, bias_O)
+            outputs.append(y_NO.addmm_(inner_NR, b_OR.T).view(*x.shape[:-1], -1))
+        ctx.save_for_backward(x_NI, inner_NP, a_PI, *weights, *scaled_b)
+        ctx.scales, ctx.ranks, ctx.master_dtype = scales, ranks, all_a[0].dtype
+        return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x_NI, inner_NR, weight_OI, a_RI, b_OR = ctx.saved_tensors
-        grad_NO = grad.reshape(-1, grad.shape[-1])
-        grad_inner_NR = (grad_NO @ b_OR) * ctx.scale
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x_NI, inner_NP, a_PI, *others = ctx.saved_tensors
+        weights, scaled_b = others[: len(grads)], others[len(grads) :]
+        all_grad_NO = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
+        all_inner = [grad_NO @ b_OR for grad_NO, b_OR in zip(all_grad_NO, scaled_b, strict=True)]
+        grad_inner_NP = torch.cat(all_inner, dim=1) if len(all_inner) > 1 else all_inner[0]
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = torch.addmm(grad_NO @ weight_OI, grad_inner_NR, a_RI).view(*grad.shape[:-1], -1)
-        grad_a = (grad_inner_NR.T @ x_NI).to(ctx.master_dtype)
-        grad_b = ((grad_NO.T @ inner_NR) * ctx.scale).to(ctx.master_dtype)
-        return grad_x, None, None, grad_a, grad_b, None
+            grad_x = all_grad_NO[0] @ weights[0]
+            for grad_NO, weight_OI in zip(all_grad_NO[1:], weights[1:], strict=True):
+                grad_x.addmm_(grad_NO, weight_OI)
+            grad_x = grad_x.addmm_(grad_inner_NP, a_PI).view(*grads[0].shape[:-1], -1)
+        grad_a = (grad_inner_NP.T @ x_NI).to(ctx.master_dtype).split(ctx.ranks)
+        grad_b = [  # the other way round it is four times slower
+            (inner_NR.T @ grad_NO).T.to(ctx.master_dtype) * scale
+            for inner_NR, grad_NO, scale in zip(inner_NP.split(ctx.ranks, dim=1), all_grad_NO, ctx.scales, strict=True)
+        ]
+        return grad_x, None, *[None] * (2 * len(grads)), *grad_a, *grad_b
+
+
+def _quarters(tensors: Sequence[Any]) -> tuple[Sequence[Any], ...]:
+    size = len(tensors) // 4
+    return tuple(tensors[size * number : size * (number + 1)] for number in range(4))
+
+
+@dataclass(frozen=True, slots=True)
+class _FusedForward:
+    """The forward of one PEFT layer with one adapter."""
+
+    module: Any
+    name: str
+    peft_forward: Any
+
+    def __call__(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The layer's output; PEFT's own where anything but this adapter is asked for."""
+        if args or kwargs or not self.is_in_charge:
+            return self.peft_forward(x, *args, **kwargs)
+        return _applied(x, [self])[0]
+
+    @property
+    def is_in_charge(self) -> bool:
+        """The layer answers with this adapter alone."""
+        module = self.module
+        return not module.disable_adapters and not module.merged and module.active_adapters == [self.name]
 
 
 def fuse_lora(model: PeftModel, *, name: str) -> int:
@@ -63,9 +103,31 @@ def fuse_lora(model: PeftModel, *, name: str) -> int:
     num_fused = 0
     for module in model.modules():
         if isinstance(module, Linear) and _is_plain(module, name):
-            module.forward = _fused_forward(module, name)
+            module.forward = _FusedForward(module, name, module.forward)
             num_fused += 1
     return num_fused
+
+
+def project(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
+    """What several linear layers make of one input; those with LoRA updates that run as one function run together."""
+    forwards = [vars(layer).get("forward") for layer in layers]
+    fused = [forward for forward in forwards if isinstance(forward, _FusedForward) and forward.is_in_charge]
+    if len(fused) == len(layers):
+        return _applied(x, fused)
+    return tuple(layer(x) for layer in layers)
+
+
+def _applied(x: torch.Tensor, forwards: Sequence[_FusedForward]) -> tuple[torch.Tensor, ...]:
+    modules, names = [forward.module for forward in forwards], [forward.name for forward in forwards]
+    bases = [module.base_layer for module in modules]
+    return _LoraLinears.apply(
+        x,
+        [module.scaling[name] for module, name in zip(modules, names, strict=True)],
+        *(base.weight for base in bases),
+        *(base.bias for base in bases),
+        *(module.lora_A[name].weight for module, name in zip(modules, names, strict=True)),
+        *(module.lora_B[name].weight for module, name in zip(modules, names, strict=True)),
+    )  # pyright: ignore[reportReturnType]
 
 
 def _is_plain(module: Any, name: str) -> bool:
@@ -78,16 +140,3 @@ def _is_plain(module: Any, name: str) -> bool:
         and not module.fan_in_fan_out
         and isinstance(module.lora_dropout[name], torch.nn.Identity)
     )
-
-
-def _fused_forward(module: Any, name: str) -> Any:
-    peft_forward = module.forward
-
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if module.disable_adapters or module.merged or module.active_adapters != [name] or args or kwargs:
-            return peft_forward(x, *args, **kwargs)
-        base = module.base_layer
-        a, b = module.lora_A[name].weight, module.lora_B[name].weight
-        return _LoraLinear.apply(x, base.weight, base.bias, a, b, module.scaling[name])  # pyright: ignore[reportReturnType]
-
-    return forward

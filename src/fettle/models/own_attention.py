@@ -1,8 +1,8 @@
 """Our attention inside a transformers model: put in by name for a while, taken out again.
 
 Transformers lets attention functions be registered and chosen by name; what the function needs to know about the rows travels as
-a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of its norms and MLPs, for that
-while.
+a keyword of the forward call. Nothing of the library is replaced, and of the model only the forward of norms, MLPs and attention
+modules of known classes, for that while.
 
 Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, C tokens computed before.
 """
@@ -17,6 +17,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from fettle.errors import ModelError
+from fettle.models.attention_layer import fused_attention
 from fettle.models.packing import PackedRows
 from fettle.models.replaced_forwards import Forward, replaced_forwards
 from fettle.models.rms_norm import fused_norm
@@ -83,7 +84,7 @@ def chooses_attention(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def own_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within it the model attends through `run`, and its norms and the activations of its MLPs run as one
+    """Within it the model attends through `run`, and its norms, rotary embeddings and the activations of its MLPs run as one
     function each; afterwards as before.
 
     Raises:
@@ -105,7 +106,7 @@ def own_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _fused(module: torch.nn.Module) -> Forward | None:
-    return fused_norm(module) or fused_mlp(module)
+    return fused_attention(module) or fused_norm(module) or fused_mlp(module)
 
 
 def run(model: PreTrainedModel, ids_1T: torch.Tensor, positions_1T: torch.Tensor, attention: Attention) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 from peft.tuners.lora import Linear
 
 from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
+from fettle.models.lora_linear import project
 
 
 @pytest.fixture
@@ -60,3 +61,32 @@ def test_a_disabled_adapter_leaves_the_base_model(adapted):
     with torch.no_grad():
         assert torch.equal(loaded.model(input_ids=ids).logits, base)
     assert not torch.equal(tuned, base)
+
+
+def test_layers_of_one_input_give_together_what_they_give_alone(adapted):
+    _, model = adapted
+    attention = next(module for module in model.modules() if type(module).__name__ == "LlamaAttention")
+    layers = [attention.q_proj, attention.k_proj, attention.v_proj]
+    upstream = [torch.randn(1, 7, layer.out_features) for layer in layers]
+    results = []
+    for run in (lambda x: project(x, layers), lambda x: tuple(layer(x) for layer in layers)):
+        x = torch.randn(1, 7, 32, generator=torch.Generator().manual_seed(3), requires_grad=True)
+        outputs = run(x)
+        torch.autograd.backward(outputs, upstream)
+        gradients = [layer.get_parameter(f"lora_{which}.t.weight").grad for layer in layers for which in "AB"]
+        results.append([*outputs, x.grad, *(gradient.clone() for gradient in gradients)])
+        model.zero_grad()
+    for together, alone in zip(*results, strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_one_input_without_their_adapter_are_those_of_the_base_model(adapted):
+    _, model = adapted
+    attention = next(module for module in model.modules() if type(module).__name__ == "LlamaAttention")
+    layers = [attention.q_proj, attention.k_proj]
+    x = torch.randn(1, 7, 32)
+    tuned = project(x, layers)
+    with model.disable_adapter():
+        for layer, output, changed in zip(layers, project(x, layers), tuned, strict=True):
+            assert torch.equal(output, layer.base_layer(x))
+            assert not torch.equal(output, changed)
