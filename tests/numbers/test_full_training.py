@@ -18,6 +18,7 @@ from fettle.errors import IntegrityError
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import resolve_model
+from fettle.training import accumulate
 from fettle.training.accumulate import add_gradients
 from fettle.training.settings import Method, TrainingSettings
 from fettle.training.trainable import WholeModel, trainable
@@ -154,8 +155,33 @@ def test_a_model_that_packed_rows_do_not_fit_is_trained_in_the_plain_way(tmp_pat
 
 def test_settings_choose_what_is_trained(tiny_model: Callable[[str], Any]) -> None:
     loaded = tiny_model("llama")
+    num_weights = sum(parameter.numel() for parameter in loaded.model.parameters())
+    num_trained = {}
     for method in Method:
         chosen = trainable(loaded, TrainingSettings(method=method))
-        names = list(chosen.masters)
+        num_trained[method] = sum(master.numel() for master in chosen.masters.values())
         chosen.release()
-        assert {"lora_" in name for name in names} == {method is Method.LORA}
+    assert num_trained[Method.FULL] == num_weights
+    assert 0 < num_trained[Method.LORA] < num_weights
+    assert sum(parameter.numel() for parameter in loaded.model.parameters()) == num_weights
+
+
+def test_what_the_optimiser_steps_on_is_what_the_adapter_s_layers_read(tiny_model: Callable[[str], Any]) -> None:
+    chosen = trainable(tiny_model("llama"), TrainingSettings())
+    [master] = chosen.masters.values()
+    parts = [parameter for parameter in chosen._peft.parameters() if parameter.requires_grad]  # pyright: ignore[reportAttributeAccessIssue]
+    with torch.no_grad():
+        master.fill_(3.0)
+    assert all(bool((part == 3.0).all()) for part in parts)
+    sum(part.sum() for part in parts).backward()
+    assert master.grad is not None
+    assert bool((master.grad == 1.0).all())
+    chosen.release()
+
+
+def test_a_gradient_that_reaches_nothing_is_an_error(
+    tiny_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accumulate, "add_gradients", lambda *_args, **_kwargs: (12.0, 4))
+    with pytest.raises(IntegrityError, match="no gradient reached what is trained at step 0"):
+        run(tiny_model("llama"), tmp_path, TrainingSettings())

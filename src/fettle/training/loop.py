@@ -128,7 +128,7 @@ class _Run:
         self._trainable = trainable(loaded, settings)
         self._parameters = self._trainable.masters
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
-        self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0)
+        self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0, fused=True)
         self._progress = Progress(run_key=run_key)
         self._last_saved = -1
         self._last_evaluated = -1
@@ -139,7 +139,7 @@ class _Run:
 
         found = load_checkpoint(self._folder / "checkpoints", self._progress.run_key)
         events = read_json_lines(self._events_file)
-        if found is None:
+        if found is None or any(f"now.{name}" not in found[1] for name in self._parameters):  # or of an older version
             write_json_lines(self._events_file, [])
             return
         self._progress, tensors = found
@@ -153,7 +153,6 @@ class _Run:
                     if f"adam.{key}.{name}" in tensors
                 }
                 if state:
-                    state["step"] = state["step"].cpu()  # AdamW keeps its counter there
                     self._optimiser.state[parameter] = state
         self._trainable.stepped()
         # Steps after the checkpoint are taken again, and so are their events.
@@ -231,7 +230,7 @@ class _Run:
             step, num_examples=len(self._train_rows), batch_size=self._settings.batch_size, seed=self._settings.seed
         )
         batch = [self._train_rows[index] for index in indices]
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
         total, num_trained = add_gradients(
             self._model, batch, max_tokens=self._settings.micro_batch_tokens, plainly=self._plainly
         )
@@ -241,6 +240,8 @@ class _Run:
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._settings.max_grad_norm))
         _require_finite(total, "training loss", step)
         _require_finite(norm, "gradient norm", step)
+        if norm == 0.0 and total > 0.0:
+            raise IntegrityError(f"no gradient reached what is trained at step {step}", remedy="report this")
         rate = learning_rate_at(
             step,
             num_steps=self._num_steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,7 +24,7 @@ class Trainable(Protocol):
 
     @property
     def masters(self) -> Mapping[str, Parameter]:
-        """What the optimiser steps on, fp32; its gradients are there after a backward pass."""
+        """What the optimiser steps on, fp32; a backward pass adds to its gradients, which are zeroed before, never dropped."""
         ...
 
     def stepped(self) -> None:
@@ -50,13 +50,17 @@ def trainable(loaded: LoadedModel, settings: TrainingSettings) -> Trainable:
 
 
 class Adapter:
-    """A LoRA adapter, fp32; it starts with no effect."""
+    """A LoRA adapter, fp32; it starts with no effect.
+
+    Its weights lie in one tensor and so do their gradients, of which PEFT's parameters are views: the optimiser has one parameter
+    to step on instead of hundreds of small ones.
+    """
 
     def __init__(self, loaded: LoadedModel, settings: TrainingSettings) -> None:
         self._model = loaded.model
         self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
-        named = self._peft.named_parameters()
-        self.masters = {name: parameter for name, parameter in named if parameter.requires_grad}
+        trained = [parameter for parameter in self._peft.parameters() if parameter.requires_grad]
+        self.masters = {"adapter": _joined(trained)}
 
     def stepped(self) -> None:
         """The adapter's layers read the masters themselves."""
@@ -114,6 +118,16 @@ class WholeModel:
         if self._has_changed:
             reload_weights(self._loaded)
         self._loaded.model.eval()
+
+
+def _joined(parameters: Sequence[Parameter]) -> Parameter:
+    """One parameter, with room for its gradient, that the given ones become views of."""
+    whole = torch.nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+    whole.grad = torch.zeros_like(whole)
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, values, gradient in zip(parameters, whole.data.split(sizes), whole.grad.split(sizes), strict=True):
+        parameter.data, parameter.grad = values.view(parameter.shape), gradient.view(parameter.shape)
+    return whole
 
 
 def _master(weight: Parameter) -> Parameter:
