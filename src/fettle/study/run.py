@@ -278,7 +278,7 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> l
 
 
 def _tuned_engine(plan: StudyPlan, trained: TrainingResult) -> LocalEngine:
-    """The engine of what was trained, which has been shown to answer otherwise than the base model.
+    """The engine of what was trained, which has been shown to answer as trained, and otherwise than the base model.
 
     Raises:
         IntegrityError: It does not.
@@ -289,9 +289,11 @@ def _tuned_engine(plan: StudyPlan, trained: TrainingResult) -> LocalEngine:
     if plan.settings.training.method is Method.LORA:
         engine = local_engine(plan.loaded, adapter=trained.tuned)
         engine.require_adapter_active(prompts)
+        engine.require_as_trained(prompts)
         return engine
     engine = local_engine(load_model(resolve_model(str(trained.tuned)), plan.loaded.precision))
     engine.require_other_than(local_engine(plan.loaded), prompts)
+    engine.require_as_trained(prompts)
     return engine
 
 

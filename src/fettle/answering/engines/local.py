@@ -21,6 +21,7 @@ from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_l
 from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.row_threads import GoOn, in_shares
+from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
 from fettle.errors import ConfigError, DataError
 from fettle.models.adapter import (
     adapter_layers,
@@ -32,12 +33,13 @@ from fettle.models.adapter import (
 )
 from fettle.models.head import CHUNK_ROWS, logits_of
 from fettle.models.load import LoadedModel
+from fettle.models.lora_linear import as_peft_computes
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import Prefix, pack_rows
 from fettle.models.row_cache import RowCache, branched, continued, key_value_bytes
 from fettle.models.shared_prefix import common_prefix_length, num_heads, prefix_key_values, shared_length
 from fettle.models.token_groups import token_groups
-from fettle.models.understood import require_understood
+from fettle.models.understood import own_logits, require_understood
 from fettle.records import Answer, FinishReason, Prompt, Usage
 
 if TYPE_CHECKING:
@@ -145,6 +147,35 @@ class LocalEngine:
         with self._peft.disable_adapter():
             base_BV = self._logits_after(prompts)
         return require_active(base_BV, tuned_BV, what=f"the adapter {str(self._adapter)!r}")
+
+    def require_as_trained(self, prompts: Sequence[Prompt]) -> float:
+        """Show on some prompts that this engine says what the reference says, within rounding; the largest difference, nats.
+
+        Raises:
+            IntegrityError: It does not.
+        """
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        noise = 0.0
+        if self._peft is not None:
+            with self._peft.disable_adapter():
+                noise = self._difference(rows)
+        most = bound(noise, self._model.dtype)
+        what = f"the model {self.name!r}"
+        found = self._difference(rows)
+        require_within(found, most, what=what)
+        for row, tokens in zip(rows, self._written(rows, NUM_TOKENS, None), strict=True):
+            require_within(shortfall(tokens, self._reference([*row, *tokens[:-1]])[-len(tokens) :]), most, what=what)
+        return found
+
+    def _difference(self, rows: Sequence[Sequence[int]]) -> float:
+        with torch.inference_mode():
+            ours_BV = self._first_logits(rows)
+        return difference(ours_BV, torch.stack([self._reference(row)[-1] for row in rows]))
+
+    def _reference(self, row: Sequence[int]) -> torch.Tensor:
+        """Logits [T, V] of the model's own forward, fp32, an adapter's layers being run as PEFT runs them."""
+        with torch.inference_mode(), as_peft_computes(self._model):
+            return own_logits(self._model, row)
 
     def require_other_than(self, base: LocalEngine, prompts: Sequence[Prompt]) -> float:
         """Show on some prompts that this engine's model is not the base model; the largest change of a first token logit.
