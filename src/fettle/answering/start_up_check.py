@@ -1,8 +1,8 @@
 """Whether an engine answers with what was trained: shown on a few prompts before any of its answers counts.
 
 An engine that leaves an adapter out, scales it otherwise or caches wrongly still writes fluent text. So its first-token
-probabilities and its greedy tokens are compared with the reference, the model's own forward with PEFT's own layers, within the noise
-that the two show without the adapter.
+probabilities and its greedy tokens are compared with the reference, the model's own forward with PEFT's own layers, within the
+noise that the two show without the adapter.
 
 Legend: B prompts, V vocabulary, K tokens written.
 """
