@@ -33,26 +33,20 @@ class _LoraLinears(torch.autograd.Function):
         """`tensors` are the weights [O, I], then the biases [O] or None, the A [R, I] and the B [O, R] of all layers."""
         x_NI = x.reshape(-1, x.shape[-1])
         weights, biases, all_a, all_b = _quarters(tensors)
-        a_PI = torch.cat([*all_a]).to(x.dtype) if len(all_a) > 1 else all_a[0].to(x.dtype)
-        scaled_b = [(b_OR * scale).to(x.dtype) for b_OR, scale in zip(all_b, scales, strict=True)]
-        ranks = [len(a_RI) for a_RI in all_a]
-        inner_NP = x_NI @ a_PI.T
-        outputs = []
-        for weight_OI, bias_O, inner_NR, b_OR in zip(
-            weights, biases, inner_NP.split(ranks, dim=1), scaled_b, strict=True
-        ):
-            y_NO = functional.linear(x_NI, weight_OI, bias_O)
-            outputs.append(y_NO.addmm_(inner_NR, b_OR.T).view(*x.shape[:-1], -1))
-        ctx.save_for_backward(x_NI, inner_NP, a_PI, *weights, *scaled_b)
-        ctx.scales, ctx.ranks, ctx.master_dtype = scales, ranks, all_a[0].dtype
-        return tuple(outputs)
+        cast_b = [b_OR.to(x.dtype) for b_OR in all_b]
+        outputs, inner_NP, a_PI = _outputs(x_NI, weights, biases, all_a, cast_b, scales)
+        ctx.save_for_backward(x_NI, inner_NP, a_PI, *weights, *cast_b)
+        ctx.scales, ctx.ranks, ctx.master_dtype = scales, [len(a_RI) for a_RI in all_a], all_a[0].dtype
+        return tuple(y_NO.view(*x.shape[:-1], -1) for y_NO in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x_NI, inner_NP, a_PI, *others = ctx.saved_tensors
-        weights, scaled_b = others[: len(grads)], others[len(grads) :]
+        weights, all_b = others[: len(grads)], others[len(grads) :]
         all_grad_NO = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
-        all_inner = [grad_NO @ b_OR for grad_NO, b_OR in zip(all_grad_NO, scaled_b, strict=True)]
+        all_inner = [
+            (grad_NO @ b_OR).mul_(scale) for grad_NO, b_OR, scale in zip(all_grad_NO, all_b, ctx.scales, strict=True)
+        ]
         grad_inner_NP = torch.cat(all_inner, dim=1) if len(all_inner) > 1 else all_inner[0]
         grad_x = None
         if ctx.needs_input_grad[0]:
@@ -66,6 +60,24 @@ class _LoraLinears(torch.autograd.Function):
             for inner_NR, grad_NO, scale in zip(inner_NP.split(ctx.ranks, dim=1), all_grad_NO, ctx.scales, strict=True)
         ]
         return grad_x, None, *[None] * (2 * len(grads)), *grad_a, *grad_b
+
+
+def _outputs(
+    x_NI: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor | None],
+    all_a: Sequence[torch.Tensor],
+    all_b: Sequence[torch.Tensor],
+    scales: Sequence[float],
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """All y [N, O], x A' [N, P], and A [P, I] in the dtype of x."""
+    a_PI = (torch.cat([*all_a]) if len(all_a) > 1 else all_a[0]).to(x_NI.dtype)
+    inner_NP = x_NI @ a_PI.T
+    outputs = [functional.linear(x_NI, weight_OI, bias_O) for weight_OI, bias_O in zip(weights, biases, strict=True)]
+    inners = inner_NP.split([len(a_RI) for a_RI in all_a], dim=1)
+    for y_NO, inner_NR, b_OR, scale in zip(outputs, inners, all_b, scales, strict=True):
+        y_NO.addmm_(inner_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
+    return outputs, inner_NP, a_PI
 
 
 def _quarters(tensors: Sequence[Any]) -> tuple[Sequence[Any], ...]:
@@ -86,6 +98,21 @@ class _FusedForward:
         if args or kwargs or not self.is_in_charge:
             return self.peft_forward(x, *args, **kwargs)
         return _applied(x, [self])[0]
+
+    @property
+    def a(self) -> torch.Tensor:
+        """A [R, I]."""
+        return self.module.lora_A[self.name].weight
+
+    @property
+    def b(self) -> torch.Tensor:
+        """B [O, R]."""
+        return self.module.lora_B[self.name].weight
+
+    @property
+    def scale(self) -> float:
+        """The factor s."""
+        return self.module.scaling[self.name]
 
     @property
     def is_in_charge(self) -> bool:
@@ -131,16 +158,14 @@ def project(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
 
 
 def _applied(x: torch.Tensor, forwards: Sequence[_FusedForward]) -> tuple[torch.Tensor, ...]:
-    modules, names = [forward.module for forward in forwards], [forward.name for forward in forwards]
-    bases = [module.base_layer for module in modules]
-    return _LoraLinears.apply(
-        x,
-        [module.scaling[name] for module, name in zip(modules, names, strict=True)],
-        *(base.weight for base in bases),
-        *(base.bias for base in bases),
-        *(module.lora_A[name].weight for module, name in zip(modules, names, strict=True)),
-        *(module.lora_B[name].weight for module, name in zip(modules, names, strict=True)),
-    )  # pyright: ignore[reportReturnType]
+    bases = [forward.module.base_layer for forward in forwards]
+    weights, biases = [base.weight for base in bases], [base.bias for base in bases]
+    all_a, all_b = [forward.a for forward in forwards], [forward.b for forward in forwards]
+    scales = [forward.scale for forward in forwards]
+    if torch.is_grad_enabled():
+        return _LoraLinears.apply(x, scales, *weights, *biases, *all_a, *all_b)  # pyright: ignore[reportReturnType]
+    outputs, _, _ = _outputs(x.reshape(-1, x.shape[-1]), weights, biases, all_a, all_b, scales)
+    return tuple(y_NO.view(*x.shape[:-1], -1) for y_NO in outputs)
 
 
 def _is_plain(module: Any, name: str) -> bool:
