@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError, ModelError, disk_errors_explained, require_range
 from fettle.models.load import LoadedModel
+from fettle.models.precision import BaseWeights
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
-
-
-_MAMBA_TYPES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
-"""Model types whose kernels read the weights of `out_proj` past the layer: an adapter there does nothing, and PEFT refuses it."""
 
 
 class LoraVariant(StrEnum):
@@ -73,7 +70,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from fettle.models.lora_linear import fuse_lora
+    from fettle.models.nf4 import MAMBA_TYPES
 
     require_bare(loaded.model)
     config = LoraConfig(
@@ -84,7 +81,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         use_rslora=settings.variant is LoraVariant.RSLORA,
         use_dora=settings.variant is LoraVariant.DORA,
         target_modules="all-linear",
-        exclude_modules=["out_proj"] if loaded.model.config.model_type in _MAMBA_TYPES else None,
+        exclude_modules=["out_proj"] if loaded.model.config.model_type in MAMBA_TYPES else None,
         base_model_name_or_path=loaded.source.public_id,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -93,7 +90,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         torch.manual_seed(seed)
         model = get_peft_model(loaded.model, config, adapter_name=name)
     model.peft_config[name].base_model_name_or_path = loaded.source.public_id
-    fuse_lora(model, name=name)  # pyright: ignore[reportArgumentType] (a mixed model only when asked for)
+    _fuse(loaded, model, name=name)  # pyright: ignore[reportArgumentType] (a mixed model only when asked for)
     return model  # pyright: ignore[reportReturnType] (a mixed model only when asked for)
 
 
@@ -121,8 +118,6 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from fettle.models.lora_linear import fuse_lora
-
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(
             "this folder holds no adapter_config.json", where=str(folder), remedy="name a PEFT adapter folder"
@@ -148,9 +143,20 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
         unload_adapters(model)
         raise _does_not_fit(loaded, folder, difference)
     set_peft_model_state_dict(model, tensors, adapter_name=name)
-    fuse_lora(model, name=name)
+    _fuse(loaded, model, name=name)
     model.eval()
     return model
+
+
+def _fuse(loaded: LoadedModel, model: PeftModel, *, name: str) -> None:
+    """Let the layers of an adapter run as one function each, in the form that the base is held in."""
+    from fettle.models.lora_linear import fuse_lora
+    from fettle.models.lora_nf4 import fuse_nf4_lora
+
+    if loaded.base_weights is BaseWeights.NF4:
+        fuse_nf4_lora(model, name=name)
+    else:
+        fuse_lora(model, name=name)
 
 
 def _difference(model: PeftModel, tensors: Mapping[str, torch.Tensor], *, name: str) -> str | None:
