@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError, ModelError, disk_errors_explained, require_range
 from fettle.models.load import LoadedModel
-from fettle.models.precision import BaseWeights
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +69,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from fettle.models.lora_linear import fuse_lora
     from fettle.models.nf4 import MAMBA_TYPES
 
     require_bare(loaded.model)
@@ -90,7 +90,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         torch.manual_seed(seed)
         model = get_peft_model(loaded.model, config, adapter_name=name)
     model.peft_config[name].base_model_name_or_path = loaded.source.public_id
-    _fuse(loaded, model, name=name)  # pyright: ignore[reportArgumentType] (a mixed model only when asked for)
+    fuse_lora(model, name=name)  # pyright: ignore[reportArgumentType] (a mixed model only when asked for)
     return model  # pyright: ignore[reportReturnType] (a mixed model only when asked for)
 
 
@@ -118,6 +118,8 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from fettle.models.lora_linear import fuse_lora
+
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(
             "this folder holds no adapter_config.json", where=str(folder), remedy="name a PEFT adapter folder"
@@ -143,20 +145,9 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
         unload_adapters(model)
         raise _does_not_fit(loaded, folder, difference)
     set_peft_model_state_dict(model, tensors, adapter_name=name)
-    _fuse(loaded, model, name=name)
+    fuse_lora(model, name=name)
     model.eval()
     return model
-
-
-def _fuse(loaded: LoadedModel, model: PeftModel, *, name: str) -> None:
-    """Let the layers of an adapter run as one function each, in the form that the base is held in."""
-    from fettle.models.lora_linear import fuse_lora
-    from fettle.models.lora_nf4 import fuse_nf4_lora
-
-    if loaded.base_weights is BaseWeights.NF4:
-        fuse_nf4_lora(model, name=name)
-    else:
-        fuse_lora(model, name=name)
 
 
 def _difference(model: PeftModel, tensors: Mapping[str, torch.Tensor], *, name: str) -> str | None:

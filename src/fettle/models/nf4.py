@@ -16,13 +16,13 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from fettle.errors import ConfigError, IntegrityError, ModelError
-from fettle.models.replaced_forwards import Forward
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
@@ -98,18 +98,18 @@ def is_nf4_config(stored: Mapping[str, Any]) -> bool:
 
 
 def nf4_layers(model: torch.nn.Module) -> tuple[Any, ...]:
-    """The linear layers that are held in NF4, in order."""
+    """The linear layers that compute with weights held in NF4, in order."""
     return tuple(module for module in model.modules() if is_nf4(module))
 
 
 def is_nf4(module: torch.nn.Module) -> bool:
-    """Whether a layer's weights are held in NF4, and are quantised already."""
-    from bitsandbytes.nn.modules import Linear4bit
+    """Whether a layer computes with weights held in NF4 (`compute_by_dequantising`)."""
+    return isinstance(vars(module).get("forward"), _Nf4Forward)
 
-    if not isinstance(module, Linear4bit):
-        return False
-    weight: Any = module.weight
-    return bool(weight.bnb_quantized) and weight.quant_state is not None and weight.quant_state.quant_type == "nf4"
+
+def weight_of(layer: Any, dtype: torch.dtype) -> torch.Tensor:
+    """The weights [O, I] of a linear layer: its own, or made from their 4 bits in `dtype`."""
+    return dequantised(layer, dtype) if is_nf4(layer) else layer.weight
 
 
 def require_nf4(model: PreTrainedModel) -> None:
@@ -117,7 +117,7 @@ def require_nf4(model: PreTrainedModel) -> None:
 
     Raises:
         ModelError: It has no layer that could be.
-        IntegrityError: One is not, or has another forward than that of this file.
+        IntegrityError: One is not, or does not compute as this file says.
     """
     left_out = model.config.quantization_config.llm_int8_skip_modules or []
     head = model.get_output_embeddings()
@@ -133,17 +133,27 @@ def require_nf4(model: PreTrainedModel) -> None:
         raise ModelError(
             f"{type(model).__name__} has no linear layers that could be held in 4 bits", remedy="use --method lora"
         )
-    if wrong := [name for name, module in linear.items() if not is_nf4(module) or "forward" not in vars(module)]:
+    if wrong := [name for name, module in linear.items() if not (is_nf4(module) and _is_quantised(module))]:
         raise IntegrityError(
             f"{len(wrong)} of {len(linear)} linear layers should be held in NF4 and are not, the first is {wrong[0]}",
             remedy="use --method lora for this model, and report this",
         )
 
 
+def _is_quantised(module: torch.nn.Module) -> bool:
+    from bitsandbytes.nn.modules import Linear4bit
+
+    if not isinstance(module, Linear4bit):
+        return False
+    weight: Any = module.weight
+    return bool(weight.bnb_quantized) and weight.quant_state is not None and weight.quant_state.quant_type == "nf4"
+
+
 def compute_by_dequantising(model: PreTrainedModel) -> None:
-    """Let every NF4 layer of a model compute with its weights in the precision of its input."""
-    for layer in nf4_layers(model):
-        layer.forward = _forward_of(layer)
+    """Let every layer of a model that is held in NF4 compute with its weights in the precision of its input."""
+    for module in model.modules():
+        if _is_quantised(module):
+            module.forward = _Nf4Forward(module)
 
 
 def dequantised(layer: Any, dtype: torch.dtype) -> torch.Tensor:
@@ -165,7 +175,7 @@ def dequantised(layer: Any, dtype: torch.dtype) -> torch.Tensor:
 def num_weight_bytes(model: torch.nn.Module) -> int:
     """What the parameters of a model take in memory, bytes, the scales of quantised ones included."""
     total = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    for layer in nf4_layers(model) if import_bitsandbytes() else ():
+    for layer in nf4_layers(model):
         state = layer.weight.quant_state
         scales = [state.absmax, *([state.state2.absmax] if state.nested else [])]
         total += sum(tensor.numel() * tensor.element_size() for tensor in scales)
@@ -185,8 +195,12 @@ class _Nf4Linear(torch.autograd.Function):
         return (grad @ dequantised(ctx.layer, grad.dtype) if ctx.needs_input_grad[0] else None), None
 
 
-def _forward_of(layer: Any) -> Forward:
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        return _Nf4Linear.apply(x, layer)  # pyright: ignore[reportReturnType]
+@dataclass(frozen=True, slots=True)
+class _Nf4Forward:
+    """The forward of one layer."""
 
-    return forward
+    layer: Any
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer's output."""
+        return _Nf4Linear.apply(x, self.layer)  # pyright: ignore[reportReturnType]
