@@ -107,7 +107,13 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    from fettle.models.nf4 import compute_by_dequantising, import_bitsandbytes, require_bitsandbytes, require_nf4
+    from fettle.models.nf4 import (
+        compute_by_dequantising,
+        free_what_was_quantised,
+        import_bitsandbytes,
+        require_bitsandbytes,
+        require_nf4,
+    )
     from fettle.models.understood import why_not_understood
 
     logging.set_verbosity_error()
@@ -138,6 +144,7 @@ def load_model(
         )
         _refuse_what_is_incomplete(report)
     if is_nf4:  # it lies where it was quantised
+        free_what_was_quantised(model)
         compute_by_dequantising(model)
         require_nf4(model)
     elif torch.cuda.is_available():

@@ -12,6 +12,8 @@ Shapes: I inputs, O outputs.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
 import logging
 import sys
@@ -154,6 +156,19 @@ def compute_by_dequantising(model: PreTrainedModel) -> None:
     for module in model.modules():
         if _is_quantised(module):
             module.forward = _Nf4Forward(module)
+
+
+def free_what_was_quantised(model: PreTrainedModel) -> None:
+    """Let a model that was just quantised hold its weights and nothing else.
+
+    Those that were not quantised lie in the mapped file, all of which stays in memory for them; and what quantising took in other
+    threads is free there alone. Together as much as the weights as given (LOG.md).
+    """
+    for parameter in model.parameters():
+        if parameter.dtype.is_floating_point:
+            parameter.data = parameter.data.clone()
+    with contextlib.suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def dequantised(layer: Any, dtype: torch.dtype) -> torch.Tensor:
