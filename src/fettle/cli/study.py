@@ -35,6 +35,7 @@ class MethodOption(StrEnum):
     """The choices of --method, those of `training.settings.Method`."""
 
     LORA = "lora"
+    QLORA = "qlora"
     FULL = "full"
 
 
@@ -133,7 +134,9 @@ def study(
     method: Annotated[
         MethodOption,
         typer.Option(
-            help="lora: a small adapter. full: all weights, with several times the memory.", rich_help_panel=_TRAINING
+            help="lora: a small adapter. qlora: beside a base model in 4 bits, with less memory. "
+            "full: all weights, with several times the memory.",
+            rich_help_panel=_TRAINING,
         ),
     ] = MethodOption.LORA,
     epochs: Annotated[
@@ -268,7 +271,8 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         ("Instruction", plan.data.instruction.describe()),
         ("Split", describe_split(split)),
         ("Findings", _findings_line(plan)),
-        ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
+        ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
+        *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
@@ -314,6 +318,21 @@ def _findings_line(plan: StudyPlan) -> str:
 def _plain_note(plan: StudyPlan) -> str:
     reason = plan.loaded.plain_reason
     return f"; run in the plain way, which is several times slower, because {reason}" if reason else ""
+
+
+def _is_nf4(plan: StudyPlan) -> bool:
+    from fettle.models.precision import BaseWeights
+
+    return plan.settings.training.method.base_weights is BaseWeights.NF4
+
+
+def _nf4_note(plan: StudyPlan, size: str) -> str:
+    from fettle.models.precision import BaseWeights
+
+    note = f"the base model is trained, and answers as the tuned contender, with its weights in NF4 ({size})"
+    if plan.loaded.base_weights is BaseWeights.NF4:
+        return f"{note}; so do the prompted contenders, because the model as given does not fit here, or is quantised already"
+    return f"{note}; the prompted contenders have the model as given"
 
 
 def _counted_epochs(plan: StudyPlan) -> str:

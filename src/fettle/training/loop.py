@@ -71,13 +71,14 @@ def train(
     run_key: str,
     on_event: Callable[[TrainingEvent], None] | None = None,
 ) -> TrainingResult:
-    """Train a LoRA adapter or all weights, or go on where an earlier call in `folder` was cut off.
+    """Train an adapter or all weights, or go on where an earlier call in `folder` was cut off.
 
     The base model is given back as it was. What the trained step with the lowest validation loss left lies in `folder/adapter` or
     `folder/model`, even where no step was better than none.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite, or an adapter is on the model already.
+        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its weights are not held as the
+            method wants them.
         ResourceError: The machine's memory does not suffice.
         DiskFullError: No space for a checkpoint.
     """
@@ -121,8 +122,7 @@ class _Run:
         self._events_file = folder / "events.jsonl"
         self._steps_per_epoch = num_steps_per_epoch(len(train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
-        num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        self._peak = settings.learning_rate or derived_learning_rate(num_parameters, settings.method)
+        self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
         if not self._plainly:
             require_understood(self._model)
         self._trainable = trainable(loaded, settings)

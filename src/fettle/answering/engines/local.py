@@ -32,7 +32,7 @@ from fettle.models.adapter import (
     unload_adapters,
 )
 from fettle.models.head import CHUNK_ROWS, logits_of
-from fettle.models.load import LoadedModel
+from fettle.models.load import LoadedModel, require_form
 from fettle.models.lora_linear import as_peft_computes
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import Prefix, pack_rows
@@ -84,7 +84,7 @@ class LocalEngine:
     adapter and no other.
 
     Raises:
-        IntegrityError: An adapter is on the base model already.
+        IntegrityError: An adapter is on the base model already, or its weights are not held as it says.
     """
 
     def __init__(self, loaded: LoadedModel, *, adapter: Path | None = None, limits: BatchLimits | None = None) -> None:
@@ -96,14 +96,15 @@ class LocalEngine:
         self._constrainers: dict[JsonForm, JsonConstrainer] = {}
         self._last_prefix = _NOTHING_SHARED
         require_bare(self._model)
+        require_form(loaded)
         self._require_runnable()
         self._peft = load_adapter(loaded, adapter, name=_ADAPTER_NAME) if adapter else None
         self._adapter_layers = adapter_layers(self._model)
 
     @property
     def name(self) -> str:
-        """The model, and whether an adapter is on it."""
-        return self._loaded.source.public_id + (" + adapter" if self._adapter else "")
+        """The model, whether it is quantised, and whether an adapter is on it."""
+        return self._loaded.name + (" + adapter" if self._adapter else "")
 
     @property
     def max_tokens(self) -> int | None:
