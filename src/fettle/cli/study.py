@@ -15,6 +15,8 @@ from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Action, Decision, TaskKind
 
 if TYPE_CHECKING:
+    from fettle.report_records import TrainingSummary
+    from fettle.study.plan import Estimate
     from fettle.study.run import StudyPlan
     from fettle.study.settings import StudySettings
 
@@ -239,12 +241,14 @@ def _run(settings: StudySettings) -> Decision:
     console = Console()
     with console.status("Reading the examples and loading the model"):
         plan = plan_study(settings)
-    _print_plan(console, plan)
+    expected = _print_plan(console, plan)
     with ProgressBars(console) as bars:
         result = run_plan(plan, bars, command=sys.argv)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)
+    if result.report.training is not None:
+        console.print(_as_planned(result.report.training, expected), highlight=False, soft_wrap=True)
     return result.report.verdict.decision
 
 
@@ -258,7 +262,18 @@ def _plan_only(settings: StudySettings) -> int:
     return 0
 
 
-def _print_plan(console: Console, plan: StudyPlan) -> None:
+def _as_planned(training: TrainingSummary, expected: Estimate) -> str:
+    """What was planned beside what it took."""
+    from fettle.study.figures import byte_size
+
+    return (
+        f"Training took {training.seconds / 60:.1f} minutes ({expected.train_seconds / 60:.1f} were planned for all epochs) "
+        f"and {byte_size(training.peak_memory_bytes)} of memory (planned: at least {byte_size(expected.peak_memory_bytes)})"
+    )
+
+
+def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
+    """Say what the study will take, and return it."""
     from fettle.examples.split import describe_split
     from fettle.study.figures import byte_size, counted, points
     from fettle.study.run import estimate_study
@@ -293,6 +308,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
     for name, text in lines:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return expected
 
 
 def _duration(seconds: float) -> str:

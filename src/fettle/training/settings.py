@@ -72,7 +72,7 @@ class TrainingSettings:
     patience: int = 3
     """Stop after this many evaluations in a row without a better validation loss."""
     checkpoint_steps: int = 10
-    """Steps between two checkpoints: what a kill can cost at most."""
+    """Steps between two checkpoints: what a kill can cost at most; more where writing one takes long (`fettle.training.loop`)."""
     micro_batch_tokens: int = 4096
     """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding."""
     seed: int = 0
