@@ -108,12 +108,11 @@ def encoded(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
     return data
 
 
-def decoded(plan: TensorPlan, data: np.ndarray) -> np.ndarray:
-    """The weight that bytes of the file stand for, fp32, in the model's own order."""
+def rounded(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
+    """The weight as its type can hold it, fp32, in the model's own order: blocks lie within a row, wherever that stands."""
     import gguf
 
-    values = gguf.dequantize(data, plan.kind).reshape(plan.shape)
-    return values if plan.num_interleaved_heads is None else _in_halves(values, plan.num_interleaved_heads)
+    return gguf.dequantize(gguf.quantize(weight.detach().float().cpu().numpy(), plan.kind), plan.kind)
 
 
 def interleaved(values: np.ndarray, num_heads: int) -> np.ndarray:
@@ -125,11 +124,6 @@ def interleaved(values: np.ndarray, num_heads: int) -> np.ndarray:
     """
     halves = values.reshape(num_heads, 2, len(values) // num_heads // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)
-
-
-def _in_halves(values: np.ndarray, num_heads: int) -> np.ndarray:
-    pairs = values.reshape(num_heads, len(values) // num_heads // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
 def _head_is_embedding(model: PreTrainedModel) -> bool:

@@ -46,6 +46,8 @@ class MergedModel:
     """What it gives for each of them [T, V], fp32."""
     merge: Difference | None
     """How it differs from the base model with the adapter beside it; None: there was no adapter to merge."""
+    tuning: Difference | None
+    """How the base model differs from it: what training changed; None: the base model is not there."""
 
     @property
     def model(self) -> PreTrainedModel:
@@ -70,7 +72,7 @@ def load_merged(source: TunedSource) -> MergedModel:
     rows = token_rows(loaded.renderer)
     if not source.is_adapter:
         logits = row_logits(loaded.model, rows)
-        return MergedModel(loaded=loaded, rows=rows, logits=logits, merge=None)
+        return MergedModel(loaded=loaded, rows=rows, logits=logits, merge=None, tuning=None)
     beside = put_adapter_on(loaded, source, rows)
     with memory_errors_explained("merging the adapter"):
         merged = beside.peft.merge_and_unload(progressbar=False, safe_merge=True)
@@ -85,7 +87,8 @@ def load_merged(source: TunedSource) -> MergedModel:
             remedy="export the adapter itself, --format adapter; where embedding and head are one tensor, an adapter on one of "
             "them cannot be merged",
         )
-    return MergedModel(loaded=loaded, rows=rows, logits=logits, merge=found)
+    tuning = difference(logits, beside.base_logits)
+    return MergedModel(loaded=loaded, rows=rows, logits=logits, merge=found, tuning=tuning)
 
 
 def load_whole(source: TunedSource) -> LoadedModel:
@@ -107,10 +110,11 @@ def load_whole(source: TunedSource) -> LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class AdapterBeside:
-    """A model with its adapter beside the weights, and what it says."""
+    """A model with its adapter beside the weights, and what it says with and without."""
 
     peft: Any
     logits: tuple[torch.Tensor, ...]
+    base_logits: tuple[torch.Tensor, ...]
 
 
 def put_adapter_on(loaded: LoadedModel, source: TunedSource, rows: Sequence[Sequence[int]]) -> AdapterBeside:
@@ -127,7 +131,7 @@ def put_adapter_on(loaded: LoadedModel, source: TunedSource, rows: Sequence[Sequ
     with as_peft_computes(peft):
         logits = row_logits(loaded.model, rows)
     require_active(base[0], logits[0], what=f"the adapter {str(source.folder)!r}")
-    return AdapterBeside(peft, logits)
+    return AdapterBeside(peft, logits, base)
 
 
 def token_rows(renderer: ChatRenderer) -> tuple[tuple[int, ...], ...]:

@@ -40,6 +40,8 @@ def find_source(path: Path, model: str | None) -> TunedSource:
     folder = _tuned_folder(path)
     study = _study_of(folder)
     is_adapter = (folder / _ADAPTER_FILE).is_file()
+    if study is not None:
+        _require_finished(study)
     if not is_adapter:
         return TunedSource(folder=folder, is_adapter=False, base=resolve_model(model) if model is not None else None)
     if study is not None:
@@ -80,6 +82,15 @@ def _study_of(tuned: Path) -> Path | None:
     return study if folder.parent.name == _TRAINING and (study / _STUDY_FILE).is_file() else None
 
 
+def _require_finished(study: Path) -> None:
+    if not (study / _REPORT_FILE).is_file():
+        raise ModelError(
+            "this study is not finished, so its training may not be either",
+            where=str(study),
+            remedy="run the same `fettle study` command again: it goes on where it was",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _RecordedBase:
     """What a study's report says of the model that it tuned."""
@@ -93,14 +104,8 @@ def _recorded_base(study: Path) -> _RecordedBase:
     """Read the two fields alone, so that the report of an older Fettle is as good.
 
     Raises:
-        ModelError: The study is not finished, or its report is damaged.
+        ModelError: The report is damaged.
     """
-    if not (study / _REPORT_FILE).is_file():
-        raise ModelError(
-            "this study is not finished, so its training may not be either",
-            where=str(study),
-            remedy="run the same `fettle study` command again: it goes on where it was",
-        )
     try:
         provenance = json.loads((study / _REPORT_FILE).read_text(encoding="utf-8"))["provenance"]
         return _RecordedBase(provenance["settings"]["model"], provenance["model_sha256"])
