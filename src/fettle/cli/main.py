@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
+from fettle.cli.export import export
 from fettle.cli.study import study
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
 from fettle.threads import let_others_run
@@ -54,6 +55,7 @@ def _options(
 
 app.command()(study)
 app.command()(check)
+app.command()(export)
 app.add_typer(examples_app, name="examples")
 
 

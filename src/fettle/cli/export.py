@@ -1,0 +1,85 @@
+"""`fettle export`: what was tuned, in a format that other tools read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from fettle.export.run import Exported
+
+
+class FormatOption(StrEnum):
+    """The choices of --format, those of `export.settings.ExportFormat`."""
+
+    ADAPTER = "adapter"
+    MERGED = "merged"
+    GGUF = "gguf"
+
+
+class TypeOption(StrEnum):
+    """The choices of --type, those of `export.settings.WeightType`."""
+
+    F32 = "f32"
+    F16 = "f16"
+    BF16 = "bf16"
+    Q8_0 = "q8_0"
+    Q4_1 = "q4_1"
+
+
+def export(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of a study, of a PEFT adapter, or of a model tuned as a whole.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")],
+    format_: Annotated[
+        FormatOption,
+        typer.Option(
+            "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
+        ),
+    ] = FormatOption.MERGED,
+    weight_type: Annotated[
+        TypeOption | None,
+        typer.Option(
+            "--type",
+            help="How weights are stored. Default: merged as the base model is, gguf q8_0. merged knows f32, f16, bf16.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The base model. Default: the one that the study or the adapter names.")
+    ] = None,
+) -> None:
+    """Write the tuned model of SOURCE for other tools. What is written is read back, and must answer as the tuned model does."""
+    from fettle.cli.progress import ProgressBars
+    from fettle.export.run import export as run_export
+    from fettle.export.settings import ExportFormat, ExportSettings, WeightType
+
+    settings = ExportSettings(
+        source=source,
+        format=ExportFormat(format_.value),
+        out=out,
+        weight_type=None if weight_type is None else WeightType(weight_type.value),
+        model=model,
+    )
+    console = Console()
+    with ProgressBars(console) as bars:
+        exported = run_export(settings, bars)
+    _print(console, exported)
+
+
+def _print(console: Console, exported: Exported) -> None:
+    from fettle.study.figures import byte_size
+
+    lines = list(exported.notes)
+    if exported.merge is not None:
+        lines.append(f"The merged weights beside the adapter: {exported.merge.describe()}.")
+    if exported.written is not None:
+        lines.append(f"Read back, as {exported.weight_type}: {exported.written.describe()}.")
+    kind = "an adapter" if exported.weight_type is None else str(exported.weight_type)
+    lines.append(f"Written: {exported.path} ({kind}, {byte_size(exported.num_bytes)})")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
