@@ -157,7 +157,7 @@ def _config_of_file(own: Any, content: GgufContent) -> Any:
         return copy.deepcopy(own)
     shared = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     shared += ("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_parameters")
-    head_size = content.hyperparameters.values["attention.key_length"]
+    head_size = int(content.hyperparameters.values["attention.key_length"])
     return LlamaConfig(**{name: getattr(own, name) for name in shared}, head_dim=head_size)
 
 
