@@ -91,7 +91,7 @@ def _check_weights(path: Path, content: GgufContent, merged: MergedModel) -> Dif
     again = _read_back(path, content, merged)
     weights, found = merged.model.state_dict(), again.state_dict()
     for plan in content.tensors:
-        expected = rounded(plan, weights[plan.source])
+        expected = rounded(plan, weights[plan.source], content.blocks.get(plan.source))
         if not np.allclose(found[plan.source].numpy(), expected, rtol=1e-6, atol=1e-9):
             raise _wrong(path, f"{plan.source} is not what was written")
     measured = difference(merged.logits, row_logits(again, merged.rows))
@@ -157,7 +157,7 @@ def _config_of_file(own: Any, content: GgufContent) -> Any:
         return copy.deepcopy(own)
     shared = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     shared += ("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_parameters")
-    head_size = content.hyperparameters.values["attention.key_length"]
+    head_size = int(content.hyperparameters.values["attention.key_length"])
     return LlamaConfig(**{name: getattr(own, name) for name in shared}, head_dim=head_size)
 
 
