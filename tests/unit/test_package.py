@@ -18,6 +18,7 @@ from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import BatchLimits
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
+from fettle.export.settings import ExportSettings
 from fettle.models.adapter import LoraSettings
 from fettle.settings import Settings
 from fettle.study.settings import RemoteModel, StudySettings
@@ -28,7 +29,7 @@ README = PACKAGE.parents[1] / "README.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__, "fettle."))
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
-    ColumnMapping,
+    ColumnMapping, ExportSettings,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

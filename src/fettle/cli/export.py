@@ -78,7 +78,8 @@ def _print(console: Console, exported: Exported) -> None:
     if exported.merge is not None:
         lines.append(f"The merged weights beside the adapter: {exported.merge.describe()}.")
     if exported.written is not None:
-        lines.append(f"Read back, as {exported.weight_type}: {exported.written.describe()}.")
+        base = f"; the base model is {exported.tuning.kl_nats:.2g} nats away" if exported.tuning is not None else ""
+        lines.append(f"Read back, as {exported.weight_type}: {exported.written.describe()}{base}.")
     kind = "an adapter" if exported.weight_type is None else str(exported.weight_type)
     lines.append(f"Written: {exported.path} ({kind}, {byte_size(exported.num_bytes)})")
     for line in lines:

@@ -91,7 +91,7 @@ def _check_weights(path: Path, content: GgufContent, merged: MergedModel) -> Dif
     again = _read_back(path, content, merged)
     weights, found = merged.model.state_dict(), again.state_dict()
     for plan in content.tensors:
-        expected = rounded(plan, weights[plan.source])
+        expected = rounded(plan, weights[plan.source], content.blocks.get(plan.source))
         if not np.allclose(found[plan.source].numpy(), expected, rtol=1e-6, atol=1e-9):
             raise _wrong(path, f"{plan.source} is not what was written")
     measured = difference(merged.logits, row_logits(again, merged.rows))

@@ -15,6 +15,7 @@ from fettle.export.gguf_vocabulary import Vocabulary
 from fettle.export.settings import WeightType
 
 if TYPE_CHECKING:
+    import numpy as np
     from gguf import GGUFReader, GGUFWriter
     from transformers import PreTrainedModel
 
@@ -35,6 +36,8 @@ class GgufContent:
     hyperparameters: Hyperparameters
     vocabulary: Vocabulary
     tensors: tuple[TensorPlan, ...]
+    blocks: Mapping[str, np.ndarray]
+    """Of weights that were rounded together with others [O, bytes of a row], by their name in the model."""
     base: Path | None
     """GGUF file that the base model came from, whose licence and languages are carried over; None: it came from none."""
 
@@ -83,7 +86,7 @@ def write_gguf(content: GgufContent, model: PreTrainedModel, path: Path, *, on_t
             writer.write_tensor_data(factors)
         weights = model.state_dict()
         for number, plan in enumerate(content.tensors, start=1):
-            writer.write_tensor_data(encoded(plan, weights[plan.source]))
+            writer.write_tensor_data(encoded(plan, weights[plan.source], content.blocks.get(plan.source)))
             on_tensor(number)
     finally:
         writer.close()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gguf import GGMLQuantizationType
     from transformers import PreTrainedModel
 
-_EMBEDDINGS = ("token_embd.weight", "output.weight")
+_FINER = frozenset({"token_embd", "output", "attn_v", "ffn_down"})
+"""What Q4_1 stores as Q8_0: 13 of 98 MB more of the embedded model, and a third of what is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,20 +86,41 @@ def plan_tensors(model: PreTrainedModel, architecture: Architecture, weight_type
     return tuple(plans)
 
 
-def encoded(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
+def encoded(plan: TensorPlan, weight: torch.Tensor, blocks: np.ndarray | None = None) -> np.ndarray:
     """The bytes of a weight as they stand in the file.
+
+    Args:
+        plan: Says its type, and its order in the file.
+        weight: In the model.
+        blocks: The weight in that type already, in the model's order; None: each value is rounded by itself.
 
     Raises:
         ModelError: A value is too large for the type.
     """
+    import numpy as np
+
+    data = _blocks(plan, weight) if blocks is None else blocks
+    return (
+        data
+        if plan.num_interleaved_heads is None
+        else np.ascontiguousarray(interleaved(data, plan.num_interleaved_heads))
+    )
+
+
+def rounded(plan: TensorPlan, weight: torch.Tensor, blocks: np.ndarray | None = None) -> np.ndarray:
+    """The weight as its type holds it, fp32, in the model's own order."""
+    import gguf
+
+    return gguf.dequantize(_blocks(plan, weight) if blocks is None else blocks, plan.kind)
+
+
+def _blocks(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
     import gguf
     import numpy as np
 
     values = weight.detach().float().cpu().numpy()
-    if plan.num_interleaved_heads is not None:
-        values = interleaved(values, plan.num_interleaved_heads)
     with np.errstate(over="ignore"):
-        data = gguf.quantize(np.ascontiguousarray(values), plan.kind)
+        data = gguf.quantize(values, plan.kind)
         if not np.isfinite(gguf.dequantize(data, plan.kind)).all():
             raise ModelError(
                 f"values of {plan.source} do not fit into {plan.kind.name}, they reach {np.abs(values).max():.3g}",
@@ -106,13 +128,6 @@ def encoded(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
                 remedy="choose --type bf16",
             )
     return data
-
-
-def rounded(plan: TensorPlan, weight: torch.Tensor) -> np.ndarray:
-    """The weight as its type can hold it, fp32, in the model's own order: blocks lie within a row, wherever that stands."""
-    import gguf
-
-    return gguf.dequantize(gguf.quantize(weight.detach().float().cpu().numpy(), plan.kind), plan.kind)
 
 
 def interleaved(values: np.ndarray, num_heads: int) -> np.ndarray:
@@ -142,6 +157,6 @@ def _kind(name: str, shape: Sequence[int], weight_type: WeightType) -> GGMLQuant
     kinds = gguf.GGMLQuantizationType
     if len(shape) == 1:
         return kinds.F32
-    is_finer = weight_type is WeightType.Q4_1 and name in _EMBEDDINGS
+    is_finer = weight_type is WeightType.Q4_1 and name.split(".")[-2] in _FINER
     wanted = kinds.Q8_0 if is_finer else kinds[weight_type.name]
     return wanted if shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0] == 0 else kinds.F16

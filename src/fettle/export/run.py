@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fettle.errors import ModelError
 from fettle.export.compare import Difference
+from fettle.export.error_feedback import rounded_with_feedback
 from fettle.export.folders import ADAPTER_FILES, merged_bytes, stored_type, write_adapter, write_merged
 from fettle.export.gguf_architecture import hyperparameters
 from fettle.export.gguf_check import check_gguf
@@ -34,6 +35,8 @@ class Exported:
     """How the merged weights answer, beside the adapter; None: nothing was merged."""
     written: Difference | None
     """How what was written answers, beside the merged weights in fp32; None: an adapter, which was copied."""
+    tuning: Difference | None
+    """How the base model answers, beside the merged weights; None: it was not there."""
     notes: tuple[str, ...]
 
 
@@ -71,7 +74,7 @@ def _export_adapter(source: TunedSource, settings: ExportSettings) -> Exported:
     with staged(settings.out, is_ours=is_our_folder) as folder:
         write_adapter(source.folder, loaded.renderer.tokenizer, folder)
         write_manifest(folder, {"kind": "adapter", "base_model": loaded.source.public_id, "version": fettle_version()})
-    return _exported(settings, source, weight_type=None, merge=None, written=None)
+    return _exported(settings, source, weight_type=None, merged=None, written=None)
 
 
 def _export_merged(source: TunedSource, settings: ExportSettings, listener: Listener) -> Exported:
@@ -83,14 +86,14 @@ def _export_merged(source: TunedSource, settings: ExportSettings, listener: List
         written = write_merged(merged, folder, weight_type)
         facts = {"kind": "merged", "type": weight_type, "base_model": _base_name(source), "version": fettle_version()}
         write_manifest(folder, facts)
-    return _exported(settings, source, weight_type=weight_type, merge=merged.merge, written=written)
+    return _exported(settings, source, weight_type=weight_type, merged=merged, written=written)
 
 
 def _export_gguf(source: TunedSource, settings: ExportSettings, listener: Listener) -> Exported:
     weight_type = settings.weight_type or WeightType.Q8_0
     require_free(settings.out, is_ours=is_our_gguf)
     merged = _merged(source, listener)
-    content = _gguf_content(merged, source, weight_type)
+    content = _gguf_content(merged, source, weight_type, listener)
     require_room(settings.out, content.num_bytes)
     with staged(settings.out, is_ours=is_our_gguf) as folder:
         num_tensors, file = len(content.tensors), folder / settings.out.name
@@ -104,7 +107,7 @@ def _export_gguf(source: TunedSource, settings: ExportSettings, listener: Listen
         )
         listener.on_message("Reading the file back")
         written = check_gguf(file, content, merged)
-    return _exported(settings, source, weight_type=weight_type, merge=merged.merge, written=written)
+    return _exported(settings, source, weight_type=weight_type, merged=merged, written=written)
 
 
 def _merged(source: TunedSource, listener: Listener) -> MergedModel:
@@ -112,20 +115,29 @@ def _merged(source: TunedSource, listener: Listener) -> MergedModel:
     return load_merged(source)
 
 
-def _gguf_content(merged: MergedModel, source: TunedSource, weight_type: WeightType) -> GgufContent:
+def _gguf_content(merged: MergedModel, source: TunedSource, weight_type: WeightType, listener: Listener) -> GgufContent:
     settings = hyperparameters(merged.model)
     base = source.base
+    words = vocabulary(
+        merged.loaded.renderer, num_rows=merged.model.config.vocab_size, stop_token_ids=merged.loaded.stop_token_ids
+    )
+    tensors = plan_tensors(merged.model, settings.architecture, weight_type)
+    num_rounded = sum(tensor.kind.name == "Q4_1" for tensor in tensors)
+    blocks = rounded_with_feedback(
+        merged,
+        tensors,
+        on_tensor=lambda number: listener.on_stage(
+            Stage(name="rounding to 4 bits", num_done=number, num_total=num_rounded)
+        ),
+    )
     return GgufContent(
         name=f"{_base_name(source)} tuned",
         fettle_version=fettle_version(),
         weight_type=weight_type,
         hyperparameters=settings,
-        vocabulary=vocabulary(
-            merged.loaded.renderer,
-            num_rows=merged.model.config.vocab_size,
-            stop_token_ids=merged.loaded.stop_token_ids,
-        ),
-        tensors=plan_tensors(merged.model, settings.architecture, weight_type),
+        vocabulary=words,
+        tensors=tensors,
+        blocks=blocks,
         base=base.path if base is not None and base.kind is WeightsKind.GGUF else None,
     )
 
@@ -139,7 +151,7 @@ def _exported(
     source: TunedSource,
     *,
     weight_type: WeightType | None,
-    merge: Difference | None,
+    merged: MergedModel | None,
     written: Difference | None,
 ) -> Exported:
     out = settings.out
@@ -148,7 +160,8 @@ def _exported(
         path=out,
         num_bytes=sum(file.stat().st_size for file in files),
         weight_type=weight_type,
-        merge=merge,
+        merge=merged.merge if merged is not None else None,
         written=written,
+        tuning=merged.tuning if merged is not None else None,
         notes=source.notes,
     )

@@ -29,7 +29,7 @@ class WeightType(StrEnum):
     Q8_0 = "q8_0"
     """Blocks of 32 8-bit integers with one 16-bit scale."""
     Q4_1 = "q4_1"
-    """Blocks of 32 4-bit integers with a 16-bit scale and minimum; the embedding and the head are Q8_0."""
+    """Blocks of 32 4-bit integers with a 16-bit scale and minimum; what is most sensitive is Q8_0."""
 
 
 _MERGED_TYPES = (WeightType.F32, WeightType.F16, WeightType.BF16)
