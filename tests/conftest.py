@@ -20,11 +20,26 @@ if os.environ.get("CI"):
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """`tiny_model(family)`: a loaded random model, made once a session. Tests leave it as they found it."""
+    return _made_once(tmp_path_factory, in_nf4=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_nf4_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """The same model as `tiny_model(family)`, its linear layers in 4 bits; skips where bitsandbytes is not installed."""
+    from fettle.models.nf4 import import_bitsandbytes
+
+    if not import_bitsandbytes():
+        pytest.skip("bitsandbytes is not installed")
+    return _made_once(tmp_path_factory, in_nf4=True)
+
+
+def _made_once(tmp_path_factory: pytest.TempPathFactory, *, in_nf4: bool) -> Callable[[str], Any]:
     loaded: dict[str, Any] = {}
 
     def load(family: str) -> Any:
         if family not in loaded:
-            loaded[family] = load_tiny_model(save_tiny_model(tmp_path_factory.mktemp("models") / family, family))
+            folder = save_tiny_model(tmp_path_factory.mktemp("models") / family, family)
+            loaded[family] = load_tiny_model(folder, in_nf4=in_nf4)
         return loaded[family]
 
     return load

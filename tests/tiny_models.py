@@ -183,10 +183,11 @@ def save_unknown_model(folder: Path, kind: str) -> Path:
     return folder
 
 
-def load_tiny_model(folder: Path) -> Any:
-    """The model of a folder in fp32, as Fettle loads it."""
+def load_tiny_model(folder: Path, *, in_nf4: bool = False) -> Any:
+    """The model of a folder in fp32, as Fettle loads it; `in_nf4`: its linear layers in 4 bits."""
     from fettle.models.load import load_model
-    from fettle.models.precision import Precision
+    from fettle.models.precision import BaseWeights, Precision
     from fettle.models.resolve import resolve_model
 
-    return load_model(resolve_model(str(folder)), Precision.EXACT)
+    base_weights = BaseWeights.NF4 if in_nf4 else BaseWeights.AS_GIVEN
+    return load_model(resolve_model(str(folder)), Precision.EXACT, base_weights)

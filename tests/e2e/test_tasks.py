@@ -27,6 +27,7 @@ def require_whole(finished: Finished, folder: Path) -> dict[str, Any]:
     assert page.rstrip().endswith("</html>")
     assert finished.code == EXIT_CODES[report["verdict"]["decision"]], finished.everything
     assert str(folder / "report.html") in finished.out
+    assert "were planned for all epochs" in finished.out
     assert "Traceback" not in finished.everything
     assert "Warning" not in finished.error
     assert [example["is_primary"] for example in report["comparisons"]].count(True) == 1

@@ -157,7 +157,7 @@ def test_settings_choose_what_is_trained(tiny_model: Callable[[str], Any]) -> No
     loaded = tiny_model("llama")
     num_weights = sum(parameter.numel() for parameter in loaded.model.parameters())
     num_trained = {}
-    for method in Method:
+    for method in (Method.LORA, Method.FULL):
         chosen = trainable(loaded, TrainingSettings(method=method))
         num_trained[method] = sum(master.numel() for master in chosen.masters.values())
         chosen.release()

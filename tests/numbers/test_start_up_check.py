@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from training_runs import prompt
 
-from fettle.answering.engines import local
+from fettle.answering.engines import packed_writer
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.plain import PlainEngine
 from fettle.errors import IntegrityError
@@ -70,13 +70,12 @@ def test_an_adapter_that_the_engine_leaves_out_is_found_out(
 
 
 def test_an_adapter_that_counts_twice_is_found_out(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Doubled(torch.autograd.Function):
-        @staticmethod
-        def apply(x: torch.Tensor, scales: Sequence[float], *tensors: Any) -> Any:
-            return original.apply(x, [2 * scale for scale in scales], *tensors)
+    def doubled(*tensors_and_scales: Any) -> Any:
+        *tensors, scales = tensors_and_scales
+        return outputs(*tensors, [2 * scale for scale in scales])
 
-    original = lora_linear._LoraLinears
-    monkeypatch.setattr(lora_linear, "_LoraLinears", Doubled)
+    outputs = lora_linear._outputs
+    monkeypatch.setattr(lora_linear, "_outputs", doubled)
     with pytest.raises(IntegrityError, match="not answered with as it was trained"):
         engine.require_as_trained(PROMPTS)
 
@@ -86,7 +85,7 @@ def test_a_cache_that_forgets_is_found_out(engine: LocalEngine, monkeypatch: pyt
         fill(self, layer, key, torch.zeros_like(value), **others)
 
     fill = RowCache.fill
-    monkeypatch.setattr(local, "RowCache", type("Forgetful", (RowCache,), {"fill": forget}))
+    monkeypatch.setattr(packed_writer, "RowCache", type("Forgetful", (RowCache,), {"fill": forget}))
     with pytest.raises(IntegrityError, match="not answered with as it was trained"):
         engine.require_as_trained(PROMPTS)
 

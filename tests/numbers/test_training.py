@@ -19,6 +19,7 @@ from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import IntegrityError, ModelError
 from fettle.models.adapter import LoraVariant, adapter_layers, load_adapter, unload_adapters
+from fettle.training import loop
 from fettle.training.accumulate import mean_loss
 from fettle.training.loop import TrainingEvent, TrainingResult, train
 from fettle.training.settings import Schedule, learning_rate_at
@@ -296,3 +297,23 @@ def test_a_loss_that_is_not_finite_is_never_stepped_on(tiny_model: Callable[[str
     assert raised.value.remedy is not None
     for checkpoint in checkpoints(tmp_path):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(checkpoint / "tensors.safetensors").values())
+
+
+def test_checkpoints_that_take_long_to_write_are_written_less_often(
+    whole: tuple[TrainingResult, Path],
+    tiny_model: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def count(*arguments: Any) -> None:
+        saved.append(arguments[1].step)
+        save(*arguments)
+
+    saved: list[int] = []
+    save = loop.save_checkpoint
+    monkeypatch.setattr(loop, "save_checkpoint", count)
+    monkeypatch.setattr(loop, "_CHEAP_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_SHARE_OF_SAVING", 1e-9)  # the next one would be due in years
+    result = run(tiny_model("qwen3"), tmp_path)
+    assert saved == [0, NUM_STEPS]  # the first, and the finished one
+    assert result.loss_points == whole[0].loss_points

@@ -15,6 +15,8 @@ from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Action, Decision, TaskKind
 
 if TYPE_CHECKING:
+    from fettle.report_records import TrainingSummary
+    from fettle.study.plan import Estimate
     from fettle.study.run import StudyPlan
     from fettle.study.settings import StudySettings
 
@@ -35,6 +37,7 @@ class MethodOption(StrEnum):
     """The choices of --method, those of `training.settings.Method`."""
 
     LORA = "lora"
+    QLORA = "qlora"
     FULL = "full"
 
 
@@ -133,7 +136,9 @@ def study(
     method: Annotated[
         MethodOption,
         typer.Option(
-            help="lora: a small adapter. full: all weights, with several times the memory.", rich_help_panel=_TRAINING
+            help="lora: a small adapter. qlora: beside a base model in 4 bits, with less memory. "
+            "full: all weights, with several times the memory.",
+            rich_help_panel=_TRAINING,
         ),
     ] = MethodOption.LORA,
     epochs: Annotated[
@@ -236,12 +241,14 @@ def _run(settings: StudySettings) -> Decision:
     console = Console()
     with console.status("Reading the examples and loading the model"):
         plan = plan_study(settings)
-    _print_plan(console, plan)
+    expected = _print_plan(console, plan)
     with ProgressBars(console) as bars:
         result = run_plan(plan, bars, command=sys.argv)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)
+    if result.report.training is not None:
+        console.print(_as_planned(result.report.training, expected), highlight=False, soft_wrap=True)
     return result.report.verdict.decision
 
 
@@ -255,7 +262,18 @@ def _plan_only(settings: StudySettings) -> int:
     return 0
 
 
-def _print_plan(console: Console, plan: StudyPlan) -> None:
+def _as_planned(training: TrainingSummary, expected: Estimate) -> str:
+    """What was planned beside what it took."""
+    from fettle.study.figures import byte_size
+
+    return (
+        f"Training took {training.seconds / 60:.1f} minutes ({expected.train_seconds / 60:.1f} were planned for all epochs) "
+        f"and {byte_size(training.peak_memory_bytes)} of memory (planned: at least {byte_size(expected.peak_memory_bytes)})"
+    )
+
+
+def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
+    """Say what the study will take, and return it."""
     from fettle.examples.split import describe_split
     from fettle.study.figures import byte_size, counted, points
     from fettle.study.run import estimate_study
@@ -268,7 +286,8 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
         ("Instruction", plan.data.instruction.describe()),
         ("Split", describe_split(split)),
         ("Findings", _findings_line(plan)),
-        ("Model", f"{plan.loaded.source.public_id}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
+        ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
+        *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
@@ -289,6 +308,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> None:
     for name, text in lines:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return expected
 
 
 def _duration(seconds: float) -> str:
@@ -314,6 +334,21 @@ def _findings_line(plan: StudyPlan) -> str:
 def _plain_note(plan: StudyPlan) -> str:
     reason = plan.loaded.plain_reason
     return f"; run in the plain way, which is several times slower, because {reason}" if reason else ""
+
+
+def _is_nf4(plan: StudyPlan) -> bool:
+    from fettle.models.precision import BaseWeights
+
+    return plan.settings.training.method.base_weights is BaseWeights.NF4
+
+
+def _nf4_note(plan: StudyPlan, size: str) -> str:
+    from fettle.models.precision import BaseWeights
+
+    note = f"the base model is trained, and answers as the tuned contender, with its weights in NF4 ({size})"
+    if plan.loaded.base_weights is BaseWeights.NF4:
+        return f"{note}; so do the prompted contenders, because the model as given does not fit here, or is quantised already"
+    return f"{note}; the prompted contenders have the model as given"
 
 
 def _counted_epochs(plan: StudyPlan) -> str:

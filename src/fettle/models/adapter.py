@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-_MAMBA_TYPES = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
-"""Model types whose kernels read the weights of `out_proj` past the layer: an adapter there does nothing, and PEFT refuses it."""
-
-
 class LoraVariant(StrEnum):
     """How an update is scaled and composed; each as PEFT defines it."""
 
@@ -74,6 +70,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     from peft import LoraConfig, get_peft_model
 
     from fettle.models.lora_linear import fuse_lora
+    from fettle.models.nf4 import MAMBA_TYPES
 
     require_bare(loaded.model)
     config = LoraConfig(
@@ -84,7 +81,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
         use_rslora=settings.variant is LoraVariant.RSLORA,
         use_dora=settings.variant is LoraVariant.DORA,
         target_modules="all-linear",
-        exclude_modules=["out_proj"] if loaded.model.config.model_type in _MAMBA_TYPES else None,
+        exclude_modules=["out_proj"] if loaded.model.config.model_type in MAMBA_TYPES else None,
         base_model_name_or_path=loaded.source.public_id,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():

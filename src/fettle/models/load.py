@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ModelError, ResourceError, disk_errors_explained
-from fettle.models.precision import Precision, choose_precision
+from fettle.models.precision import BaseWeights, Precision, choose_precision
 from fettle.models.resolve import ResolvedModel, WeightsKind
 from fettle.settings import get_settings
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as bf16 when it is converted
 _UNBOUNDED = 1 << 20
 """Tokens that a model takes which has no positions, such as Mamba."""
+_NF4_BYTES = 0.52
+"""A weight in NF4, with its share of the scales."""
 _WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
 
 
@@ -39,6 +42,12 @@ class LoadedModel:
     """EXACT or FAST, never AUTO."""
     plain_reason: str | None = None
     """Why the model has to be run in the plain way, by its own forward, which is slower; None: it can be run in packed rows."""
+    base_weights: BaseWeights = BaseWeights.AS_GIVEN
+
+    @property
+    def name(self) -> str:
+        """The model, and whether it is quantised."""
+        return named(self.source, self.base_weights)
 
     @property
     def max_tokens(self) -> int:
@@ -63,6 +72,11 @@ class LoadedModel:
         return frozenset(stop for stop in stops if isinstance(stop, int))
 
 
+def named(source: ResolvedModel, base_weights: BaseWeights) -> str:
+    """A model's name, with the form of its weights where they are quantised."""
+    return source.public_id + (" in NF4" if base_weights is BaseWeights.NF4 else "")
+
+
 def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
     """The tokenizer of a model alone, with its chat template.
 
@@ -76,17 +90,30 @@ def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
-def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> LoadedModel:
+def load_model(
+    source: ResolvedModel,
+    precision: Precision = Precision.AUTO,
+    base_weights: BaseWeights = BaseWeights.AS_GIVEN,
+) -> LoadedModel:
     """Load a model for answering and training.
 
     Raises:
-        ModelError: The files are damaged or of a class that transformers does not know.
+        ModelError: The files are damaged, of a class that transformers does not know, or hold quantised weights that were not
+            asked for.
+        ConfigError: NF4 is asked for, and bitsandbytes is not installed.
         ResourceError: The model does not fit into this machine's memory.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from fettle.models.nf4 import (
+        compute_by_dequantising,
+        free_what_was_quantised,
+        import_bitsandbytes,
+        require_bitsandbytes,
+        require_nf4,
+    )
     from fettle.models.understood import why_not_understood
 
     logging.set_verbosity_error()
@@ -95,8 +122,14 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
         torch.set_num_threads(threads)
     chosen = choose_precision(precision)
     dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
+    is_nf4 = base_weights is BaseWeights.NF4
+    if is_nf4:
+        require_bitsandbytes()
+    else:
+        import_bitsandbytes()  # PEFT would, less quietly
+    _refuse_other_quantisation(source, base_weights)
     if source.kind is WeightsKind.FOLDER:
-        _refuse_what_does_not_fit(source, dtype)
+        _refuse_what_does_not_fit(source, dtype, base_weights)
     tokenizer = load_tokenizer(source)
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     with _load_errors_explained(source):
@@ -107,9 +140,14 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **(_quantisation(folder, dtype) if is_nf4 else {}),
         )
         _refuse_what_is_incomplete(report)
-    if torch.cuda.is_available():
+    if is_nf4:  # it lies where it was quantised
+        free_what_was_quantised(model)
+        compute_by_dequantising(model)
+        require_nf4(model)
+    elif torch.cuda.is_available():
         model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
     model.eval()
     model.requires_grad_(requires_grad=False)
@@ -119,6 +157,7 @@ def load_model(source: ResolvedModel, precision: Precision = Precision.AUTO) -> 
         renderer=ChatRenderer(tokenizer),
         precision=chosen,
         plain_reason=why_not_understood(model),
+        base_weights=base_weights,
     )
 
 
@@ -137,14 +176,29 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_form(loaded: LoadedModel) -> None:
+    """Show that a model's weights are held as it says.
+
+    Raises:
+        IntegrityError: A layer that should be quantised is not.
+    """
+    if loaded.base_weights is BaseWeights.NF4:
+        from fettle.models.nf4 import require_nf4
+
+        require_nf4(loaded.model)
+
+
+def put_weights_away(loaded: LoadedModel) -> None:
+    """Free the memory of a model's weights. It cannot compute until `reload_weights` has been called."""
+    for weight in loaded.model.parameters():
+        weight.data = weight.data.new_empty(0)
+
+
 def reload_weights(loaded: LoadedModel) -> None:
     """Give a model in memory the weights of its files again."""
-    import torch
-
-    fresh = load_model(loaded.source, loaded.precision).model.state_dict()
-    with torch.no_grad():
-        for name, tensor in loaded.model.state_dict().items():
-            tensor.copy_(fresh[name])
+    fresh = dict(load_model(loaded.source, loaded.precision).model.named_parameters())
+    for name, weight in loaded.model.named_parameters():
+        weight.data = fresh[name].data
 
 
 @contextmanager
@@ -167,13 +221,60 @@ def _refuse_what_is_incomplete(report: Mapping[str, Any]) -> None:
         raise ValueError(f"{len(random)} tensors are not in the files, the first is {random[0]}")
 
 
-def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None:
+def stored_quantisation(source: ResolvedModel) -> Mapping[str, Any] | None:
+    """How the files of a model are quantised, as their `config.json` says; None: they are not."""
+    if source.kind is WeightsKind.GGUF:  # its values are made numbers again when it is converted
+        return None
+    with _load_errors_explained(source):
+        return json.loads((source.path / "config.json").read_text()).get("quantization_config")
+
+
+def _quantisation(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """What to tell transformers to load a folder in NF4: nothing where it holds NF4 already."""
+    from fettle.models.nf4 import nf4_config, refuse_what_cannot_be_quantised
+
+    config = json.loads((folder / "config.json").read_text())
+    refuse_what_cannot_be_quantised(config["model_type"], where=str(folder))
+    return {} if "quantization_config" in config else {"quantization_config": nf4_config(dtype)}
+
+
+def _refuse_other_quantisation(source: ResolvedModel, base_weights: BaseWeights) -> None:
+    from fettle.models.nf4 import is_nf4_config
+
+    stored = stored_quantisation(source)
+    if stored is None:
+        return
+    if not is_nf4_config(stored):
+        raise ModelError(
+            f"the files of this model hold quantised weights ({stored.get('quant_method', 'of an unknown method')})",
+            where=str(source.path),
+            remedy="name the model with its full weights; --method qlora quantises it to NF4 itself",
+        )
+    if base_weights is not BaseWeights.NF4:
+        raise ModelError(
+            "the files of this model hold quantised weights (NF4), which cannot be trained themselves",
+            where=str(source.path),
+            remedy="train an adapter beside them with --method qlora, or name the model with its full weights",
+        )
+
+
+def fits_machine(source: ResolvedModel, precision: Precision) -> bool:
+    """Whether all of this machine's memory, free or not, would hold the model as given: always the same answer on one machine."""
     import psutil
     import torch
 
-    with _load_errors_explained(source):
-        num_values = sum(_num_values(file) for file in source.weight_files)
-    needed = num_values * dtype.itemsize * _WORKING_MEMORY_FACTOR
+    dtype = torch.bfloat16 if choose_precision(precision) is Precision.FAST else torch.float32
+    needed = _needed_bytes(source, dtype, BaseWeights.AS_GIVEN)
+    if torch.cuda.is_available():
+        return needed <= torch.cuda.mem_get_info()[1]
+    return needed <= psutil.virtual_memory().total
+
+
+def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype, base_weights: BaseWeights) -> None:
+    import psutil
+    import torch
+
+    needed = _needed_bytes(source, dtype, base_weights)
     if torch.cuda.is_available():
         free, what = torch.cuda.mem_get_info()[0], "GPU memory"
     else:
@@ -182,16 +283,34 @@ def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype) -> None
         raise ResourceError(
             f"this model needs about {needed / 2**30:.1f} GiB of {what}, and {free / 2**30:.1f} GiB are free",
             where=str(source.path),
-            remedy="use a smaller model, --precision fast, or a machine with more memory",
+            remedy="use a smaller model, --precision fast, --method qlora, or a machine with more memory",
         )
 
 
-def _num_values(file: Path) -> int:
-    """Numbers stored in a safetensors file, by its header alone."""
+def _needed_bytes(source: ResolvedModel, dtype: torch.dtype, base_weights: BaseWeights) -> float:
+    """Memory for a model and what it works in. In NF4, matrices within the model take 4 bits a weight, embeddings do not."""
+    folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
+    files = source.weight_files if source.kind is WeightsKind.FOLDER else sorted(folder.glob("*.safetensors"))
+    with _load_errors_explained(source):
+        if base_weights is BaseWeights.AS_GIVEN:
+            num_bytes = sum(math.prod(shape) for file in files for shape in _shapes(file)) * dtype.itemsize
+        else:
+            num_words = json.loads((folder / "config.json").read_text()).get("vocab_size")
+            num_bytes = sum(
+                math.prod(shape) * (_NF4_BYTES if len(shape) == 2 and num_words not in shape else dtype.itemsize)
+                for file in files
+                for shape in _shapes(file)
+            )
+    return num_bytes * _WORKING_MEMORY_FACTOR
+
+
+def _shapes(file: Path) -> Iterator[Sequence[int]]:
+    """Of the tensors in a safetensors file, by its header alone."""
     from safetensors import safe_open
 
     with safe_open(file, framework="np") as tensors:
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no dict)
+        for name in tensors.keys():  # noqa: SIM118 (no dict)
+            yield tensors.get_slice(name).get_shape()
 
 
 def converted_folder(source: ResolvedModel) -> Path:

@@ -3,7 +3,8 @@
 PEFT casts every input to the adapter's fp32 and back, and saves both; for small models that costs as much as the base product.
 Here only the small A and B are cast. Layers of one input (query, key and value; gate and up) run together: their A are one product,
 and the gradient of their input is added up where it lies. Nothing is patched but the `forward` of the layers of one model, and
-taking the adapter off removes it.
+taking the adapter off removes it. Weights that are held in 4 bits are made numbers in the forward pass and again in the backward
+pass, and kept in neither.
 
 Shapes: N rows (all leading dimensions), I inputs, O outputs, R rank, P the ranks of all layers together.
 y = x W' + s (x A') B', Hu et al. 2021, eq. 3.
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from fettle.models.nf4 import is_nf4, weight_of
+
 if TYPE_CHECKING:
     from peft import PeftModel
 
@@ -28,49 +31,54 @@ class _LoraLinears(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, scales: Sequence[float], *tensors: torch.Tensor | None
+        ctx: Any, x: torch.Tensor, layers: Sequence[torch.nn.Module], scales: Sequence[float], *factors: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """`tensors` are the weights [O, I], then the biases [O] or None, the A [R, I] and the B [O, R] of all layers."""
+        """`layers` are those of the base model; `factors` all A [R, I] and then all B [O, R]."""
         x_NI = x.reshape(-1, x.shape[-1])
-        weights, biases, all_a, all_b = _quarters(tensors)
-        a_PI = torch.cat([*all_a]).to(x.dtype) if len(all_a) > 1 else all_a[0].to(x.dtype)
-        scaled_b = [(b_OR * scale).to(x.dtype) for b_OR, scale in zip(all_b, scales, strict=True)]
-        ranks = [len(a_RI) for a_RI in all_a]
-        inner_NP = x_NI @ a_PI.T
-        outputs = []
-        for weight_OI, bias_O, inner_NR, b_OR in zip(
-            weights, biases, inner_NP.split(ranks, dim=1), scaled_b, strict=True
-        ):
-            y_NO = functional.linear(x_NI, weight_OI, bias_O)
-            outputs.append(y_NO.addmm_(inner_NR, b_OR.T).view(*x.shape[:-1], -1))
-        ctx.save_for_backward(x_NI, inner_NP, a_PI, *weights, *scaled_b)
-        ctx.scales, ctx.ranks, ctx.master_dtype = scales, ranks, all_a[0].dtype
-        return tuple(outputs)
+        all_a, all_b = factors[: len(layers)], [b_OR.to(x.dtype) for b_OR in factors[len(layers) :]]
+        outputs, inner_NP, a_PI = _outputs(x_NI, layers, all_a, all_b, scales)
+        ctx.save_for_backward(x_NI, inner_NP, a_PI, *all_b)
+        ctx.layers, ctx.scales = layers, scales
+        ctx.ranks, ctx.master_dtype = [len(a_RI) for a_RI in all_a], all_a[0].dtype
+        return tuple(y_NO.view(*x.shape[:-1], -1) for y_NO in outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x_NI, inner_NP, a_PI, *others = ctx.saved_tensors
-        weights, scaled_b = others[: len(grads)], others[len(grads) :]
+        x_NI, inner_NP, a_PI, *all_b = ctx.saved_tensors
         all_grad_NO = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
-        all_inner = [grad_NO @ b_OR for grad_NO, b_OR in zip(all_grad_NO, scaled_b, strict=True)]
+        all_inner = [
+            (grad_NO @ b_OR).mul_(scale) for grad_NO, b_OR, scale in zip(all_grad_NO, all_b, ctx.scales, strict=True)
+        ]
         grad_inner_NP = torch.cat(all_inner, dim=1) if len(all_inner) > 1 else all_inner[0]
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = all_grad_NO[0] @ weights[0]
-            for grad_NO, weight_OI in zip(all_grad_NO[1:], weights[1:], strict=True):
-                grad_x.addmm_(grad_NO, weight_OI)
+            grad_x = all_grad_NO[0] @ weight_of(ctx.layers[0], x_NI.dtype)
+            for grad_NO, layer in zip(all_grad_NO[1:], ctx.layers[1:], strict=True):
+                grad_x.addmm_(grad_NO, weight_of(layer, x_NI.dtype))
             grad_x = grad_x.addmm_(grad_inner_NP, a_PI).view(*grads[0].shape[:-1], -1)
         grad_a = (grad_inner_NP.T @ x_NI).to(ctx.master_dtype).split(ctx.ranks)
         grad_b = [  # the other way round it is four times slower
             (inner_NR.T @ grad_NO).T.to(ctx.master_dtype) * scale
             for inner_NR, grad_NO, scale in zip(inner_NP.split(ctx.ranks, dim=1), all_grad_NO, ctx.scales, strict=True)
         ]
-        return grad_x, None, *[None] * (2 * len(grads)), *grad_a, *grad_b
+        return grad_x, None, None, *grad_a, *grad_b
 
 
-def _quarters(tensors: Sequence[Any]) -> tuple[Sequence[Any], ...]:
-    size = len(tensors) // 4
-    return tuple(tensors[size * number : size * (number + 1)] for number in range(4))
+def _outputs(
+    x_NI: torch.Tensor,
+    layers: Sequence[Any],
+    all_a: Sequence[torch.Tensor],
+    all_b: Sequence[torch.Tensor],
+    scales: Sequence[float],
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """All y [N, O], x A' [N, P], and A [P, I] in the dtype of x."""
+    a_PI = (torch.cat([*all_a]) if len(all_a) > 1 else all_a[0]).to(x_NI.dtype)
+    inner_NP = x_NI @ a_PI.T
+    outputs = [functional.linear(x_NI, weight_of(layer, x_NI.dtype), layer.bias) for layer in layers]
+    inners = inner_NP.split([len(a_RI) for a_RI in all_a], dim=1)
+    for y_NO, inner_NR, b_OR, scale in zip(outputs, inners, all_b, scales, strict=True):
+        y_NO.addmm_(inner_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
+    return outputs, inner_NP, a_PI
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,21 @@ class _FusedForward:
         return _applied(x, [self])[0]
 
     @property
+    def a(self) -> torch.Tensor:
+        """A [R, I]."""
+        return self.module.lora_A[self.name].weight
+
+    @property
+    def b(self) -> torch.Tensor:
+        """B [O, R]."""
+        return self.module.lora_B[self.name].weight
+
+    @property
+    def scale(self) -> float:
+        """The factor s."""
+        return self.module.scaling[self.name]
+
+    @property
     def is_in_charge(self) -> bool:
         """The layer answers with this adapter alone."""
         module = self.module
@@ -97,13 +120,14 @@ class _FusedForward:
 def fuse_lora(model: PeftModel, *, name: str) -> int:
     """Let every plain LoRA layer of an adapter run as one function; the number of layers that do.
 
-    Layers with dropout, bias in the update, quantised base weights or a variant (DoRA) keep PEFT's own forward.
+    Layers with dropout, bias in the update, a variant (DoRA), or base weights quantised otherwise than to NF4 keep PEFT's own
+    forward.
     """
-    from peft.tuners.lora import Linear
+    from peft.tuners.lora import LoraLayer
 
     num_fused = 0
     for module in model.modules():
-        if isinstance(module, Linear) and _is_plain(module, name):
+        if isinstance(module, LoraLayer) and _is_plain(module, name):
             module.forward = _FusedForward(module, name, module.forward)
             num_fused += 1
     return num_fused
@@ -131,22 +155,19 @@ def project(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
 
 
 def _applied(x: torch.Tensor, forwards: Sequence[_FusedForward]) -> tuple[torch.Tensor, ...]:
-    modules, names = [forward.module for forward in forwards], [forward.name for forward in forwards]
-    bases = [module.base_layer for module in modules]
-    return _LoraLinears.apply(
-        x,
-        [module.scaling[name] for module, name in zip(modules, names, strict=True)],
-        *(base.weight for base in bases),
-        *(base.bias for base in bases),
-        *(module.lora_A[name].weight for module, name in zip(modules, names, strict=True)),
-        *(module.lora_B[name].weight for module, name in zip(modules, names, strict=True)),
-    )  # pyright: ignore[reportReturnType]
+    layers = [forward.module.base_layer for forward in forwards]
+    all_a, all_b = [forward.a for forward in forwards], [forward.b for forward in forwards]
+    scales = [forward.scale for forward in forwards]
+    if torch.is_grad_enabled():
+        return _LoraLinears.apply(x, layers, scales, *all_a, *all_b)  # pyright: ignore[reportReturnType]
+    outputs, _, _ = _outputs(x.reshape(-1, x.shape[-1]), layers, all_a, all_b, scales)
+    return tuple(y_NO.view(*x.shape[:-1], -1) for y_NO in outputs)
 
 
 def _is_plain(module: Any, name: str) -> bool:
     base = module.base_layer
     return (
-        type(base) is torch.nn.Linear
+        (type(base) is torch.nn.Linear or is_nf4(base))
         and name in module.lora_A
         and name not in module.lora_variant
         and not module.lora_bias[name]

@@ -33,6 +33,15 @@ class Precision(StrEnum):
     """bf16 weights and activations."""
 
 
+class BaseWeights(StrEnum):
+    """In which form the weights of a base model's linear layers are held; what is computed with them has the model's precision."""
+
+    AS_GIVEN = "as given"
+    """As numbers of that precision."""
+    NF4 = "nf4"
+    """In 4 bits a weight, frozen (`fettle.models.nf4`)."""
+
+
 def choose_precision(asked: Precision) -> Precision:
     """What AUTO means on this machine: FAST where bf16 products are clearly faster than those in fp32, else EXACT.
 

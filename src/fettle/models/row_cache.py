@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fettle.models.own_attention import KeyValues
 from fettle.models.packing import MAX_SCORES, Bucket, PackedRows, aligned, bias_of, bucket_of
-from fettle.models.segment_attention import AttentionForm, grouped_queries, products, soft_capped, tokens_first
+from fettle.models.segment_attention import AttentionForm, soft_capped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -162,7 +162,7 @@ class CachedAttention:
         cache = self._cache
         keys_HBSD, values_HBSD = part.of(cache.keys[layer], dim=1), part.of(cache.values[layer], dim=1)
         prefix_key, prefix_value = (None, None) if cache.prefix is None else cache.prefix[layer]
-        query_HBGKD = grouped_queries(part.bucket.gather(query_TXD), len(keys_HBSD)).mul_(form.scaling)
+        query_HBGKD = _grouped_queries(part.bucket.gather(query_TXD), len(keys_HBSD)).mul_(form.scaling)
         heads, num_rows, groups, num_new, size = query_HBGKD.shape
         bias_BKS, prefix_bias_BKP = self._bias(part, form.window, query_TXD.dtype)
         out = torch.empty_like(query_HBGKD)
@@ -178,7 +178,7 @@ class CachedAttention:
                 by_token[..., : cache.prefix_length].add_(prefix_bias_BKP[rows, None])
             attended = _weighted(scores.softmax(-1), values_HBSD[:, rows], prefix_value)
             out[:, rows] = attended.view(heads, -1, groups, num_new, size)
-        part.bucket.scatter(tokens_first(out), out_TXD)
+        part.bucket.scatter(_tokens_first(out), out_TXD)
 
     def _bias(self, part: _Part, window: int | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
         """For own slots [B, K, S] and, where a window cuts it off, for the prefix [B, K, P], of a part's rows and tokens."""
@@ -195,9 +195,28 @@ class CachedAttention:
         return self._biases[key]
 
 
+def _products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor:
+    """[H, N, A, B] x [H, N, B, C] -> [H, N, A, C]; one call for all, which `@` would not make of strided tensors."""
+    heads, num = left_HNAB.shape[:2]
+    return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
+
+
+def _grouped_queries(query_NLXD: torch.Tensor, num_key_heads: int) -> torch.Tensor:
+    """[N, L, X, D] -> [H, N, G, L, D]: query heads that share a key/value head lie one behind the other."""
+    num, length, heads, size = query_NLXD.shape
+    split = query_NLXD.view(num, length, num_key_heads, heads // num_key_heads, size)
+    return split.permute(2, 0, 3, 1, 4).contiguous()
+
+
+def _tokens_first(query_HNGLD: torch.Tensor) -> torch.Tensor:
+    """[H, N, G, L, D] -> [N, L, X, D], what `_grouped_queries` undoes."""
+    heads, num, groups, length, size = query_HNGLD.shape
+    return query_HNGLD.permute(1, 3, 0, 2, 4).reshape(num, length, heads * groups, size)
+
+
 def _scores(query_HBQD: torch.Tensor, key_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
     """Products of contiguous queries with the prefix's keys and then those of their row [H, B, Q, P + S]."""
-    own_HBQS = products(query_HBQD, key_HBSD.transpose(2, 3))
+    own_HBQS = _products(query_HBQD, key_HBSD.transpose(2, 3))
     if prefix_HPD is None:
         return own_HBQS
     prefix_HRP = torch.bmm(query_HBQD.flatten(1, 2), prefix_HPD.transpose(1, 2))
@@ -207,9 +226,9 @@ def _scores(query_HBQD: torch.Tensor, key_HBSD: torch.Tensor, prefix_HPD: torch.
 def _weighted(weights: torch.Tensor, value_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
     """Values averaged with weights [H, B, Q, P + S] -> [H, B, Q, D]."""
     if prefix_HPD is None:
-        return products(weights, value_HBSD)
+        return _products(weights, value_HBSD)
     of_prefix, of_own = weights.split((prefix_HPD.shape[1], value_HBSD.shape[2]), dim=-1)
-    values_HBQD = products(of_own, value_HBSD)
+    values_HBQD = _products(of_own, value_HBSD)
     values_HBQD.flatten(1, 2).baddbmm_(of_prefix.flatten(1, 2), prefix_HPD)
     return values_HBQD
 

@@ -45,25 +45,6 @@ def soft_capped(scores: torch.Tensor, cap: float | None) -> torch.Tensor | None:
     return slope
 
 
-def products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor:
-    """[H, N, A, B] x [H, N, B, C] -> [H, N, A, C]; one call for all, which `@` would not make of strided tensors."""
-    heads, num = left_HNAB.shape[:2]
-    return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
-
-
-def grouped_queries(query_NLXD: torch.Tensor, num_key_heads: int) -> torch.Tensor:
-    """[N, L, X, D] -> [H, N, G, L, D]: query heads that share a key/value head lie one behind the other."""
-    num, length, heads, size = query_NLXD.shape
-    split = query_NLXD.view(num, length, num_key_heads, heads // num_key_heads, size)
-    return split.permute(2, 0, 3, 1, 4).contiguous()
-
-
-def tokens_first(query_HNGLD: torch.Tensor) -> torch.Tensor:
-    """[H, N, G, L, D] -> [N, L, X, D], what `grouped_queries` undoes."""
-    heads, num, groups, length, size = query_HNGLD.shape
-    return query_HNGLD.permute(1, 3, 0, 2, 4).reshape(num, length, heads * groups, size)
-
-
 class SegmentAttention(torch.autograd.Function):
     """Attention of packed rows over their prefixes: queries [T, X, D], keys and values [T, H, D] -> [T, X, D]."""
 

@@ -13,7 +13,9 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.contenders.language_model import json_separators
 from fettle.errors import DataError
 from fettle.examples.json_schema import parse_object, with_bounds
-from fettle.models.load import LoadedModel
+from fettle.models.load import LoadedModel, fits_machine, stored_quantisation
+from fettle.models.precision import BaseWeights
+from fettle.models.resolve import ResolvedModel
 from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
@@ -47,6 +49,8 @@ class Estimate:
     train_seconds: float
     answer_seconds: float
     peak_memory_bytes: int
+    base_bytes: int
+    """The weights of the base model, as they are held while it is trained."""
 
     @property
     def minutes(self) -> float:
@@ -125,6 +129,18 @@ def generation_options(settings: StudySettings, task: Task, split: Split, render
     return GenerationOptions(max_new_tokens=settings.max_new_tokens or limit, json_form=form)
 
 
+def prompted_weights(source: ResolvedModel, settings: StudySettings) -> BaseWeights:
+    """In which form the contenders without fine-tuning get the model.
+
+    As given: the best of them is what a tuned model has to beat, and nobody has to quantise a model to put a prompt to it. Where
+    the files hold 4 bits, or the machine could not hold the model as given, the quantised model is all that there is to be asked.
+    """
+    if settings.training.method.base_weights is BaseWeights.AS_GIVEN:
+        return BaseWeights.AS_GIVEN
+    as_given = stored_quantisation(source) is None and fits_machine(source, settings.precision)
+    return BaseWeights.AS_GIVEN if as_given else BaseWeights.NF4
+
+
 def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
     """The smallest difference that the test split can detect."""
     clusters = [split.cluster_by_id[example.id] for example in split.test]
@@ -135,25 +151,14 @@ def estimate(
     loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
 ) -> Estimate:
     """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either."""
-    from fettle.training.accumulate import add_gradients
-    from fettle.training.trainable import trainable
+    from fettle.models.nf4 import num_weight_bytes
+    from fettle.training.base import base_of
 
     training = settings.training
     batch = _typical_batch(tokens.train, training)
-    measured_weights = trainable(loaded, training)
-    try:
-        measured = partial(
-            add_gradients,
-            loaded.model,
-            max_tokens=training.micro_batch_tokens,
-            plainly=loaded.plain_reason is not None,
-        )
-        measured(batch[:1])  # warms the allocator up
-        started = time.perf_counter()
-        measured(batch)
-        step_seconds = time.perf_counter() - started
-    finally:
-        measured_weights.release()
+    with base_of(training.method, loaded) as base:
+        base_bytes = num_weight_bytes(base.model)
+        step_seconds = _seconds_per_step(base, batch, training)
     steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
     evaluations = training.epochs * training.evals_per_epoch + 1
     forward_seconds = step_seconds / 3 / len(batch) * len(tokens.valid)
@@ -162,7 +167,25 @@ def estimate(
         train_seconds=steps * step_seconds + evaluations * forward_seconds,
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * _seconds_per_answer(loaded, data.valid, options),
         peak_memory_bytes=peak_memory_bytes(),
+        base_bytes=base_bytes,
     )
+
+
+def _seconds_per_step(base: LoadedModel, batch: Sequence[TokenisedExample], training: TrainingSettings) -> float:
+    from fettle.training.accumulate import add_gradients
+    from fettle.training.trainable import trainable
+
+    measured_weights = trainable(base, training)
+    try:
+        measured = partial(
+            add_gradients, base.model, max_tokens=training.micro_batch_tokens, plainly=base.plain_reason is not None
+        )
+        measured(batch[:1])  # warms the allocator up
+        started = time.perf_counter()
+        measured(batch)
+        return time.perf_counter() - started
+    finally:
+        measured_weights.release()
 
 
 def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:

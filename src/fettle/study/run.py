@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
@@ -14,11 +13,12 @@ from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
-from fettle.files import sha256_of_file, sha256_of_json
-from fettle.models.load import LoadedModel, load_model
-from fettle.models.precision import Precision, keep_choice
+from fettle.files import sha256_of_json
+from fettle.models.load import LoadedModel, load_model, named
+from fettle.models.nf4 import require_bitsandbytes
+from fettle.models.precision import BaseWeights, Precision, keep_choice
 from fettle.models.resolve import resolve_model
-from fettle.records import Detectable, Example, Finding, Prompt, Split, TaskKind
+from fettle.records import Detectable, Finding, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
 from fettle.scoring.gradable import require_gradable
@@ -39,6 +39,7 @@ from fettle.study.plan import (
     estimate,
     fit_to_context,
     generation_options,
+    prompted_weights,
     tokenise,
     what_the_test_can_show,
 )
@@ -61,16 +62,12 @@ from fettle.study.results import (
     warnings_of_training,
 )
 from fettle.study.settings import StudySettings
+from fettle.study.tuned import tuned_arm, tuned_engine
 from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
+from fettle.training.base import base_of
 from fettle.training.loop import TrainingResult, train
-from fettle.training.settings import Method
 
-if TYPE_CHECKING:
-    from fettle.answering.engines.local import LocalEngine
-
-_NUM_CHECK_PROMPTS = 4
-_TUNED_TITLES = {Method.LORA: "Fine-tuned (LoRA)", Method.FULL: "Fine-tuned (all weights)"}
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
 
@@ -116,8 +113,10 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     if settings.out is not None:
         refuse_foreign(settings.out)
     source = resolve_model(settings.model)
+    if settings.training.method.base_weights is BaseWeights.NF4:
+        require_bitsandbytes()
     data = prepare(settings)
-    loaded = load_model(source, settings.precision)
+    loaded = load_model(source, settings.precision, prompted_weights(source, settings))
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
@@ -130,7 +129,9 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     require_gradable(graders[0], split.test, "test")
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
-    key = sha256_of_json([*hashes, settings.key_parts(), loaded.precision.value, fettle_version()])
+    key = sha256_of_json(
+        [*hashes, settings.key_parts(), loaded.precision.value, loaded.base_weights.value, fettle_version()]
+    )
     home = get_settings().home
     return StudyPlan(
         settings=settings,
@@ -182,26 +183,27 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
     with memory_errors_explained("answering"), folder_of_study as folder:
         untuned = _untuned(plan, ladder, remote)
         baseline = best_rung(untuned)
-        trained = train(
-            plan.loaded,
-            plan.tokens.train,
-            plan.tokens.valid,
-            plan.settings.training,
-            folder=folder / "training",
-            run_key=plan.key,
-            on_event=training_listener(listener),
-        )
-        engine = _tuned_engine(plan, trained)
-        tuned = ladder.best([_tuned_arm(plan, engine, trained)])
-        declaration = declare(
-            _comparison(plan, baseline, tuned),
-            num_failed=sum(rung.num_failed for rung in untuned),
-            file=folder / "declaration.json",
-        )
-        looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
-        listener.on_message(declaration)
-        tested = [_test(ladder, tuned, folder)]
-        engine.close()
+        with base_of(plan.settings.training.method, plan.loaded) as base:
+            trained = train(
+                base,
+                plan.tokens.train,
+                plan.tokens.valid,
+                plan.settings.training,
+                folder=folder / "training",
+                run_key=plan.key,
+                on_event=training_listener(listener),
+            )
+            engine = tuned_engine(plan, base, trained)
+            tuned = ladder.best([tuned_arm(plan, engine, trained)])
+            declaration = declare(
+                _comparison(plan, baseline, tuned),
+                num_failed=sum(rung.num_failed for rung in untuned),
+                file=folder / "declaration.json",
+            )
+            looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
+            listener.on_message(declaration)
+            tested = [_test(ladder, tuned, folder)]
+            engine.close()
         tested += [_test(ladder, rung, folder) for rung in untuned]
         hashes = Hashes(
             data=plan.data.file_sha256,
@@ -275,39 +277,6 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> l
         rungs.append(ladder.classifier())
     rungs.append(ladder.constant())
     return rungs + ladder.untuned(local_engine(plan.loaded), plan.key)
-
-
-def _tuned_engine(plan: StudyPlan, trained: TrainingResult) -> LocalEngine:
-    """The engine of what was trained, which has been shown to answer as trained, and otherwise than the base model.
-
-    Raises:
-        IntegrityError: It does not.
-    """
-    from fettle.answering.engines.plain import local_engine
-
-    prompts = [_prompt(example) for example in plan.split.valid[:_NUM_CHECK_PROMPTS]]
-    if plan.settings.training.method is Method.LORA:
-        engine = local_engine(plan.loaded, adapter=trained.tuned)
-        engine.require_adapter_active(prompts)
-        engine.require_as_trained(prompts)
-        return engine
-    engine = local_engine(load_model(resolve_model(str(trained.tuned)), plan.loaded.precision))
-    engine.require_other_than(local_engine(plan.loaded), prompts)
-    engine.require_as_trained(prompts)
-    return engine
-
-
-def _tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> LanguageModel:
-    return LanguageModel(
-        name="tuned",
-        title=_TUNED_TITLES[plan.settings.training.method],
-        engine=engine,
-        style=OwnPrompt(),
-        task=plan.data.task,
-        options=plan.options,
-        is_fine_tuned=True,
-        engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
-    )
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
@@ -391,11 +360,17 @@ def _report(
 def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
     settings = asdict(plan.settings.training)
     lora = settings.pop("lora")
-    if plan.settings.training.method is Method.LORA:
+    if plan.settings.training.method.trains_adapter:
         settings |= {f"lora_{name}": value for name, value in lora.items()}
-    settings |= {"learning_rate": trained.learning_rate, "precision": plan.loaded.precision.value}
+    base_weights = plan.settings.training.method.base_weights
+    settings |= {
+        "learning_rate": trained.learning_rate,
+        "precision": plan.loaded.precision.value,
+        "base_weights": base_weights.value,
+        "prompted_weights": plan.loaded.base_weights.value,
+    }
     return TrainingSummary(
-        base_model=plan.loaded.source.public_id,
+        base_model=named(plan.loaded.source, base_weights),
         tuned_path=str(trained.tuned),
         settings=settings,
         loss_points=trained.loss_points,
@@ -408,7 +383,3 @@ def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSumma
         seconds=trained.seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
     )
-
-
-def _prompt(example: Example) -> Prompt:
-    return Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)

@@ -21,6 +21,10 @@ from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoin
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
 
+_SHARE_OF_SAVING = 0.05
+"""Checkpoints of whole models take seconds: no more than this share of a run goes into them."""
+_CHEAP_SAVE_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEvent:
@@ -71,13 +75,14 @@ def train(
     run_key: str,
     on_event: Callable[[TrainingEvent], None] | None = None,
 ) -> TrainingResult:
-    """Train a LoRA adapter or all weights, or go on where an earlier call in `folder` was cut off.
+    """Train an adapter or all weights, or go on where an earlier call in `folder` was cut off.
 
     The base model is given back as it was. What the trained step with the lowest validation loss left lies in `folder/adapter` or
     `folder/model`, even where no step was better than none.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite, or an adapter is on the model already.
+        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its weights are not held as the
+            method wants them.
         ResourceError: The machine's memory does not suffice.
         DiskFullError: No space for a checkpoint.
     """
@@ -121,8 +126,7 @@ class _Run:
         self._events_file = folder / "events.jsonl"
         self._steps_per_epoch = num_steps_per_epoch(len(train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
-        num_parameters = sum(parameter.numel() for parameter in self._model.parameters())
-        self._peak = settings.learning_rate or derived_learning_rate(num_parameters, settings.method)
+        self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
         if not self._plainly:
             require_understood(self._model)
         self._trainable = trainable(loaded, settings)
@@ -131,6 +135,7 @@ class _Run:
         self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0, fused=True)
         self._progress = Progress(run_key=run_key)
         self._last_saved = -1
+        self._saved_at, self._save_seconds = time.perf_counter(), 0.0
         self._last_evaluated = -1
 
     def restore(self) -> None:
@@ -183,7 +188,10 @@ class _Run:
     def save_is_due(self) -> bool:
         step = self._progress.step
         due = step % self._settings.checkpoint_steps == 0 or self._last_evaluated == step
-        return due and self._last_saved != step
+        is_cheap = self._save_seconds < max(
+            _CHEAP_SAVE_SECONDS, _SHARE_OF_SAVING * (time.perf_counter() - self._saved_at)
+        )
+        return due and is_cheap and self._last_saved != step
 
     def evaluate(self) -> None:
         """Measure the validation loss, keep the weights if it is the lowest so far, and decide whether to stop."""
@@ -273,8 +281,10 @@ class _Run:
         ):
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
+        started = time.perf_counter()
         save_checkpoint(self._folder / "checkpoints", self._progress, tensors)
-        self._last_saved = self._progress.step
+        self._last_saved, self._saved_at = self._progress.step, time.perf_counter()
+        self._save_seconds = self._saved_at - started
 
     def finish(self) -> TrainingResult:
         """Write the best weights and sum up the events."""

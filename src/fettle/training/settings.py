@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fettle.errors import require_range
-from fettle.models.adapter import LoraSettings
+from fettle.errors import ConfigError, require_range
+from fettle.models.adapter import LoraSettings, LoraVariant
+from fettle.models.precision import BaseWeights
 
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_LEARNING_RATE = 2e-4
@@ -23,8 +24,20 @@ class Method(StrEnum):
 
     LORA = "lora"
     """A low-rank adapter beside frozen weights (Hu et al. 2021)."""
+    QLORA = "qlora"
+    """The same beside frozen weights in 4 bits (Dettmers et al. 2023)."""
     FULL = "full"
     """All weights."""
+
+    @property
+    def trains_adapter(self) -> bool:
+        """Whether the base model's own weights stay as they are."""
+        return self is not Method.FULL
+
+    @property
+    def base_weights(self) -> BaseWeights:
+        """In which form the base model is held while it is trained, and where what was trained answers."""
+        return BaseWeights.NF4 if self is Method.QLORA else BaseWeights.AS_GIVEN
 
 
 class Schedule(StrEnum):
@@ -59,7 +72,7 @@ class TrainingSettings:
     patience: int = 3
     """Stop after this many evaluations in a row without a better validation loss."""
     checkpoint_steps: int = 10
-    """Steps between two checkpoints: what a kill can cost at most."""
+    """Steps between two checkpoints: what a kill can cost at most; more where writing one takes long (`fettle.training.loop`)."""
     micro_batch_tokens: int = 4096
     """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding."""
     seed: int = 0
@@ -70,7 +83,7 @@ class TrainingSettings:
         """Refuse what no run can be made of.
 
         Raises:
-            ConfigError: A value is out of its range.
+            ConfigError: A value is out of its range, or two do not go together.
         """
         require_range("epochs", self.epochs, low=1)
         require_range("batch_size", self.batch_size, low=1)
@@ -83,6 +96,13 @@ class TrainingSettings:
         require_range("warmup_fraction", self.warmup_fraction, low=0, high=1)
         require_range("max_grad_norm", self.max_grad_norm, low=1e-6)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
+        if self.method is Method.QLORA and self.lora.variant is LoraVariant.DORA:
+            raise ConfigError(
+                "DoRA needs the lengths of all weight columns, and PEFT's way to them is not to be relied on where a base model is "
+                "held in 4 bits",
+                where="--lora-variant",
+                remedy="use rslora or lora with --method qlora, or dora with --method lora",
+            )
 
 
 def derived_learning_rate(num_parameters: int, method: Method = Method.LORA) -> float:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from fettle.errors import IntegrityError
 from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
-from fettle.models.load import LoadedModel, reload_weights, save_model
+from fettle.models.load import LoadedModel, reload_weights, require_form, save_model
 from fettle.training.settings import Method, TrainingSettings
 
 if TYPE_CHECKING:
@@ -44,8 +45,16 @@ def trainable(loaded: LoadedModel, settings: TrainingSettings) -> Trainable:
     """What these settings train. From now on the model computes with it, until it is released.
 
     Raises:
-        IntegrityError: An adapter is on the model already.
+        IntegrityError: An adapter is on the model already, or its weights are not held as the method wants them.
     """
+    if loaded.base_weights is not settings.method.base_weights:
+        raise IntegrityError(
+            f"--method {settings.method.value} trains beside weights held {settings.method.base_weights.value}, and these are "
+            f"held {loaded.base_weights.value}",
+            where=loaded.name,
+            remedy="load the model in the form that the method wants (`fettle.training.base.base_of`)",
+        )
+    require_form(loaded)
     return WholeModel(loaded) if settings.method is Method.FULL else Adapter(loaded, settings)
 
 

@@ -12,7 +12,7 @@ import torch
 from fettle.answering.engines.row_threads import GivenUpError, GoOn, in_shares
 
 CPU = torch.device("cpu")
-ROWS = list(range(101))
+ROWS = list(range(131))
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def four_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("num_rows", "num_threads", "num_shares"),
-    [(0, 4, 1), (31, 4, 1), (32, 4, 2), (101, 4, 4), (101, 2, 2), (999, 9, 4)],
+    [(0, 4, 1), (63, 4, 1), (64, 4, 2), (131, 4, 4), (131, 2, 2), (999, 9, 4)],
 )
 def test_results_come_in_the_order_of_the_rows(num_rows: int, num_threads: int, num_shares: int) -> None:
     torch.set_num_threads(num_threads)

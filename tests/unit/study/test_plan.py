@@ -111,4 +111,4 @@ def test_what_the_test_can_show_counts_clusters() -> None:
 
 
 def test_minutes_are_those_of_training_and_answering() -> None:
-    assert Estimate(train_seconds=90.0, answer_seconds=30.0, peak_memory_bytes=1).minutes == 2.0
+    assert Estimate(train_seconds=90.0, answer_seconds=30.0, peak_memory_bytes=1, base_bytes=1).minutes == 2.0
