@@ -87,7 +87,7 @@ def _own_text(merged: MergedModel) -> torch.Tensor:
     places = enumerate(zip(*merged.rows, strict=False))
     num_shared = next((place for place, ids in places if len(set(ids)) > 1), 1)
     start = torch.tensor([merged.rows[0][: max(num_shared, 1)]] * _NUM_ROWS, device=merged.model.device)
-    length = min(_NUM_TOKENS, merged.loaded.max_tokens - start.shape[1])
+    length = max(min(_NUM_TOKENS, merged.loaded.max_tokens - start.shape[1]), 1)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(_SEED)
         return merged.model.generate(  # pyright: ignore[reportCallIssue, reportReturnType] (generation is mixed in)
@@ -110,6 +110,7 @@ def _measured_at(layer: str) -> str:
 
 
 def _rounded(weight_OI: torch.Tensor, squares_II: torch.Tensor) -> np.ndarray:
+    import numpy as np
     import torch
 
     remaining_OI, factor_II = weight_OI.clone(), _inverse_factor(squares_II)
@@ -131,7 +132,7 @@ def _rounded(weight_OI: torch.Tensor, squares_II: torch.Tensor) -> np.ndarray:
             )
         remaining_OI[:, end:] -= errors_OB @ factor_II[start:end, end:]
         blocks.append(_packed(step_O, low_O, steps_OB))
-    return _joined(blocks)
+    return np.concatenate(blocks, axis=1)
 
 
 def _inverse_factor(squares_II: torch.Tensor) -> torch.Tensor:
@@ -152,9 +153,3 @@ def _packed(step_O: torch.Tensor, low_O: torch.Tensor, steps_OB: torch.Tensor) -
     halves = steps_OB.numpy().astype(np.uint8).reshape(-1, 2, _BLOCK // 2)
     scales = [values.numpy().astype(np.float16)[:, None].view(np.uint8) for values in (step_O, low_O)]
     return np.concatenate([*scales, halves[:, 0] | (halves[:, 1] << 4)], axis=1)
-
-
-def _joined(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    import numpy as np
-
-    return np.concatenate(blocks, axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,9 +168,9 @@ def _add_general(writer: GGUFWriter, content: GgufContent) -> None:
 def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_tokenizer_model("gpt2")  # llama.cpp's name for byte-level BPE of any model
     writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(_strings(vocabulary.tokens))
+    writer.add_token_list(list(vocabulary.tokens))
     writer.add_token_types(vocabulary.token_types)
-    writer.add_token_merges(_strings(vocabulary.merges))
+    writer.add_token_merges(list(vocabulary.merges))
     for name, key in _special_keys().items():
         if name in vocabulary.special_ids:
             writer.add_uint32(key, vocabulary.special_ids[name])
@@ -178,7 +178,3 @@ def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_add_eos_token(vocabulary.adds_eos)
     writer.add_add_space_prefix(False)
     writer.add_chat_template(vocabulary.chat_template)
-
-
-def _strings(texts: Sequence[str]) -> list[str]:
-    return list(texts)

@@ -13,7 +13,7 @@ from test_merged import IDS, relative
 from tuned_models import adapter_logits, exported, folder_logits, save_tuned_adapter
 
 from fettle.errors import IntegrityError, ModelError
-from fettle.export import gguf_check, gguf_tensors
+from fettle.export import error_feedback, gguf_check, gguf_tensors
 from fettle.export.gguf_architecture import hyperparameters
 from fettle.export.gguf_file import read_gguf, read_vocabulary
 from fettle.export.gguf_tensors import plan_tensors
@@ -284,3 +284,16 @@ def test_llama_cpp_cuts_text_into_the_same_tokens(name: str, tmp_path: Path) -> 
     for text in TEXTS:
         assert llm.tokenize(text.encode(), add_bos=False, special=True) == own(text)["input_ids"], text
     assert llm.metadata["tokenizer.chat_template"] == own.chat_template
+
+
+def test_error_feedback_changes_a_layers_outputs_less_than_rounding_each_weight(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(24, 96, generator=generator)
+    inputs = torch.randn(400, 96, generator=generator) @ torch.randn(96, 96, generator=generator)  # which go together
+    blocks = error_feedback._rounded(weight, inputs.T @ inputs)
+    kind = gguf.GGMLQuantizationType.Q4_1
+    with_feedback = torch.from_numpy(gguf.dequantize(blocks, kind))
+    each = torch.from_numpy(gguf.dequantize(gguf.quantize(weight.numpy(), kind), kind))
+    lost, lost_each = ((inputs @ (found - weight).T).square().mean() for found in (with_feedback, each))
+    assert lost < 0.6 * lost_each
+    assert float((with_feedback - weight).abs().max()) < 1.0, "the values are in their places"
