@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fettle.errors import ConfigError
+
+_SPINS = "3000"
+"""Turns of the loop in which a thread waits before it sleeps, some tens of microseconds: enough on a quiet machine."""
 
 
 class Settings(BaseSettings):
@@ -40,3 +44,14 @@ def get_settings() -> Settings:
             where=f"FETTLE_{'_'.join(map(str, first['loc'])).upper()}",
             remedy="change this environment variable, or unset it",
         ) from error
+
+
+def let_others_run() -> None:
+    """Let threads that wait for another one soon leave the processor to it. To be called before torch is imported, which asks once.
+
+    GNU OpenMP, which torch's Linux builds use, has them spin for milliseconds. Where another program keeps one of the processor's
+    cores busy, the thread that all wait for then does not get its turn: a training step took up to 16 times as long (LOG.md,
+    2026-11-26). What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

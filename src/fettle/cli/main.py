@@ -19,7 +19,7 @@ from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.study import study
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
-from fettle.threads import let_others_run
+from fettle.settings import let_others_run
 
 _USER_ERRORS = (errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _USER_ERRORS += (errno.ELOOP, errno.EIO, errno.EMFILE)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fettle.threads import let_others_run
+from fettle.settings import let_others_run
 
 
 @pytest.fixture(autouse=True)
