@@ -47,6 +47,7 @@ from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.models.shared_prefix import common_prefix_length
 from fettle.records import Message, Prompt
+from training import DTYPE, Runner, long_instruction
 
 NUM_NEW = 32
 PEERS: dict[str, tuple[str, ...]] = {
@@ -55,24 +56,10 @@ PEERS: dict[str, tuple[str, ...]] = {
     "one by one": ("--batch", "1", "--rows", "4"),  # slow, and as fast with more
 }
 """Ways of using the peer, with the options of its program that come last."""
-DTYPE = {Precision.EXACT: "fp32", Precision.FAST: "bf16"}
 GROWTH_BATCHES = (1, 8, 32, 64)
 GROWTH_PREFIXES = (64, 256, 1024, 4096)
 _SPREAD_OF_B = 0.01
 """Standard deviation of the random numbers; the speed does not depend on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """One of the programs that are compared."""
-
-    engine: str
-    """`fettle`, or how the peer is used: `attached`, `merged`, `one by one`."""
-    precision: Precision
-
-    def __str__(self) -> str:
-        """As the table calls it."""
-        return f"{self.engine} {DTYPE[self.precision]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +112,7 @@ def instruction_of(shared: Path, workload: str) -> str:
     folder = shared / "data" / "routing_banking77"
     if workload == "short":
         return next(iter(read_examples(folder / "test.jsonl").examples)).messages[0].content
-    labels = json.loads((folder / "labels.json").read_text())
-    return "Answer with the one label that fits the customer's message. The labels are: " + ", ".join(labels) + "."
+    return long_instruction(folder)
 
 
 def instruction_of_length(shared: Path, renderer: ChatRenderer, num_tokens: int) -> str:

@@ -63,14 +63,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def long_instruction(folder: Path) -> str:
+    """The system message that lists all labels of a data folder."""
+    labels = json.loads((folder / "labels.json").read_text())
+    return "Answer with the one label that fits the customer's message. The labels are: " + ", ".join(labels) + "."
+
+
 def write_workload(shared: Path, name: str, count: int, to: Path) -> Path:
     """Chats as JSON lines, one file a workload."""
     folder = shared / "data" / "routing_banking77"
     examples = list(read_examples(folder / "train.jsonl").examples)
-    labels = json.loads((folder / "labels.json").read_text())
-    instruction = (
-        "Answer with the one label that fits the customer's message. The labels are: " + ", ".join(labels) + "."
-    )
+    instruction = long_instruction(folder)
     file = to / f"{name}.jsonl"
     lines = []
     for example in random.Random(0).sample(examples, count):

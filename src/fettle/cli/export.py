@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from fettle.export.settings import ExportFormat, ExportSettings, WeightType
+
 if TYPE_CHECKING:
     from fettle.export.run import Exported
-
-
-class FormatOption(StrEnum):
-    """The choices of --format, those of `export.settings.ExportFormat`."""
-
-    ADAPTER = "adapter"
-    MERGED = "merged"
-    GGUF = "gguf"
-
-
-class TypeOption(StrEnum):
-    """The choices of --type, those of `export.settings.WeightType`."""
-
-    F32 = "f32"
-    F16 = "f16"
-    BF16 = "bf16"
-    Q8_0 = "q8_0"
-    Q4_1 = "q4_1"
 
 
 def export(
@@ -37,13 +20,13 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")],
     format_: Annotated[
-        FormatOption,
+        ExportFormat,
         typer.Option(
             "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
         ),
-    ] = FormatOption.MERGED,
+    ] = ExportFormat.MERGED,
     weight_type: Annotated[
-        TypeOption | None,
+        WeightType | None,
         typer.Option(
             "--type",
             help="How weights are stored. Default: merged as the base model is, gguf q8_0. merged knows f32, f16, bf16.",
@@ -56,13 +39,12 @@ def export(
     """Write the tuned model of SOURCE for other tools. What is written is read back, and must answer as the tuned model does."""
     from fettle.cli.progress import ProgressBars
     from fettle.export.run import export as run_export
-    from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 
     settings = ExportSettings(
         source=source,
-        format=ExportFormat(format_.value),
+        format=format_,
         out=out,
-        weight_type=None if weight_type is None else WeightType(weight_type.value),
+        weight_type=weight_type,
         model=model,
     )
     console = Console()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fettle.records import Example, Message
+from fettle.records import Example, Message, Prompt
 
 
 class PromptStyle(Protocol):
@@ -50,6 +50,11 @@ class OwnPrompt:
         return "the instruction and the message" + (
             ", with a hint derived from the training examples" if self.hint else ""
         )
+
+
+def bare_prompt(example: Example) -> Prompt:
+    """An example's conversation up to its answer, nothing added."""
+    return Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)
 
 
 def with_hint(messages: Sequence[Message], hint: str | None) -> tuple[Message, ...]:

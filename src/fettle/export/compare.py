@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fettle.export.settings import WeightType
 from fettle.models.understood import own_logits
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+MOST_DIFFERENCE = {WeightType.F32: 1e-4, WeightType.F16: 0.01, WeightType.BF16: 0.05}
+"""Of the logits' spread, between a model in fp32 and in a type that rounds each number by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fettle.errors import IntegrityError, ModelError
-from fettle.export.compare import Difference, difference, row_logits
+from fettle.export.compare import MOST_DIFFERENCE, Difference, difference, row_logits
 from fettle.export.merge import MergedModel
 from fettle.export.settings import WeightType
+from fettle.models.load import write_model
 from fettle.models.resolve import ResolvedModel, WeightsKind
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _TYPE_OF_SAFETENSORS = {"BF16": WeightType.BF16, "F16": WeightType.F16}
-_MOST_DIFFERENCE = {WeightType.F32: 1e-4, WeightType.F16: 0.01, WeightType.BF16: 0.05}
-"""Of the logits' spread, as with GGUF."""
 
 
 def write_adapter(source: Path, tokenizer: Any, folder: Path) -> None:
@@ -77,9 +74,7 @@ def write_merged(merged: MergedModel, folder: Path, weight_type: WeightType) -> 
     generation = model.generation_config
     if generation is not None:
         generation.eos_token_id = _one_or_many(sorted(merged.loaded.stop_token_ids))
-    with redirect_stderr(StringIO()):  # its progress bar cannot be switched off otherwise
-        model.save_pretrained(folder)
-    merged.tokenizer.save_pretrained(folder)
+    write_model(model, merged.tokenizer, folder)
     return _check_merged(merged, folder, weight_type)
 
 
@@ -101,7 +96,7 @@ def _check_merged(merged: MergedModel, folder: Path, weight_type: WeightType) ->
         if name not in found or not torch.equal(found[name].cpu(), weight.float().cpu()):
             raise _wrong(folder, f"{name} is not what was written")
     measured = difference(merged.logits, row_logits(again, merged.rows))
-    if not measured.relative < _MOST_DIFFERENCE[weight_type]:
+    if not measured.relative < MOST_DIFFERENCE[weight_type]:
         raise _wrong(folder, f"as {weight_type} its logits differ by {measured.relative:.1%} of their spread")
     return measured
 

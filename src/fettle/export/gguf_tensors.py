@@ -5,6 +5,7 @@ Shapes: O outputs, I inputs of a weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,10 +43,7 @@ class TensorPlan:
         import gguf
 
         block, size = gguf.GGML_QUANT_SIZES[self.kind]
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count // block * size
+        return math.prod(self.shape) // block * size
 
 
 def plan_tensors(model: PreTrainedModel, architecture: Architecture, weight_type: WeightType) -> tuple[TensorPlan, ...]:

@@ -39,6 +39,11 @@ class BucketSlots:
     """Own keys are slots `own_start` to `own_end`, which are [B, K - P]."""
     own_end: int
 
+    @property
+    def num_keys(self) -> int:
+        """K."""
+        return self.bucket.prefix_slots + self.bucket.length
+
 
 @dataclass(frozen=True, slots=True)
 class HeadSlots:

@@ -163,15 +163,27 @@ def load_model(
 
 def save_model(loaded: LoadedModel, folder: Path) -> None:
     """Write a model in memory, with its tokenizer, as a folder in Hugging Face format; it replaces an earlier one when whole."""
+    with _temporary_beside(folder) as temporary:
+        write_model(loaded.model, loaded.renderer.tokenizer, temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+
+def write_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a model's files and its tokenizer's into a folder, in Hugging Face format."""
+    with redirect_stderr(StringIO()):  # its progress bar cannot be switched off otherwise
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _temporary_beside(folder: Path) -> Iterator[Path]:
+    """A hidden folder on the same disk, which is removed unless it was renamed."""
     with disk_errors_explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            with redirect_stderr(StringIO()):  # its progress bar cannot be switched off otherwise
-                loaded.model.save_pretrained(temporary)
-            loaded.renderer.tokenizer.save_pretrained(temporary)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            yield temporary
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -340,18 +352,11 @@ def converted_folder(source: ResolvedModel) -> Path:
             where=str(source.path),
             remedy="use a GGUF file of a model class that transformers knows, or a folder in Hugging Face format",
         ) from error
-    with disk_errors_explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    with _temporary_beside(folder) as temporary:
+        write_model(model, tokenizer, temporary)
         try:
-            with redirect_stderr(StringIO()):  # another progress bar
-                model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                if not (folder / "config.json").is_file():  # another process was not faster: a real error
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / "config.json").is_file():  # another process was not faster: a real error
+                raise
     return folder

@@ -131,7 +131,7 @@ class _KeyGradient:
         """Take what a block's queries give; after a bucket's last block, what they gave together goes where it belongs."""
         if len(bucket.blocks) > 1:
             if self._begun_BKD is None:
-                num_keys = bucket.bucket.prefix_slots + bucket.bucket.length
+                num_keys = bucket.num_keys
                 self._begun_BKD = gradient_BKD.new_zeros(
                     (len(gradient_BKD), num_keys, gradient_BKD.shape[2]), dtype=torch.float32
                 )
@@ -156,7 +156,7 @@ class _KeyGradient:
 
 
 def _keeps_weights(bucket: BucketSlots, form: AttentionForm) -> bool:
-    return form.softcap is None and bucket.bucket.prefix_slots + bucket.bucket.length <= _MOST_KEYS_KEPT
+    return form.softcap is None and bucket.num_keys <= _MOST_KEYS_KEPT
 
 
 def _weights(
@@ -218,7 +218,7 @@ def _room(num_slots: int, like: torch.Tensor) -> torch.Tensor:
 
 def _of_rows(keys: torch.Tensor, bucket: BucketSlots) -> torch.Tensor:
     """The keys of a bucket's rows, their prefixes' before their own [B, K, D]: cheaper to copy than the scores of two products."""
-    num_keys = bucket.bucket.prefix_slots + bucket.bucket.length
+    num_keys = bucket.num_keys
     return keys.index_select(0, bucket.key_BK).view(-1, num_keys, keys.shape[-1])
 
 

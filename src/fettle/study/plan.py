@@ -11,12 +11,13 @@ from functools import partial
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.renderer import ChatRenderer
 from fettle.contenders.language_model import json_separators
+from fettle.contenders.prompt import bare_prompt
 from fettle.errors import DataError
 from fettle.examples.json_schema import parse_object, with_bounds
 from fettle.models.load import LoadedModel, fits_machine, stored_quantisation
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel
-from fettle.records import Detectable, Example, Prompt, Split, Task, TaskKind, TokenisedExample, num_text_bytes
+from fettle.records import Detectable, Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import batch_at, num_steps_per_epoch
@@ -206,7 +207,7 @@ def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], option
 
     engine = local_engine(loaded)
     chosen = examples[:_NUM_MEASURED_ANSWERS]
-    prompts = [Prompt(example_id=e.id, messages=e.prompt, tools=e.tools) for e in chosen]
+    prompts = [bare_prompt(example) for example in chosen]
     length = sum(len(loaded.renderer.answer_tokens(example.answer)) for example in chosen) / len(chosen)
     few, more = 1, min(1 + _MEASURED_TOKENS, options.max_new_tokens)
     seconds = {}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fettle.contenders.language_model import LanguageModel
-from fettle.contenders.prompt import OwnPrompt
+from fettle.contenders.prompt import OwnPrompt, bare_prompt
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
-from fettle.records import Example, Prompt
 from fettle.training.loop import TrainingResult
 from fettle.training.settings import Method
 
@@ -38,14 +37,13 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult) ->
     """
     from fettle.answering.engines.plain import local_engine
 
-    prompts = [_prompt(example) for example in plan.split.valid[:_NUM_CHECK_PROMPTS]]
+    prompts = [bare_prompt(example) for example in plan.split.valid[:_NUM_CHECK_PROMPTS]]
     if plan.settings.training.method.trains_adapter:
         engine = local_engine(base, adapter=trained.tuned)
         engine.require_adapter_active(prompts)
-        engine.require_as_trained(prompts)
-        return engine
-    engine = local_engine(load_model(resolve_model(str(trained.tuned)), base.precision))
-    engine.require_other_than(local_engine(base), prompts)
+    else:
+        engine = local_engine(load_model(resolve_model(str(trained.tuned)), base.precision))
+        engine.require_other_than(local_engine(base), prompts)
     engine.require_as_trained(prompts)
     return engine
 
@@ -62,7 +60,3 @@ def tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> 
         is_fine_tuned=True,
         engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
     )
-
-
-def _prompt(example: Example) -> Prompt:
-    return Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)
