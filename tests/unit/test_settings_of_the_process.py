@@ -36,3 +36,25 @@ def test_the_command_says_it_before_torch_is_there() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.split()[-2:] == ["3000", "False"]
+
+
+FREED_AND_MADE_AGAIN = """
+import resource
+from fettle.settings import keep_freed_memory
+import torch
+keep_freed_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(4_000_000)
+before = faults()
+for _ in range(5): torch.ones(4_000_000)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    finished = subprocess.run(
+        [sys.executable, "-c", FREED_AND_MADE_AGAIN], capture_output=True, text=True, check=True, env=environment
+    )
+    assert int(finished.stdout) < 1000  # of about 20,000 pages
