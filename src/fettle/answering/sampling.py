@@ -117,7 +117,11 @@ class TokenChooser:
 
     @cached_property
     def _warpers(self) -> list[Callable[[None, torch.Tensor], torch.Tensor]]:
-        from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+        from transformers.generation.logits_process import (
+            TemperatureLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+        )
 
         sampling = self.sampling
         warpers: list[Callable[..., torch.Tensor]] = [TemperatureLogitsWarper(sampling.temperature)]
