@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
+from fettle.answering.engines.running_batch import RunningBatch
 from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError
@@ -113,18 +115,22 @@ def test_one_that_comes_later_joins_those_that_are_running(
 
 
 def test_a_batch_is_no_larger_than_its_limit_and_the_queue_neither(
-    loaded: Any, alone: dict[str | None, list[str]]
+    loaded: Any, alone: dict[str | None, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with SharedEngine(loaded, ServingLimits(max_rows=2, max_waiting=3)) as engine:
-        held = [engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=400)) for _ in range(2)]
-        assert [next(iter(stream)).finish_reason for stream in held] == [None, None]
-        waiting = [engine.submit(asked, OPTIONS) for asked in PROMPTS[:3]]
+    sizes: list[int] = []
+    step = RunningBatch.step
+    monkeypatch.setattr(RunningBatch, "step", lambda batch: (sizes.append(batch.num_open), step(batch)))
+    release = threading.Event()
+    with SharedEngine(loaded, ServingLimits(max_rows=2, max_waiting=4)) as engine:
+        blocker = threading.Thread(target=lambda: engine._in_thread(lambda: release.wait(60)))
+        blocker.start()
+        waiting = [engine.submit(asked, OPTIONS) for asked in PROMPTS]
         with pytest.raises(BusyError):
-            engine.submit(PROMPTS[3], OPTIONS)
-        assert len(engine._running) <= 2
-        for stream in held:
-            stream.give_up()
-        assert [stream.whole().text for stream in waiting] == alone[None][:3]
+            engine.submit(PROMPTS[0], OPTIONS)
+        release.set()
+        assert [stream.whole().text for stream in waiting] == alone[None]
+        blocker.join()
+    assert max(sizes) == 2
 
 
 def test_what_nobody_waits_for_leaves(engine: SharedEngine, alone: dict[str | None, list[str]]) -> None:
@@ -208,7 +214,8 @@ def test_an_answer_ends_before_a_stop_text_and_keeps_its_form(
     assert ended.text == text[: text.index(stop)].strip()
     assert ended.finish_reason is FinishReason.STOP
     form = JsonForm(
-        schema='{"type": "object", "properties": {"ok": {"enum": ["yes", "no"]}}, "required": ["ok"], "additionalProperties": false}',
+        schema='{"type": "object", "properties": {"ok": {"enum": ["yes", "no"]}}, "required": ["ok"], '
+        '"additionalProperties": false}',
         item_separator=", ",
         key_separator=": ",
     )
