@@ -43,17 +43,11 @@ class PackedWriter:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the answer of every row."""
-
-        def write(share: Sequence[Row], go_on: GoOn) -> Sequence[None]:
-            batch = RunningBatch(self._model, go_on)
-            batch.join(share, prefix)
+        with torch.inference_mode(), own_attention(self._model):
+            batch = RunningBatch(self._model)
+            batch.join(rows, self._prefix_of([row.token_ids for row in rows]))
             while batch.num_open:
                 batch.step()
-            return [None] * len(share)
-
-        with own_attention(self._model):
-            prefix = self._prefix_of([row.token_ids for row in rows])
-            in_shares(write, rows, device=self._model.device)
 
     def edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
         """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""

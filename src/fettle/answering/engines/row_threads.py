@@ -1,7 +1,8 @@
 """Rows shared out to a few threads, which is faster on a processor than all threads together on every product.
 
-Writing answers is made of small products with other work between them, at which all threads but one would wait. Measured on two
-cores, 64 JSON answers: 1.3 times as fast as both threads on each product, and the same texts.
+Scoring choices is made of small products with other work between them, at which all threads but one would wait: 1.1 times as fast
+on two cores. Writing answers is not: one token a row makes products that read all weights, and two shares read them twice (0.8
+times as fast; LOG.md, 2026-11-26).
 """
 
 from __future__ import annotations

@@ -88,18 +88,11 @@ class RunningBatch:
 
     Args:
         model: The model.
-        go_on: Called between two steps; raises where nobody waits for the answers any more.
         adapters: Those that rows may be answered by; None: all rows are answered by the model as it is.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        go_on: Callable[[], None] = lambda: None,
-        *,
-        adapters: RoutedAdapters | None = None,
-    ) -> None:
-        self._model, self._go_on, self._adapters = model, go_on, adapters
+    def __init__(self, model: PreTrainedModel, *, adapters: RoutedAdapters | None = None) -> None:
+        self._model, self._adapters = model, adapters
         self._groups: list[_Group] = []
 
     @property
@@ -110,7 +103,7 @@ class RunningBatch:
     def join(self, rows: Sequence[Row], prefix: SharedPrefix = NOTHING_SHARED, *, adapter: str | None = None) -> None:
         """Run some prompts after their prefix, and choose the first token of each answer."""
         with self._answered_by([Route(adapter, None)]):
-            cache, logits_BV = prefilled(self._model, [row.token_ids for row in rows], prefix, go_on=self._go_on)
+            cache, logits_BV = prefilled(self._model, [row.token_ids for row in rows], prefix)
         joining = _Group(prefix, adapter, cache, list(rows))
         joining.new = take_next([row.answer for row in rows], logits_BV)
         for group in self._groups:
@@ -122,7 +115,6 @@ class RunningBatch:
 
     def step(self) -> None:
         """Run what was written last, and choose what comes next for every open row."""
-        self._go_on()
         self._groups = [group for group in self._groups if any(row.answer.is_open for row in group.rows)]
         for group in self._groups:
             group.drop_finished()
@@ -153,7 +145,10 @@ def prefilled(
     *,
     go_on: Callable[[], None] = lambda: None,
 ) -> tuple[RowCache, torch.Tensor]:
-    """Run prompts after their prefix; what to go on from, and the logits [B, V] of the next token, fp32."""
+    """Run prompts after their prefix; what to go on from, and the logits [B, V] of the next token, fp32.
+
+    `go_on` is called now and then, and raises where nobody waits for the result any more.
+    """
     length = len(prefix.token_ids)
     own = [row[length:] for row in rows]
     cache = RowCache(prefix.key_values, lengths=[len(row) for row in own])
