@@ -19,8 +19,8 @@ from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.export.source import TunedSource, find_source, tuned_model
 from fettle.export.staging import is_our_folder, require_free, require_room, staged, write_manifest
 from fettle.models.resolve import WeightsKind
-from fettle.study.progress import Listener, SilentListener, Stage
-from fettle.study.provenance import fettle_version
+from fettle.progress import Listener, SilentListener, Stage
+from fettle.version import fettle_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

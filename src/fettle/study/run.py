@@ -18,6 +18,7 @@ from fettle.models.load import LoadedModel, load_model, named
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights, Precision, keep_choice
 from fettle.models.resolve import resolve_model
+from fettle.progress import Listener, SilentListener
 from fettle.records import Detectable, Finding, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
@@ -44,8 +45,8 @@ from fettle.study.plan import (
     what_the_test_can_show,
 )
 from fettle.study.prepare import StudyData, prepare
-from fettle.study.progress import Listener, SilentListener, training_listener
-from fettle.study.provenance import Hashes, fettle_version, provenance, shown_command
+from fettle.study.progress import training_listener
+from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import (
     TestedRung,
@@ -67,6 +68,7 @@ from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.base import base_of
 from fettle.training.loop import TrainingResult, train
+from fettle.version import fettle_version
 
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
