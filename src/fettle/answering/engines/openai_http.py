@@ -76,6 +76,10 @@ class OpenAIEngine:
         """Endpoints do not say."""
         return None
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def count_prompt_tokens(self, prompt: Prompt) -> int:
         """An estimate by length; the endpoint's own count comes with each answer."""
         return sum(len(message.content) for message in prompt.messages) // _CHARACTERS_PER_TOKEN + 1

@@ -1,7 +1,7 @@
 """A vLLM server as an engine: the base model that it serves, or an adapter that it is told to load beside it.
 
-It is handed token ids through `POST /v1/completions` and gives token ids back: its own template and tokenizer have no part in it. The
-server has to see the adapter's folder under the same path, and to allow adapters to be loaded while it runs.
+It is handed token ids through `POST /v1/completions` and gives token ids back: its own template and tokenizer have no part in it.
+The server has to see the adapter's folder under the same path, and to allow adapters to be loaded while it runs.
 
 Source: vLLM's documentation, "OpenAI-Compatible Server" (`return_token_ids`, `return_tokens_as_token_ids`, `prompt_logprobs`,
 `stop_token_ids`) and "LoRA Adapters" (`/v1/load_lora_adapter`).
