@@ -90,6 +90,11 @@ class OpenVinoEngine(LogitsEngine):
 
     def written(self, rows: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
         """Greedy tokens after each row, the stop token included where it was reached."""
+        if shared := shared_length(common_prefix_length(rows), len(rows)):
+            self._run_requests([rows[0][:shared]], [1])  # kept, and found by all that are asked after it
+        return self._run_requests(rows, limits)
+
+    def _run_requests(self, rows: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
         pipeline = self._with_pipeline()
         handles = [
             pipeline.add_request(number, self._ov.Tensor(np.array([row], dtype=np.int64)), self._config(limit))
