@@ -32,6 +32,7 @@ from fettle.models.load import converted_folder, load_model
 from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.records import TokenisedExample
+from fettle.settings import keep_freed_memory
 from fettle.training.loop import train
 from fettle.training.settings import TrainingSettings
 
@@ -178,6 +179,7 @@ def main() -> None:
     """Run all of them in turn and print a table."""
     arguments = parse_arguments()
     if arguments.own_run:
+        keep_freed_memory()  # as the command does
         print(json.dumps(own_run(Path(arguments.own_run[0]), Precision(arguments.own_run[1]))))
         return
     if arguments.shared is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,19 @@ def test_openvino_leaves_out_an_adapter_beside_a_gguf_file_and_is_refused(case: 
             require_same_answers(engine, case.expected(torch.float16), case.rows())
     finally:
         engine.close()
+
+
+@installed("openvino_genai")
+def test_openvino_opens_no_connection(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with a package for telemetry, which only its converter uses."""
+    tried: list[object] = []
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, lambda self, *where: tried.append(where))
+    engine = OpenVinoEngine(case.loaded, case.file(WeightType.F16), name="tiny")
+    engine.generate(PROMPTS, GenerationOptions(max_new_tokens=2))
+    engine.choose(PROMPTS, LABELS)
+    engine.close()
+    assert tried == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

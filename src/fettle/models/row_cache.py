@@ -174,6 +174,7 @@ class CachedAttention:
         places = [row * cache.num_slots + slot for row, new in enumerate(slots) for slot in new]
         self._slots_T = torch.tensor(places, device=device)
         self.positions_1T = torch.tensor([place for row in positions for place in row], device=device)[None]
+        self._num_used = min(aligned(max(max(row) for row in slots) + 1), cache.num_slots)
         padded = [[*row, *[row[-1]] * (max(counts) - len(row))] for row in positions]
         self._positions_BK = torch.tensor(padded, device=device)
         self._parts, self._is_one_each = _parts(counts, device), max(counts) == 1
@@ -196,12 +197,13 @@ class CachedAttention:
     def _attended(self, part: _Part, layer: int, query_BKXD: torch.Tensor, form: AttentionForm) -> torch.Tensor:
         """The values that a part's queries attend to [B, K, X, D]."""
         cache = self._cache
-        key_BHSD, value_BHSD = (part.of(store[layer]).transpose(1, 2) for store in (cache.keys, cache.values))
+        used = slice(self._num_used)
+        key_BHSD, value_BHSD = (part.of(store[layer])[:, used].transpose(1, 2) for store in (cache.keys, cache.values))
         query_BHQD = _grouped_queries(query_BKXD, key_BHSD.shape[1])
         bias_B1QS, prefix_bias_B1QP = self._bias(part, form.window, query_BKXD)
         num_rows, heads, num_queries, _ = query_BHQD.shape
         out_BHQD = query_BHQD.new_empty(query_BHQD.shape)
-        per_row = heads * num_queries * (cache.num_slots + cache.prefix_length)
+        per_row = heads * num_queries * (self._num_used + cache.prefix_length)
         for first in range(0, num_rows, chunk := max(1, MAX_SCORES // per_row)):
             rows = slice(first, first + chunk)
             query, key, value, bias = query_BHQD[rows], key_BHSD[rows], value_BHSD[rows], bias_B1QS[rows]
@@ -234,7 +236,10 @@ class CachedAttention:
                     prefix_positions_P = torch.arange(length, device=sees_BKS.device)
                     prefix_bias = bias_of(positions_BK[:, :, None] - prefix_positions_P < window, dtype)
                     prefix_bias = prefix_bias.repeat(1, groups, 1)[:, None]
-            self._biases[key] = bias_of(sees_BKS, dtype).repeat(1, groups, 1)[:, None], prefix_bias
+            self._biases[key] = (
+                bias_of(sees_BKS[..., : self._num_used], dtype).repeat(1, groups, 1)[:, None],
+                prefix_bias,
+            )
         return self._biases[key]
 
 
