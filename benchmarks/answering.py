@@ -366,12 +366,8 @@ def main() -> None:
     """Run all of them in turn and print a table."""
     arguments = parse_arguments()
     if arguments.own_run:
-<<<<<<< HEAD
-        prompts, adapter, batch, precision, name = arguments.own_run
-=======
         keep_freed_memory()  # as the command does
-        prompts, adapter, batch, precision = arguments.own_run
->>>>>>> origin/main
+        prompts, adapter, batch, precision, name = arguments.own_run
         work = Work(prompts=Path(prompts), adapter=Path(adapter), batch=int(batch))
         answer = own_answerer(work, Precision(precision), name)
         print(json.dumps(asdict(measure(answer, read_chats(work.prompts), NUM_NEW))))
