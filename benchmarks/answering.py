@@ -12,8 +12,10 @@ running. With `--threads 1` the tokens a second of processor time can be compare
 
 `ratio_short` and `ratio_long` compare new tokens a second, this engine's over the peer's with the adapter attached, both in fp32;
 those that end in `_bf16` likewise, and are left out where the processor does not multiply bf16 natively; `_cpu` is by processor
-time. The peer is also measured with the adapter merged into the weights, and one by one on a few prompts. `--growth` shows how this
-engine's speed grows with the batch and falls with the length of what the prompts share.
+time. `--others openvino llamacpp` measures the engines of `fettle study --answer-with` beside them, with the adapter merged;
+their memory holds the reference too while they are loaded. The peer is also measured with the adapter merged into the weights,
+and one by one on a few prompts. `--growth` shows how this engine's speed grows with the batch and falls with the length of what
+the prompts share.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,12 +39,16 @@ import psutil
 import torch
 
 from answering_peer import Answerer, Chat, Counts, Measured, measure
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.engine import Engine, GenerationOptions
+from fettle.answering.engines.llama_cpp import LlamaCppEngine
 from fettle.answering.engines.local import BatchLimits, LocalEngine
+from fettle.answering.engines.openvino import OpenVinoEngine
 from fettle.chat.renderer import ChatRenderer
 from fettle.examples.read import read_examples
+from fettle.export.run import export
+from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.models.adapter import LoraSettings, new_adapter, save_adapter, unload_adapters
-from fettle.models.load import LoadedModel, converted_folder, load_model, load_tokenizer
+from fettle.models.load import LoadedModel, converted_folder, load_model, load_tokenizer, put_weights_away
 from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.models.shared_prefix import common_prefix_length
@@ -87,6 +93,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, help="folder with data/routing_banking77")
     parser.add_argument("--peer-python", type=Path, default=Path(sys.executable), help="default: this one")
     parser.add_argument("--engines", nargs="+", choices=list(PEERS), default=list(PEERS), help="peers to measure")
+    parser.add_argument(
+        "--others", nargs="+", choices=list(OTHERS), default=[], help="other engines of a study, the adapter merged"
+    )
     parser.add_argument("--precisions", nargs="+", choices=["exact", "fast"], help="default: what is native here")
     parser.add_argument("--workloads", nargs="+", choices=["short", "long"], default=["short", "long"])
     parser.add_argument("--rows", type=int, default=64)
@@ -96,7 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="measure this engine alone, over batches and prefixes")
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     parser.add_argument(
-        "--own-run", nargs=4, metavar=("PROMPTS", "ADAPTER", "BATCH", "PRECISION"), help=argparse.SUPPRESS
+        "--own-run", nargs=5, metavar=("PROMPTS", "ADAPTER", "BATCH", "PRECISION", "ENGINE"), help=argparse.SUPPRESS
     )
     return parser.parse_args()
 
@@ -152,11 +161,17 @@ def write_adapter(to: Path) -> Path:
     return to
 
 
-def own_answerer(work: Work, precision: Precision) -> Answerer:
-    """This engine, as a study uses it."""
+def own_answerer(work: Work, precision: Precision, name: str) -> Answerer:
+    """This engine, or another one with the adapter merged, as a study uses it."""
     loaded = load_model(resolve_model(None), precision)
     unstopped = Unstopped(loaded.source, loaded.model, loaded.renderer, loaded.precision, loaded.plain_reason)
-    engine = LocalEngine(unstopped, adapter=work.adapter, limits=BatchLimits(max_rows=work.batch))
+    engine: Engine = (
+        LocalEngine(unstopped, adapter=work.adapter, limits=BatchLimits(max_rows=work.batch))
+        if name == "fettle"
+        else OTHERS[name](unstopped, work, precision)
+    )
+    if name != "fettle":
+        put_weights_away(loaded)
 
     def answer(chats: list[Chat], num_new: int) -> Counts:
         prompts = [_prompt(str(place), chat) for place, chat in enumerate(chats)]
@@ -174,6 +189,36 @@ def own_answerer(work: Work, precision: Precision) -> Answerer:
     return answer
 
 
+def _openvino(loaded: LoadedModel, work: Work, precision: Precision) -> Engine:
+    del precision  # it takes no other weights than these
+    return OpenVinoEngine(loaded, merged_file(work, WeightType.F16), name="merged", max_rows=work.batch)
+
+
+def _llama_cpp(loaded: LoadedModel, work: Work, precision: Precision) -> Engine:
+    weight_type = WeightType.F32 if precision is Precision.EXACT else WeightType.BF16
+    return LlamaCppEngine(loaded, merged_file(work, weight_type), name="merged", max_rows=work.batch)
+
+
+OTHERS: dict[str, Callable[[LoadedModel, Work, Precision], Engine]] = {"openvino": _openvino, "llamacpp": _llama_cpp}
+"""Engines of a study other than the reference, by their names there."""
+
+
+def merged_file(work: Work, weight_type: WeightType) -> Path:
+    """A GGUF file of the model with the adapter in its weights, written once."""
+    file = work.adapter.parent / f"merged-{weight_type}.gguf"
+    if not file.exists():
+        export(
+            ExportSettings(
+                source=work.adapter,
+                format=ExportFormat.GGUF,
+                out=file,
+                weight_type=weight_type,
+                model="smollm2-135m-instruct",
+            )
+        )
+    return file
+
+
 def _prompt(name: str, chat: Chat) -> Prompt:
     messages = tuple(
         Message(role="system" if turn["role"] == "system" else "user", content=turn["content"]) for turn in chat
@@ -188,9 +233,9 @@ def read_chats(prompts: Path) -> list[Chat]:
 
 def run_once(runner: Runner, work: Work, arguments: argparse.Namespace) -> Measured:
     """One run in a process of its own."""
-    if runner.engine == "fettle":
+    if runner.engine == "fettle" or runner.engine in OTHERS:
         command = [sys.executable, __file__, "--own-run", str(work.prompts), str(work.adapter), str(work.batch)]
-        command.append(runner.precision.value)
+        command += [runner.precision.value, runner.engine]
     else:
         script = Path(__file__).with_name("answering_peer.py")
         command = [str(arguments.peer_python), str(script), "--model", str(converted_folder(resolve_model(None)))]
@@ -267,7 +312,11 @@ def compare(arguments: argparse.Namespace, adapter: Path, folder: Path) -> dict[
             adapter=adapter,
             batch=arguments.batch,
         )
-        runners = [Runner(engine, precision) for precision in precisions for engine in ("fettle", *arguments.engines)]
+        runners = [
+            Runner(engine, precision)
+            for precision in precisions
+            for engine in ("fettle", *arguments.others, *arguments.engines)
+        ]
         medians = measured_in_turn(runners, work, arguments, workload)
         details |= {f"{workload} {runner}": asdict(measured) for runner, measured in medians.items()}
         for precision in precisions:
@@ -318,9 +367,9 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.own_run:
         keep_freed_memory()  # as the command does
-        prompts, adapter, batch, precision = arguments.own_run
+        prompts, adapter, batch, precision, name = arguments.own_run
         work = Work(prompts=Path(prompts), adapter=Path(adapter), batch=int(batch))
-        answer = own_answerer(work, Precision(precision))
+        answer = own_answerer(work, Precision(precision), name)
         print(json.dumps(asdict(measure(answer, read_chats(work.prompts), NUM_NEW))))
         return
     if arguments.shared is None:

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Folder for models, studies and the count of looks at test splits."""
     remote_api_key: SecretStr | None = None
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
+    vllm_api_key: SecretStr | None = None
+    """Key sent to the server named by `--answer-with vllm=URL`; None: it needs none."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for model work; None: one per core."""
 

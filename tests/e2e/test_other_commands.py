@@ -12,7 +12,7 @@ from reports import comparable, load
 from studies import Study
 from tiny import label_file
 
-from fettle.study.provenance import fettle_version
+from fettle.version import fettle_version
 
 README = Path(__file__).parents[2] / "README.md"
 SETTINGS_OF_README = 'StudySettings(examples=Path("example:routing"))'

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fettle
+from fettle.answering.answer_with import AnswerWith
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import BatchLimits
 from fettle.examples.column_names import ColumnMapping
@@ -29,7 +30,7 @@ README = PACKAGE.parents[1] / "README.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__, "fettle."))
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
-    ColumnMapping, ExportSettings,
+    ColumnMapping, ExportSettings, AnswerWith,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

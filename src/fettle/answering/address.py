@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from fettle.errors import ConfigError
 
 
-def require_http_address(url: str) -> None:
+def require_http_address(url: str, *, where: str = "--remote") -> None:
     """Refuse what cannot be the address of an endpoint.
 
     Raises:
@@ -20,7 +20,7 @@ def require_http_address(url: str) -> None:
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"expected the address of an endpoint, and it is {public_address(url)!r}",
-            where="--remote",
+            where=where,
             remedy="give a URL that starts with http:// or https://, such as https://your-endpoint/v1",
         )
 

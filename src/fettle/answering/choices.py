@@ -43,6 +43,19 @@ class ChoiceTree:
             leads_to_choice[self.parents[node]] |= leads_to_choice[node]
         return tuple(node for node in range(1, len(self.token_ids)) if leads_to_choice[node])
 
+    def paths_to_run(self) -> list[list[int]]:
+        """For engines that run whole sequences: paths, first token first, that pass through every node to run; one at least."""
+        to_run = set(self.nodes_to_run)
+        ends = [node for node in self.nodes_to_run if not set(self.children[node]) & to_run]
+        return [self._path_to(node) for node in ends] or [[]]
+
+    def _path_to(self, node: int) -> list[int]:
+        """The nodes from the first token to this one."""
+        path = [node]
+        while (parent := self.parents[path[-1]]) > 0:
+            path.append(parent)
+        return path[::-1]
+
 
 def build_choice_tree(spellings: Sequence[Sequence[int]]) -> ChoiceTree:
     """The tree of the given token sequences, each of which ends with the end of turn.

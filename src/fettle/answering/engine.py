@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fettle.answering.sampling import MOST_TOP, Sampling
-from fettle.errors import require_range
+from fettle.errors import ConfigError, require_range
 from fettle.records import Answer, Prompt
 
 
@@ -56,6 +56,18 @@ class GenerationOptions:
         """Greedy, to the end of turn, and nothing but the text is wanted."""
         return self.sampling.is_plain and not self.stop and self.num_top_log_probs is None
 
+    def require_plain(self, engine: str) -> None:
+        """Refuse what an engine that only writes greedy texts would pass over.
+
+        Raises:
+            ConfigError: More is asked for.
+        """
+        if not self.is_plain:
+            raise ConfigError(
+                f"{engine} gives greedy answers alone: no sampling, no stop texts, no log-probabilities",
+                remedy="let the local engine answer",
+            )
+
 
 class Engine(Protocol):
     """Answers prompts with one model, or with one adapter of it."""
@@ -87,4 +99,8 @@ class Engine(Protocol):
 
         Where the engine sees probabilities, the answers carry the log-likelihood of every choice.
         """
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; it answers no more. A second call does nothing."""
         ...

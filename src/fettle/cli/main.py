@@ -38,7 +38,7 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from fettle.study.provenance import fettle_version
+        from fettle.version import fettle_version
 
         typer.echo(f"fettle {fettle_version()}")
         raise typer.Exit

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from fettle.cli.interrupt import Interruption
-from fettle.study.progress import Stage
+from fettle.progress import Stage
 
 
 class ProgressBars:

@@ -126,6 +126,15 @@ def study(
             help="exact: fp32. fast: bf16. auto: fast where that is faster on this machine.", rich_help_panel=_MODEL
         ),
     ] = PrecisionOption.AUTO,
+    answer_with: Annotated[
+        str,
+        typer.Option(
+            metavar="ENGINE",
+            help="What answers for the base and the tuned model: local (the reference), openvino, llamacpp, or vllm=URL. "
+            "Refused unless it answers as the reference does.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "local",
     remote: Annotated[
         str | None,
         typer.Option(help="Base URL of an OpenAI-compatible endpoint, as one more contender.", rich_help_panel=_MODEL),
@@ -187,6 +196,7 @@ def study(
     ] = False,
 ) -> None:
     """Answer: should we fine-tune, and is it better than a good prompt? Exit code 0 ship, 3 stay, 4 cannot tell yet."""
+    from fettle.answering.answer_with import parse_answer_with
     from fettle.cli.columns import mapping
     from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
@@ -222,6 +232,7 @@ def study(
         primary=grader,
         model=model,
         precision=Precision(precision.value),
+        answer_with=parse_answer_with(answer_with),
         remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
         training=training,
         worthwhile=worthwhile / 100,
@@ -288,6 +299,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
         ("Findings", _findings_line(plan)),
         ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
         *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
+        *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
@@ -334,6 +346,19 @@ def _findings_line(plan: StudyPlan) -> str:
 def _plain_note(plan: StudyPlan) -> str:
     reason = plan.loaded.plain_reason
     return f"; run in the plain way, which is several times slower, because {reason}" if reason else ""
+
+
+def _is_local(plan: StudyPlan) -> bool:
+    from fettle.answering.answer_with import EngineKind
+
+    return plan.settings.answer_with.kind is EngineKind.LOCAL
+
+
+def _engine_note(plan: StudyPlan) -> str:
+    return (
+        f"{plan.settings.answer_with.kind} answers for the base and the tuned model, once it has been shown to answer as the "
+        "reference does; the minutes told here are the reference's"
+    )
 
 
 def _is_nf4(plan: StudyPlan) -> bool:

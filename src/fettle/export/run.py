@@ -19,8 +19,8 @@ from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.export.source import TunedSource, find_source, tuned_model
 from fettle.export.staging import is_our_folder, require_free, require_room, staged, write_manifest
 from fettle.models.resolve import WeightsKind
-from fettle.study.progress import Listener, SilentListener, Stage
-from fettle.study.provenance import fettle_version
+from fettle.progress import Listener, SilentListener, Stage
+from fettle.version import fettle_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +49,11 @@ def export(settings: ExportSettings, listener: Listener | None = None) -> Export
         DiskFullError: There is no room for it.
         IntegrityError: What was written does not answer as the tuned model does; it has been deleted.
     """
-    listener = listener or SilentListener()
-    source = find_source(settings.source, settings.model)
+    return export_source(find_source(settings.source, settings.model), settings, listener or SilentListener())
+
+
+def export_source(source: TunedSource, settings: ExportSettings, listener: Listener) -> Exported:
+    """The same, of what is known already; see `export`."""
     match settings.format:
         case ExportFormat.ADAPTER:
             return _export_adapter(source, settings)

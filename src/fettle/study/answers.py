@@ -11,8 +11,8 @@ from fettle.contenders.contender import Contender
 from fettle.economics.resources import MIN_REQUESTS_FOR_P95
 from fettle.errors import IntegrityError
 from fettle.files import append_json_lines, peek_json_lines, read_json_lines, sha256_of_json, write_json_lines
+from fettle.progress import Listener, Stage
 from fettle.records import Answer, Example, FinishReason, Usage
-from fettle.study.progress import Listener, Stage
 
 _LATENCY_SECONDS = 5.0
 

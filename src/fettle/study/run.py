@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.engine import Engine, GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.constant import CONSTANT
 from fettle.contenders.instruction import derive_hint
@@ -18,6 +19,7 @@ from fettle.models.load import LoadedModel, load_model, named
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights, Precision, keep_choice
 from fettle.models.resolve import resolve_model
+from fettle.progress import Listener, SilentListener
 from fettle.records import Detectable, Finding, Split, TaskKind
 from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
@@ -30,6 +32,7 @@ from fettle.settings import get_settings
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
 from fettle.study.declaration import declare
+from fettle.study.engines import StudyEngines, check_rows_of, require_usable
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
 from fettle.study.model_findings import long_findings, untrained_findings
@@ -44,8 +47,8 @@ from fettle.study.plan import (
     what_the_test_can_show,
 )
 from fettle.study.prepare import StudyData, prepare
-from fettle.study.progress import Listener, SilentListener, training_listener
-from fettle.study.provenance import Hashes, fettle_version, provenance, shown_command
+from fettle.study.progress import training_listener
+from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import (
     TestedRung,
@@ -62,11 +65,12 @@ from fettle.study.results import (
     warnings_of_training,
 )
 from fettle.study.settings import StudySettings
-from fettle.study.tuned import tuned_arm, tuned_engine
+from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
 from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.base import base_of
 from fettle.training.loop import TrainingResult, train
+from fettle.version import fettle_version
 
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
@@ -115,6 +119,7 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     source = resolve_model(settings.model)
     if settings.training.method.base_weights is BaseWeights.NF4:
         require_bitsandbytes()
+    require_usable(settings)
     data = prepare(settings)
     loaded = load_model(source, settings.precision, prompted_weights(source, settings))
     split, long = fit_to_context(
@@ -180,8 +185,8 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
     folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)
-    with memory_errors_explained("answering"), folder_of_study as folder:
-        untuned = _untuned(plan, ladder, remote)
+    with memory_errors_explained("answering"), folder_of_study as folder, _engines(plan, folder, listener) as engines:
+        untuned = _untuned(plan, ladder, remote, engines.base())
         baseline = best_rung(untuned)
         with base_of(plan.settings.training.method, plan.loaded) as base:
             trained = train(
@@ -193,7 +198,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
                 run_key=plan.key,
                 on_event=training_listener(listener),
             )
-            engine = tuned_engine(plan, base, trained)
+            engine = tuned_engine(plan, base, trained, engines)
             tuned = ladder.best([tuned_arm(plan, engine, trained)])
             declaration = declare(
                 _comparison(plan, baseline, tuned),
@@ -268,15 +273,19 @@ def _style_rules(plan: StudyPlan) -> tuple[str, ...]:
     return tuple(rule.describe() for g in plan.graders if isinstance(g, HouseStyle) for rule in g.rules)
 
 
-def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None) -> list[Rung]:
-    """Every contender without fine-tuning."""
-    from fettle.answering.engines.plain import local_engine
+def _engines(plan: StudyPlan, folder: Path, listener: Listener) -> closing[StudyEngines]:
+    rows = check_rows_of(plan.loaded, plan.split.valid[:NUM_CHECK_PROMPTS])
+    engines = StudyEngines(plan.settings, plan.loaded, rows, folder=folder, listener=listener, key=plan.key)
+    return closing(engines)
 
+
+def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engine: Engine) -> list[Rung]:
+    """Every contender without fine-tuning."""
     rungs = [] if remote is None else [ladder.best([remote])]
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
     rungs.append(ladder.constant())
-    return rungs + ladder.untuned(local_engine(plan.loaded), plan.key)
+    return rungs + ladder.untuned(engine, plan.key)
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:

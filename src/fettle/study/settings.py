@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from fettle.answering.address import public_address, require_http_address
+from fettle.answering.answer_with import AnswerWith
 from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
@@ -59,6 +60,8 @@ class StudySettings:
     model: str | None = None
     """The model to tune; None: the embedded one."""
     precision: Precision = Precision.AUTO
+    answer_with: AnswerWith = field(default_factory=AnswerWith)
+    """The engine of the base model and of what was trained."""
     remote: RemoteModel | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """Its seed is that of the study, whatever is given here."""
@@ -104,11 +107,13 @@ class StudySettings:
         """Everything that can change the result, as JSON values: what decides whether a run can be continued.
 
         Files stand here by name alone, so that the same file is the same study from wherever it is named; their content is
-        hashed beside. A remote model is known by its public address: a changed password is the same study.
+        hashed beside. Servers are known by their public addresses: a changed password is the same study.
         """
         parts = asdict(self)
         if self.remote is not None:
             parts["remote"]["url"] = public_address(self.remote.url)
+        if self.answer_with.url is not None:
+            parts["answer_with"]["url"] = public_address(self.answer_with.url)
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
         return {name: _plain(value) for name, value in parts.items()}

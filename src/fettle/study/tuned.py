@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fettle.answering.engine import Engine
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, bare_prompt
 from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
+from fettle.study.engines import StudyEngines
 from fettle.training.loop import TrainingResult
 from fettle.training.settings import Method
 
 if TYPE_CHECKING:
-    from fettle.answering.engines.local import LocalEngine
     from fettle.study.run import StudyPlan
 
-_NUM_CHECK_PROMPTS = 4
+NUM_CHECK_PROMPTS = 4
 _TITLES = {
     Method.LORA: "Fine-tuned (LoRA)",
     Method.QLORA: "Fine-tuned (QLoRA)",
@@ -24,31 +25,38 @@ _TITLES = {
 }
 
 
-def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult) -> LocalEngine:
+def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult, engines: StudyEngines) -> Engine:
     """The engine of what was trained, which has been shown to answer as trained, and otherwise than the base model.
 
     Args:
         plan: The study.
         base: The model that was trained, in the form in which it was.
         trained: What came of it.
+        engines: Makes the engine that answers, where it is not the reference.
 
     Raises:
         IntegrityError: It does not.
     """
     from fettle.answering.engines.plain import local_engine
 
-    prompts = [bare_prompt(example) for example in plan.split.valid[:_NUM_CHECK_PROMPTS]]
-    if plan.settings.training.method.trains_adapter:
-        engine = local_engine(base, adapter=trained.tuned)
-        engine.require_adapter_active(prompts)
+    prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
+    is_adapter = plan.settings.training.method.trains_adapter
+    tuned = base if is_adapter else load_model(resolve_model(str(trained.tuned)), base.precision)
+    reference = local_engine(tuned, adapter=trained.tuned if is_adapter else None)
+    if is_adapter:
+        reference.require_adapter_active(prompts)
     else:
-        engine = local_engine(load_model(resolve_model(str(trained.tuned)), base.precision))
-        engine.require_other_than(local_engine(base), prompts)
-    engine.require_as_trained(prompts)
-    return engine
+        reference.require_other_than(local_engine(base), prompts)
+    reference.require_as_trained(prompts)
+    if engines.is_reference:
+        return reference
+    try:
+        return engines.tuned(tuned, trained.tuned, reference.name, is_adapter=is_adapter)
+    finally:
+        reference.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: LocalEngine, trained: TrainingResult) -> LanguageModel:
+def tuned_arm(plan: StudyPlan, engine: Engine, trained: TrainingResult) -> LanguageModel:
     """The contender that answers with that engine."""
     return LanguageModel(
         name="tuned",

@@ -17,7 +17,7 @@ from fettle.files import write_atomically
 
 _IDENTITY, _LOCK = "study.json", ".lock"
 _FORMAT = "fettle-study"
-_CONTENTS = ("answers", "training", "declaration.json", "report.json", "report.html", _IDENTITY)
+_CONTENTS = ("answers", "training", "engines", "declaration.json", "report.json", "report.html", _IDENTITY)
 """What a study leaves in its folder. The identity comes last: while it stands, the rest is known to be ours."""
 
 

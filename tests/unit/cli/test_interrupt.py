@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fettle.cli.interrupt import Interruption
 from fettle.cli.progress import ProgressBars
-from fettle.study.progress import Stage
+from fettle.progress import Stage
 
 
 def press_ctrl_c() -> None:

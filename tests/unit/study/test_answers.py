@@ -9,9 +9,9 @@ from small_studies import Parrot, answer, example, telling
 
 from fettle.errors import IntegrityError
 from fettle.files import read_json_lines
+from fettle.progress import SilentListener, Stage
 from fettle.records import Answer, Example, FinishReason
 from fettle.study.answers import answer_split, measure_latency, was_asked
-from fettle.study.progress import SilentListener, Stage
 
 EXAMPLES = tuple(example(number) for number in range(8))
 TEXTS = tuple(f"answer {number}" for number in range(8))

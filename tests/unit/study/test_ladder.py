@@ -15,10 +15,10 @@ from fettle.contenders.instruction import with_instruction
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.readings import Reading
 from fettle.errors import DataError
+from fettle.progress import SilentListener
 from fettle.records import Answer, FinishReason, Prompt
 from fettle.scoring.registry import grader_by_name
 from fettle.study.ladder import Ladder, Rung, best_rung
-from fettle.study.progress import SilentListener
 
 VALID = [example(number, LABELS[number % 2]) for number in range(6)]
 TEST = [example(number, LABELS[number % 2]) for number in range(10, 14)]

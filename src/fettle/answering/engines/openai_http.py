@@ -76,6 +76,10 @@ class OpenAIEngine:
         """Endpoints do not say."""
         return None
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def count_prompt_tokens(self, prompt: Prompt) -> int:
         """An estimate by length; the endpoint's own count comes with each answer."""
         return sum(len(message.content) for message in prompt.messages) // _CHARACTERS_PER_TOKEN + 1
@@ -89,6 +93,7 @@ class OpenAIEngine:
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
         """Greedy answers, through the endpoint's structured output where it has it."""
+        options.require_plain(self.name)
         if not self._is_greeted:
             try:
                 self.require_reachable()

@@ -81,8 +81,7 @@ class PlainEngine(LocalEngine):
     def _edges_after(self, row: Sequence[int], tree: ChoiceTree) -> torch.Tensor:
         """Log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
         edges_N = torch.zeros(len(tree.token_ids), device=self._model.device)
-        ends = [node for node in tree.nodes_to_run if not set(tree.children[node]) & set(tree.nodes_to_run)]
-        paths = [_path_to(node, tree) for node in ends] or [[]]
+        paths = tree.paths_to_run()
         lengths = [len(row) + len(path) for path in paths]
         for group in token_groups(lengths, max_tokens=_MOST_TOKENS):
             some = paths[group.start : group.stop]
@@ -117,11 +116,3 @@ class _Chooser(LogitsProcessor):
         num_written = input_ids.shape[1] - self._num_prompt_tokens
         done = not self._answer.is_open and num_written >= len(self._answer.tokens)
         return torch.tensor([done], device=input_ids.device)
-
-
-def _path_to(node: int, tree: ChoiceTree) -> list[int]:
-    """The nodes from the first token to this one."""
-    path = [node]
-    while (parent := tree.parents[path[-1]]) > 0:
-        path.append(parent)
-    return path[::-1]
