@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from fettle.errors import ModelError
 from fettle.models.attention_layer import fused_attention
+from fettle.models.flex_attention import flex_applies, flex_attended
 from fettle.models.packing import PackedRows
 from fettle.models.replaced_forwards import Forward, replaced_forwards
 from fettle.models.rms_norm import fused_norm
@@ -68,7 +69,8 @@ class PackedAttention:
         if self._on_keys is not None:
             self._on_keys(layer, key_THD, value_THD)
         pool = (None, None) if self._pool is None else self._pool[layer]
-        return SegmentAttention.apply(query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
+        attended = flex_attended if flex_applies(query_TXD) else SegmentAttention.apply
+        return attended(query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
 
 
 def chooses_attention(model: PreTrainedModel) -> bool:

@@ -20,6 +20,8 @@ ALIGNMENT = 16
 
 _ROW_ALIGNMENT = 32
 """The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
+GPU_BLOCK = 128
+"""On a GPU to a multiple of this: attention goes by blocks of so many tokens there (`fettle.models.flex_attention`)."""
 
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
 _BUCKET_SCORES = 60_000
@@ -35,6 +37,15 @@ def aligned(length: int) -> int:
     (16, 16, 32)
     """
     return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def row_alignment(device: torch.device) -> int:
+    """What the length of a packed row is a multiple of.
+
+    >>> row_alignment(torch.device("cpu")), row_alignment(torch.device("cuda"))
+    (32, 128)
+    """
+    return GPU_BLOCK if device.type == "cuda" else _ROW_ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -155,6 +166,8 @@ class PackedRows:
     buckets: tuple[Bucket, ...]
     starts: tuple[int, ...]
     """Place of each row's first token."""
+    prefixes: tuple[Prefix, ...]
+    """What stands before each row."""
     holds_its_prefixes: bool
     """Whether all prefixes can be spans of this packed row: they end before the rows that come after them."""
     derived: dict[Any, Any] = field(default_factory=dict)
@@ -222,7 +235,7 @@ def pack_rows(
             group = members[first : first + size]
             bucket = bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device)
             buckets.append(replace(bucket, siblings=_siblings([prefixes[i] for i in group])))
-    filling = [0] * (-place % _ROW_ALIGNMENT)
+    filling = [0] * (-place % row_alignment(device))
     positions = [
         position
         for row, prefix in zip(rows, prefixes, strict=True)
@@ -234,6 +247,7 @@ def pack_rows(
         num_tokens=place,
         buckets=tuple(buckets),
         starts=tuple(starts),
+        prefixes=tuple(prefixes),
         holds_its_prefixes=all(
             span.end <= start for start, prefix in zip(starts, prefixes, strict=True) for span in prefix.spans
         ),
