@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from fettle.errors import ConfigError
 
 _SPINS = "3000"
 """Turns of the loop in which a thread waits before it sleeps, some tens of microseconds: enough on a quiet machine."""
+
+
+class Device(StrEnum):
+    """Where models run."""
+
+    AUTO = "auto"
+    """On a CUDA GPU where there is one, else on the processor."""
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+    """Apple's GPU: by the same code as on a processor, no kernels of its own."""
 
 
 class Settings(BaseSettings):
@@ -26,6 +38,8 @@ class Settings(BaseSettings):
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for model work; None: one per core."""
+    device: Device = Device.AUTO
+    """Where models run."""
 
 
 @lru_cache(maxsize=1)

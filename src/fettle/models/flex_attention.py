@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from fettle.models.device import tensor_on
 from fettle.models.packing import GPU_BLOCK, PackedRows, Span
 from fettle.models.segment_attention import AttentionForm
 
@@ -173,11 +174,11 @@ def sight_of(packed: PackedRows, pool_length: int) -> Sight:
     rank_T = np.full(num_queries, -1)
     rank_T[: packed.num_tokens] = np.repeat(ranks, [path[-1].length for path in paths])
     return Sight(
-        rank_T=torch.tensor(rank_T, dtype=torch.int32, device=device),
+        rank_T=tensor_on(device, rank_T, torch.int32),
         position_T=packed.positions_1T[0].int(),
-        first_K=torch.tensor(first, dtype=torch.int32, device=device),
-        last_K=torch.tensor(last, dtype=torch.int32, device=device),
-        position_K=torch.tensor(position, dtype=torch.int32, device=device),
+        first_K=tensor_on(device, first, torch.int32),
+        last_K=tensor_on(device, last, torch.int32),
+        position_K=tensor_on(device, position, torch.int32),
     )
 
 

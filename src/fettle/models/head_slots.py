@@ -101,13 +101,14 @@ def head_slots(packed: PackedRows, *, num_heads: int, num_key_heads: int, pool_l
         own_slot += num_own
     own_slot_TH[packed.num_tokens :] = own_slot
     query_S, is_padding_S = torch.cat(queries), torch.cat(padding)
+    has_padding = any(bucket.padding_M is not None for bucket in packed.buckets)
     slot_TX = torch.full((num_tokens * num_heads,), slot, dtype=torch.long, device=device)
     real_S = (~is_padding_S).nonzero().flatten()
     slot_TX[query_S[real_S]] = real_S
     return HeadSlots(
         buckets=tuple(buckets),
         query_S=query_S,
-        padding_S=is_padding_S.nonzero().flatten() if bool(is_padding_S.any()) else None,
+        padding_S=is_padding_S.nonzero().flatten() if has_padding else None,
         slot_TX=slot_TX,
         own_slot_TH=own_slot_TH.flatten(),
     )
