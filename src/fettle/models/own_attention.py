@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
 from fettle.errors import ModelError
 from fettle.models.attention_layer import fused_attention
@@ -138,5 +138,5 @@ def _forward(
     return fettle_attention.attend(layer, query_TXD, key_THD, value_THD, form)[None], None
 
 
+# No mask function goes with it: the library then makes none, and does not look at all positions for where rows begin.
 AttentionInterface.register(_NAME, _forward)
-AttentionMaskInterface.register(_NAME, lambda *_args, **_others: None)  # pyright: ignore[reportArgumentType] (there is no mask)

@@ -195,7 +195,7 @@ class PackedRows:
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
-        """All rows, side by side where their lengths are alike; made when attention goes by segments, once."""
+        """All rows, side by side where their lengths are alike, by indices on the processor; made once, when they are asked for."""
         if "buckets" not in self.derived:
             self.derived["buckets"] = tuple(_buckets(self))
         return self.derived["buckets"]
@@ -259,7 +259,8 @@ def pack_rows(
 
 
 def _buckets(packed: PackedRows) -> Iterator[Bucket]:
-    device, lengths, prefixes = packed.ids_1T.device, packed.lengths, packed.prefixes
+    device, cpu = packed.ids_1T.device, torch.device("cpu")
+    lengths, prefixes = packed.lengths, packed.prefixes
     groups = _rows_of_like_length(
         [aligned(length) for length in lengths],
         [aligned(prefix.length) for prefix in prefixes],
@@ -272,7 +273,7 @@ def _buckets(packed: PackedRows) -> Iterator[Bucket]:
         size = max(1, max_scores // (packed.num_heads * min(padded, _QUERY_BLOCK) * (padded + prefix_slots)))
         for first in range(0, len(members), size):
             group = members[first : first + size]
-            bucket = bucket_of([packed.starts[i] for i in group], [lengths[i] for i in group], padded, device)
+            bucket = bucket_of([packed.starts[i] for i in group], [lengths[i] for i in group], padded, cpu)
             yield replace(bucket, siblings=_siblings([prefixes[i] for i in group]))
 
 
