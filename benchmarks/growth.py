@@ -103,6 +103,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def bundled_words() -> list[str]:
+    """Of the bundled messages."""
+    examples = prepare(StudySettings(examples=Path("example:routing"))).split.train
+    return " ".join(example.messages[-2].content for example in examples).split()
+
+
 def write_rows(point: Point, tokenizer: Any, words: list[str], to: Path) -> Path:
     """The rows of a point as chats."""
     source = random.Random(point.value)
@@ -175,9 +181,7 @@ def measured(engine: str, point: Point, data: Path, arguments: argparse.Namespac
 
 def measure_what_is_missing(results: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     """Rounds of all points; each run is written down as soon as it is there."""
-    tokenizer = load_tokenizer(resolve_model(None))
-    examples = prepare(StudySettings(examples=Path("example:routing"))).split.train
-    words = " ".join(example.messages[-2].content for example in examples).split()
+    tokenizer, words = load_tokenizer(resolve_model(None)), bundled_words()
     available = arguments.peer_memory or 0.8 * psutil.virtual_memory().available / 2**30
     for number in range(1, arguments.rounds + 1):
         for point in (point for sweep in arguments.sweeps for point in points(sweep, arguments.lengths)):

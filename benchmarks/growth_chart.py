@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from fettle.study.charts import Scale, log_scale
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 380, 250, 56, 44, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 380, 250, 56, 28, 44, 46
 COLOURS = ("#1f6f8b", "#c8553d")
 STYLE = Markup(
     "text{font:12px sans-serif;fill:#333}.title{font-weight:600}.grid{stroke:#ddd}.even{stroke:#aaa;stroke-dasharray:4 4}"
@@ -63,7 +63,7 @@ def _panel(panel: Panel) -> Markup:
     parts += [
         Markup(
             '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/><text x="{}" y="{}" text-anchor="end">{:g}</text>'
-        ).format(LEFT, WIDTH - 16, y := _y(scale_y, tick), y, LEFT - 6, y + 4, tick)
+        ).format(LEFT, WIDTH - RIGHT, y := _y(scale_y, tick), y, LEFT - 6, y + 4, tick)
         for tick in scale_y.ticks
     ]
     parts += [
@@ -74,7 +74,7 @@ def _panel(panel: Panel) -> Markup:
     ]
     parts.append(
         Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            (LEFT + WIDTH - 16) / 2, HEIGHT - BOTTOM + 36, panel.axis
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 36, panel.axis
         )
     )
     parts.append(_even_growth(panel.curves[0], scale_x, scale_y))
@@ -112,7 +112,7 @@ def _curve(curve: Curve, scale_x: Scale, scale_y: Scale, colour: str) -> Markup:
 
 
 def _x(scale: Scale, value: float) -> float:
-    return round(LEFT + scale.position(value) / 100 * (WIDTH - 16 - LEFT), 1)
+    return round(LEFT + scale.position(value) / 100 * (WIDTH - RIGHT - LEFT), 1)
 
 
 def _y(scale: Scale, seconds: float) -> float:

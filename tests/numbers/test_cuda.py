@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_gradients import family_tree, gradients, ragged_rows
 
 from fettle.models import own_attention
 from fettle.models.adapter import LoraSettings, new_adapter, unload_adapters
@@ -23,7 +24,6 @@ from fettle.models.resolve import resolve_model
 from fettle.models.segment_attention import AttentionForm, SegmentAttention
 from fettle.training.accumulate import add_gradients
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
-from test_gradients import family_tree, gradients, ragged_rows
 from tiny_models import FAMILIES
 
 pytestmark = [
