@@ -7,7 +7,7 @@ on all linear layers, 16 rows of the bundled routing task, or of Banking77 with 
     .venv/bin/python benchmarks/ablation.py --rounds 3
     .venv/bin/python benchmarks/ablation.py --shared ../shared --workload short --json
 
-`docs/design/006-step.md` says why each part is there.
+`docs/design/008-step.md` says why each part is there.
 """
 
 from __future__ import annotations

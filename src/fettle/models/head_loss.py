@@ -1,7 +1,7 @@
 """By which code the head's loss is computed: our own, or Liger's kernel where there is a GPU and it does the same.
 
-Both form the logits of some positions at a time, and their gradient with them. Liger (`fettle-llm[cuda]`) goes over the logits once
-instead of six times. In fp32 ours is taken everywhere: that is asked for to be exact.
+Both form the logits of some positions at a time, and their gradient with them. Liger (`fettle-llm[cuda]`) goes over the logits
+fewer times. In fp32 ours is taken everywhere: that is asked for to be exact.
 
 Legend: N positions, E hidden size.
 """
