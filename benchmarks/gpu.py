@@ -2,7 +2,7 @@
 
 First the rate of a large matrix product, which is the ceiling; then, for each model, that the packed gradient is the plain one;
 then steps of a LoRA adapter of rank 16 in bf16, each model in a process of its own. *own*: rows that share little, *shared*: rows
-of the same length, most of it an instruction that all share. Tokens a second count all tokens of all examples, computed once or not.
+of the same length, most of it an instruction that all share. Tokens a second count all tokens of all examples, shared or not.
 The share of the ceiling counts 4 operations a weight and token, as LoRA needs, and is told of *own*.
 
     .venv/bin/python benchmarks/gpu.py --json

@@ -43,8 +43,8 @@ Mask = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.
 def flex_applies(query_TXD: torch.Tensor) -> bool:
     """Whether these queries attend through FlexAttention: on CUDA, in 16 bits.
 
-    Elsewhere it has no backward pass. fp32 is asked for to be exact, and large heads in fp32 may not fit the memory that its kernels work
-    in: there the products of `SegmentAttention` are taken.
+    Elsewhere it has no backward pass. fp32 is asked for to be exact, and large heads in fp32 may not fit the memory that its
+    kernels work in: there the products of `SegmentAttention` are taken.
     """
     return query_TXD.is_cuda and query_TXD.dtype is not torch.float32 and query_TXD.shape[-1] >= _LEAST_HEAD_SIZE
 

@@ -141,7 +141,7 @@ def load_model(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **(_quantisation(folder, dtype) if is_nf4 else {}),
+            **({"device_map": {"": device}} | _quantisation(folder, dtype) if is_nf4 else {}),
         )
         _refuse_what_is_incomplete(report)
     if is_nf4:  # it lies where it was quantised
