@@ -47,6 +47,7 @@ from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.models.shared_prefix import common_prefix_length
 from fettle.records import Message, Prompt
+from fettle.settings import keep_freed_memory
 from training import DTYPE, Runner, long_instruction
 
 NUM_NEW = 32
@@ -316,6 +317,7 @@ def main() -> None:
     """Run all of them in turn and print a table."""
     arguments = parse_arguments()
     if arguments.own_run:
+        keep_freed_memory()  # as the command does
         prompts, adapter, batch, precision = arguments.own_run
         work = Work(prompts=Path(prompts), adapter=Path(adapter), batch=int(batch))
         answer = own_answerer(work, Precision(precision))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -31,10 +32,12 @@ from fettle.models.load import converted_folder, load_model
 from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import resolve_model
 from fettle.records import TokenisedExample
+from fettle.settings import keep_freed_memory
 from fettle.training.loop import train
 from fettle.training.settings import TrainingSettings
 
 RATE = 2e-4
+BATCH = 16
 DTYPE = {Precision.EXACT: "fp32", Precision.FAST: "bf16"}
 
 
@@ -90,7 +93,9 @@ def own_run(data: Path, precision: Precision) -> dict[str, float]:
     """Train with this engine, in this process; what the peer's script says of itself too."""
     loaded = load_model(resolve_model(None), precision)
     rows = tokenised(loaded.renderer, data)
-    settings = TrainingSettings(epochs=1, learning_rate=RATE, evals_per_epoch=1, checkpoint_steps=10_000)
+    settings = TrainingSettings(
+        epochs=1, batch_size=BATCH, learning_rate=RATE, evals_per_epoch=1, checkpoint_steps=10_000
+    )
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         result = train(
@@ -118,11 +123,33 @@ def run_once(runner: Runner, data: Path, arguments: argparse.Namespace) -> dict[
     """One run in a process of its own."""
     if runner.engine == "fettle":
         command = [sys.executable, __file__, "--own-run", str(data), runner.precision.value]
-    else:
-        script = arguments.shared / "bench" / "peers_sft.py"
-        command = [str(arguments.peer_python), str(script), "--model", str(converted_folder(resolve_model(None)))]
-        command += ["--data", str(data), "--lr", str(RATE), "--dtype", DTYPE[runner.precision]]
-    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+        return result_of(subprocess.run(command, check=False, capture_output=True, text=True))
+    script = arguments.shared / "bench" / "peers_sft.py"
+    command = [str(arguments.peer_python), str(script), "--model", str(converted_folder(resolve_model(None)))]
+    command += ["--data", str(data), "--lr", str(RATE), "--dtype", DTYPE[runner.precision]]
+    for pieces in peer_pieces(runner, data):
+        sizes = ["--batch-size", str(BATCH // pieces), "--grad-accum", str(pieces)]
+        finished = subprocess.run([*command, *sizes], check=False, capture_output=True, text=True)
+        if finished.returncode != -signal.SIGKILL:
+            return result_of(finished)
+        print(f"{runner} ran out of memory with {BATCH // pieces} rows at once", flush=True)
+        _TOO_LARGE.setdefault((str(data), str(runner)), set()).add(pieces)
+    sys.exit(f"{runner} does not fit into this machine's memory")
+
+
+_TOO_LARGE: dict[tuple[str, str], set[int]] = {}
+"""By data and runner: the numbers of pieces that were too few."""
+
+
+def peer_pieces(runner: Runner, data: Path) -> list[int]:
+    """In how many pieces the peer takes a batch: whole, and where the machine's memory does not hold that, by accumulation."""
+    return [pieces for pieces in (1, 2, 4, 8, 16) if pieces not in _TOO_LARGE.get((str(data), str(runner)), set())]
+
+
+def result_of(finished: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    """What a run says of itself in its last line."""
+    if finished.returncode:
+        sys.exit(f"{finished.args[1]} failed:\n{finished.stderr[-2000:]}")
     return json.loads(finished.stdout.strip().splitlines()[-1])
 
 
@@ -152,6 +179,7 @@ def main() -> None:
     """Run all of them in turn and print a table."""
     arguments = parse_arguments()
     if arguments.own_run:
+        keep_freed_memory()  # as the command does
         print(json.dumps(own_run(Path(arguments.own_run[0]), Precision(arguments.own_run[1]))))
         return
     if arguments.shared is None:

@@ -230,6 +230,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogProb:
+    """How probable a token of an answer was where it was written, by the model itself: before penalties, masks and temperature."""
+
+    token_id: int
+    log_prob: float
+    """Natural logarithm."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens there, with theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a contender said to one example. Exactly one exists per contender and example, failures included."""
 
@@ -242,6 +253,8 @@ class Answer:
     choice_log_likelihoods: Mapping[str, float] | None = None
     """For a label task: natural-log likelihood of each label given the prompt, up to where its text is settled; None where the
     engine cannot tell."""
+    log_probs: tuple[TokenLogProb, ...] | None = None
+    """Of every token, the end of turn included, where they were asked for."""
 
     def taking(self, seconds: float) -> Answer:
         """The same answer with other seconds."""

@@ -132,7 +132,7 @@ def test_prompts_that_are_run_in_parts_get_the_same_answers(
     asked, options = prompts(instruction=SHARED_INSTRUCTION), GenerationOptions(max_new_tokens=20)
     whole = [answer.text for answer in engine.generate(asked, options)]
     for most in (1, 40):  # each row alone, and some together
-        monkeypatch.setattr("fettle.answering.engines.packed_writer._PREFILL_TOKENS", most)
+        monkeypatch.setattr("fettle.answering.engines.running_batch.PREFILL_TOKENS", most)
         assert [answer.text for answer in engine.generate(asked, options)] == whole
 
 

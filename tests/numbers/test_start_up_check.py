@@ -10,7 +10,7 @@ import pytest
 import torch
 from training_runs import prompt
 
-from fettle.answering.engines import packed_writer
+from fettle.answering.engines import running_batch
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.plain import PlainEngine
 from fettle.errors import IntegrityError
@@ -85,7 +85,7 @@ def test_a_cache_that_forgets_is_found_out(engine: LocalEngine, monkeypatch: pyt
         fill(self, layer, key, torch.zeros_like(value), **others)
 
     fill = RowCache.fill
-    monkeypatch.setattr(packed_writer, "RowCache", type("Forgetful", (RowCache,), {"fill": forget}))
+    monkeypatch.setattr(running_batch, "RowCache", type("Forgetful", (RowCache,), {"fill": forget}))
     with pytest.raises(IntegrityError, match="not answered with as it was trained"):
         engine.require_as_trained(PROMPTS)
 

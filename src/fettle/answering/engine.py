@@ -7,9 +7,11 @@ alone, so that a study that was killed answers the rest exactly as it would have
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from fettle.answering.sampling import MOST_TOP, Sampling
+from fettle.errors import require_range
 from fettle.records import Answer, Prompt
 
 
@@ -29,11 +31,30 @@ class JsonForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """How an answer is written. Decoding is greedy: the same prompt gives the same answer."""
+    """How an answer is written. As it comes decoding is greedy: the same prompt gives the same answer."""
 
     max_new_tokens: int
     """Longest answer, tokens, end of turn included."""
     json_form: JsonForm | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: tuple[str, ...] = ()
+    """Texts before which an answer ends."""
+    num_top_log_probs: int | None = None
+    """How many of the likeliest tokens to give with each token's log-probability, 0 to 20; None: no log-probabilities."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can do.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        if self.num_top_log_probs is not None:
+            require_range("num_top_log_probs", self.num_top_log_probs, low=0, high=MOST_TOP)
+
+    @property
+    def is_plain(self) -> bool:
+        """Greedy, to the end of turn, and nothing but the text is wanted."""
+        return self.sampling.is_plain and not self.stop and self.num_top_log_probs is None
 
 
 class Engine(Protocol):

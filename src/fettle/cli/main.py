@@ -19,7 +19,7 @@ from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.study import study
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
-from fettle.settings import let_others_run
+from fettle.settings import keep_freed_memory, let_others_run
 
 _USER_ERRORS = (errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _USER_ERRORS += (errno.ELOOP, errno.EIO, errno.EMFILE)
@@ -62,6 +62,7 @@ app.add_typer(examples_app, name="examples")
 def main() -> None:
     """Run the command line; `--debug` anywhere shows tracebacks."""
     let_others_run()
+    keep_freed_memory()
     is_debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):

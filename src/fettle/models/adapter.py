@@ -114,11 +114,18 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     Raises:
         ModelError: The folder holds no adapter, a damaged one, or one for another model.
     """
+    from fettle.models.lora_linear import fuse_lora
+
+    model = put_on(loaded, folder, name=name)
+    fuse_lora(model, name=name)
+    return model
+
+
+def put_on(loaded: LoadedModel, folder: Path, *, name: str, beside: PeftModel | None = None) -> PeftModel:
+    """The same, with PEFT's own layers; `beside` is the model with the adapters that are on it already."""
     from peft import PeftConfig, PeftModelForCausalLM, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-
-    from fettle.models.lora_linear import fuse_lora
 
     if not (folder / "adapter_config.json").is_file():
         raise ModelError(
@@ -137,17 +144,28 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # as above
-            model = PeftModelForCausalLM(loaded.model, config, adapter_name=name)
+            if beside is None:
+                model = PeftModelForCausalLM(loaded.model, config, adapter_name=name)
+            else:
+                model = beside
+                model.add_adapter(name, config)
     except (RuntimeError, ValueError, KeyError) as error:
         raise _does_not_fit(loaded, folder, _first_line(error)) from error
     difference = _difference(model, tensors, name=name)
     if difference is not None:
-        unload_adapters(model)
+        take_off(model, name)
         raise _does_not_fit(loaded, folder, difference)
     set_peft_model_state_dict(model, tensors, adapter_name=name)
-    fuse_lora(model, name=name)
     model.eval()
     return model
+
+
+def take_off(model: PeftModel, name: str) -> None:
+    """Take one adapter off the model; with the last one PEFT's layers go too."""
+    if set(model.peft_config) == {name}:
+        unload_adapters(model)
+    else:
+        model.delete_adapter(name)
 
 
 def _difference(model: PeftModel, tensors: Mapping[str, torch.Tensor], *, name: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fettle.models.functions import call
 from fettle.models.lora_linear import project
 from fettle.models.replaced_forwards import Forward
 from fettle.models.rotary import Rotary
@@ -45,7 +46,7 @@ def fused_attention(module: Any) -> Forward | None:
             query_TXD, key_THD = query_norm(query_TXD), key_norm(key_THD)
         if turns:
             angles = [angles_1TD[0] for angles_1TD in position_embeddings]
-            query_TXD, key_THD = Rotary.apply(query_TXD, *angles), Rotary.apply(key_THD, *angles)
+            query_TXD, key_THD = call(Rotary, query_TXD, *angles), call(Rotary, key_THD, *angles)
         attended_TXD = fettle_attention.attend(module.layer_idx, query_TXD, key_THD, value_THD, form)
         return module.o_proj(attended_TXD.flatten(1)[None]), None
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from fettle.errors import ModelError
 from fettle.models.nf4 import is_nf4, weight_of
 
 if TYPE_CHECKING:
@@ -72,13 +73,28 @@ def _outputs(
     scales: Sequence[float],
 ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """All y [N, O], x A' [N, P], and A [P, I] in the dtype of x."""
+    outputs = _base_outputs(x_NI, layers)
+    return outputs, *_add_updates(outputs, x_NI, all_a, all_b, scales)
+
+
+def _base_outputs(x_NI: torch.Tensor, layers: Sequence[Any]) -> list[torch.Tensor]:
+    return [functional.linear(x_NI, weight_of(layer, x_NI.dtype), layer.bias) for layer in layers]
+
+
+def _add_updates(
+    outputs: Sequence[torch.Tensor],
+    x_NI: torch.Tensor,
+    all_a: Sequence[torch.Tensor],
+    all_b: Sequence[torch.Tensor],
+    scales: Sequence[float],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add s (x A') B' to each y; x A' [N, P], and A [P, I] in the dtype of x."""
     a_PI = (torch.cat([*all_a]) if len(all_a) > 1 else all_a[0]).to(x_NI.dtype)
     inner_NP = x_NI @ a_PI.T
-    outputs = [functional.linear(x_NI, weight_of(layer, x_NI.dtype), layer.bias) for layer in layers]
     inners = inner_NP.split([len(a_RI) for a_RI in all_a], dim=1)
     for y_NO, inner_NR, b_OR, scale in zip(outputs, inners, all_b, scales, strict=True):
         y_NO.addmm_(inner_NR, b_OR.to(x_NI.dtype).T, alpha=scale)
-    return outputs, inner_NP, a_PI
+    return inner_NP, a_PI
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +133,56 @@ class _FusedForward:
         return not module.disable_adapters and not module.merged and module.active_adapters == [self.name]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Neighbouring rows that one adapter answers; None: the base model."""
+
+    adapter: str | None
+    num_rows: int | None
+    """None: all."""
+
+
+@dataclass(slots=True)
+class Routes:
+    """Which adapter answers which of the rows that come next: said once for all layers."""
+
+    now: Sequence[Route] = (Route(None, None),)
+
+
+@dataclass(frozen=True, slots=True)
+class _RoutedForward:
+    """The forward of one PEFT layer with several adapters, each for some of the rows. It has no gradient."""
+
+    module: Any
+    routes: Routes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer's output."""
+        return _routed(x, [self])[0]
+
+
+def _routed(x: torch.Tensor, forwards: Sequence[_RoutedForward]) -> tuple[torch.Tensor, ...]:
+    assert not torch.is_grad_enabled(), "adapters that answer together are not trained"
+    x_NI = x.reshape(-1, x.shape[-1])
+    outputs = _base_outputs(x_NI, [forward.module.base_layer for forward in forwards])
+    start = 0
+    for route in forwards[0].routes.now:
+        end = len(x_NI) if route.num_rows is None else start + route.num_rows
+        name = route.adapter
+        having = [(y, f.module) for y, f in zip(outputs, forwards, strict=True) if name in f.module.lora_A]
+        if having:
+            _add_updates(
+                [y_NO[start:end] for y_NO, _ in having],
+                x_NI[start:end],
+                [module.lora_A[name].weight for _, module in having],
+                [module.lora_B[name].weight for _, module in having],
+                [module.scaling[name] for _, module in having],
+            )
+        start = end
+    assert start == len(x_NI), "every row is answered by somebody"
+    return tuple(y_NO.view(*x.shape[:-1], -1) for y_NO in outputs)
+
+
 def fuse_lora(model: PeftModel, *, name: str) -> int:
     """Let every plain LoRA layer of an adapter run as one function; the number of layers that do.
 
@@ -133,10 +199,31 @@ def fuse_lora(model: PeftModel, *, name: str) -> int:
     return num_fused
 
 
+def route_lora(model: PeftModel, routes: Routes, *, name: str) -> None:
+    """Let all layers of the adapters on a model run as `routes` says; `name` is the adapter that was put on last.
+
+    Raises:
+        ModelError: This adapter does not run as one function, so it cannot answer beside others.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    if not all(_is_plain(module, name) for module in layers if name in module.lora_A):
+        raise ModelError(
+            f"the adapter {name!r} has layers that cannot answer beside those of other adapters (DoRA, biases, or dropout)",
+            remedy="let an engine of its own answer with it, or train it as lora or rslora",
+        )
+    for module in layers:
+        if not isinstance(vars(module).get("forward"), _RoutedForward):
+            module.forward = _RoutedForward(module, routes)
+
+
 @contextmanager
 def as_peft_computes(model: torch.nn.Module) -> Iterator[None]:
     """Within it the layers of a model that were fused run PEFT's own forward: the reference."""
-    fused = [module for module in model.modules() if isinstance(vars(module).get("forward"), _FusedForward)]
+    fused = [
+        module for module in model.modules() if isinstance(vars(module).get("forward"), _FusedForward | _RoutedForward)
+    ]
     forwards = [vars(module).pop("forward") for module in fused]
     try:
         yield
@@ -151,6 +238,8 @@ def project(x: torch.Tensor, layers: Sequence[Any]) -> tuple[torch.Tensor, ...]:
     fused = [forward for forward in forwards if isinstance(forward, _FusedForward) and forward.is_in_charge]
     if len(fused) == len(layers):
         return _applied(x, fused)
+    if len(routed := [forward for forward in forwards if isinstance(forward, _RoutedForward)]) == len(layers):
+        return _routed(x, routed)
     return tuple(layer(x) for layer in layers)
 
 

@@ -9,7 +9,7 @@ Legend: T tokens, X query heads, H key/value heads, D head size, E hidden size, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ from transformers import AttentionInterface
 from fettle.errors import ModelError
 from fettle.models.attention_layer import fused_attention
 from fettle.models.flex_attention import flex_applies, flex_attended
+from fettle.models.functions import call
 from fettle.models.packing import PackedRows
 from fettle.models.replaced_forwards import Forward, replaced_forwards
 from fettle.models.rms_norm import fused_norm
@@ -69,8 +70,32 @@ class PackedAttention:
         if self._on_keys is not None:
             self._on_keys(layer, key_THD, value_THD)
         pool = (None, None) if self._pool is None else self._pool[layer]
-        attended = flex_attended if flex_applies(query_TXD) else SegmentAttention.apply
-        return attended(query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
+        if flex_applies(query_TXD):
+            return flex_attended(query_TXD, key_THD, value_THD, *pool, self._packed, form)
+        return call(SegmentAttention, query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
+
+
+class JoinedAttention:
+    """Tokens that lie side by side attend by different rules.
+
+    Args:
+        parts: Each with the number of its tokens, in their order.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Attention, int]]) -> None:
+        self._attentions, self._lengths = zip(*parts, strict=True)
+
+    def attend(
+        self, layer: int, query_TXD: torch.Tensor, key_THD: torch.Tensor, value_THD: torch.Tensor, form: AttentionForm
+    ) -> torch.Tensor:
+        """See `Attention`."""
+        split = (x.split(self._lengths) for x in (query_TXD, key_THD, value_THD))
+        return torch.cat(
+            [
+                attention.attend(layer, query, key, value, form)
+                for attention, query, key, value in zip(self._attentions, *split, strict=True)
+            ]
+        )
 
 
 def chooses_attention(model: PreTrainedModel) -> bool:

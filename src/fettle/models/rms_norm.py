@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fettle.models.functions import call
 from fettle.models.replaced_forwards import Forward
 
 _KNOWN = {"LlamaRMSNorm", "MistralRMSNorm", "Phi3RMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm"}
@@ -54,6 +55,6 @@ def fused_norm(module: Any) -> Forward | None:
     weight, eps = module.weight, module.variance_epsilon
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return RMSNorm.apply(x, weight, eps)  # pyright: ignore[reportReturnType]
+        return call(RMSNorm, x, weight, eps)
 
     return forward

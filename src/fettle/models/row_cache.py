@@ -1,15 +1,15 @@
 """Keys and values of rows that are being continued, and the attention of what is added to them.
 
-The prefix that the rows share is kept once. A row's own keys lie in slots without gaps, so rows of different lengths need no
-padding, and finished rows can leave.
+A long prefix that the rows share is kept once, a short one is laid before each row's own keys. A row's keys lie in slots without
+gaps, so rows of different lengths need no padding; finished rows can leave, and others can join.
 
-Legend: B rows, S slots a row, K new tokens a row (padded), P prefix keys, H key/value heads, X query heads,
-T new tokens of all rows, D head size.
+Legend: B rows, S slots a row, K new tokens a row (padded), P prefix keys, H key/value heads, X query heads, G = X / H,
+T new tokens of all rows, D head size, Q = G x K queries of a row for one key/value head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -25,60 +25,95 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _SPARE_SLOTS = 32  # so many tokens can come before all is copied to a larger place
+_LONGEST_COPIED_PREFIX = 64
+"""A prefix up to this length is laid before each row's own keys: two products cost more than so many more keys in one."""
 
 
 @dataclass(slots=True)
 class RowCache:
-    """Keys and values of B rows after their prefix, per layer [H, B, S, D]; slots not yet in use hold zeros.
+    """Keys and values of B rows, per layer [B, S, H, D]; slots not yet in use hold zeros.
 
-    Attention runs over all slots, since a part of them would be copied by the matrix products; so there are never many too many.
+    Attention runs over all slots, so there are never many too many.
 
     Args:
-        prefix: What stands before each row, or None.
-        lengths: Tokens of each row, after the prefix.
+        shared: What stands before each row, or None.
+        lengths: Tokens of each row, after what they share; those of a copied prefix are counted once it is laid before them.
     """
 
-    prefix: KeyValues | None
+    shared: KeyValues | None
     lengths: list[int]
     num_slots: int = 0
     """S."""
     keys: dict[int, torch.Tensor] = field(default_factory=dict)
     values: dict[int, torch.Tensor] = field(default_factory=dict)
+    prefix: KeyValues | None = field(init=False)
+    """What is kept once for all rows."""
+    num_copied: int = field(init=False)
+    """Tokens of the prefix that is laid before each row's own."""
+
+    def __post_init__(self) -> None:
+        """Choose where the prefix lies."""
+        length = 0 if self.shared is None else self.shared[0][0].shape[1]
+        self.num_copied = length if length <= _LONGEST_COPIED_PREFIX else 0
+        self.prefix = None if self.num_copied == length else self.shared
+        self.lengths = [self.num_copied + own for own in self.lengths]
 
     @property
     def prefix_length(self) -> int:
         """P."""
         return 0 if self.prefix is None else self.prefix[0][0].shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the keys are."""
+        return next(iter(self.keys.values())).device
+
     def fill(
         self, layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor, *, packed: PackedRows, first_row: int = 0
     ) -> None:
         """Take over the keys and values of packed rows, which are those from `first_row` on."""
-        _, heads, size = key_THD.shape
         self.num_slots = aligned(max(self.lengths) + _SPARE_SLOTS)
-        for store, new_THD in ((self.keys, key_THD), (self.values, value_THD)):
+        shape = (len(self.lengths), self.num_slots, *key_THD.shape[1:])
+        for store, new_THD, which in ((self.keys, key_THD, 0), (self.values, value_THD, 1)):
             if layer not in store:
-                store[layer] = new_THD.new_zeros((heads, len(self.lengths), self.num_slots, size))
+                store[layer] = new_THD.new_zeros(shape)
+                if self.num_copied and self.shared is not None:
+                    store[layer][:, : self.num_copied] = self.shared[layer][which].transpose(0, 1)
             for row, start in enumerate(packed.starts, start=first_row):
-                length = self.lengths[row]
-                store[layer][:, row, :length] = new_THD[start : start + length].transpose(0, 1)
+                length = self.lengths[row] - self.num_copied
+                store[layer][row, self.num_copied : self.lengths[row]] = new_THD[start : start + length]
 
     def make_room(self, num_slots: int) -> None:
         """Have at least so many slots."""
-        if num_slots <= self.num_slots:
-            return
-        more = aligned(num_slots + _SPARE_SLOTS) - self.num_slots
-        for store in (self.keys, self.values):
-            for layer, slots_HBSD in store.items():
-                store[layer] = functional.pad(slots_HBSD, (0, 0, 0, more))
-        self.num_slots += more
+        if num_slots > self.num_slots:
+            self._have_slots(aligned(num_slots + _SPARE_SLOTS))
+
+    def _have_slots(self, num_slots: int) -> None:
+        if more := num_slots - self.num_slots:
+            self._replace(lambda slots_BSHD: functional.pad(slots_BSHD, (0, 0, 0, 0, 0, more)))
+            self.num_slots = num_slots
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep some rows only."""
-        for store in (self.keys, self.values):
-            for layer, slots_HBSD in store.items():
-                store[layer] = slots_HBSD.index_select(1, torch.tensor(rows, device=slots_HBSD.device))
+        rows_R = torch.tensor(rows, device=self.device)
+        self._replace(lambda slots_BSHD: slots_BSHD.index_select(0, rows_R))
         self.lengths = [self.lengths[row] for row in rows]
+
+    def join(self, other: RowCache) -> None:
+        """Take over the rows of another cache, which come after the same prefix, behind those that are here."""
+        assert other.prefix_length == self.prefix_length, "rows of one cache share what is kept once"
+        most = max(self.num_slots, other.num_slots)
+        for cache in (self, other):
+            cache._have_slots(most)
+        for store, more in ((self.keys, other.keys), (self.values, other.values)):
+            for layer, slots_BSHD in store.items():
+                store[layer] = torch.cat((slots_BSHD, more[layer]))
+        self.lengths = self.lengths + other.lengths
+
+    def _replace(self, changed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        for store in (self.keys, self.values):
+            for layer, slots_BSHD in store.items():
+                store[layer] = changed(slots_BSHD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +125,9 @@ class _Part:
     first: int
     bucket: Bucket
 
-    def of(self, rows: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    def of(self, rows: torch.Tensor) -> torch.Tensor:
         """What belongs to the part's rows."""
-        return rows if self.rows_B is None else rows.index_select(dim, self.rows_B)
+        return rows if self.rows_B is None else rows.index_select(0, self.rows_B)
 
     def queries_of(self, rows_BK: torch.Tensor) -> torch.Tensor:
         """What belongs to the part's rows and new tokens."""
@@ -136,12 +171,13 @@ class CachedAttention:
         device = sees_BKS.device
         counts = [len(row) for row in slots]
         self._cache, self._sees_BKS, self._slot_positions_BS = cache, sees_BKS, slot_positions_BS
-        self._rows_T = torch.tensor([row for row, count in enumerate(counts) for _ in range(count)], device=device)
-        self._slots_T = torch.tensor([slot for row in slots for slot in row], device=device)
+        places = [row * cache.num_slots + slot for row, new in enumerate(slots) for slot in new]
+        self._slots_T = torch.tensor(places, device=device)
         self.positions_1T = torch.tensor([place for row in positions for place in row], device=device)[None]
+        self._num_used = min(aligned(max(max(row) for row in slots) + 1), cache.num_slots)
         padded = [[*row, *[row[-1]] * (max(counts) - len(row))] for row in positions]
         self._positions_BK = torch.tensor(padded, device=device)
-        self._parts = _parts(counts, device)
+        self._parts, self._is_one_each = _parts(counts, device), max(counts) == 1
         self._biases: dict[tuple[int, int | None], tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def attend(
@@ -149,88 +185,98 @@ class CachedAttention:
     ) -> torch.Tensor:
         """See `fettle.models.own_attention.Attention`."""
         cache = self._cache
-        cache.keys[layer][:, self._rows_T, self._slots_T] = key_THD.transpose(0, 1)
-        cache.values[layer][:, self._rows_T, self._slots_T] = value_THD.transpose(0, 1)
+        for slots_BSHD, new_THD in ((cache.keys[layer], key_THD), (cache.values[layer], value_THD)):
+            slots_BSHD.flatten(0, 1).index_copy_(0, self._slots_T, new_THD)
+        if self._is_one_each:
+            return self._attended(self._parts[0], layer, query_TXD[:, None], form)[:, 0]
         out_TXD = torch.empty_like(query_TXD, memory_format=torch.contiguous_format)
         for part in self._parts:
-            self._attend_part(part, layer, query_TXD, form, out_TXD)
+            part.bucket.scatter(self._attended(part, layer, part.bucket.gather(query_TXD), form), out_TXD)
         return out_TXD
 
-    def _attend_part(
-        self, part: _Part, layer: int, query_TXD: torch.Tensor, form: AttentionForm, out_TXD: torch.Tensor
-    ) -> None:
+    def _attended(self, part: _Part, layer: int, query_BKXD: torch.Tensor, form: AttentionForm) -> torch.Tensor:
+        """The values that a part's queries attend to [B, K, X, D]."""
         cache = self._cache
-        keys_HBSD, values_HBSD = part.of(cache.keys[layer], dim=1), part.of(cache.values[layer], dim=1)
-        prefix_key, prefix_value = (None, None) if cache.prefix is None else cache.prefix[layer]
-        query_HBGKD = _grouped_queries(part.bucket.gather(query_TXD), len(keys_HBSD)).mul_(form.scaling)
-        heads, num_rows, groups, num_new, size = query_HBGKD.shape
-        bias_BKS, prefix_bias_BKP = self._bias(part, form.window, query_TXD.dtype)
-        out = torch.empty_like(query_HBGKD)
-        per_row = heads * groups * num_new * (cache.num_slots + cache.prefix_length)
+        used = slice(self._num_used)
+        key_BHSD, value_BHSD = (part.of(store[layer])[:, used].transpose(1, 2) for store in (cache.keys, cache.values))
+        query_BHQD = _grouped_queries(query_BKXD, key_BHSD.shape[1])
+        bias_B1QS, prefix_bias_B1QP = self._bias(part, form.window, query_BKXD)
+        num_rows, heads, num_queries, _ = query_BHQD.shape
+        out_BHQD = query_BHQD.new_empty(query_BHQD.shape)
+        per_row = heads * num_queries * (self._num_used + cache.prefix_length)
         for first in range(0, num_rows, chunk := max(1, MAX_SCORES // per_row)):
             rows = slice(first, first + chunk)
-            query = query_HBGKD[:, rows].reshape(heads, -1, groups * num_new, size)
-            scores = _scores(query, keys_HBSD[:, rows], prefix_key)
+            query, key, value, bias = query_BHQD[rows], key_BHSD[rows], value_BHSD[rows], bias_B1QS[rows]
+            if cache.prefix is None and form.softcap is None:
+                out_BHQD[rows] = functional.scaled_dot_product_attention(
+                    query, key, value, attn_mask=bias, scale=form.scaling
+                )
+                continue
+            prefix_key, prefix_value = (None, None) if cache.prefix is None else cache.prefix[layer]
+            scores = _scores(query * form.scaling, key, prefix_key)
             soft_capped(scores, form.softcap)
-            by_token = scores.unflatten(2, (groups, num_new))
-            by_token[..., cache.prefix_length :].add_(bias_BKS[rows, None])
-            if prefix_bias_BKP is not None:
-                by_token[..., : cache.prefix_length].add_(prefix_bias_BKP[rows, None])
-            attended = _weighted(scores.softmax(-1), values_HBSD[:, rows], prefix_value)
-            out[:, rows] = attended.view(heads, -1, groups, num_new, size)
-        part.bucket.scatter(_tokens_first(out), out_TXD)
+            scores[..., cache.prefix_length :].add_(bias)
+            if prefix_bias_B1QP is not None:
+                scores[..., : cache.prefix_length].add_(prefix_bias_B1QP[rows])
+            out_BHQD[rows] = _weighted(scores.softmax(-1), value, prefix_value)
+        return _tokens_first(out_BHQD, query_BKXD.shape[1])
 
-    def _bias(self, part: _Part, window: int | None, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """For own slots [B, K, S] and, where a window cuts it off, for the prefix [B, K, P], of a part's rows and tokens."""
-        key = (part.first, window)
+    def _bias(
+        self, part: _Part, window: int | None, query_BKXD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """For own slots [B, 1, Q, S] and, where a window cuts it off, for the prefix [B, 1, Q, P], of a part's rows and tokens."""
+        key, dtype = (part.first, window), query_BKXD.dtype
         if key not in self._biases:
             sees_BKS, positions_BK = part.queries_of(self._sees_BKS), part.queries_of(self._positions_BK)
             prefix_bias, length = None, self._cache.prefix_length
+            groups = query_BKXD.shape[2] // next(iter(self._cache.keys.values())).shape[2]
             if window is not None:
                 sees_BKS = sees_BKS & (positions_BK[:, :, None] - part.of(self._slot_positions_BS)[:, None] < window)
                 if length and int(positions_BK.max()) >= window:
                     prefix_positions_P = torch.arange(length, device=sees_BKS.device)
                     prefix_bias = bias_of(positions_BK[:, :, None] - prefix_positions_P < window, dtype)
-            self._biases[key] = bias_of(sees_BKS, dtype), prefix_bias
+                    prefix_bias = prefix_bias.repeat(1, groups, 1)[:, None]
+            self._biases[key] = (
+                bias_of(sees_BKS[..., : self._num_used], dtype).repeat(1, groups, 1)[:, None],
+                prefix_bias,
+            )
         return self._biases[key]
 
 
-def _products(left_HNAB: torch.Tensor, right_HNBC: torch.Tensor) -> torch.Tensor:
-    """[H, N, A, B] x [H, N, B, C] -> [H, N, A, C]; one call for all, which `@` would not make of strided tensors."""
-    heads, num = left_HNAB.shape[:2]
-    return torch.bmm(left_HNAB.flatten(0, 1), right_HNBC.flatten(0, 1)).unflatten(0, (heads, num))
+def _grouped_queries(query_BKXD: torch.Tensor, num_key_heads: int) -> torch.Tensor:
+    """[B, K, X, D] -> [B, H, Q, D]: query heads that share a key/value head lie one behind the other."""
+    num, length, heads, size = query_BKXD.shape
+    split = query_BKXD.reshape(num, length, num_key_heads, heads // num_key_heads, size)
+    return split.permute(0, 2, 3, 1, 4).reshape(num, num_key_heads, -1, size)
 
 
-def _grouped_queries(query_NLXD: torch.Tensor, num_key_heads: int) -> torch.Tensor:
-    """[N, L, X, D] -> [H, N, G, L, D]: query heads that share a key/value head lie one behind the other."""
-    num, length, heads, size = query_NLXD.shape
-    split = query_NLXD.view(num, length, num_key_heads, heads // num_key_heads, size)
-    return split.permute(2, 0, 3, 1, 4).contiguous()
+def _tokens_first(out_BHQD: torch.Tensor, length: int) -> torch.Tensor:
+    """[B, H, Q, D] -> [B, K, X, D], what `_grouped_queries` undoes."""
+    num, heads, _, size = out_BHQD.shape
+    return out_BHQD.view(num, heads, -1, length, size).permute(0, 3, 1, 2, 4).reshape(num, length, -1, size)
 
 
-def _tokens_first(query_HNGLD: torch.Tensor) -> torch.Tensor:
-    """[H, N, G, L, D] -> [N, L, X, D], what `_grouped_queries` undoes."""
-    heads, num, groups, length, size = query_HNGLD.shape
-    return query_HNGLD.permute(1, 3, 0, 2, 4).reshape(num, length, heads * groups, size)
-
-
-def _scores(query_HBQD: torch.Tensor, key_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
-    """Products of contiguous queries with the prefix's keys and then those of their row [H, B, Q, P + S]."""
-    own_HBQS = _products(query_HBQD, key_HBSD.transpose(2, 3))
+def _scores(query_BHQD: torch.Tensor, key_BHSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
+    """Products of queries with the prefix's keys and then those of their row [B, H, Q, P + S]."""
+    own_BHQS = query_BHQD @ key_BHSD.transpose(2, 3)
     if prefix_HPD is None:
-        return own_HBQS
-    prefix_HRP = torch.bmm(query_HBQD.flatten(1, 2), prefix_HPD.transpose(1, 2))
-    return torch.cat((prefix_HRP.view(*own_HBQS.shape[:3], -1), own_HBQS), dim=-1)
+        return own_BHQS
+    prefix_HRP = torch.bmm(_heads_first(query_BHQD), prefix_HPD.transpose(1, 2))
+    return torch.cat((prefix_HRP.unflatten(1, (len(query_BHQD), -1)).transpose(0, 1), own_BHQS), dim=-1)
 
 
-def _weighted(weights: torch.Tensor, value_HBSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
-    """Values averaged with weights [H, B, Q, P + S] -> [H, B, Q, D]."""
+def _weighted(weights: torch.Tensor, value_BHSD: torch.Tensor, prefix_HPD: torch.Tensor | None) -> torch.Tensor:
+    """Values averaged with weights [B, H, Q, P + S] -> [B, H, Q, D]."""
     if prefix_HPD is None:
-        return _products(weights, value_HBSD)
-    of_prefix, of_own = weights.split((prefix_HPD.shape[1], value_HBSD.shape[2]), dim=-1)
-    values_HBQD = _products(of_own, value_HBSD)
-    values_HBQD.flatten(1, 2).baddbmm_(of_prefix.flatten(1, 2), prefix_HPD)
-    return values_HBQD
+        return weights @ value_BHSD
+    of_prefix, of_own = weights.split((prefix_HPD.shape[1], value_BHSD.shape[2]), dim=-1)
+    values_HRD = torch.bmm(_heads_first(of_prefix), prefix_HPD)
+    return (of_own @ value_BHSD).add_(values_HRD.unflatten(1, (len(weights), -1)).transpose(0, 1))
+
+
+def _heads_first(rows_BHQD: torch.Tensor) -> torch.Tensor:
+    """[B, H, Q, D] -> [H, B x Q, D]."""
+    return rows_BHQD.transpose(0, 1).flatten(1, 2)
 
 
 def key_value_bytes(model: PreTrainedModel) -> int:
@@ -245,7 +291,7 @@ def key_value_bytes(model: PreTrainedModel) -> int:
 
 def continued(cache: RowCache, new: Sequence[Sequence[int]]) -> CachedAttention:
     """The attention of the next tokens of each row, which go into the next slots; lengthens the rows."""
-    device = next(iter(cache.keys.values())).device
+    device = cache.device
     slots = [list(range(length, length + len(tokens))) for length, tokens in zip(cache.lengths, new, strict=True)]
     positions = [[cache.prefix_length + slot for slot in row] for row in slots]
     cache.make_room(max(row[-1] for row in slots) + 1)
@@ -267,7 +313,7 @@ def branched(cache: RowCache, parents: Sequence[int | None], depths: Sequence[in
         parents: For each node the place of its parent among the nodes; None: the row's end. Parents come first.
         depths: For each node how many tokens after the row's end it stands, from 0.
     """
-    device = next(iter(cache.keys.values())).device
+    device = cache.device
     num_nodes, base = len(parents), max(cache.lengths)
     cache.make_room(base + num_nodes)
     sees_NN = torch.zeros(num_nodes, num_nodes, dtype=torch.bool)

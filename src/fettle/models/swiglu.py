@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers.activations import ACT2FN
 
+from fettle.models.functions import call
 from fettle.models.lora_linear import project
 from fettle.models.replaced_forwards import Forward
 
@@ -61,6 +62,6 @@ def fused_mlp(module: Any) -> Forward | None:
         return None
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        return module.down_proj(SwiGLU.apply(*project(x, (module.gate_proj, module.up_proj))))
+        return module.down_proj(call(SwiGLU, *project(x, (module.gate_proj, module.up_proj))))
 
     return forward

@@ -16,7 +16,9 @@ from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_l
 from fettle.answering.constrain import JsonConstrainer
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.packed_writer import PackedWriter
+from fettle.answering.engines.running_batch import Row
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
+from fettle.answering.writing import AnswerInWriting, Ending
 from fettle.errors import ConfigError, DataError
 from fettle.models.adapter import (
     adapter_layers,
@@ -138,7 +140,8 @@ class LocalEngine:
         what = f"the model {self.name!r}"
         found = self._difference(rows)
         require_within(found, most, what=what)
-        for row, tokens in zip(rows, self._written(rows, NUM_TOKENS, None), strict=True):
+        answers = self._written(rows, GenerationOptions(max_new_tokens=NUM_TOKENS))
+        for row, tokens in zip(rows, (answer.tokens for answer in answers), strict=True):
             require_within(shortfall(tokens, self._reference([*row, *tokens[:-1]])[-len(tokens) :]), most, what=what)
         return found
 
@@ -161,21 +164,21 @@ class LocalEngine:
         return require_active(base._logits_after(prompts), self._logits_after(prompts), what=f"the model {self.name!r}")
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
-        """Greedy answers, kept inside the JSON form where one is asked for."""
+        """Answers as the options say, kept inside the JSON form where one is asked for."""
         started = time.perf_counter()
         self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-        written = self._written(rows, options.max_new_tokens, self._constrainer(options.json_form))
+        answers = self._written(rows, options)
         seconds = (time.perf_counter() - started) / len(prompts)
-        stops = self._loaded.stop_token_ids
         return tuple(
             Answer(
                 example_id=prompt.example_id,
-                text=self._renderer.decode(tokens[:-1] if tokens[-1] in stops else tokens).strip(),
-                finish_reason=FinishReason.STOP if tokens[-1] in stops else FinishReason.LENGTH,
-                usage=Usage(prompt_tokens=len(row), completion_tokens=len(tokens), seconds=seconds),
+                text=answer.text,
+                finish_reason=answer.finish_reason or FinishReason.LENGTH,
+                usage=Usage(prompt_tokens=len(row), completion_tokens=len(answer.tokens), seconds=seconds),
+                log_probs=None if options.num_top_log_probs is None else tuple(answer.log_probs),
             )
-            for prompt, row, tokens in zip(prompts, rows, written, strict=True)
+            for prompt, row, answer in zip(prompts, rows, answers, strict=True)
         )
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
@@ -215,11 +218,28 @@ class LocalEngine:
         """Logits [B, V] of the first token after each row, fp32."""
         return self._writer.first_logits(rows)
 
-    def _written(
-        self, rows: Sequence[Sequence[int]], max_new_tokens: int, constrainer: JsonConstrainer | None
-    ) -> list[list[int]]:
-        """Greedy tokens after each row, the end of turn included where it was reached."""
-        return self._writer.written(rows, self._limits_of(rows, max_new_tokens), constrainer)
+    def _written(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[AnswerInWriting]:
+        """The answers after each row, whole."""
+        constrainer, ending = self._constrainer(options.json_form), self._ending
+        if over := [token for token in options.sampling.logit_bias if not 0 <= token < self._vocabulary_size]:
+            raise ConfigError(f"the model has no token {over[0]}", where="logit_bias")
+        answers = [
+            AnswerInWriting(limit, options, ending, constrainer=constrainer)
+            for limit in self._limits_of(rows, options.max_new_tokens)
+        ]
+        self._write([Row(row, answer) for row, answer in zip(rows, answers, strict=True)])
+        return answers
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        self._writer.write(rows)
+
+    @property
+    def _ending(self) -> Ending:
+        return Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return int(self._model.config.get_text_config().vocab_size)
 
     def _edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
         """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
@@ -254,6 +274,6 @@ class LocalEngine:
                 self._renderer.tokenizer,
                 form,
                 end_of_turn_id=self._renderer.end_of_turn_id,
-                vocabulary_size=int(self._model.config.get_text_config().vocab_size),
+                vocabulary_size=self._vocabulary_size,
             )
         return self._constrainers[form]

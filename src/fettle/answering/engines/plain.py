@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from fettle.answering.choices import ChoiceTree
-from fettle.answering.constrain import JsonConstrainer, mask_logits, take_token
 from fettle.answering.engines.local import LocalEngine
+from fettle.answering.engines.running_batch import Row
+from fettle.answering.writing import AnswerInWriting, take_next
 from fettle.models.load import LoadedModel
 from fettle.models.padding import padded
 from fettle.models.token_groups import even_groups, token_groups
@@ -52,25 +53,26 @@ class PlainEngine(LocalEngine):
     def _first_logits(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         return torch.stack([own_logits(self._model, row)[-1] for row in rows])
 
-    def _written(
-        self, rows: Sequence[Sequence[int]], max_new_tokens: int, constrainer: JsonConstrainer | None
-    ) -> list[list[int]]:
-        limits = self._limits_of(rows, max_new_tokens)
-        written = []
-        for row, limit in zip(rows, limits, strict=True):
-            ids_1T = torch.tensor([row], device=self._model.device)
-            stops = sorted(self._loaded.stop_token_ids)
-            config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stops, pad_token_id=stops[0])
-            processors = [_Constrained(constrainer, len(row), self._loaded.stop_token_ids)] if constrainer else []
+    def _write(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            ids_1T = torch.tensor([row.token_ids], device=self._model.device)
+            # The processor decides what is written; `generate` stops when it has nothing more to say.
+            chooser = _Chooser(row.answer, num_prompt_tokens=len(row.token_ids))
+            config = GenerationConfig(
+                max_new_tokens=row.answer.limit, do_sample=False, eos_token_id=None, pad_token_id=self._padding
+            )
             with torch.inference_mode():
-                out = self._model.generate(  # pyright: ignore[reportCallIssue] (the class says it is a tensor)
+                self._model.generate(  # pyright: ignore[reportCallIssue] (the class says it is a tensor)
                     ids_1T,
                     attention_mask=torch.ones_like(ids_1T),
                     generation_config=config,
-                    logits_processor=LogitsProcessorList(processors),
+                    logits_processor=LogitsProcessorList([chooser]),
+                    stopping_criteria=StoppingCriteriaList([chooser.is_done]),
                 )
-            written.append(out[0, len(row) :].tolist())  # pyright: ignore[reportIndexIssue] (a tensor, as nothing else was asked for)
-        return written
+
+    @property
+    def _padding(self) -> int:
+        return min(self._loaded.stop_token_ids)
 
     def _edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
         with torch.inference_mode():
@@ -95,19 +97,26 @@ class PlainEngine(LocalEngine):
         return edges_N
 
 
-class _Constrained(LogitsProcessor):
-    """Keeps one answer inside a JSON form while `generate` writes it."""
+class _Chooser(LogitsProcessor):
+    """Lets `generate` write what one answer takes."""
 
-    def __init__(self, constrainer: JsonConstrainer, num_prompt_tokens: int, stops: frozenset[int]) -> None:
-        self._matcher, self._num_taken, self._stops = constrainer.new_matcher(), num_prompt_tokens, stops
+    def __init__(self, answer: AnswerInWriting, *, num_prompt_tokens: int) -> None:
+        self._answer, self._num_prompt_tokens = answer, num_prompt_tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The scores [1, V] of the next token, with -inf for what the form forbids."""
-        for token in input_ids[0, self._num_taken :].tolist():
-            if token not in self._stops:
-                take_token(self._matcher, token)
-        self._num_taken = input_ids.shape[1]
-        return mask_logits([self._matcher], scores.float())
+        """Scores [1, V] that leave nothing but the token that the answer goes on with."""
+        place = input_ids.shape[1] - self._num_prompt_tokens
+        if place == len(self._answer.tokens):  # otherwise the next tokens were taken without a choice
+            take_next([self._answer], scores.float())
+        return torch.full_like(scores, float("-inf")).index_fill_(
+            1, torch.tensor([self._answer.tokens[place]], device=scores.device), 0.0
+        )
+
+    def is_done(self, input_ids: torch.Tensor, _scores: object, **_others: object) -> torch.Tensor:
+        """Whether all that the answer holds was written [1]."""
+        num_written = input_ids.shape[1] - self._num_prompt_tokens
+        done = not self._answer.is_open and num_written >= len(self._answer.tokens)
+        return torch.tensor([done], device=input_ids.device)
 
 
 def _path_to(node: int, tree: ChoiceTree) -> list[int]:

@@ -36,3 +36,30 @@ def test_the_command_says_it_before_torch_is_there() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.split()[-2:] == ["3000", "False"]
+
+
+FREED_AND_WANTED_AGAIN = """
+import ctypes, resource
+from fettle.settings import keep_freed_memory
+keep_freed_memory()
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+def faults(num_bytes):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = ctypes.c_void_p(c.malloc(ctypes.c_size_t(num_bytes)))
+    ctypes.memset(block, 1, num_bytes)
+    c.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(16_000_000), faults(16_000_000))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    finished = subprocess.run(
+        [sys.executable, "-c", FREED_AND_WANTED_AGAIN], capture_output=True, text=True, check=True, env=environment
+    )
+    first, again = map(int, finished.stdout.split())
+    assert first > 3000
+    assert again < 100
