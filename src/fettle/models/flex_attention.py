@@ -6,7 +6,7 @@ warm, leave a GPU waiting for the next one; a mask over all tokens costs it litt
 
 Compiling. One kernel is compiled for all lengths (`dynamic`), at the first step. Lengths are filled up to whole blocks, so that no
 kernel looks for a ragged end. Another one is compiled for a single block of queries, with gradients and without, for a pool of
-earlier keys, for a window and for soft-capping: a few each run, some seconds each. The rest of the step runs as written.
+earlier keys, and for each scale and cap: a few each run, some seconds each. The rest of the step runs as written.
 
 Who sees whom is four numbers a token. All rows are put in the order of their paths: the stretches before them and their own. Rows
 that pass through a stretch are then neighbours, from a first to a last, so a key is seen by queries whose row lies between the two
@@ -61,7 +61,8 @@ def flex_attended(
     """The attended values [T, X, D] of packed rows. Filling attends to nothing and gets zeros."""
     pool_length = 0 if pool_key_HCD is None else pool_key_HCD.shape[1]
     attend = _compiled() if query_TXD.is_cuda else flex_attention
-    with torch._dynamo.config.patch(recompile_limit=_MOST_VARIANTS):
+    # Scale and cap are constants of the kernel: as variables, which `dynamic` makes of them, they cannot be traced.
+    with torch._dynamo.config.patch(recompile_limit=_MOST_VARIANTS, specialize_float=True):
         out_1XTD: Any = attend(
             query_TXD.transpose(0, 1)[None],
             _with_pool(pool_key_HCD, key_THD),
@@ -141,18 +142,14 @@ class Sight:
         """Whether a query sees a key, as FlexAttention asks it."""
         rank_T, position_T = self.rank_T, self.position_T
         first_K, last_K, position_K = self.first_K, self.last_K, self.position_K
+        # A tensor, not the number: one kernel for all windows and for none.
+        least_T = torch.zeros_like(position_T) if window is None else position_T - (window - 1)
 
         def sees(_batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
             passes = (first_K[key] <= rank_T[query]) & (rank_T[query] <= last_K[key])
-            return passes & (position_K[key] <= position_T[query])
+            return passes & (position_K[key] <= position_T[query]) & (least_T[query] <= position_K[key])
 
-        if window is None:
-            return sees
-
-        def sees_in_window(_batch: Any, _head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-            return sees(_batch, _head, query, key) & (position_T[query] - position_K[key] < window)
-
-        return sees_in_window
+        return sees
 
 
 def _sight(packed: PackedRows, pool_length: int) -> Sight:

@@ -212,25 +212,43 @@ def test_the_mask_is_made_once_for_all_layers_of_one_window(dense_flex: None, mo
     assert len(made) == 2
 
 
-def test_one_compiled_kernel_serves_all_lengths(dense_flex: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = CompileCounterWithBackend("eager")
-    compiled = torch.compile(library.flex_attention, dynamic=True, fullgraph=True, backend=counter)
-    monkeypatch.setattr(flex_attention, "flex_attention", compiled)
+@pytest.fixture
+def compiled(dense_flex: None, monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
+    """Attention is compiled as on a GPU, up to the code of the kernel; counts how often."""
+    counter = CompileCounterWithBackend("aot_eager")
+    attend = torch.compile(library.flex_attention, dynamic=True, fullgraph=True, backend=counter)
+    monkeypatch.setattr(flex_attention, "flex_attention", attend)
+    return counter
 
-    def attend(length: int, pool_length: int = 0) -> None:
-        packed = plan([length, 7], Prefix.of_length(pool_length) if pool_length else [NONE, spans((0, 50))])
-        given_, upstream = tensors(packed, pool_length)
-        pool = [] if pool_length else [None, None]
-        flex_attended(*given_, *pool, packed, AttentionForm(scaling=0.25)).backward(upstream)  # pyright: ignore[reportArgumentType]
 
-    for length in (300, 500, 900, 1500):
-        attend(length)
-    assert counter.frame_count == 1
+def attend_and_send_back(length: int, form: AttentionForm, *, pool_length: int = 0) -> None:
+    """As on a GPU, and compared."""
+    packed = plan([length, 7], Prefix.of_length(pool_length) if pool_length else [NONE, spans((0, 50))])
+    given_, upstream = tensors(packed, pool_length)
+    pool = [] if pool_length else [None, None]
+    by_flex = flex_attended(*given_, *pool, packed, form)  # pyright: ignore[reportArgumentType]
+    by_segments = SegmentAttention.apply(*given_, *pool, packed, form)
+    torch.testing.assert_close(by_flex, by_segments, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(out, given_, upstream) for out in (by_flex, by_segments)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_one_compiled_kernel_serves_all_lengths_and_windows(compiled: CompileCounterWithBackend) -> None:
+    for length, window in [(300, None), (500, 40), (900, None), (700, 300)]:
+        attend_and_send_back(length, AttentionForm(scaling=0.25, window=window))
+    assert compiled.frame_count == 1
     for length, pool_length in [(90, 0), (110, 0), (300, 60), (400, 200), (700, 300)]:
-        attend(length, pool_length)
-    assert (
-        counter.frame_count <= 4
-    )  # a single block of queries, and a pool of one or several blocks, are kernels of their own
+        attend_and_send_back(length, AttentionForm(scaling=0.25), pool_length=pool_length)
+    assert compiled.frame_count <= 4  # a single block of queries, and a pool of one or several blocks
+
+
+def test_soft_capping_is_compiled_into_the_kernel(compiled: CompileCounterWithBackend) -> None:
+    for length in (300, 500):
+        attend_and_send_back(length, AttentionForm(scaling=0.25, softcap=3.0))
+        attend_and_send_back(length, AttentionForm(scaling=0.25, softcap=5.0, window=20))
+    assert compiled.frame_count == 2
 
 
 def test_a_processor_attends_by_segments() -> None:
