@@ -56,6 +56,10 @@ class ResourceError(FettleError):
     """The machine lacks something: disk, memory, a processor feature."""
 
 
+class BusyError(ResourceError):
+    """Too many requests wait already. The same request may be taken a little later."""
+
+
 class DiskFullError(ResourceError):
     """The disk, or the user's quota, is full. What was finished before is kept."""
 
@@ -79,6 +83,7 @@ HTTP_STATUSES: dict[type[FettleError], int] = {
     FettleError: 400,
     ModelError: 404,
     ResourceError: 503,
+    BusyError: 429,
     RemoteError: 502,
     IntegrityError: 500,
 }

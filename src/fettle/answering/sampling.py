@@ -124,7 +124,7 @@ class TokenChooser:
         )
 
         sampling = self.sampling
-        warpers: list[Callable[..., torch.Tensor]] = [TemperatureLogitsWarper(sampling.temperature)]
+        warpers: list[Callable[..., torch.Tensor]] = [TemperatureLogitsWarper(float(sampling.temperature))]
         if sampling.top_k is not None:
             warpers.append(TopKLogitsWarper(sampling.top_k))
         if sampling.top_p < 1.0:

@@ -83,6 +83,11 @@ class AnswerInWriting:
         new, self._num_streamed = spoken[self._num_streamed :], len(spoken)
         return self._stream.push(new, is_last=not self.is_open)
 
+    def give_up(self) -> None:
+        """Write no further: nobody waits for it any more."""
+        if self.is_open:
+            self.finish_reason = FinishReason.ERROR
+
     def take_from(self, logits_V: torch.Tensor, raw_V: torch.Tensor) -> list[int]:
         """Choose the next token as the options say, and take it.
 

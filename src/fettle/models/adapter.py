@@ -165,7 +165,11 @@ def take_off(model: PeftModel, name: str) -> None:
     if set(model.peft_config) == {name}:
         unload_adapters(model)
     else:
-        model.delete_adapter(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # which adapter is active is not what `routed_adapters` goes by
+            model.delete_adapter(name)
 
 
 def _difference(model: PeftModel, tensors: Mapping[str, torch.Tensor], *, name: str) -> str | None:

@@ -71,6 +71,8 @@ class PackedWriter:
         How long it is depends on the rows alone, so the answers do not depend on what was asked before.
         """
         length = shared_length(common_prefix_length(rows), len(rows))
+        if not length:
+            return NOTHING_SHARED  # what is kept stays: a prompt by itself says nothing about the next batch
         token_ids = tuple(rows[0][:length])
         if token_ids != self._last_prefix.token_ids:
             with torch.inference_mode():

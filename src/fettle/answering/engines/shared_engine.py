@@ -1,0 +1,380 @@
+"""One base model in memory that answers for itself and for all its adapters, whoever asks and whenever: what a server needs.
+
+Requests come from any thread. One thread runs the model: between two steps it takes in what has come, whatever prefix or adapter it
+has, and what is whole leaves. Adapters are loaded when they are asked for, and the least recently used go when there are too many.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fettle.answering.constrain import JsonConstrainer
+from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.prefix_store import PrefixStore
+from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
+from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
+from fettle.answering.stream import AnswerStream, Piece
+from fettle.answering.writing import AnswerInWriting, Ending
+from fettle.errors import BusyError, ConfigError, DataError, FettleError, ModelError
+from fettle.models.adapter import require_active
+from fettle.models.load import LoadedModel, require_form
+from fettle.models.own_attention import own_attention
+from fettle.models.routed_adapters import Route, RoutedAdapters
+from fettle.models.understood import own_logits, require_understood
+from fettle.records import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingLimits:
+    """How much is done and kept at once."""
+
+    max_rows: int = 32
+    """Answers written at once; what comes beyond them waits."""
+    max_waiting: int = 256
+    """Requests that may wait; what comes beyond them is refused."""
+    max_adapters: int = 16
+    """Adapters in memory; others are loaded again when they are asked for."""
+    max_prefix_bytes: int = 256 << 20
+    """Keys and values of prompts' beginnings that are kept."""
+
+
+@dataclass(slots=True)
+class _Request:
+    token_ids: tuple[int, ...]
+    answer: AnswerInWriting
+    adapter: str | None
+    stream: AnswerStream
+    num_log_probs: int = 0
+
+    def pass_on(self) -> None:
+        """Give out what was written since the last step."""
+        answer = self.answer
+        if self.stream.is_given_up:
+            answer.give_up()
+        new, self.num_log_probs = tuple(answer.log_probs[self.num_log_probs :]), len(answer.log_probs)
+        text = answer.next_piece()
+        if text or new or not answer.is_open:
+            self.stream.pieces.put(
+                Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
+            )
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What other threads want of the one that runs the model."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    requests: deque[_Request] = field(default_factory=deque)
+    tasks: deque[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=deque)
+    is_closed: bool = False
+
+
+class SharedEngine:
+    """Answers with a base model and any number of its adapters.
+
+    Args:
+        loaded: The base model, bare. While the engine is open nothing else may use it.
+        limits: How much is done and kept at once.
+
+    Raises:
+        IntegrityError: An adapter is on the model already, or packed rows do not fit it.
+    """
+
+    def __init__(self, loaded: LoadedModel, limits: ServingLimits | None = None) -> None:
+        require_form(loaded)
+        require_understood(loaded.model)
+        self._loaded, self._model, self._renderer = loaded, loaded.model, loaded.renderer
+        self._limits = limits or ServingLimits()
+        self._adapters = RoutedAdapters(loaded)
+        self._folders: dict[str, Path] = {}
+        self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
+        self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
+        self._batch = RunningBatch(loaded.model, adapters=self._adapters)
+        self._running: list[_Request] = []
+        self._inbox = _Inbox()
+        self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> SharedEngine:
+        """The engine."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that may be asked for."""
+        return tuple(self._folders)
+
+    def add(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
+        """Have an adapter, once it is shown on some prompts that it answers as it was trained; the largest difference, nats.
+
+        Raises:
+            BusyError: All adapters that fit into memory are writing answers.
+            ConfigError: There is one of this name.
+            ModelError: The folder holds no adapter for this model, or one that cannot answer beside others.
+            IntegrityError: It changes nothing, or is not answered with as it was trained.
+        """
+        if name in self._folders:
+            raise ConfigError(f"there is an adapter called {name!r} already", remedy="remove it first")
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+
+        def put_and_check() -> float:
+            if not self._make_room():
+                raise BusyError("every adapter in memory is writing answers", remedy="try again in a few seconds")
+            self._load(name, folder)
+            try:
+                found = self._require_as_trained(name, rows)
+            except BaseException:
+                self._unload(name)
+                raise
+            self._folders[name] = folder
+            return found
+
+        return self._in_thread(put_and_check)
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter, once the answers that it is writing are whole.
+
+        Raises:
+            ModelError: There is none of this name.
+        """
+        if self._folders.pop(name, None) is None:
+            raise ModelError(f"there is no adapter called {name!r}")
+        self._in_thread(lambda: self._let_go(name))
+
+    def submit(
+        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
+    ) -> AnswerStream:
+        """Ask for an answer.
+
+        Args:
+            prompt: The conversation up to the answer.
+            options: How it is written.
+            adapter: Who answers; None: the base model.
+            number: Tells answers to one prompt apart that are drawn with one seed.
+
+        Raises:
+            BusyError: Too many requests wait.
+            ModelError: There is no such adapter.
+            DataError: The prompt leaves no room for an answer.
+        """
+        if adapter is not None and adapter not in self._folders:
+            raise ModelError(f"there is no adapter called {adapter!r}")
+        token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
+        limit = min(options.max_new_tokens, self._loaded.max_tokens - len(token_ids))
+        if limit < 1:
+            raise DataError(
+                f"a prompt of {len(token_ids):,} tokens leaves no room for an answer: the model takes {self._loaded.max_tokens:,}",
+                remedy="shorten the conversation",
+            )
+        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
+        answer = AnswerInWriting(
+            limit, options, ending, constrainer=self._constrainer(options.json_form), number=number
+        )
+        request = _Request(token_ids, answer, adapter, AnswerStream(len(token_ids)))
+        with self._inbox.changed:
+            if self._inbox.is_closed:
+                raise ConfigError("this engine was closed")
+            if len(self._inbox.requests) >= self._limits.max_waiting:
+                raise BusyError(
+                    f"{self._limits.max_waiting} requests wait already", remedy="ask again in a few seconds"
+                )
+            self._inbox.requests.append(request)
+            self._inbox.changed.notify()
+        return request.stream
+
+    def close(self) -> None:
+        """Stop, and leave the base model as it was. Answers that are not whole end with an error."""
+        with self._inbox.changed:
+            self._inbox.is_closed = True
+            self._inbox.changed.notify()
+        self._thread.join()
+
+    # ------------------------------------------------------------------------------------------- in the model's thread
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._do_tasks()
+                with torch.inference_mode(), own_attention(self._model):
+                    while self._has_rows() and not (self._inbox.tasks or self._inbox.is_closed):
+                        self._advance(takes_in=True)
+        finally:
+            with self._inbox.changed:
+                self._inbox.is_closed = True
+            closed = ConfigError("the engine was closed before this was done")
+            self._fail(lambda _: True, closed)
+            for _, future in self._inbox.tasks:
+                future.set_exception(closed)
+            for name in list(self._used):
+                self._unload(name)
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until there is something to do; False: nothing will be."""
+        with self._inbox.changed:
+            while not (self._inbox.is_closed or self._inbox.tasks or self._has_rows()):
+                self._inbox.changed.wait()
+            return not self._inbox.is_closed
+
+    def _has_rows(self) -> bool:
+        return bool(self._inbox.requests or self._running)
+
+    def _do_tasks(self) -> None:
+        while self._inbox.tasks:
+            task, future = self._inbox.tasks.popleft()
+            try:
+                future.set_result(task())
+            except BaseException as error:  # it belongs to who asked for the task
+                future.set_exception(error)
+
+    def _advance(self, *, takes_in: bool) -> None:
+        """One step of all answers, and of those that have come where they are to be taken in."""
+        try:
+            if takes_in:
+                self._admit()
+            self._batch.step()
+        except Exception as error:  # whatever it is, those who wait must be told
+            explained = error if isinstance(error, FettleError) else FettleError(f"the model could not be run: {error}")
+            self._fail(lambda _: True, explained)
+            self._batch = RunningBatch(self._model, adapters=self._adapters)
+            return
+        for request in self._running:
+            request.pass_on()
+        self._running = [request for request in self._running if request.answer.is_open]
+
+    def _admit(self) -> None:
+        """Let requests that wait join the batch, those that share prefix and adapter together."""
+        joining: dict[tuple[str | None, int], tuple[list[_Request], Any]] = {}
+        while self._inbox.requests and len(self._running) < self._limits.max_rows:
+            request = self._inbox.requests[0]
+            if not self._has_adapter(request.adapter):
+                break  # it waits for an adapter in memory to become idle, and those behind it wait too: first come, first served
+            self._inbox.requests.popleft()
+            self._running.append(request)
+            with self._adapters.serving([Route(request.adapter, None)]):
+                prefix = self._prefixes.prefix_of(request.token_ids, request.adapter)
+            joining.setdefault((request.adapter, id(prefix)), ([], prefix))[0].append(request)
+        for (adapter, _), (requests, prefix) in joining.items():
+            rows = [Row(request.token_ids, request.answer) for request in requests]
+            self._batch.join(rows, prefix, adapter=adapter)
+            for request in requests:
+                request.pass_on()
+        self._running = [request for request in self._running if request.answer.is_open]
+
+    def _has_adapter(self, name: str | None) -> bool:
+        """Whether an adapter is in memory, after trying to have it there."""
+        if name is None or name in self._used:
+            if name is not None:
+                self._used.move_to_end(name)
+            return True
+        if not self._make_room():
+            return False
+        self._load(name, self._folders[name])
+        return True
+
+    def _make_room(self) -> bool:
+        """Whether there is memory for one more adapter, after taking off the one that was idle longest where there was none."""
+        if len(self._used) < self._limits.max_adapters:
+            return True
+        busy = {request.adapter for request in self._running}
+        idle = next((name for name in self._used if name not in busy), None)
+        if idle is not None:
+            self._unload(idle)
+        return idle is not None
+
+    def _load(self, name: str, folder: Path) -> None:
+        self._adapters.put(name, folder)
+        self._used[name] = None
+
+    def _unload(self, name: str) -> None:
+        self._adapters.take(name)
+        self._prefixes.forget(name)
+        del self._used[name]
+
+    def _let_go(self, name: str) -> None:
+        """Write an adapter's running answers to their end, and take it off."""
+        with torch.inference_mode(), own_attention(self._model):
+            while any(request.adapter == name for request in self._running):
+                self._advance(takes_in=False)
+        self._fail(lambda request: request.adapter == name, ModelError(f"the adapter {name!r} was removed"))
+        if name in self._used:
+            self._unload(name)
+
+    def _fail(self, concerns: Callable[[_Request], bool], error: FettleError) -> None:
+        """Tell some of those who wait that there will be no answer."""
+        for request in filter(concerns, [*self._running, *self._inbox.requests]):
+            request.answer.give_up()
+            request.stream.pieces.put(error)
+        self._running = [request for request in self._running if not concerns(request)]
+        with self._inbox.changed:
+            self._inbox.requests = deque(request for request in self._inbox.requests if not concerns(request))
+
+    def _require_as_trained(self, name: str, rows: Sequence[Sequence[int]]) -> float:
+        """As `LocalEngine.require_as_trained`: the adapter changes the answers, and by what it was trained to."""
+        with torch.inference_mode():
+            references = {who: torch.stack([self._reference(row, who)[-1] for row in rows]) for who in (None, name)}
+            ours = {who: self._first_logits(rows, who) for who in (None, name)}
+            require_active(ours[None], ours[name], what=f"the adapter {name!r}")
+            most = bound(difference(ours[None], references[None]), self._model.dtype)
+            found = difference(ours[name], references[name])
+            require_within(found, most, what=f"the adapter {name!r}")
+            for row, tokens in zip(rows, self._first_tokens(rows, name), strict=True):
+                reference_KV = self._reference([*row, *tokens[:-1]], name)[-len(tokens) :]
+                require_within(shortfall(tokens, reference_KV), most, what=f"the adapter {name!r}")
+        return found
+
+    def _reference(self, row: Sequence[int], name: str | None) -> torch.Tensor:
+        with self._adapters.as_peft_computes(name):
+            return own_logits(self._model, row)
+
+    def _first_logits(self, rows: Sequence[Sequence[int]], name: str | None) -> torch.Tensor:
+        with own_attention(self._model), self._adapters.serving([Route(name, None)]):
+            return prefilled(self._model, rows, NOTHING_SHARED)[1]
+
+    def _first_tokens(self, rows: Sequence[Sequence[int]], name: str) -> list[list[int]]:
+        """Greedy tokens of a batch in which the base model answers beside the adapter."""
+        options = GenerationOptions(max_new_tokens=NUM_TOKENS)
+        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
+        answers = {who: [AnswerInWriting(NUM_TOKENS, options, ending) for _ in rows] for who in (None, name)}
+        batch = RunningBatch(self._model, adapters=self._adapters)
+        with own_attention(self._model):
+            for who, of_whom in answers.items():
+                batch.join([Row(row, answer) for row, answer in zip(rows, of_whom, strict=True)], adapter=who)
+            while batch.num_open:
+                batch.step()
+        return [answer.tokens for answer in answers[name]]
+
+    # ------------------------------------------------------------------------------------------------------- helpers
+
+    def _in_thread(self, task: Callable[[], Any]) -> Any:
+        future: Future[Any] = Future()
+        with self._inbox.changed:
+            if self._inbox.is_closed:
+                raise ConfigError("this engine was closed")
+            self._inbox.tasks.append((task, future))
+            self._inbox.changed.notify()
+        return future.result()
+
+    def _constrainer(self, form: JsonForm | None) -> JsonConstrainer | None:
+        if form is None:
+            return None
+        if form not in self._constrainers:
+            self._constrainers[form] = JsonConstrainer(
+                self._renderer.tokenizer,
+                form,
+                end_of_turn_id=self._renderer.end_of_turn_id,
+                vocabulary_size=int(self._model.config.get_text_config().vocab_size),
+            )
+        return self._constrainers[form]
