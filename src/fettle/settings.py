@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,17 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 _KEPT_BYTES, _LARGEST_KEPT_BLOCK = 1 << 30, 32 << 20  # glibc takes no larger block
 
 
+class Device(StrEnum):
+    """Where models run."""
+
+    AUTO = "auto"
+    """On a CUDA GPU where there is one, else on the processor."""
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+    """Apple's GPU: by the same code as on a processor, no kernels of its own."""
+
+
 class Settings(BaseSettings):
     """What the environment says. Every variable starts with `FETTLE_`."""
 
@@ -33,6 +45,8 @@ class Settings(BaseSettings):
     """Key sent to the server named by `--answer-with vllm=URL`; None: it needs none."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for model work; None: one per core."""
+    device: Device = Device.AUTO
+    """Where models run."""
 
 
 @lru_cache(maxsize=1)

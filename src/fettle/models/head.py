@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fettle.models.head_loss import HeadLoss, chosen_head_loss, liger_cross_entropy
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHUNK_ROWS = 256
 """Positions whose logits exist at once: 256 x 49,152 fp32 are 50 MB."""
+_GPU_CHUNK_ROWS = 1024
+"""The same on a GPU, which has more to do at a time than it can then be asked for: 1,024 x 128,256 fp32 are 525 MB."""
 
 
 def logits_of(model: PreTrainedModel, hidden_NE: torch.Tensor) -> torch.Tensor:
@@ -45,6 +49,8 @@ def summed_cross_entropy(
         targets_N: The token that each of them should predict.
         counts_N: How often each counts, fp32; None: once.
     """
+    if chosen_head_loss(model, hidden_NE, counts_N) is HeadLoss.LIGER:
+        return liger_cross_entropy(model, hidden_NE, targets_N)
     head = model.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
     trained = [weight for weight in head.parameters() if weight.requires_grad and torch.is_grad_enabled()]
@@ -65,7 +71,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         wants_gradient = any(ctx.needs_input_grad)
         of_trained = [torch.zeros_like(weight, dtype=torch.float32) for weight in trained] if wants_gradient else []
         counts_N1 = torch.ones_like(targets_N, dtype=torch.float32)[:, None] if counts_N is None else counts_N[:, None]
-        chunks = (tensor.split(CHUNK_ROWS) for tensor in (hidden_NE, targets_N[:, None], counts_N1))
+        num_rows = CHUNK_ROWS if hidden_NE.device.type == "cpu" else _GPU_CHUNK_ROWS
+        chunks = (tensor.split(num_rows) for tensor in (hidden_NE, targets_N[:, None], counts_N1))
         for hidden, targets, counts in zip(*chunks, strict=True):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = hidden.detach().requires_grad_(wants_gradient)

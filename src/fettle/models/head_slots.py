@@ -1,7 +1,8 @@
 """Where attention takes the heads of packed rows from and puts them: for each bucket dense, head-major batches.
 
-Pure index arithmetic, made once for all layers. Queries are gathered by one call for all buckets, and what comes of them is put
-back by one; keys are gathered bucket by bucket, since those of a prefix are laid before each row's own.
+Pure index arithmetic, made once for all layers, on the processor; its results go to where the model is. Queries are gathered by
+one call for all buckets, and what comes of them is put back by one; keys are gathered bucket by bucket, as those of a prefix are
+laid before each row's own.
 
 Legend: T tokens of the packed rows, C keys of the pool, N rows of a bucket, L queries of a block, H key/value heads, G query heads
 a key/value head, X = H x G, K keys of a row, P of them before its own ones, B = H x N, Q = G x L, S slots of all queries,
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fettle.models.device import moved
 from fettle.models.packing import Block, Bucket, PackedRows, Siblings, Span
 
 
@@ -75,9 +77,9 @@ def head_slots(packed: PackedRows, *, num_heads: int, num_key_heads: int, pool_l
     device = packed.ids_1T.device
     num_tokens = packed.ids_1T.shape[1]
     groups = num_heads // num_key_heads
-    head_HG = torch.arange(num_heads, device=device).view(num_key_heads, groups)
+    head_HG = torch.arange(num_heads).view(num_key_heads, groups)
     buckets, queries, padding = [], [], []
-    own_slot_TH = torch.empty(num_tokens, num_key_heads, dtype=torch.long, device=device)
+    own_slot_TH = torch.empty(num_tokens, num_key_heads, dtype=torch.long)
     slot, own_slot = 0, 0
     for bucket in packed.buckets:
         tokens_NL = bucket.tokens_M.view(bucket.num_rows, bucket.length)
@@ -92,24 +94,26 @@ def head_slots(packed: PackedRows, *, num_heads: int, num_key_heads: int, pool_l
             padding.append(~real[None, :, None].expand_as(query_HNGL).flatten())
             blocks.append(BlockSlots(block, slot, slot + query_HNGL.numel()))
             slot += query_HNGL.numel()
-        key_NK = torch.cat((_prefix_tokens(bucket, device), tokens_NL + pool_length), dim=1)
-        key_HNK = key_NK * num_key_heads + torch.arange(num_key_heads, device=device)[:, None, None]
+        key_NK = torch.cat((_prefix_tokens(bucket), tokens_NL + pool_length), dim=1)
+        key_HNK = key_NK * num_key_heads + torch.arange(num_key_heads)[:, None, None]
         num_own = num_key_heads * tokens_NL.numel()
-        own_HNL = torch.arange(own_slot, own_slot + num_own, device=device).view(num_key_heads, *tokens_NL.shape)
+        own_HNL = torch.arange(own_slot, own_slot + num_own).view(num_key_heads, *tokens_NL.shape)
         own_slot_TH[tokens_NL[real_NL]] = own_HNL.permute(1, 2, 0)[real_NL]
-        buckets.append(BucketSlots(bucket, key_HNK.flatten(), tuple(blocks), own_slot, own_slot + num_own))
+        key_BK = moved(key_HNK.flatten(), device)
+        buckets.append(BucketSlots(bucket, key_BK, tuple(blocks), own_slot, own_slot + num_own))
         own_slot += num_own
     own_slot_TH[packed.num_tokens :] = own_slot
     query_S, is_padding_S = torch.cat(queries), torch.cat(padding)
-    slot_TX = torch.full((num_tokens * num_heads,), slot, dtype=torch.long, device=device)
+    has_padding = any(bucket.padding_M is not None for bucket in packed.buckets)
+    slot_TX = torch.full((num_tokens * num_heads,), slot, dtype=torch.long)
     real_S = (~is_padding_S).nonzero().flatten()
     slot_TX[query_S[real_S]] = real_S
     return HeadSlots(
         buckets=tuple(buckets),
-        query_S=query_S,
-        padding_S=is_padding_S.nonzero().flatten() if bool(is_padding_S.any()) else None,
-        slot_TX=slot_TX,
-        own_slot_TH=own_slot_TH.flatten(),
+        query_S=moved(query_S, device),
+        padding_S=moved(is_padding_S.nonzero().flatten(), device) if has_padding else None,
+        slot_TX=moved(slot_TX, device),
+        own_slot_TH=moved(own_slot_TH.flatten(), device),
     )
 
 
@@ -122,11 +126,9 @@ def prefix_spans(bucket: Bucket) -> Iterator[tuple[Siblings, Span, int]]:
             place += span.length
 
 
-def _prefix_tokens(bucket: Bucket, device: torch.device) -> torch.Tensor:
+def _prefix_tokens(bucket: Bucket) -> torch.Tensor:
     """Which tokens of the pool, or of the packed row, each row's prefix is [N, P]."""
-    tokens_NP = torch.zeros(bucket.num_rows, bucket.prefix_slots, dtype=torch.long, device=device)
+    tokens_NP = torch.zeros(bucket.num_rows, bucket.prefix_slots, dtype=torch.long)
     for siblings, span, place in prefix_spans(bucket):
-        tokens_NP[siblings.first : siblings.end, place : place + span.length] = torch.arange(
-            span.start, span.end, device=device
-        )
+        tokens_NP[siblings.first : siblings.end, place : place + span.length] = torch.arange(span.start, span.end)
     return tokens_NP

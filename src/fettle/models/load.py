@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ModelError, ResourceError, disk_errors_explained
+from fettle.models.device import chosen_device
 from fettle.models.precision import BaseWeights, Precision, choose_precision
 from fettle.models.resolve import ResolvedModel, WeightsKind
 from fettle.settings import get_settings
@@ -100,7 +101,7 @@ def load_model(
     Raises:
         ModelError: The files are damaged, of a class that transformers does not know, or hold quantised weights that were not
             asked for.
-        ConfigError: NF4 is asked for, and bitsandbytes is not installed.
+        ConfigError: NF4 is asked for, and bitsandbytes is not installed; or the device of `FETTLE_DEVICE` is not there.
         ResourceError: The model does not fit into this machine's memory.
     """
     import torch
@@ -120,7 +121,7 @@ def load_model(
     logging.disable_progress_bar()
     if threads := get_settings().threads:
         torch.set_num_threads(threads)
-    chosen = choose_precision(precision)
+    device, chosen = chosen_device(), choose_precision(precision)
     dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
     is_nf4 = base_weights is BaseWeights.NF4
     if is_nf4:
@@ -140,15 +141,15 @@ def load_model(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **(_quantisation(folder, dtype) if is_nf4 else {}),
+            **({"device_map": {"": device}} | _quantisation(folder, dtype) if is_nf4 else {}),
         )
         _refuse_what_is_incomplete(report)
     if is_nf4:  # it lies where it was quantised
         free_what_was_quantised(model)
         compute_by_dequantising(model)
         require_nf4(model)
-    elif torch.cuda.is_available():
-        model = model.to("cuda")  # pyright: ignore[reportArgumentType] (a device string is accepted)
+    else:
+        model = model.to(device)  # pyright: ignore[reportArgumentType] (a device is accepted)
     model.eval()
     model.requires_grad_(requires_grad=False)
     return LoadedModel(
@@ -277,7 +278,7 @@ def fits_machine(source: ResolvedModel, precision: Precision) -> bool:
 
     dtype = torch.bfloat16 if choose_precision(precision) is Precision.FAST else torch.float32
     needed = _needed_bytes(source, dtype, BaseWeights.AS_GIVEN)
-    if torch.cuda.is_available():
+    if chosen_device().type == "cuda":
         return needed <= torch.cuda.mem_get_info()[1]
     return needed <= psutil.virtual_memory().total
 
@@ -287,7 +288,7 @@ def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype, base_we
     import torch
 
     needed = _needed_bytes(source, dtype, base_weights)
-    if torch.cuda.is_available():
+    if chosen_device().type == "cuda":
         free, what = torch.cuda.mem_get_info()[0], "GPU memory"
     else:
         free, what = psutil.virtual_memory().available, "memory"

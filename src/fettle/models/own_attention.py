@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 
 from fettle.errors import ModelError
 from fettle.models.attention_layer import fused_attention
+from fettle.models.flex_attention import flex_applies, flex_attended
 from fettle.models.functions import call
 from fettle.models.packing import PackedRows
 from fettle.models.replaced_forwards import Forward, replaced_forwards
@@ -69,6 +70,8 @@ class PackedAttention:
         if self._on_keys is not None:
             self._on_keys(layer, key_THD, value_THD)
         pool = (None, None) if self._pool is None else self._pool[layer]
+        if flex_applies(query_TXD):
+            return flex_attended(query_TXD, key_THD, value_THD, *pool, self._packed, form)
         return call(SegmentAttention, query_TXD, key_THD, value_THD, *pool, self._packed, form)  # pyright: ignore[reportReturnType]
 
 
@@ -160,5 +163,5 @@ def _forward(
     return fettle_attention.attend(layer, query_TXD, key_THD, value_THD, form)[None], None
 
 
+# No mask function goes with it: the library then makes none, and does not look at all positions for where rows begin.
 AttentionInterface.register(_NAME, _forward)
-AttentionMaskInterface.register(_NAME, lambda *_args, **_others: None)  # pyright: ignore[reportArgumentType] (there is no mask)

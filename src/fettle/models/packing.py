@@ -8,24 +8,30 @@ prefix, X heads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
 import torch
 
+from fettle.models.device import moved, tensor_on
+
 ALIGNMENT = 16
 """Lengths are padded to multiples of this, in attention alone: matrix products of other lengths are up to six times slower."""
 
 _ROW_ALIGNMENT = 32
 """The packed row is filled up to a multiple of this: the libraries below compile and keep code for each new shape."""
+GPU_BLOCK = 128
+"""On a GPU to a multiple of this: attention goes by blocks of so many tokens there (`fettle.models.flex_attention`)."""
 
 _QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
 _BUCKET_SCORES = 60_000
 """A bucket of its own costs about as much as so many scores of padding."""
 MAX_SCORES = 1_500_000
 """Scores that exist at once: they should stay in the processor's cache."""
+_GPU_BUCKET_SCORES, _GPU_MAX_SCORES = 4_000_000, 64_000_000
+"""The same on a GPU, which takes few large products sooner than many small ones. Not measured; fp32 alone goes this way there."""
 
 
 def aligned(length: int) -> int:
@@ -35,6 +41,15 @@ def aligned(length: int) -> int:
     (16, 16, 32)
     """
     return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def row_alignment(device: torch.device) -> int:
+    """What the length of a packed row is a multiple of.
+
+    >>> row_alignment(torch.device("cpu")), row_alignment(torch.device("cuda"))
+    (32, 128)
+    """
+    return GPU_BLOCK if device.type == "cuda" else _ROW_ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -152,9 +167,12 @@ class PackedRows:
     positions_1T: torch.Tensor
     num_tokens: int
     """Tokens of the rows, filling not counted."""
-    buckets: tuple[Bucket, ...]
+    num_heads: int
+    """Query heads."""
     starts: tuple[int, ...]
     """Place of each row's first token."""
+    prefixes: tuple[Prefix, ...]
+    """What stands before each row."""
     holds_its_prefixes: bool
     """Whether all prefixes can be spans of this packed row: they end before the rows that come after them."""
     derived: dict[Any, Any] = field(default_factory=dict)
@@ -166,10 +184,21 @@ class PackedRows:
         return (*(start - 1 for start in self.starts[1:]), self.num_tokens - 1)
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each row."""
+        return tuple(end + 1 - start for start, end in zip(self.starts, self.ends, strict=True))
+
+    @property
     def num_prefix_tokens(self) -> int:
         """Leading tokens of the pool, or of the packed row, that hold all prefixes."""
-        prefixes = (siblings.prefix for bucket in self.buckets for siblings in bucket.siblings)
-        return max((span.end for prefix in prefixes for span in prefix.spans), default=0)
+        return max((span.end for prefix in self.prefixes for span in prefix.spans), default=0)
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """All rows, side by side where their lengths are alike, by indices on the processor; made once, when they are asked for."""
+        if "buckets" not in self.derived:
+            self.derived["buckets"] = tuple(_buckets(self))
+        return self.derived["buckets"]
 
     def bias(self, block: Block, prefix_slots: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
         """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
@@ -210,38 +239,46 @@ def pack_rows(
     for row in rows:
         starts.append(place)
         place += len(row)
-    groups = _rows_of_like_length(
-        [aligned(len(row)) for row in rows], [aligned(prefix.length) for prefix in prefixes], num_heads
-    )
-    buckets = []
-    for (length, prefix_slots), members in groups.items():
-        members.sort(key=lambda index: prefixes[index])  # siblings lie side by side
-        per_row = num_heads * min(length, _QUERY_BLOCK) * (length + prefix_slots)
-        size = max(1, MAX_SCORES // per_row)
-        for first in range(0, len(members), size):
-            group = members[first : first + size]
-            bucket = bucket_of([starts[i] for i in group], [len(rows[i]) for i in group], length, device)
-            buckets.append(replace(bucket, siblings=_siblings([prefixes[i] for i in group])))
-    filling = [0] * (-place % _ROW_ALIGNMENT)
+    filling = [0] * (-place % row_alignment(device))
     positions = [
         position
         for row, prefix in zip(rows, prefixes, strict=True)
         for position in range(prefix.length, prefix.length + len(row))
     ]
     return PackedRows(
-        ids_1T=torch.tensor([*(token for row in rows for token in row), *filling], device=device)[None],
-        positions_1T=torch.tensor([*positions, *filling], device=device)[None],
+        ids_1T=tensor_on(device, [*(token for row in rows for token in row), *filling])[None],
+        positions_1T=tensor_on(device, [*positions, *filling])[None],
         num_tokens=place,
-        buckets=tuple(buckets),
+        num_heads=num_heads,
         starts=tuple(starts),
+        prefixes=tuple(prefixes),
         holds_its_prefixes=all(
             span.end <= start for start, prefix in zip(starts, prefixes, strict=True) for span in prefix.spans
         ),
     )
 
 
+def _buckets(packed: PackedRows) -> Iterator[Bucket]:
+    device, cpu = packed.ids_1T.device, torch.device("cpu")
+    lengths, prefixes = packed.lengths, packed.prefixes
+    groups = _rows_of_like_length(
+        [aligned(length) for length in lengths],
+        [aligned(prefix.length) for prefix in prefixes],
+        packed.num_heads,
+        _BUCKET_SCORES if device.type == "cpu" else _GPU_BUCKET_SCORES,
+    )
+    max_scores = MAX_SCORES if device.type == "cpu" else _GPU_MAX_SCORES
+    for (padded, prefix_slots), members in groups.items():
+        members.sort(key=lambda index: prefixes[index])  # siblings lie side by side
+        size = max(1, max_scores // (packed.num_heads * min(padded, _QUERY_BLOCK) * (padded + prefix_slots)))
+        for first in range(0, len(members), size):
+            group = members[first : first + size]
+            bucket = bucket_of([packed.starts[i] for i in group], [lengths[i] for i in group], padded, cpu)
+            yield replace(bucket, siblings=_siblings([prefixes[i] for i in group]))
+
+
 def _rows_of_like_length(
-    lengths: Sequence[int], prefix_slots: Sequence[int], num_heads: int
+    lengths: Sequence[int], prefix_slots: Sequence[int], num_heads: int, bucket_scores: int
 ) -> dict[tuple[int, int], list[int]]:
     """The rows, by their index, that attend side by side, by the length they are padded to and the slots of their prefix.
 
@@ -254,7 +291,7 @@ def _rows_of_like_length(
         for length, members in groupby(alike, key=lambda pair: -pair[0]):
             indices = [index for _, index in members]
             num_scores = len(indices) * num_heads * (longest * (slots + longest) - length * (slots + length))
-            if not longest or num_scores > _BUCKET_SCORES:
+            if not longest or num_scores > bucket_scores:
                 longest = length
             groups.setdefault((longest, slots), []).extend(indices)
     return groups
@@ -275,10 +312,10 @@ def bucket_of(starts: Sequence[int], lengths: Sequence[int], padded: int, device
     lengths_N1 = torch.tensor(lengths)[:, None]
     tokens_NL = torch.tensor(starts)[:, None] + torch.minimum(slots_L[None], lengths_N1 - 1)
     real_NL = slots_L[None] < lengths_N1
-    real, padding = (which.flatten().nonzero().flatten().to(device) for which in (real_NL, ~real_NL))
+    real, padding = (moved(which.flatten().nonzero().flatten(), device) for which in (real_NL, ~real_NL))
     has_padding = len(padding) > 0
     return Bucket(
-        tokens_M=tokens_NL.flatten().to(device),
+        tokens_M=moved(tokens_NL.flatten(), device),
         real_M=real if has_padding else None,
         padding_M=padding if has_padding else None,
         num_rows=len(starts),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.files import sha256_of_json, write_atomically
+from fettle.models.device import chosen_device
 from fettle.settings import get_settings
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def choose_precision(asked: Precision) -> Precision:
         return asked
     import torch
 
-    if torch.cuda.is_available():
-        return Precision.FAST if torch.cuda.is_bf16_supported() else Precision.EXACT
+    match chosen_device().type:
+        case "cuda":  # older ones emulate it
+            return Precision.FAST if torch.cuda.is_bf16_supported(including_emulation=False) else Precision.EXACT
+        case "mps":
+            return Precision.EXACT
     if not _claims_bf16():
         return Precision.EXACT
     return Precision.FAST if bf16_speedup(get_settings().home) >= _LEAST_SPEEDUP else Precision.EXACT
@@ -68,7 +72,7 @@ def keep_choice(home: Path) -> None:
     import torch
 
     file = _file(home)
-    if torch.cuda.is_available() or not _claims_bf16() or file.is_file():
+    if chosen_device().type != "cpu" or not _claims_bf16() or file.is_file():
         return
     content = {"bf16_speedup": bf16_speedup(home), "processor": _processor(), "torch": torch.__version__}
     write_atomically(file, json.dumps(content, indent=2) + "\n")

@@ -20,7 +20,7 @@ from fettle.models.replaced_forwards import Forward
 _KNOWN = {"LlamaMLP", "MistralMLP", "Olmo2MLP", "Qwen2MLP", "Qwen3MLP", "SmolLM3MLP"}
 """Classes that compute down(silu(gate(x)) * up(x)); others, and other activations, keep their own forward."""
 _PIECE = 1 << 17
-"""Values worked on at once: what lies between stays in the processor's cache, and each thread still has enough to do."""
+"""Values worked on at once on a processor: what lies between stays in its cache, and each thread still has enough to do."""
 
 
 class SwiGLU(torch.autograd.Function):
@@ -51,8 +51,9 @@ class SwiGLU(torch.autograd.Function):
 
 
 def _pieces(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Views of consecutive values; a tensor that is not contiguous is copied."""
-    return values.reshape(-1).split(_PIECE)
+    """Views of consecutive values, all at once on a GPU; a tensor that is not contiguous is copied."""
+    flat = values.reshape(-1)
+    return flat.split(_PIECE) if flat.device.type == "cpu" else (flat,)
 
 
 def fused_mlp(module: Any) -> Forward | None:

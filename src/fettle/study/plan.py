@@ -167,7 +167,7 @@ def estimate(
     return Estimate(
         train_seconds=steps * step_seconds + evaluations * forward_seconds,
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * _seconds_per_answer(loaded, data.valid, options),
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_memory_bytes(loaded.model.device),
         base_bytes=base_bytes,
     )
 

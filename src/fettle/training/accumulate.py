@@ -229,8 +229,8 @@ def _nothing(key_values: KeyValues) -> list[None]:
 
 
 def _summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:
-    total, num_tokens = 0.0, 0
+    totals, num_tokens = [], 0
     for loss in losses:
-        total += float(loss.total.detach())
+        totals.append(loss.total.detach())  # a GPU is asked once, when all of them are under way
         num_tokens += loss.num_tokens
-    return total, num_tokens
+    return sum(torch.stack(totals).tolist()), num_tokens

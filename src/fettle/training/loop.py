@@ -119,7 +119,7 @@ class _Run:
         from fettle.training.trainable import trainable
 
         self._plainly = loaded.plain_reason is not None
-        forget_peak_memory()
+        forget_peak_memory(loaded.model.device)
         self._model = loaded.model
         self._train_rows, self._valid_rows, self._settings = train_rows, valid_rows, settings
         self._folder, self._on_event = folder, on_event
@@ -272,7 +272,7 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        peak = max(self._progress.peak_memory_bytes, peak_memory_bytes())
+        peak = max(self._progress.peak_memory_bytes, peak_memory_bytes(self._model.device))
         self._progress = replace(self._progress, peak_memory_bytes=peak)
         tensors = {f"now.{name}": parameter for name, parameter in self._parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fettle.models.device import tensor_on
 from fettle.models.head import summed_cross_entropy
 from fettle.models.prefix_tree import PrefixTree
 from fettle.records import TokenisedExample
@@ -93,10 +94,10 @@ def sft_loss(model: PreTrainedModel, hidden_TE: torch.Tensor, targets: Targets) 
 
     device = hidden_TE.device
     ordered = sorted(targets)
-    hidden_NE = hidden_TE.index_select(0, torch.tensor([target.place for target in ordered], device=device))
-    tokens_N = torch.tensor([target.token_id for target in ordered], device=device)
+    hidden_NE = hidden_TE.index_select(0, tensor_on(device, [target.place for target in ordered]))
+    tokens_N = tensor_on(device, [target.token_id for target in ordered])
     counts = [targets[target] for target in ordered]
-    counts_N = torch.tensor(counts, dtype=torch.float32, device=device) if max(counts) > 1 else None
+    counts_N = tensor_on(device, counts, torch.float32) if max(counts) > 1 else None
     return StepLoss(summed_cross_entropy(model, hidden_NE, tokens_N, counts_N), sum(counts))
 
 

@@ -1,0 +1,84 @@
+"""The benchmarks that need a GPU, or long, run as they are on something small; their charts hold what was measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_as_it_is_with_a_tiny_model() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--small", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    own, shared = said["small own fettle"], said["small shared fettle"]
+    for figures in (own, shared):
+        assert figures["gradient_difference"] < 1e-4
+        assert figures["tokens_per_s"] > 0
+        assert figures["peak_mib"] > 1
+    assert 0 < own["share_of_ceiling"] < 1
+    assert "share_of_ceiling" not in shared
+
+
+def measured(engine: str, sweep: str, value: int, **figures: Any) -> dict[str, Any]:
+    return {"engine": engine, "sweep": sweep, "value": value} | figures
+
+
+def test_the_growth_chart_shows_the_medians_and_leaves_out_what_ran_out_of_memory(benchmarks: None) -> None:
+    from growth import panels  # pyright: ignore[reportMissingImports]
+    from growth_chart import drawn  # pyright: ignore[reportMissingImports]
+
+    results = [
+        *(measured("fettle", "rank", 4, seconds=seconds, mib=1.0) for seconds in (2.0, 1.0, 9.0)),
+        measured("fettle", "rank", 128, seconds=3.0, mib=1.0),
+        measured("trl", "rank", 4, seconds=8.0, mib=1.0),
+        measured("trl", "rank", 128, out_of_memory=True),
+        measured("fettle", "examples", 16, seconds=1.0, mib=1.0),
+    ]
+    found = panels(results)
+    assert [[(curve.name, curve.points) for curve in panel.curves] for panel in found] == [
+        [("Fettle", ((16, 1.0),))],
+        [("Fettle", ((4, 2.0), (128, 3.0))), ("TRL SFTTrainer with PEFT", ((4, 8.0),))],
+    ]
+    chart = ElementTree.fromstring(drawn(found))
+    dots = [title.text for title in chart.iter(f"{SVG}title")]
+    assert dots == ["16: 1 s", "4: 2 s", "128: 3 s", "4: 8 s"]
+    assert all(0 <= float(dot.get("cx", "")) <= float(chart.get("width", "")) for dot in chart.iter(f"{SVG}circle"))
+
+
+def test_the_rows_of_growth_have_the_tokens_that_they_say(benchmarks: None, tmp_path: Path) -> None:
+    from fettle.models.load import load_tokenizer
+    from fettle.models.resolve import resolve_model
+    from growth import Point, bundled_words, write_rows  # pyright: ignore[reportMissingImports]
+
+    tokenizer = load_tokenizer(resolve_model(None))
+    point = Point("own prompt", 300, 3, 3, num_own_tokens=300)
+    file = write_rows(point, tokenizer, bundled_words(), tmp_path)
+    rows = [json.loads(line)["messages"] for line in file.read_text().splitlines()]
+    assert len(rows) == 3
+    assert len({row[0]["content"] for row in rows}) == 1
+    assert len({row[1]["content"] for row in rows}) == 3
+    for row in rows:
+        assert abs(len(tokenizer(row[1]["content"]).input_ids) - 300) <= 6
+
+
+def test_a_peer_without_room_is_left_out(benchmarks: None) -> None:
+    from growth import Point, peer_gib  # pyright: ignore[reportMissingImports]
+
+    assert 5 < peer_gib(Point("examples", 16, 16, 16), 49_152) < 6
+    assert peer_gib(Point("own prompt", 4096, 4, 4, num_own_tokens=4096), 49_152) > 24
