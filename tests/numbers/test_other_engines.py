@@ -192,3 +192,21 @@ def test_a_closed_engine_answers_no_more_and_leaves_nothing_behind(kind: Any, ca
         engine.generate(PROMPTS[:1], GenerationOptions(max_new_tokens=2))
     engine.close()
     assert set(file.parent.iterdir()) <= before
+
+
+@installed("openvino_genai")
+@pytest.mark.parametrize("num_shared", [33, 40, 48, 63, 64, 70])
+def test_a_prompt_that_goes_on_from_another_one_is_answered_as_by_itself(case: Case, num_shared: int) -> None:
+    """What was kept of the first must not stand for what it never was: blocks of keys that were filled in part."""
+    tokens = [7 + place * 11 % 80 for place in range(120)]
+    begun, longer = tokens[:num_shared], tokens[: num_shared + 9]
+    engine = OpenVinoEngine(case.loaded, case.file(WeightType.F16), name="tuned")
+    try:
+        first = engine.written([begun], [6])[0]
+        goes_on = [*begun, *first, *longer[num_shared:]]  # a conversation: the answer, and what is said next
+        for row in (longer, goes_on, begun):
+            [written] = engine.written([row], [6])
+            wanted = case.greedy(row, len(written))
+            assert written == wanted, (num_shared, len(row))
+    finally:
+        engine.close()

@@ -35,6 +35,10 @@ _MOST_PATHS = 256
 """Rows of the batch in which choices are scored: one for each path after each prompt."""
 _BATCH_TOKENS = 2048
 """Tokens that GenAI runs at once."""
+_BLOCK_TOKENS = 32
+"""GenAI keeps keys in blocks of so many tokens. A block that was filled in part is not found again as it was (seen with 2026.4.1:
+other tokens than the model's own, by nats), so no request ends within one that others are to share.
+"""
 _MODEL_FILE = "openvino_model.xml"
 _NUMBER_TYPE = {Precision.EXACT: "f32", Precision.FAST: "bf16"}
 
@@ -90,7 +94,7 @@ class OpenVinoEngine(LogitsEngine):
 
     def written(self, rows: Sequence[Sequence[int]], limits: Sequence[int]) -> list[list[int]]:
         """Greedy tokens after each row, the stop token included where it was reached."""
-        if shared := shared_length(common_prefix_length(rows), len(rows)):
+        if shared := shared_length(common_prefix_length(rows), len(rows)) // _BLOCK_TOKENS * _BLOCK_TOKENS:
             self._run_requests([rows[0][:shared]], [1])  # kept, and found by all that are asked after it
         return self._run_requests(rows, limits)
 
