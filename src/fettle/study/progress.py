@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fettle.training.loop import TrainingEvent
+from fettle.training.events import TrainingEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,12 @@ class StudySettings:
             parts["remote"]["url"] = public_address(self.remote.url)
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
+        for irrelevant in (
+            "processes",
+            "checkpointing",
+            "micro_batch_tokens",
+        ):  # beyond rounding; a run may go on with others
+            del parts["training"][irrelevant]
         return {name: _plain(value) for name, value in parts.items()}
 
 
