@@ -97,7 +97,7 @@ def test_a_run_whose_other_process_is_killed_ends_and_can_go_on(
 def test_a_process_that_cannot_begin_says_why(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     loaded = tiny_model("qwen3")
     elsewhere = replace(loaded, source=replace(loaded.source, path=tmp_path / "nothing"))
-    with pytest.raises(ResourceError, match="process 2 of the 2 .* has ended: .*nothing"):
+    with pytest.raises(ResourceError, match=r"process 2 of the 2 .* has ended: .*nothing"):
         run(elsewhere, tmp_path / "run", TWO)
     assert helpers() == []
 
