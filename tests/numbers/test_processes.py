@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-5
 SECONDS = 240
 TWO = replace(SETTINGS, processes=2)
-STOPS_EARLY = replace(SETTINGS, learning_rate=0.3, patience=1, evals_per_epoch=4, epochs=4)
+STOPS_EARLY = replace(SETTINGS, learning_rate=0.1, patience=1, evals_per_epoch=4, epochs=4)
 
 
 def losses(result: TrainingResult) -> list[float]:
@@ -43,7 +43,7 @@ def helpers() -> list[psutil.Process]:
     ("family", "settings"),
     [
         ("qwen3", SETTINGS),
-        ("llama", STOPS_EARLY),
+        ("qwen3", STOPS_EARLY),
         ("llama", replace(SETTINGS, method=Method.FULL, learning_rate=0.003, batch_size=1, epochs=1)),
     ],
     ids=["in-parts", "stops-early", "all-weights-and-one-has-nothing-to-do"],
@@ -84,7 +84,12 @@ def test_a_run_whose_other_process_is_killed_ends_and_can_go_on(
 
     def kill_it(event: TrainingEvent) -> None:
         if event.step == 5:
-            helpers()[0].kill()
+            [other] = helpers()
+            sockets = [one for process in (psutil.Process(), other) for one in process.net_connections("inet")]
+            assert sockets
+            assert {one.laddr.ip for one in sockets} <= {"127.0.0.1", "::1"}, "no other interface"
+            assert {place.stat().st_mode & 0o777 for place in tmp_path.glob(".processes-*")} == {0o700}
+            other.kill()
 
     with pytest.raises(
         ResourceError, match="process 2 of the 2 that share the training has ended: it was killed by SIGKILL"

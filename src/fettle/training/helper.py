@@ -29,7 +29,7 @@ def main() -> None:
 
 def _end_with_the_first_process() -> None:
     """It never writes to this pipe, which closes when it ends, be it killed."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # a buffered read would hold a lock that the interpreter wants when it ends
     os._exit(EXIT_INTERNAL)
 
 
@@ -48,7 +48,7 @@ def _help(folder: Path, rank: int) -> None:
     loaded = load_model(job.source, job.precision, job.base_weights)
     torch.set_num_threads(job.num_threads)
     place.ready(rank).touch()
-    with joined(rank, job.settings.processes, meeting=place.address) as team:
+    with joined(rank, job.settings.processes, meeting=place.meeting) as team:
         take_part(loaded, job, team)
 
 

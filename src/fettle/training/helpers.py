@@ -25,11 +25,12 @@ from fettle.models.resolve import ResolvedModel
 from fettle.records import TokenisedExample
 from fettle.settings import get_launch
 from fettle.training.settings import TrainingSettings
-from fettle.training.team import Team, joined
+from fettle.training.team import Team, joined, launched_team
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+_PLACE_PREFIX = ".processes-"
 _SECONDS_BETWEEN_LOOKS = 0.02
 _SECONDS_TO_END = 10.0
 """A helper whose connections have closed has ended after a moment; one that is done ends by itself."""
@@ -61,9 +62,9 @@ class MeetingPlace:
     folder: Path
 
     @property
-    def address(self) -> str:
-        """What `torch.distributed` is given."""
-        return f"file://{(self.folder / 'meeting').absolute()}"
+    def meeting(self) -> Path:
+        """The file by which they find each other."""
+        return self.folder / "meeting"
 
     def log(self, rank: int) -> Path:
         """What a helper prints."""
@@ -96,8 +97,7 @@ def team_of(job: Job) -> Iterator[Team]:
     if launch is not None:
         if torch.cuda.is_available():
             torch.cuda.set_device(launch.rank)
-        with joined(launch.rank, launch.num_processes, meeting="env://") as team:
-            yield team
+        yield launched_team(launch)
     elif job.settings.processes == 1:
         yield Team()
     else:
@@ -162,7 +162,9 @@ def _helped(job: Job) -> Iterator[Team]:
     _require_devices(job.settings.processes)
     with disk_errors_explained(job.folder):
         job.folder.mkdir(parents=True, exist_ok=True)
-        place = MeetingPlace(Path(tempfile.mkdtemp(dir=job.folder, prefix=".processes-")))
+        for left_over in job.folder.glob(f"{_PLACE_PREFIX}*"):  # by a run that was killed
+            rmtree(left_over, ignore_errors=True)
+        place = MeetingPlace(Path(tempfile.mkdtemp(dir=job.folder, prefix=_PLACE_PREFIX)))
         place.write_job(job)
     helpers = [_Helper(place, rank, job.settings.processes) for rank in range(1, job.settings.processes)]
     try:
@@ -172,7 +174,7 @@ def _helped(job: Job) -> Iterator[Team]:
             for helper in helpers:
                 helper.require_running()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        with _losses_explained(helpers), joined(0, job.settings.processes, meeting=place.address) as team:
+        with _losses_explained(helpers), joined(0, job.settings.processes, meeting=place.meeting) as team:
             yield team
         for helper in helpers:
             helper.wait()

@@ -6,15 +6,17 @@ no weights travel. A run alone is a team of one, for which every sum is what it 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError
-from fettle.settings import meet_over_loopback
+from fettle.settings import Launch, meet_over_loopback
 
 if TYPE_CHECKING:
     import torch
@@ -88,21 +90,40 @@ class Team:
 
 
 @contextmanager
-def joined(rank: int, size: int, *, meeting: str) -> Iterator[Team]:
+def joined(rank: int, size: int, *, meeting: Path) -> Iterator[Team]:
     """Within it this process is one of a team, all of which must come here.
 
     Args:
         rank: The number of this process.
         size: How many there are.
-        meeting: Where they find each other: `file://` and a path that all of them see, or `env://` under a launcher.
+        meeting: A file by which they find each other; it must not exist before.
     """
+    from torch import distributed
+
+    _join(rank, size, f"file://{meeting.absolute()}")
+    try:
+        yield Team(rank, size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def launched_team(launch: Launch) -> Team:
+    """The processes that a launcher has started, of which this is one.
+
+    They stay together until they end: the launcher remembers the addresses of their first meeting and would give them out again.
+    """
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        _join(launch.rank, launch.num_processes, "env://")
+        atexit.register(distributed.destroy_process_group)
+    return Team(launch.rank, launch.num_processes)
+
+
+def _join(rank: int, size: int, meeting: str) -> None:
     import torch
     from torch import distributed
 
     meet_over_loopback()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size, timeout=_PATIENCE)
-    try:
-        yield Team(rank, size)
-    finally:
-        distributed.destroy_process_group()
