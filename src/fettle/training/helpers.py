@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -245,9 +245,10 @@ class _Helper:
         return said[-1] if said else f"exit code {code}"
 
     def wait(self) -> None:
-        """Until it has ended by itself, for it has nothing left to do."""
+        """A while for it to end by itself, for it has nothing left to do."""
         assert self._process is not None, "it was started"
-        self._process.wait(_SECONDS_TO_END)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_END)
 
     def stop(self) -> None:
         """End it, whatever it is doing."""
