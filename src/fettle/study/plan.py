@@ -174,12 +174,10 @@ def estimate(
     forward_seconds = step_seconds / 3 / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
     num_answers = len(data.valid) + len(data.test)
     answer_seconds = _seconds_per_answer(loaded, data.valid, options)
-    # What was freed on the way is not all given back, so that the run starts from what is held by now.
-    held_since = max(0, held_memory_bytes() - memory.held)
     return Estimate(
         training=TrainingCost(
             seconds=steps * step_seconds + evaluations * forward_seconds,
-            peak_memory_bytes=memory.peak + held_since,
+            peak_memory_bytes=max(memory.peak, held_memory_bytes()),
             num_tokens=tokens.num_train_tokens * training.epochs,
             num_processes=training.processes,
             recomputes=memory.recomputes,

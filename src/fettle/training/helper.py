@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from fettle.errors import EXIT_INTERNAL, FettleError, exit_code
-from fettle.settings import let_others_run
+from fettle.settings import keep_freed_memory, let_others_run
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the first process, which ends this one
     threading.Thread(target=_end_with_the_first_process, daemon=True).start()
     let_others_run()
+    keep_freed_memory()
     try:
         _help(Path(sys.argv[1]), int(sys.argv[2]))
     except FettleError as error:

@@ -2,7 +2,6 @@
 
 What is trained takes its weights, their gradients, two moments and the best copy, four bytes each. What a step keeps for its
 backward pass grows with the tokens that are run at once: it is counted on a few rows, without a backward pass, and multiplied.
-Not covered: what an allocator keeps of what was freed, and what checkpoints are written from.
 
 Legend: bytes throughout.
 """
@@ -28,6 +27,8 @@ _BYTES_A_TRAINED_WEIGHT = 20
 """fp32: the weight itself, its gradient, AdamW's two moments, and the copy of the best step."""
 _BYTES_OF_A_PROCESS = 450_000_000
 """Python with torch and transformers, before a model is loaded."""
+_WORKING_FACTOR = 1.3
+"""What a step holds at its peak over what it keeps: gradients on their way back, and gaps between blocks (LOG.md, 2026-11-26)."""
 _LEAST_COUNTED_TOKENS = 256
 _NUM_WEIGHED_BATCHES = 64
 _GIB = 2**30
@@ -42,7 +43,7 @@ class MemoryPlan:
     trained: int
     """For what is trained: weights, gradients, moments, the best copy."""
     activations: int
-    """What the heaviest step keeps for its backward pass."""
+    """What the heaviest step takes: what it keeps for its backward pass, and what that works in."""
     recomputes: bool
     """Whether layers are computed again in the backward pass rather than kept."""
     num_processes: int
@@ -84,7 +85,9 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
             return MemoryPlan(
                 held=held,
                 trained=num_trained * _bytes_a_weight(loaded, settings),
-                activations=int(num_tokens * kept_bytes_per_token(loaded, rows, recomputes=recomputes)),
+                activations=int(
+                    _WORKING_FACTOR * num_tokens * kept_bytes_per_token(loaded, rows, recomputes=recomputes)
+                ),
                 recomputes=recomputes,
                 num_processes=settings.processes,
                 of_a_helper=_model_bytes(loaded) + _BYTES_OF_A_PROCESS,

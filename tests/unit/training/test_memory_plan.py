@@ -79,7 +79,7 @@ def test_what_a_step_keeps_is_foreseen(deep: Any, settings: TrainingSettings) ->
     chosen.release()
     for weight in deep.model.parameters():
         sizes.pop(weight.untyped_storage().data_ptr(), None)
-    assert foreseen == pytest.approx(sum(sizes.values()), rel=0.35)
+    assert 1.0 < foreseen / sum(sizes.values()) < 1.8
 
 
 def test_layers_are_recomputed_only_where_memory_asks_for_it(deep: Any, free: Callable[[float], None]) -> None:
