@@ -63,6 +63,13 @@ def test_two_processes_take_the_steps_of_one(
     assert list((tmp_path / "together").glob(".processes-*")) == []
 
 
+def test_beside_a_base_in_four_bits_too(tiny_nf4_model: Callable[[str], Any], tmp_path: Path) -> None:
+    loaded, settings = tiny_nf4_model("llama"), replace(SETTINGS, method=Method.QLORA, epochs=1)
+    alone = run(loaded, tmp_path / "alone", settings)
+    together = run(loaded, tmp_path / "together", replace(settings, processes=2))
+    assert losses(together) == pytest.approx(losses(alone), abs=TOLERANCE)
+
+
 def test_what_two_processes_began_one_finishes_and_the_other_way_round(
     tiny_model: Callable[[str], Any], tmp_path: Path
 ) -> None:
