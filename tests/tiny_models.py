@@ -154,6 +154,21 @@ def save_tiny_model(
     return folder
 
 
+def save_deep_model(folder: Path, *, num_layers: int) -> Path:
+    """Write a random Llama of many layers; the folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = tiny_tokenizer(TEMPLATE_BY_FAMILY["llama"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = tiny_config("llama", len(tokenizer) + 3)
+        config.num_hidden_layers = num_layers
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def save_unknown_model(folder: Path, kind: str) -> Path:
     """Write a random model of a class that packed rows do not fit, `lfm2` or `mamba`; the folder."""
     import torch

@@ -21,6 +21,21 @@ class LossPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCost:
+    """What a training run takes, as it was planned or as it was."""
+
+    seconds: float
+    """Of steps and evaluations, wall time; planned: those of all epochs."""
+    peak_memory_bytes: int
+    """The most that its processes held together, the base model included."""
+    num_tokens: int
+    """Tokens of the examples of all steps, shared prefixes counted in each."""
+    num_processes: int = 1
+    recomputes: bool = False
+    """Whether layers were computed again in the backward pass, to hold less memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
     """How the tuned contender came to be."""
 
@@ -36,6 +51,8 @@ class TrainingSummary:
     num_processed_tokens: int
     seconds: float
     peak_memory_bytes: int
+    planned: TrainingCost | None = None
+    """None: the run was not planned, or a version that did not keep the plan began it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -44,9 +46,18 @@ class Settings(BaseSettings):
     vllm_api_key: SecretStr | None = None
     """Key sent to the server named by `--answer-with vllm=URL`; None: it needs none."""
     threads: int | None = Field(default=None, ge=1)
-    """Processor threads for model work; None: one per core."""
+    """Processor threads for model work, of all processes of a training run together; None: one per core."""
     device: Device = Device.AUTO
     """Where models run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What `torchrun` says to each of the processes that it starts."""
+
+    rank: int
+    """The number of this process, from 0."""
+    num_processes: int
 
 
 @lru_cache(maxsize=1)
@@ -90,3 +101,27 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+
+
+def get_launch() -> Launch | None:
+    """Which of several processes this one is; None: it was not started by `torchrun`.
+
+    Raises:
+        ConfigError: The processes are on several machines, which share no folder as far as we know.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    rank, size, size_here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if size != size_here:
+        raise ConfigError(
+            f"{size_here} of {size} processes are on this machine, and a run's processes must all be on one",
+            where="torchrun",
+            remedy="start it on one machine, with --nproc-per-node alone",
+        )
+    return Launch(rank=rank, num_processes=size)
+
+
+def meet_over_loopback() -> None:
+    """Let the processes of one machine talk over its loopback interface and no other. What the user has set stays."""
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo0" if sys.platform == "darwin" else "lo")

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from fettle.models.adapter import LoraSettings
 from fettle.records import Message, Prompt, TokenisedExample
-from fettle.training.loop import TrainingEvent, TrainingResult, train
+from fettle.training.events import TrainingEvent
+from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(

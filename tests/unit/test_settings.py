@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,17 @@ from fettle.files import sha256_of_json
 from fettle.models.adapter import LoraSettings, LoraVariant
 from fettle.models.precision import Precision
 from fettle.records import TaskKind
-from fettle.settings import Settings, get_settings
+from fettle.settings import Launch, Settings, get_launch, get_settings, meet_over_loopback
 from fettle.study.settings import RemoteModel, StudySettings
-from fettle.training.settings import Method, Schedule, TrainingSettings, derived_learning_rate, learning_rate_at
+from fettle.training.helpers import as_launched
+from fettle.training.settings import (
+    Checkpointing,
+    Method,
+    Schedule,
+    TrainingSettings,
+    derived_learning_rate,
+    learning_rate_at,
+)
 
 SETTINGS = StudySettings(examples=Path("tickets.csv"))
 NAN, INFINITY = float("nan"), float("inf")
@@ -57,7 +66,8 @@ def test_learning_rates_that_cannot_be(rate: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["epochs", "batch_size", "evals_per_epoch", "patience", "checkpoint_steps", "micro_batch_tokens"]
+    "name",
+    ["epochs", "batch_size", "evals_per_epoch", "patience", "checkpoint_steps", "micro_batch_tokens", "processes"],
 )
 def test_counts_start_at_one(name: str) -> None:
     replace(TrainingSettings(), **{name: 1})
@@ -164,3 +174,51 @@ def test_settings_say_the_call_that_makes_them() -> None:
     names |= {one.__name__: one for one in (StudySettings, TrainingSettings)}
     assert eval(settings.describe(), names) == settings  # noqa: S307 (our own text)
     assert "<" not in settings.describe()
+
+
+def test_how_a_run_is_computed_is_not_in_the_key() -> None:
+    computed = TrainingSettings(processes=4, checkpointing=Checkpointing.ON, micro_batch_tokens=100)
+    assert key(replace(SETTINGS, training=computed)) == key(SETTINGS)
+
+
+LAUNCHED = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """This process is one of two that torchrun has started."""
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_a_rank_alone_is_no_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("RANK", "1")  # batch systems set it too
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert get_launch() is None
+    assert as_launched(TrainingSettings(processes=3)).processes == 3
+
+
+def test_torchrun_says_how_many_processes_there_are(launched: pytest.MonkeyPatch) -> None:
+    assert get_launch() == Launch(rank=1, num_processes=2)
+    assert as_launched(TrainingSettings()).processes == as_launched(TrainingSettings(processes=2)).processes == 2
+    with pytest.raises(ConfigError, match="torchrun has started 2 processes, and 3 are asked for"):
+        as_launched(TrainingSettings(processes=3))
+
+
+def test_processes_on_several_machines_are_refused(launched: pytest.MonkeyPatch) -> None:
+    launched.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ConfigError, match="2 of 4 processes are on this machine"):
+        get_launch()
+
+
+def test_processes_meet_over_the_loopback_interface_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth7")
+    meet_over_loopback()
+    assert os.environ["GLOO_SOCKET_IFNAME"] in ("lo", "lo0")
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "eth7"
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")

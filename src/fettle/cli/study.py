@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +10,12 @@ import typer
 from rich.console import Console
 
 from fettle.cli.columns import EncodingOption
+from fettle.cli.study_choices import CheckpointingOption, MethodOption, PrecisionOption, ScheduleOption, VariantOption
 from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Action, Decision, TaskKind
 
 if TYPE_CHECKING:
-    from fettle.report_records import TrainingSummary
+    from fettle.report_records import TrainingCost, TrainingSummary
     from fettle.study.plan import Estimate
     from fettle.study.run import StudyPlan
     from fettle.study.settings import StudySettings
@@ -23,38 +23,6 @@ if TYPE_CHECKING:
 _EXIT_CODES = {Decision.SHIP: EXIT_SHIP, Decision.STAY: EXIT_STAY, Decision.CANNOT_TELL: EXIT_CANNOT_TELL}
 _DEFAULT_RANK = 16
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Models", "Training", "Running"
-
-
-class PrecisionOption(StrEnum):
-    """The choices of --precision; the same words as `models.precision.Precision`, which this file must not import early."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    FAST = "fast"
-
-
-class MethodOption(StrEnum):
-    """The choices of --method, those of `training.settings.Method`."""
-
-    LORA = "lora"
-    QLORA = "qlora"
-    FULL = "full"
-
-
-class ScheduleOption(StrEnum):
-    """The choices of --schedule, those of `training.settings.Schedule`."""
-
-    COSINE = "cosine"
-    LINEAR = "linear"
-    CONSTANT = "constant"
-
-
-class VariantOption(StrEnum):
-    """The choices of --lora-variant, those of `models.adapter.LoraVariant`."""
-
-    LORA = "lora"
-    RSLORA = "rslora"
-    DORA = "dora"
 
 
 def study(
@@ -172,6 +140,21 @@ def study(
             rich_help_panel=_TRAINING,
         ),
     ] = VariantOption.LORA,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share the training; a GPU each.", rich_help_panel=_TRAINING),
+    ] = 1,
+    micro_batch_tokens: Annotated[
+        int,
+        typer.Option(min=1, help="Tokens run at once; fewer need less memory.", rich_help_panel=_TRAINING),
+    ] = 4096,
+    checkpointing: Annotated[
+        CheckpointingOption,
+        typer.Option(
+            help="Compute layers again in the backward pass instead of keeping them. auto: where memory asks for it.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = CheckpointingOption.AUTO,
     worthwhile: Annotated[
         float,
         typer.Option(
@@ -203,7 +186,7 @@ def study(
     from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.precision import Precision
     from fettle.study.settings import RemoteModel, StudySettings
-    from fettle.training.settings import Method, Schedule, TrainingSettings
+    from fettle.training.settings import Checkpointing, Method, Schedule, TrainingSettings
 
     if (remote is None) != (remote_model is None):
         raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
@@ -217,6 +200,9 @@ def study(
         batch_size=batch_size,
         learning_rate=learning_rate,
         schedule=Schedule(schedule.value),
+        processes=processes,
+        micro_batch_tokens=micro_batch_tokens,
+        checkpointing=Checkpointing(checkpointing.value),
         seed=seed,
         lora=LoraSettings.of_rank(rank, LoraVariant(lora_variant.value)),
     )
@@ -241,26 +227,33 @@ def study(
         out=out,
         fresh=fresh,
     )
-    raise typer.Exit(_EXIT_CODES[_run(settings)] if not dry_run else _plan_only(settings))
+    raise typer.Exit(_plan_only(settings) if dry_run else _run(settings))
 
 
-def _run(settings: StudySettings) -> Decision:
+def _run(settings: StudySettings) -> int:
+    """Run the study, or take part in one; the exit code."""
     from fettle.cli.progress import ProgressBars
+    from fettle.settings import get_launch
     from fettle.study.run import plan_study, run_plan
     from fettle.study.summary import print_summary
+    from fettle.study.tuned import share_training
 
+    launch = get_launch()
+    if launch is not None and launch.rank > 0:
+        share_training(plan_study(settings))
+        return 0
     console = Console()
     with console.status("Reading the examples and loading the model"):
         plan = plan_study(settings)
     expected = _print_plan(console, plan)
     with ProgressBars(console) as bars:
-        result = run_plan(plan, bars, command=sys.argv)
+        result = run_plan(plan, bars, expected=expected, command=sys.argv)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)
     if result.report.training is not None:
-        console.print(_as_planned(result.report.training, expected), highlight=False, soft_wrap=True)
-    return result.report.verdict.decision
+        console.print(_as_planned(result.report.training), highlight=False, soft_wrap=True)
+    return _EXIT_CODES[result.report.verdict.decision]
 
 
 def _plan_only(settings: StudySettings) -> int:
@@ -273,13 +266,17 @@ def _plan_only(settings: StudySettings) -> int:
     return 0
 
 
-def _as_planned(training: TrainingSummary, expected: Estimate) -> str:
-    """What was planned beside what it took."""
+def _as_planned(training: TrainingSummary) -> str:
+    """What it took beside what was planned."""
     from fettle.study.figures import byte_size
 
+    took = f"Training took {training.seconds / 60:.1f} minutes"
+    held = f"and {byte_size(training.peak_memory_bytes)} of memory"
+    if (planned := training.planned) is None:
+        return f"{took} {held}"
     return (
-        f"Training took {training.seconds / 60:.1f} minutes ({expected.train_seconds / 60:.1f} were planned for all epochs) "
-        f"and {byte_size(training.peak_memory_bytes)} of memory (planned: at least {byte_size(expected.peak_memory_bytes)})"
+        f"{took} ({planned.seconds / 60:.1f} were planned for all epochs) "
+        f"{held} (planned: about {byte_size(planned.peak_memory_bytes)})"
     )
 
 
@@ -303,13 +300,13 @@ def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
         (
             "Training",
             f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
-            f"{_duration(expected.train_seconds)}",
+            f"{_duration(expected.training.seconds)}{_processes_note(expected.training)}",
         ),
         (
             "Answering",
             f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
         ),
-        ("Memory", f"at least {byte_size(expected.peak_memory_bytes)}"),
+        ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_recomputing_note(expected.training)}"),
         (
             "The test split",
             f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
@@ -321,6 +318,16 @@ def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     return expected
+
+
+def _processes_note(planned: TrainingCost) -> str:
+    return f" in {planned.num_processes} processes" if planned.num_processes > 1 else ""
+
+
+def _recomputing_note(planned: TrainingCost) -> str:
+    return (
+        "; layers are computed again in the backward pass, which takes a third more time" if planned.recomputes else ""
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -54,6 +54,8 @@ def run_for_keys(model: PreTrainedModel, packed: PackedRows, pool: KeyValues | N
     layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def keep(layer: int, key_THD: torch.Tensor, value_THD: torch.Tensor) -> None:
+        if layer in layers:  # it is run again in a backward pass (`models/recomputed_layers.py`)
+            return
         key, value = (x[: packed.num_tokens].transpose(0, 1).contiguous() for x in (key_THD, value_THD))
         layers[layer] = (key, value)
 

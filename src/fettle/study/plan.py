@@ -18,11 +18,16 @@ from fettle.models.load import LoadedModel, fits_machine, stored_quantisation
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel
 from fettle.records import Detectable, Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
+from fettle.report_records import TrainingCost
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import batch_at, num_steps_per_epoch
-from fettle.training.memory import peak_memory_bytes
+from fettle.training.helpers import as_launched, num_threads_of_each
+from fettle.training.memory import held_memory_bytes
+from fettle.training.memory_plan import plan_memory
 from fettle.training.settings import TrainingSettings
+from fettle.training.sft import input_tokens
+from fettle.training.shares import shares
 
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
@@ -47,16 +52,16 @@ class TokenisedSplit:
 class Estimate:
     """What is to be expected, from one measured training step and one measured batch of answers."""
 
-    train_seconds: float
+    training: TrainingCost
+    """For all epochs."""
     answer_seconds: float
-    peak_memory_bytes: int
     base_bytes: int
     """The weights of the base model, as they are held while it is trained."""
 
     @property
     def minutes(self) -> float:
         """Everything together."""
-        return (self.train_seconds + self.answer_seconds) / 60
+        return (self.training.seconds + self.answer_seconds) / 60
 
 
 def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
@@ -151,42 +156,66 @@ def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
 def estimate(
     loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
 ) -> Estimate:
-    """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either."""
+    """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either.
+
+    Raises:
+        ResourceError: The machine has not the memory for the training.
+    """
     from fettle.models.nf4 import num_weight_bytes
     from fettle.training.base import base_of
 
-    training = settings.training
-    batch = _typical_batch(tokens.train, training)
+    training = as_launched(settings.training)
     with base_of(training.method, loaded) as base:
         base_bytes = num_weight_bytes(base.model)
-        step_seconds = _seconds_per_step(base, batch, training)
+        memory = plan_memory(base, tokens.train, training)
+        step_seconds = _seconds_per_step(base, tokens.train, training, recomputes=memory.recomputes)
     steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
     evaluations = training.epochs * training.evals_per_epoch + 1
-    forward_seconds = step_seconds / 3 / len(batch) * len(tokens.valid)
+    forward_seconds = step_seconds / 3 / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
     num_answers = len(data.valid) + len(data.test)
+    answer_seconds = _seconds_per_answer(loaded, data.valid, options)
     return Estimate(
-        train_seconds=steps * step_seconds + evaluations * forward_seconds,
-        answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * _seconds_per_answer(loaded, data.valid, options),
-        peak_memory_bytes=peak_memory_bytes(loaded.model.device),
+        training=TrainingCost(
+            seconds=steps * step_seconds + evaluations * forward_seconds,
+            peak_memory_bytes=max(memory.peak, held_memory_bytes()),
+            num_tokens=tokens.num_train_tokens * training.epochs,
+            num_processes=training.processes,
+            recomputes=memory.recomputes,
+        ),
+        answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * answer_seconds,
         base_bytes=base_bytes,
     )
 
 
-def _seconds_per_step(base: LoadedModel, batch: Sequence[TokenisedExample], training: TrainingSettings) -> float:
+def _seconds_per_step(
+    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, *, recomputes: bool
+) -> float:
+    """Of one of the processes that take the step together, as if it were alone."""
+    import torch
+
     from fettle.training.accumulate import add_gradients
     from fettle.training.trainable import trainable
 
+    batch = _typical_batch(rows, training)
+    share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
+    num_threads = torch.get_num_threads()
     measured_weights = trainable(base, training)
     try:
+        torch.set_num_threads(num_threads_of_each(training.processes))
         measured = partial(
-            add_gradients, base.model, max_tokens=training.micro_batch_tokens, plainly=base.plain_reason is not None
+            add_gradients,
+            base.model,
+            max_tokens=training.micro_batch_tokens,
+            plainly=base.plain_reason is not None,
+            recomputes=recomputes,
         )
         measured(batch[:1])  # warms the allocator up
         started = time.perf_counter()
-        measured(batch)
+        measured([batch[index] for index in share])
         return time.perf_counter() - started
     finally:
         measured_weights.release()
+        torch.set_num_threads(num_threads)
 
 
 def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fettle.progress import Listener, Stage
-from fettle.training.loop import TrainingEvent
+from fettle.training.events import TrainingEvent
 
 
 def training_listener(listener: Listener) -> Callable[[TrainingEvent], None]:

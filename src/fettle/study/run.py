@@ -171,12 +171,15 @@ def run_study(settings: StudySettings, listener: Listener | None = None) -> Stud
     return run_plan(plan_study(settings), listener or SilentListener())
 
 
-def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | None = None) -> StudyResult:
+def run_plan(
+    plan: StudyPlan, listener: Listener, *, expected: Estimate | None = None, command: Sequence[str] | None = None
+) -> StudyResult:
     """Run a planned study; see `run_study`.
 
     Args:
         plan: What `plan_study` made.
         listener: Is told how far it is.
+        expected: What `estimate_study` said, to be kept beside what the training took; None: its memory alone is planned.
         command: The words of the command line to print in the report; None: a call of `run_study`.
     """
     require_countable(get_settings().home)
@@ -197,6 +200,7 @@ def run_plan(plan: StudyPlan, listener: Listener, *, command: Sequence[str] | No
                 folder=folder / "training",
                 run_key=plan.key,
                 on_event=training_listener(listener),
+                planned=None if expected is None else expected.training,
             )
             engine = tuned_engine(plan, base, trained, engines)
             tuned = ladder.best([tuned_arm(plan, engine, trained)])
@@ -391,4 +395,5 @@ def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSumma
         num_processed_tokens=trained.num_processed_tokens,
         seconds=trained.seconds,
         peak_memory_bytes=trained.peak_memory_bytes,
+        planned=trained.planned,
     )

@@ -116,6 +116,12 @@ class StudySettings:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
         for irrelevant in ("out", "fresh"):
             del parts[irrelevant]
+        for irrelevant in (
+            "processes",
+            "checkpointing",
+            "micro_batch_tokens",
+        ):  # beyond rounding; a run may go on with others
+            del parts["training"][irrelevant]
         return {name: _plain(value) for name, value in parts.items()}
 
 

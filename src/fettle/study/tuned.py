@@ -11,7 +11,8 @@ from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
 from fettle.study.engines import StudyEngines
-from fettle.training.loop import TrainingResult
+from fettle.training.base import base_of
+from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import Method
 
 if TYPE_CHECKING:
@@ -68,3 +69,16 @@ def tuned_arm(plan: StudyPlan, engine: Engine, trained: TrainingResult) -> Langu
         is_fine_tuned=True,
         engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
     )
+
+
+def share_training(plan: StudyPlan) -> None:
+    """Take part in the training of a study that another process runs, as one of those that `torchrun` has started."""
+    with base_of(plan.settings.training.method, plan.loaded) as base:
+        train(
+            base,
+            plan.tokens.train,
+            plan.tokens.valid,
+            plan.settings.training,
+            folder=plan.folder / "training",
+            run_key=plan.key,
+        )

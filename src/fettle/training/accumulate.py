@@ -12,6 +12,7 @@ Legend: C tokens of the pool, H key/value heads, D head size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ import torch
 
 from fettle.models.own_attention import KeyValues, PackedAttention, own_attention, run
 from fettle.models.packing import pack_rows
-from fettle.models.prefix_tree import PrefixTree, parts_within
+from fettle.models.prefix_tree import PrefixTree, parts_within, prefix_tree
+from fettle.models.recomputed_layers import recomputed_layers
 from fettle.models.shared_prefix import num_heads, run_for_keys
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
@@ -31,7 +33,12 @@ if TYPE_CHECKING:
 
 
 def add_gradients(
-    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, max_tokens: int, plainly: bool = False
+    model: PreTrainedModel,
+    examples: Sequence[TokenisedExample],
+    *,
+    max_tokens: int,
+    plainly: bool = False,
+    recomputes: bool = False,
 ) -> tuple[float, int]:
     """Add the gradient of the summed loss of `examples` to the trainable parameters.
 
@@ -40,14 +47,40 @@ def add_gradients(
         examples: A batch.
         max_tokens: Bound on the tokens that are run at once, and on the shared ones that are kept meanwhile.
         plainly: By the model's own forward, nothing shared: for models that cannot be run in packed rows.
+        recomputes: Layers are computed again in the backward pass rather than kept (`models/recomputed_layers.py`).
 
     Returns:
         The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
     """
+    one_way = _plain_losses if plainly else _packed_losses
+    with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
+        return _summed(one_way(model, examples, max_tokens=max_tokens, sends_back=True))
+
+
+def loss_at_once(
+    model: PreTrainedModel, examples: Sequence[TokenisedExample], *, plainly: bool = False, recomputes: bool = False
+) -> StepLoss:
+    """The loss of a few examples with its graph, as one call of `add_gradients` has it; nothing is sent back."""
+    with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
+        if plainly:
+            return plain_sft_loss(model, examples)
+        return _loss_at_once(model, examples, prefix_tree([input_tokens(example) for example in examples]))
+
+
+def num_tokens_at_once(examples: Sequence[TokenisedExample], *, max_tokens: int, plainly: bool = False) -> int:
+    """The most tokens of a batch whose intermediate results exist at once in `add_gradients`, padding included."""
     if plainly:
-        return _summed(_plain_losses(model, examples, max_tokens=max_tokens, sends_back=True))
-    with own_attention(model):
-        return _summed(_packed_losses(model, examples, max_tokens=max_tokens, sends_back=True))
+        groups = micro_batches(examples, shared_lengths=[0] * len(examples), max_tokens=max_tokens)
+        return max(len(group) * max(len(examples[index].token_ids) for index in group) for group in groups)
+    rows = [input_tokens(example) for example in examples]
+    most = 0
+    for part in parts_within(rows, max_tokens=max_tokens):
+        alone = [len(rows[index]) - shared for index, shared in zip(part.rows, part.tree.shared_lengths, strict=True)]
+        num_tokens = part.tree.num_tokens + sum(alone)
+        if num_tokens > max_tokens:  # the shared ones, and those of one micro-batch, which is one row at least
+            num_tokens = part.tree.num_tokens + min(sum(alone), max(max_tokens, *alone))
+        most = max(most, num_tokens)
+    return most
 
 
 def mean_loss(
@@ -59,18 +92,32 @@ def mean_loss(
     plainly: bool = False,
 ) -> float:
     """Mean cross-entropy per trained token over all examples, nats, without gradients; `plainly` as in `add_gradients`."""
-    with torch.no_grad():
-        if plainly:
-            total, num_tokens = _summed(_plain_losses(model, examples, max_tokens=max_tokens, sends_back=False))
-            return total / num_tokens
-        ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
-        losses: list[StepLoss] = []
-        with own_attention(model):
-            for start in range(0, len(ordered), batch_size):
-                batch = ordered[start : start + batch_size]
-                losses += _packed_losses(model, batch, max_tokens=max_tokens, sends_back=False)
-    total, num_tokens = _summed(losses)
+    total, num_tokens = summed_loss(model, examples, batch_size=batch_size, max_tokens=max_tokens, plainly=plainly)
     return total / num_tokens
+
+
+def summed_loss(
+    model: PreTrainedModel,
+    examples: Sequence[TokenisedExample],
+    *,
+    batch_size: int,
+    max_tokens: int,
+    plainly: bool = False,
+    share: int = 0,
+    num_shares: int = 1,
+) -> tuple[float, int]:
+    """The summed loss of the examples, nats, and their trained tokens, without gradients; `plainly` as in `add_gradients`.
+
+    Of several shares each has whole batches, so that all losses are what they are in one share.
+    """
+    ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
+    batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+    losses: list[StepLoss] = []
+    with torch.no_grad(), nullcontext() if plainly else own_attention(model):
+        for batch in batches[share::num_shares]:
+            one_way = _plain_losses if plainly else _packed_losses
+            losses += one_way(model, batch, max_tokens=max_tokens, sends_back=False)
+    return _summed(losses)
 
 
 def _plain_losses(

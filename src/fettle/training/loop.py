@@ -1,68 +1,38 @@
 """The training loop: evaluate if due, save if due, step, log.
 
-One loop for every algorithm. A run is a function of its data, model and settings: killed anywhere and started again it takes
-the same steps to the same weights, bit for bit on the same machine.
+One loop for every algorithm and for every process of a run. A run is a function of its data, model and settings: killed anywhere
+and started again it takes the same steps to the same weights, bit for bit on the same machine with as many processes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError, memory_errors_explained
-from fettle.files import append_json_lines, read_json_lines, write_json_lines
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
-from fettle.report_records import LossPoint
+from fettle.report_records import TrainingCost
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fettle.training.events import EventStream, EventWriter, TrainingEvent, read_events
+from fettle.training.helpers import Job, as_launched, num_threads_of_each, team_of
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
+from fettle.training.memory_plan import plan_memory
+from fettle.training.result import TrainingResult, cost_of, result_of
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
+from fettle.training.shares import shares
+from fettle.training.team import Team
+
+if TYPE_CHECKING:
+    import torch
 
 _SHARE_OF_SAVING = 0.05
 """Checkpoints of whole models take seconds: no more than this share of a run goes into them."""
 _CHEAP_SAVE_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingEvent:
-    """One line of the event stream; everything that shows progress reads these."""
-
-    step: int
-    """Steps done."""
-    num_steps: int
-    epoch: float
-    seconds: float
-    """Wall time of this step or evaluation."""
-    num_tokens: int = 0
-    """Tokens of the step's examples, padding excluded, shared prefixes counted in each."""
-    num_trained_tokens: int = 0
-    train_loss: float | None = None
-    """Mean loss of the step's trained tokens, nats; None on an evaluation."""
-    valid_loss: float | None = None
-    """Mean validation loss, nats; None on a step."""
-    learning_rate: float | None = None
-    grad_norm: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """A finished run."""
-
-    tuned: Path
-    """What the best step left: the PEFT folder of an adapter, or the folder of a model where all weights were trained."""
-    loss_points: tuple[LossPoint, ...]
-    best_step: int
-    num_steps: int
-    stopped_early: bool
-    learning_rate: float
-    num_trained_tokens: int
-    num_processed_tokens: int
-    seconds: float
-    peak_memory_bytes: int
-    """The most that the process held while it trained, the base model included."""
 
 
 def train(
@@ -74,22 +44,73 @@ def train(
     folder: Path,
     run_key: str,
     on_event: Callable[[TrainingEvent], None] | None = None,
+    planned: TrainingCost | None = None,
 ) -> TrainingResult:
     """Train an adapter or all weights, or go on where an earlier call in `folder` was cut off.
 
     The base model is given back as it was. What the trained step with the lowest validation loss left lies in `folder/adapter` or
-    `folder/model`, even where no step was better than none.
+    `folder/model`, even where no step was better than none. Under `torchrun` every process calls this with the same arguments;
+    otherwise this one starts the others that the settings ask for, and ends them.
+
+    Args:
+        loaded: The base model.
+        train_rows: What it learns from.
+        valid_rows: What decides which step was the best.
+        settings: Of the run; the number of processes may be another one where a run is continued.
+        folder: For checkpoints, events and what comes of it.
+        run_key: Says which run this is: hash of data, model and settings.
+        on_event: Is told of every event.
+        planned: What the run is expected to take, for its event stream; None: its memory is planned here.
 
     Raises:
         IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its weights are not held as the
             method wants them.
-        ResourceError: The machine's memory does not suffice.
+        ResourceError: The machine's memory does not suffice, or one of several processes has ended.
         DiskFullError: No space for a checkpoint.
     """
-    run = _Run(loaded, train_rows, valid_rows, settings, folder, run_key, on_event)
+    settings = as_launched(settings)
+    job = Job(
+        source=loaded.source,
+        precision=loaded.precision,
+        base_weights=loaded.base_weights,
+        train_rows=tuple(train_rows),
+        valid_rows=tuple(valid_rows),
+        settings=settings,
+        folder=folder,
+        run_key=run_key,
+        recomputes=_recomputes(loaded, train_rows, settings, planned),
+        num_threads=num_threads_of_each(settings.processes),
+    )
+    with team_of(job) as team:
+        return take_part(loaded, job, team, on_event=on_event, planned=planned)
+
+
+def _recomputes(
+    loaded: LoadedModel,
+    rows: Sequence[TokenisedExample],
+    settings: TrainingSettings,
+    planned: TrainingCost | None,
+) -> bool:
+    """Whether layers are computed again in the backward pass: as planned, else as the memory wants it."""
+    if planned is not None:
+        return planned.recomputes
+    with memory_errors_explained("planning the training"):
+        return plan_memory(loaded, rows, settings).recomputes
+
+
+def take_part(
+    loaded: LoadedModel,
+    job: Job,
+    team: Team,
+    *,
+    on_event: Callable[[TrainingEvent], None] | None = None,
+    planned: TrainingCost | None = None,
+) -> TrainingResult:
+    """One process's part of a run; see `train`."""
+    run = _Run(loaded, job, team, on_event)
     try:
         with memory_errors_explained("training"):
-            run.restore()
+            run.restore(planned)
             while not run.is_over:
                 if run.evaluation_is_due:
                     run.evaluate()
@@ -104,14 +125,7 @@ def train(
 
 class _Run:
     def __init__(
-        self,
-        loaded: LoadedModel,
-        train_rows: Sequence[TokenisedExample],
-        valid_rows: Sequence[TokenisedExample],
-        settings: TrainingSettings,
-        folder: Path,
-        run_key: str,
-        on_event: Callable[[TrainingEvent], None] | None,
+        self, loaded: LoadedModel, job: Job, team: Team, on_event: Callable[[TrainingEvent], None] | None
     ) -> None:
         import torch
 
@@ -121,10 +135,10 @@ class _Run:
         self._plainly = loaded.plain_reason is not None
         forget_peak_memory(loaded.model.device)
         self._model = loaded.model
-        self._train_rows, self._valid_rows, self._settings = train_rows, valid_rows, settings
-        self._folder, self._on_event = folder, on_event
-        self._events_file = folder / "events.jsonl"
-        self._steps_per_epoch = num_steps_per_epoch(len(train_rows), settings.batch_size)
+        self._job, self._settings, self._team = job, (settings := job.settings), team
+        self._events_file = job.folder / "events.jsonl"
+        self._events = EventWriter(self._events_file, on_event)
+        self._steps_per_epoch = num_steps_per_epoch(len(job.train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
         self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
         if not self._plainly:
@@ -133,21 +147,31 @@ class _Run:
         self._parameters = self._trainable.masters
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0, fused=True)
-        self._progress = Progress(run_key=run_key)
+        self._progress = Progress(run_key=job.run_key)
         self._last_saved = -1
         self._saved_at, self._save_seconds = time.perf_counter(), 0.0
         self._last_evaluated = -1
 
-    def restore(self) -> None:
+    def restore(self, planned: TrainingCost | None) -> None:
         """Go on from the newest whole checkpoint of this run, and tell the listener what it had already logged."""
+        self._team.require_same("what is trained", self._job.run_key)
+        found = load_checkpoint(self._job.folder / "checkpoints", self._job.run_key)
+        stream = read_events(self._events_file)
+        if found is None or any(f"now.{name}" not in found[1] for name in self._parameters):  # or of an older version
+            stream = EventStream()
+        else:
+            self._take_up(*found)
+            # Steps after the checkpoint are taken again, and so are their events.
+            stream = stream if self._progress.is_finished else stream.up_to(self._progress.step)
+            self._last_saved, self._last_evaluated = self._progress.step, stream.last_evaluation
+        self._team.require_same("where the run stands", (self._progress, self._last_evaluated))
+        if self._team.leads:  # all have read the file
+            self._events.restart(replace(stream, planned=stream.planned or planned))
+
+    def _take_up(self, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> None:
         import torch
 
-        found = load_checkpoint(self._folder / "checkpoints", self._progress.run_key)
-        events = read_json_lines(self._events_file)
-        if found is None or any(f"now.{name}" not in found[1] for name in self._parameters):  # or of an older version
-            write_json_lines(self._events_file, [])
-            return
-        self._progress, tensors = found
+        self._progress = progress
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(tensors[f"now.{name}"])
@@ -160,14 +184,6 @@ class _Run:
                 if state:
                     self._optimiser.state[parameter] = state
         self._trainable.stepped()
-        # Steps after the checkpoint are taken again, and so are their events.
-        kept = [row for row in events if row["step"] <= self._progress.step]
-        write_json_lines(self._events_file, kept)
-        self._last_saved = self._progress.step
-        evaluated = [row["step"] for row in kept if row["valid_loss"] is not None]
-        self._last_evaluated = evaluated[-1] if evaluated else -1
-        for row in kept:
-            self._announce(TrainingEvent(**row))
 
     @property
     def is_over(self) -> bool:
@@ -191,24 +207,31 @@ class _Run:
         is_cheap = self._save_seconds < max(
             _CHEAP_SAVE_SECONDS, _SHARE_OF_SAVING * (time.perf_counter() - self._saved_at)
         )
-        return due and is_cheap and self._last_saved != step
+        return self._team.leads and due and is_cheap and self._last_saved != step
 
     def evaluate(self) -> None:
         """Measure the validation loss, keep the weights if it is the lowest so far, and decide whether to stop."""
-        from fettle.training.accumulate import mean_loss
+        from fettle.training.accumulate import summed_loss
 
         started = time.perf_counter()
-        loss = mean_loss(
+        total, num_tokens = summed_loss(
             self._model,
-            self._valid_rows,
+            self._job.valid_rows,
             batch_size=32,
             max_tokens=self._settings.micro_batch_tokens,
             plainly=self._plainly,
+            share=self._team.rank,
+            num_shares=self._team.size,
         )
+        total, num_tokens, held = self._team.sums(total, num_tokens, peak_memory_bytes(self._model.device))
+        loss = total / num_tokens
         _require_finite(loss, "validation loss", self._progress.step)
         self._last_evaluated = self._progress.step
         if self._progress.step > 0:  # the loss before training is shown, but a run gives the best that it trained
             self._keep_if_best(loss)
+        peak = max(self._progress.peak_memory_bytes, int(held))
+        self._progress = replace(self._progress, peak_memory_bytes=peak)
+        self._team.require_same("the weights", [float(master.detach().sum()) for master in self._parameters.values()])
         self._log(self._event(time.perf_counter() - started, valid_loss=loss))
 
     def _keep_if_best(self, loss: float) -> None:
@@ -235,13 +258,21 @@ class _Run:
         started = time.perf_counter()
         step = self._progress.step
         indices = batch_at(
-            step, num_examples=len(self._train_rows), batch_size=self._settings.batch_size, seed=self._settings.seed
+            step, num_examples=len(self._job.train_rows), batch_size=self._settings.batch_size, seed=self._settings.seed
         )
-        batch = [self._train_rows[index] for index in indices]
+        batch = [self._job.train_rows[index] for index in indices]
         self._optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
-        total, num_trained = add_gradients(
-            self._model, batch, max_tokens=self._settings.micro_batch_tokens, plainly=self._plainly
-        )
+        total, num_trained = 0.0, 0
+        if mine := self._share_of(batch):
+            total, num_trained = add_gradients(
+                self._model,
+                mine,
+                max_tokens=self._settings.micro_batch_tokens,
+                plainly=self._plainly,
+                recomputes=self._job.recomputes,
+            )
+        total, num_trained = self._team.sums(total, num_trained)
+        self._team.add_up(self._gradients())
         for parameter in self._parameters.values():
             if parameter.grad is not None:
                 parameter.grad.div_(num_trained)  # the one division: sums above, a mean below
@@ -266,14 +297,31 @@ class _Run:
             time.perf_counter() - started,
             train_loss=total / num_trained,
             num_tokens=sum(len(example.token_ids) for example in batch),
-            num_trained_tokens=num_trained,
+            num_trained_tokens=int(num_trained),
         )
         self._log(replace(event, learning_rate=rate, grad_norm=norm))
 
+    def _share_of(self, batch: Sequence[TokenisedExample]) -> list[TokenisedExample]:
+        """What this process takes of a batch."""
+        from fettle.training.sft import input_tokens
+
+        if self._team.size == 1:
+            return list(batch)
+        mine = shares([input_tokens(example) for example in batch], self._team.size)[self._team.rank]
+        return [batch[index] for index in mine]
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """Those of all parameters; a process that had nothing to do has zeros."""
+        import torch
+
+        if self._team.size > 1:
+            for parameter in self._parameters.values():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        return [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+
     def save(self) -> None:
         """Write a checkpoint."""
-        peak = max(self._progress.peak_memory_bytes, peak_memory_bytes(self._model.device))
-        self._progress = replace(self._progress, peak_memory_bytes=peak)
         tensors = {f"now.{name}": parameter for name, parameter in self._parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         for (name, _), parameter in zip(
@@ -282,7 +330,7 @@ class _Run:
             for key, value in self._optimiser.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         started = time.perf_counter()
-        save_checkpoint(self._folder / "checkpoints", self._progress, tensors)
+        save_checkpoint(self._job.folder / "checkpoints", self._progress, tensors)
         self._last_saved, self._saved_at = self._progress.step, time.perf_counter()
         self._save_seconds = self._saved_at - started
 
@@ -294,25 +342,22 @@ class _Run:
             for name, parameter in self._parameters.items():
                 parameter.copy_(self._best[name])
         self._trainable.stepped()
-        tuned = self._trainable.save(self._folder)
-        if not self._progress.is_finished:
-            self._progress = replace(self._progress, is_finished=True)
-            self.save()
-        rows = [TrainingEvent(**row) for row in read_json_lines(self._events_file)]
-        return TrainingResult(
-            tuned=tuned,
-            loss_points=tuple(
-                LossPoint(step=row.step, epoch=row.epoch, train_loss=row.train_loss, valid_loss=row.valid_loss)
-                for row in rows
-            ),
-            best_step=self._progress.best_step,
-            num_steps=self._progress.step,
-            stopped_early=self._progress.stopped_early,
+        if self._team.leads:
+            self._trainable.save(self._job.folder)
+            if not self._progress.is_finished:
+                self._progress = replace(self._progress, is_finished=True)
+                self.save()
+            stream = read_events(self._events_file)
+            if stream.actual is None:
+                self._events.finish(
+                    cost_of(stream, self._progress, num_processes=self._team.size, recomputes=self._job.recomputes)
+                )
+        self._team.wait()
+        return result_of(
+            read_events(self._events_file),
+            self._progress,
+            tuned=self._trainable.place(self._job.folder),
             learning_rate=self._peak,
-            num_trained_tokens=sum(row.num_trained_tokens for row in rows),
-            num_processed_tokens=sum(row.num_tokens for row in rows),
-            seconds=sum(row.seconds for row in rows),
-            peak_memory_bytes=self._progress.peak_memory_bytes,
         )
 
     def release(self) -> None:
@@ -339,13 +384,9 @@ class _Run:
             num_trained_tokens=num_trained_tokens,
         )
 
-    def _announce(self, event: TrainingEvent) -> None:
-        if self._on_event is not None:
-            self._on_event(event)
-
     def _log(self, event: TrainingEvent) -> None:
-        append_json_lines(self._events_file, [asdict(event)])
-        self._announce(event)
+        if self._team.leads:
+            self._events.log(event)
 
 
 def _require_finite(value: float, what: str, step: int) -> None:

@@ -1,4 +1,4 @@
-"""The most memory that this process holds while something runs: the machine's, or a GPU's where the model is there."""
+"""The memory that this process holds, the most that it has held, and what is left: the machine's, or that of a GPU."""
 
 from __future__ import annotations
 
@@ -44,3 +44,21 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def held_memory_bytes() -> int:
+    """What this process holds now, of the GPU's memory where there is one."""
+    import psutil
+    import torch
+
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+
+
+def free_memory_bytes() -> int:
+    """What the machine could still give, of the GPU's memory where there is one."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return psutil.virtual_memory().available

@@ -51,6 +51,15 @@ class Schedule(StrEnum):
     """It stays at its peak."""
 
 
+class Checkpointing(StrEnum):
+    """Whether decoder layers are computed again in the backward pass rather than kept for it: less memory, a third more time."""
+
+    AUTO = "auto"
+    """Where memory would not suffice otherwise."""
+    ON = "on"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
     """Settings of one run; the defaults are those of the design."""
@@ -75,6 +84,10 @@ class TrainingSettings:
     """Steps between two checkpoints: what a kill can cost at most; more where writing one takes long (`fettle.training.loop`)."""
     micro_batch_tokens: int = 4096
     """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding."""
+    checkpointing: Checkpointing = Checkpointing.AUTO
+    """Of a step's intermediate results; changes no result beyond rounding."""
+    processes: int = 1
+    """Processes of this machine that share every batch; changes no result beyond rounding. Under `torchrun` it says how many."""
     seed: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
     """The adapter's shape, where one is trained."""
@@ -91,6 +104,7 @@ class TrainingSettings:
         require_range("patience", self.patience, low=1)
         require_range("checkpoint_steps", self.checkpoint_steps, low=1)
         require_range("micro_batch_tokens", self.micro_batch_tokens, low=1)
+        require_range("processes", self.processes, low=1)
         if self.learning_rate is not None:
             require_range("learning_rate", self.learning_rate, low=_LEAST_LEARNING_RATE, high=1)
         require_range("warmup_fraction", self.warmup_fraction, low=0, high=1)

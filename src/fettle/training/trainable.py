@@ -32,8 +32,12 @@ class Trainable(Protocol):
         """The masters have changed: the model must compute with the new values."""
         ...
 
-    def save(self, folder: Path) -> Path:
-        """Write what was trained under a run's folder; where it lies."""
+    def place(self, folder: Path) -> Path:
+        """Where what was trained lies in a run's folder."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained to its place in a run's folder."""
         ...
 
     def release(self) -> None:
@@ -74,10 +78,13 @@ class Adapter:
     def stepped(self) -> None:
         """The adapter's layers read the masters themselves."""
 
-    def save(self, folder: Path) -> Path:
+    def place(self, folder: Path) -> Path:
         """A PEFT folder `adapter`."""
-        save_adapter(self._peft, folder / "adapter", name=_ADAPTER_NAME)
         return folder / "adapter"
+
+    def save(self, folder: Path) -> None:
+        """Write it."""
+        save_adapter(self._peft, self.place(folder), name=_ADAPTER_NAME)
 
     def release(self) -> None:
         """Take the adapter off; the base weights were never touched."""
@@ -113,10 +120,13 @@ class WholeModel:
                 if self.masters[name] is not weight:
                     weight.copy_(self.masters[name])
 
-    def save(self, folder: Path) -> Path:
+    def place(self, folder: Path) -> Path:
         """A folder `model` in Hugging Face format, with the tokenizer."""
-        save_model(self._loaded, folder / "model")
         return folder / "model"
+
+    def save(self, folder: Path) -> None:
+        """Write it."""
+        save_model(self._loaded, self.place(folder))
 
     def release(self) -> None:
         """Read the weights from the files again, if they have changed."""

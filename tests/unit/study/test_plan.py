@@ -11,6 +11,7 @@ from chat_templates import CHATML
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError
 from fettle.records import Message, Task, TaskKind, Tool, ToolCall, num_text_bytes
+from fettle.report_records import TrainingCost
 from fettle.study.plan import Estimate, fit_to_context, generation_options, tokenise, what_the_test_can_show
 from fettle.study.settings import StudySettings
 from tiny_models import tiny_tokenizer
@@ -111,4 +112,5 @@ def test_what_the_test_can_show_counts_clusters() -> None:
 
 
 def test_minutes_are_those_of_training_and_answering() -> None:
-    assert Estimate(train_seconds=90.0, answer_seconds=30.0, peak_memory_bytes=1, base_bytes=1).minutes == 2.0
+    training = TrainingCost(seconds=90.0, peak_memory_bytes=1, num_tokens=1)
+    assert Estimate(training=training, answer_seconds=30.0, base_bytes=1).minutes == 2.0

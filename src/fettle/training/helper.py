@@ -1,0 +1,57 @@
+"""What a further process of a training run does: `python -m fettle.training.helper FOLDER RANK`, started by `helpers`.
+
+It loads the model, takes its share of every batch, and ends when the run does, or when the process that started it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from fettle.errors import EXIT_INTERNAL, FettleError, exit_code
+from fettle.settings import keep_freed_memory, let_others_run
+
+
+def main() -> None:
+    """Take part in the run that is described in a folder."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the first process, which ends this one
+    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
+    let_others_run()
+    keep_freed_memory()
+    try:
+        _help(Path(sys.argv[1]), int(sys.argv[2]))
+    except FettleError as error:
+        sys.stderr.write(f"{error.describe()}\n")
+        sys.exit(exit_code(error))
+
+
+def _end_with_the_first_process() -> None:
+    """It never writes to this pipe, which closes when it ends, be it killed."""
+    os.read(sys.stdin.fileno(), 1)  # a buffered read would hold a lock that the interpreter wants when it ends
+    os._exit(EXIT_INTERNAL)
+
+
+def _help(folder: Path, rank: int) -> None:
+    import torch
+
+    from fettle.models.load import load_model
+    from fettle.training.helpers import MeetingPlace
+    from fettle.training.loop import take_part
+    from fettle.training.team import joined
+
+    place = MeetingPlace(folder)
+    job = place.read_job()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank)
+    loaded = load_model(job.source, job.precision, job.base_weights)
+    torch.set_num_threads(job.num_threads)
+    place.ready(rank).touch()
+    with joined(rank, job.settings.processes, meeting=place.meeting) as team:
+        take_part(loaded, job, team)
+
+
+if __name__ == "__main__":
+    main()

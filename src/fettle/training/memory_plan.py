@@ -1,0 +1,210 @@
+"""What a training run will hold in memory, worked out before it does, and whether the machine has it.
+
+What is trained takes its weights, their gradients, two moments and the best copy, four bytes each. What a step keeps for its
+backward pass grows with the tokens that are run at once: it is counted on a few rows, without a backward pass, and multiplied.
+
+Legend: bytes throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fettle.errors import ResourceError
+from fettle.models.load import LoadedModel
+from fettle.records import TokenisedExample
+from fettle.training.batches import batch_at, num_steps_per_epoch
+from fettle.training.memory import free_memory_bytes, held_memory_bytes
+from fettle.training.settings import Checkpointing, Method, TrainingSettings
+from fettle.training.shares import shares
+
+if TYPE_CHECKING:
+    import torch
+
+_BYTES_A_TRAINED_WEIGHT = 20
+"""fp32: the weight itself, its gradient, AdamW's two moments, and the copy of the best step."""
+_BYTES_OF_A_PROCESS = 450_000_000
+"""Python with torch and transformers, before a model is loaded."""
+_WORKING_FACTOR = 1.3
+"""What a step holds at its peak over what it keeps: gradients on their way back, and gaps between blocks (LOG.md, 2026-11-26)."""
+_LEAST_COUNTED_TOKENS = 256
+_NUM_WEIGHED_BATCHES = 64
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """What one process of a run will hold, and how many there are."""
+
+    held: int
+    """By this process already, the base model included."""
+    trained: int
+    """For what is trained: weights, gradients, moments, the best copy."""
+    activations: int
+    """What the heaviest step takes: what it keeps for its backward pass, and what that works in."""
+    recomputes: bool
+    """Whether layers are computed again in the backward pass rather than kept."""
+    num_processes: int
+    of_a_helper: int
+    """What a further process holds before it trains."""
+
+    @property
+    def peak(self) -> int:
+        """Of all processes together."""
+        return self.held + self.needed
+
+    @property
+    def needed(self) -> int:
+        """Beside what is held already, by all processes together."""
+        return self.num_processes * (self.trained + self.activations) + (self.num_processes - 1) * self.of_a_helper
+
+
+def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings: TrainingSettings) -> MemoryPlan:
+    """What a run will hold. Layers are recomputed where the settings say so, or where they leave it open and memory is short.
+
+    Args:
+        loaded: The base model as it is trained. It computes a few rows, and is given back as it was.
+        rows: The training examples.
+        settings: Of the run.
+
+    Raises:
+        ResourceError: The machine has not that much memory.
+    """
+    from fettle.training.trainable import trainable
+
+    _require_room_for_weights(loaded, settings)
+    held = held_memory_bytes()
+    chosen = trainable(loaded, settings)
+    try:
+        num_trained = sum(master.numel() for master in chosen.masters.values())
+        num_tokens = _heaviest(rows, settings, plainly=loaded.plain_reason is not None)
+
+        def plan(*, recomputes: bool) -> MemoryPlan:
+            return MemoryPlan(
+                held=held,
+                trained=num_trained * _bytes_a_weight(loaded, settings),
+                activations=int(
+                    _WORKING_FACTOR * num_tokens * kept_bytes_per_token(loaded, rows, recomputes=recomputes)
+                ),
+                recomputes=recomputes,
+                num_processes=settings.processes,
+                of_a_helper=_model_bytes(loaded) + _BYTES_OF_A_PROCESS,
+            )
+
+        found = plan(recomputes=settings.checkpointing is Checkpointing.ON)
+        if found.needed > free_memory_bytes() and settings.checkpointing is Checkpointing.AUTO:
+            found = plan(recomputes=True)
+    finally:
+        chosen.release()
+    _require(found.needed, settings, what="training")
+    return found
+
+
+def kept_bytes_per_token(loaded: LoadedModel, rows: Sequence[TokenisedExample], *, recomputes: bool) -> float:
+    """What one token leaves in memory until its backward pass, counted on the first rows. What is trained must be in place.
+
+    Where layers are recomputed, one of them is there as a whole for a moment; that is part of the count.
+    """
+    some: list[TokenisedExample] = []
+    for row in rows:
+        some.append(row)
+        if sum(len(one.token_ids) for one in some) >= _LEAST_COUNTED_TOKENS:
+            break
+    kept = _kept_bytes(loaded, some, recomputes=False)
+    if recomputes:
+        num_layers = int(loaded.model.config.get_text_config().num_hidden_layers)
+        kept = kept / num_layers + _kept_bytes(loaded, some, recomputes=True)
+    return kept / _num_tokens(loaded, some)
+
+
+def _kept_bytes(loaded: LoadedModel, rows: Sequence[TokenisedExample], *, recomputes: bool) -> int:
+    """Of the graph of some rows' loss, weights left out, each piece of memory counted once."""
+    import torch
+
+    from fettle.training.accumulate import loss_at_once
+
+    weights = {weight.untyped_storage().data_ptr() for weight in loaded.model.parameters()}
+    shapes = {weight.shape for weight in loaded.model.parameters()}  # gradients: as many as there are weights
+    sizes: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and tensor.shape not in shapes:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def give(tensor: Any) -> Any:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, give):
+        loss = loss_at_once(loaded.model, rows, plainly=loaded.plain_reason is not None, recomputes=recomputes)
+    assert loss.total.requires_grad, "what is trained is in place"
+    return sum(sizes.values())
+
+
+def _num_tokens(loaded: LoadedModel, rows: Sequence[TokenisedExample]) -> int:
+    from fettle.training.accumulate import num_tokens_at_once
+
+    most = sum(len(row.token_ids) for row in rows) * len(rows)  # no bound: they are run in one call
+    return num_tokens_at_once(rows, max_tokens=most, plainly=loaded.plain_reason is not None)
+
+
+def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, plainly: bool) -> int:
+    """The most tokens that one process runs at once in the first epoch's largest batches."""
+    from fettle.training.accumulate import num_tokens_at_once
+    from fettle.training.sft import input_tokens
+
+    batches = [
+        [
+            rows[index]
+            for index in batch_at(step, num_examples=len(rows), batch_size=settings.batch_size, seed=settings.seed)
+        ]
+        for step in range(num_steps_per_epoch(len(rows), settings.batch_size))
+    ]
+    batches.sort(key=lambda batch: sum(len(row.token_ids) for row in batch), reverse=True)
+    return max(
+        num_tokens_at_once([batch[index] for index in share], max_tokens=settings.micro_batch_tokens, plainly=plainly)
+        for batch in batches[:_NUM_WEIGHED_BATCHES]
+        for share in shares([input_tokens(row) for row in batch], settings.processes)
+        if share
+    )
+
+
+def _bytes_a_weight(loaded: LoadedModel, settings: TrainingSettings) -> int:
+    """Of a trained weight, beside what the loaded model takes already: weights in fp32 are their own masters."""
+    is_own_master = settings.method is Method.FULL and loaded.model.dtype.itemsize == 4
+    return _BYTES_A_TRAINED_WEIGHT - 4 if is_own_master else _BYTES_A_TRAINED_WEIGHT
+
+
+def _model_bytes(loaded: LoadedModel) -> int:
+    from fettle.models.nf4 import num_weight_bytes
+
+    return num_weight_bytes(loaded.model)
+
+
+def _require_room_for_weights(loaded: LoadedModel, settings: TrainingSettings) -> None:
+    """Before anything is made: where all weights are trained, the masters of a model in bf16 alone may be too much."""
+    if settings.method is Method.FULL:
+        num_weights = sum(weight.numel() for weight in loaded.model.parameters())
+        needed = settings.processes * num_weights * _bytes_a_weight(loaded, settings)
+        _require(needed, settings, what="training all weights")
+
+
+def _require(needed: int, settings: TrainingSettings, *, what: str) -> None:
+    free = free_memory_bytes()
+    if needed <= free:
+        return
+    remedies = [
+        *(["--method lora or qlora"] if settings.method is Method.FULL else []),
+        *(["--method qlora"] if settings.method is Method.LORA else []),
+        f"a smaller --micro-batch-tokens (it is {settings.micro_batch_tokens:,})",
+        *(["fewer --processes"] if settings.processes > 1 else []),
+        *(["--checkpointing on"] if settings.checkpointing is Checkpointing.OFF else []),
+        "a smaller model, or a machine with more memory",
+    ]
+    raise ResourceError(
+        f"{what} needs about {needed / _GIB:.1f} GiB beside what is held already, and {free / _GIB:.1f} GiB are free",
+        remedy=f"use {', '.join(remedies)}",
+    )
