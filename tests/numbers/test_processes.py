@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-5
 SECONDS = 240
 TWO = replace(SETTINGS, processes=2)
-STOPS_EARLY = replace(SETTINGS, learning_rate=0.1, patience=1, evals_per_epoch=4, epochs=4)
+STOPS_EARLY = replace(SETTINGS, learning_rate=0.03, patience=1, evals_per_epoch=9, epochs=8)
 
 
 def losses(result: TrainingResult) -> list[float]:
