@@ -8,7 +8,7 @@ from typing import Any
 
 _VARYING = {
     "seconds", "seconds_per_request", "latency_seconds_p50", "latency_seconds_p95",
-    "peak_memory_bytes", "created_at", "command", "tuned_path", "machine",
+    "peak_memory_bytes", "created_at", "command", "tuned_path", "machine", "planned",
 }  # fmt: skip
 """Keys of what is measured in seconds or bytes, of times, of paths and of the machine."""
 

@@ -46,7 +46,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fettle: Runner, tmp_path: Pa
         "Task: labels: 3 different short answers in 60 examples",
         "Split: 36 training, 9 validation, 15 test",
         "tokens an epoch, at most 3 epochs",
-        "Memory: at least",
+        "Memory: about",
         "can show a difference of",
         "would halve that",
         f"Folder: {tmp_path / 'study'}",

@@ -280,4 +280,5 @@ def _summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int
     for loss in losses:
         totals.append(loss.total.detach())  # a GPU is asked once, when all of them are under way
         num_tokens += loss.num_tokens
-    return sum(torch.stack(totals).tolist()), num_tokens
+    # A process of several may have had nothing to do.
+    return sum(torch.stack(totals).tolist()) if totals else 0.0, num_tokens
