@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -81,7 +80,8 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_all_shares_at_their_next_step() -> None:
     ended: list[str] = []
-    begun = threading.Barrier(4, action=threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start)
+    main_thread = threading.main_thread().ident
+    begun = threading.Barrier(4, action=threading.Timer(0.2, signal.pthread_kill, [main_thread, signal.SIGINT]).start)
 
     def work(_: Sequence[int], go_on: GoOn) -> list[int]:
         begun.wait()

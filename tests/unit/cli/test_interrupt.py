@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 
@@ -14,7 +13,9 @@ from fettle.progress import Stage
 
 
 def press_ctrl_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(
+        signal.SIGINT
+    )  # to this thread: libraries have threads of their own that would do something else with it
     for _ in range(100):  # the handler runs between two of these
         time.sleep(0.001)
 
