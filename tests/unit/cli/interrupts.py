@@ -49,4 +49,4 @@ if __name__ == "__main__":
     # What a shell starts in the background ignores interrupts; these must not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     {"raised_at_once": raised_at_once, "thrown_away": thrown_away, "ignored": ignored}[sys.argv[1]]()
-    print("as it should be")
+    sys.stdout.write("as it should be\n")
