@@ -52,6 +52,38 @@ class JsonConstrainer:
         return llguidance.LLMatcher(self._tokenizer, self._grammar)
 
 
+class JsonConstrainers:
+    """A constrainer for each form that is asked for, made once.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        end_of_turn_id: The token that ends an answer.
+        vocabulary_size: Width of the model's logits.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, end_of_turn_id: int, vocabulary_size: int) -> None:
+        self._tokenizer, self._end_of_turn_id = tokenizer, end_of_turn_id
+        self._vocabulary_size = vocabulary_size
+        self._made: dict[JsonForm, JsonConstrainer] = {}
+
+    def of(self, form: JsonForm | None) -> JsonConstrainer | None:
+        """The constrainer of a form; None for none.
+
+        Raises:
+            ConfigError: The schema cannot be used.
+        """
+        if form is None:
+            return None
+        if form not in self._made:
+            self._made[form] = JsonConstrainer(
+                self._tokenizer,
+                form,
+                end_of_turn_id=self._end_of_turn_id,
+                vocabulary_size=self._vocabulary_size,
+            )
+        return self._made[form]
+
+
 def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Tensor:
     """Logits with -inf wherever a row's matcher forbids the token."""
     import torch

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
-from fettle.answering.constrain import JsonConstrainer
-from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.constrain import JsonConstrainers
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.packed_writer import PackedWriter
 from fettle.answering.engines.running_batch import Row
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
@@ -69,7 +69,11 @@ class LocalEngine:
         self._renderer = loaded.renderer
         self._limits = limits or BatchLimits()
         self._adapter = adapter
-        self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        self._constrainers = JsonConstrainers(
+            self._renderer.tokenizer,
+            end_of_turn_id=self._renderer.end_of_turn_id,
+            vocabulary_size=self._vocabulary_size,
+        )
         self._writer = PackedWriter(loaded)
         require_bare(self._model)
         require_form(loaded)
@@ -220,7 +224,7 @@ class LocalEngine:
 
     def _written(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[AnswerInWriting]:
         """The answers after each row, whole."""
-        constrainer, ending = self._constrainer(options.json_form), self._ending
+        constrainer, ending = self._constrainers.of(options.json_form), self._ending
         if over := [token for token in options.sampling.logit_bias if not 0 <= token < self._vocabulary_size]:
             raise ConfigError(f"the model has no token {over[0]}", where="logit_bias")
         answers = [
@@ -265,15 +269,3 @@ class LocalEngine:
             require_bare(self._model)
         else:
             require_in_place(self._model, self._adapter_layers, name=_ADAPTER_NAME)
-
-    def _constrainer(self, form: JsonForm | None) -> JsonConstrainer | None:
-        if form is None:
-            return None
-        if form not in self._constrainers:
-            self._constrainers[form] = JsonConstrainer(
-                self._renderer.tokenizer,
-                form,
-                end_of_turn_id=self._renderer.end_of_turn_id,
-                vocabulary_size=self._vocabulary_size,
-            )
-        return self._constrainers[form]

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from fettle.answering.constrain import JsonConstrainer
-from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.constrain import JsonConstrainers
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
@@ -96,7 +96,11 @@ class SharedEngine:
         self._adapters = RoutedAdapters(loaded)
         self._folders: dict[str, Path] = {}
         self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
-        self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+        self._constrainers = JsonConstrainers(
+            loaded.renderer.tokenizer,
+            end_of_turn_id=loaded.renderer.end_of_turn_id,
+            vocabulary_size=int(loaded.model.config.get_text_config().vocab_size),
+        )
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
         self._running: list[_Request] = []
@@ -181,7 +185,7 @@ class SharedEngine:
             )
         ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
         answer = AnswerInWriting(
-            limit, options, ending, constrainer=self._constrainer(options.json_form), number=number
+            limit, options, ending, constrainer=self._constrainers.of(options.json_form), number=number
         )
         request = _Request(token_ids, answer, adapter, AnswerStream(len(token_ids)))
         with self._inbox.changed:
@@ -366,15 +370,3 @@ class SharedEngine:
             self._inbox.tasks.append((task, future))
             self._inbox.changed.notify()
         return future.result()
-
-    def _constrainer(self, form: JsonForm | None) -> JsonConstrainer | None:
-        if form is None:
-            return None
-        if form not in self._constrainers:
-            self._constrainers[form] = JsonConstrainer(
-                self._renderer.tokenizer,
-                form,
-                end_of_turn_id=self._renderer.end_of_turn_id,
-                vocabulary_size=int(self._model.config.get_text_config().vocab_size),
-            )
-        return self._constrainers[form]
