@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -66,33 +65,4 @@ def test_an_error_in_one_share_ends_the_others_and_is_the_one_that_is_raised() -
     with pytest.raises(MemoryError, match="no room"):
         in_shares(work, ROWS, device=CPU)
     assert len(ended) == 3
-    assert torch.get_num_threads() == 4
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """A program that a shell starts in the background ignores interrupts; this test must not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_ends_all_shares_at_their_next_step() -> None:
-    ended: list[str] = []
-    main_thread = threading.main_thread().ident
-    begun = threading.Barrier(4, action=threading.Timer(0.2, signal.pthread_kill, [main_thread, signal.SIGINT]).start)
-
-    def work(_: Sequence[int], go_on: GoOn) -> list[int]:
-        begun.wait()
-        try:
-            while True:
-                go_on()
-                time.sleep(0.001)
-        finally:
-            ended.append(threading.current_thread().name)
-
-    with pytest.raises(KeyboardInterrupt):
-        in_shares(work, ROWS, device=CPU)
-    assert len(ended) == 4
     assert torch.get_num_threads() == 4

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Sequence
 
 import pytest
+import torch
 from rich.console import Console
 
+from fettle.answering.engines.row_threads import GoOn, in_shares
 from fettle.cli.interrupt import Interruption
 from fettle.cli.progress import ProgressBars
 from fettle.progress import Stage
@@ -45,8 +50,31 @@ def ignored() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+def shares_end() -> None:
+    """All threads that share rows end at their next step."""
+    ended: list[str] = []
+    begun = threading.Barrier(4, action=threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start)
+
+    def work(_: Sequence[int], go_on: GoOn) -> list[int]:
+        begun.wait()
+        try:
+            while True:
+                go_on()
+                time.sleep(0.001)
+        finally:
+            ended.append(threading.current_thread().name)
+
+    torch.set_num_threads(4)
+    with pytest.raises(KeyboardInterrupt):
+        in_shares(work, range(131), device=torch.device("cpu"))
+    assert len(ended) == 4
+    assert torch.get_num_threads() == 4
+
+
 if __name__ == "__main__":
     # What a shell starts in the background ignores interrupts; these must not.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    {"raised_at_once": raised_at_once, "thrown_away": thrown_away, "ignored": ignored}[sys.argv[1]]()
+    {"raised_at_once": raised_at_once, "thrown_away": thrown_away, "ignored": ignored, "shares_end": shares_end}[
+        sys.argv[1]
+    ]()
     sys.stdout.write("as it should be\n")
