@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fettle.errors import ConfigError
+from fettle.records import Answer, FinishReason, Prompt, Usage
 
 if TYPE_CHECKING:
     import torch
@@ -104,3 +105,37 @@ def greedy_choice(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> int:
 def choice_log_likelihoods(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> list[float]:
     """Natural-log likelihood of each choice [C]: the sum along its path."""
     return [float(edge_log_probs[list(path)].double().sum()) for path in tree.paths]
+
+
+def chosen_answers(
+    prompts: Sequence[Prompt],
+    rows: Sequence[Sequence[int]],
+    choices: Sequence[str],
+    tree: ChoiceTree,
+    edges_BN: Sequence[torch.Tensor],
+    *,
+    seconds: float,
+) -> tuple[Answer, ...]:
+    """The greedy choice for each prompt, with the likelihood of all.
+
+    Args:
+        prompts: What was asked.
+        rows: The same as tokens.
+        choices: What may be said.
+        tree: Of the choices.
+        edges_BN: For each prompt the log-probability of every node's token given its parent.
+        seconds: What each took.
+    """
+    answers = []
+    for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
+        chosen = greedy_choice(tree, edges_N)
+        answers.append(
+            Answer(
+                example_id=prompt.example_id,
+                text=choices[chosen],
+                finish_reason=FinishReason.STOP,
+                usage=Usage(prompt_tokens=len(row), completion_tokens=len(tree.paths[chosen]), seconds=seconds),
+                choice_log_likelihoods=dict(zip(choices, choice_log_likelihoods(tree, edges_N), strict=True)),
+            )
+        )
+    return tuple(answers)

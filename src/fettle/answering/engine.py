@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fettle.answering.sampling import MOST_TOP, Sampling
-from fettle.errors import ConfigError, require_range
+from fettle.errors import ConfigError, DataError, require_range
 from fettle.records import Answer, Prompt
 
 
@@ -67,6 +67,26 @@ class GenerationOptions:
                 f"{engine} gives greedy answers alone: no sampling, no stop texts, no log-probabilities",
                 remedy="let the local engine answer",
             )
+
+
+def answer_limits(rows: Sequence[Sequence[int]], max_new_tokens: int, max_tokens: int | None) -> list[int]:
+    """How many tokens each prompt may grow by.
+
+    Args:
+        rows: Prompts as tokens.
+        max_new_tokens: Longest answer.
+        max_tokens: Longest prompt and answer together; None: not known.
+
+    Raises:
+        DataError: A prompt leaves no room for an answer.
+    """
+    limits = [max_new_tokens if max_tokens is None else min(max_new_tokens, max_tokens - len(row)) for row in rows]
+    if min(limits) < 1:
+        raise DataError(
+            f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes {max_tokens:,}",
+            remedy="shorten the message, or name a model with a longer context",
+        )
+    return limits
 
 
 class Engine(Protocol):

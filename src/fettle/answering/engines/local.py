@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
+from fettle.answering.choices import ChoiceTree, build_choice_tree, chosen_answers
 from fettle.answering.constrain import JsonConstrainers
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.engine import GenerationOptions, answer_limits
 from fettle.answering.engines.packed_writer import PackedWriter
 from fettle.answering.engines.running_batch import Row
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
 from fettle.answering.writing import AnswerInWriting, Ending
-from fettle.errors import ConfigError, DataError
+from fettle.errors import ConfigError
 from fettle.models.adapter import (
     adapter_layers,
     load_adapter,
@@ -193,21 +193,7 @@ class LocalEngine:
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
         edges_BN = self._edges(rows, tree)
         seconds = (time.perf_counter() - started) / len(prompts)
-        answers = []
-        for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
-            chosen = greedy_choice(tree, edges_N)
-            usage = Usage(prompt_tokens=len(row), completion_tokens=len(tree.paths[chosen]), seconds=seconds)
-            likelihoods = dict(zip(choices, choice_log_likelihoods(tree, edges_N), strict=True))
-            answers.append(
-                Answer(
-                    example_id=prompt.example_id,
-                    text=choices[chosen],
-                    finish_reason=FinishReason.STOP,
-                    usage=usage,
-                    choice_log_likelihoods=likelihoods,
-                )
-            )
-        return tuple(answers)
+        return chosen_answers(prompts, rows, choices, tree, edges_BN, seconds=seconds)
 
     def _require_runnable(self) -> None:
         require_understood(self._model)
@@ -229,7 +215,7 @@ class LocalEngine:
             raise ConfigError(f"the model has no token {over[0]}", where="logit_bias")
         answers = [
             AnswerInWriting(limit, options, ending, constrainer=constrainer)
-            for limit in self._limits_of(rows, options.max_new_tokens)
+            for limit in answer_limits(rows, options.max_new_tokens, self.max_tokens)
         ]
         self._write([Row(row, answer) for row, answer in zip(rows, answers, strict=True)])
         return answers
@@ -248,21 +234,6 @@ class LocalEngine:
     def _edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
         """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
         return self._writer.edges(rows, tree)
-
-    def _limits_of(self, rows: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
-        """How many tokens each row may grow by.
-
-        Raises:
-            DataError: A row leaves no room for any.
-        """
-        limits = [min(max_new_tokens, self._loaded.max_tokens - len(row)) for row in rows]
-        if min(limits) < 1:
-            raise DataError(
-                f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes "
-                f"{self._loaded.max_tokens:,}",
-                remedy="shorten the message, or name a model with a longer context",
-            )
-        return limits
 
     def _require_own_model(self) -> None:
         if self._adapter is None:

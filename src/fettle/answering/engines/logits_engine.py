@@ -8,14 +8,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from fettle.answering.choices import ChoiceTree
-from fettle.answering.constrain import JsonConstrainer
+from fettle.answering.constrain import JsonConstrainer, JsonConstrainers
 from fettle.answering.engine import JsonForm
 from fettle.answering.engines.greedy import GoesOn, write_greedily
 from fettle.answering.engines.token_engine import NUM_LIKELY, TokenEngine
-from fettle.models.load import LoadedModel
 
 if TYPE_CHECKING:
     import torch
@@ -36,9 +36,13 @@ class Sequences(Protocol):
 class LogitsEngine(TokenEngine):
     """An engine that gives logits; see `TokenEngine`."""
 
-    def __init__(self, loaded: LoadedModel, *, name: str, max_rows: int) -> None:
-        super().__init__(loaded, name=name, max_rows=max_rows)
-        self._constrainers: dict[JsonForm, JsonConstrainer] = {}
+    @cached_property
+    def _constrainers(self) -> JsonConstrainers:
+        return JsonConstrainers(
+            self._renderer.tokenizer,
+            end_of_turn_id=self._renderer.end_of_turn_id,
+            vocabulary_size=self.num_words,
+        )
 
     @property
     @abstractmethod
@@ -67,14 +71,7 @@ class LogitsEngine(TokenEngine):
 
     def written_in_form(self, rows: Sequence[Sequence[int]], limits: Sequence[int], form: JsonForm) -> list[list[int]]:
         """The same, kept inside a JSON form."""
-        if form not in self._constrainers:
-            self._constrainers[form] = JsonConstrainer(
-                self._renderer.tokenizer,
-                form,
-                end_of_turn_id=self._renderer.end_of_turn_id,
-                vocabulary_size=self.num_words,
-            )
-        return self._write(rows, limits, self._constrainers[form])
+        return self._write(rows, limits, self._constrainers.of(form))
 
     def _write(
         self, rows: Sequence[Sequence[int]], limits: Sequence[int], constrainer: JsonConstrainer | None

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from fettle.answering.constrain import JsonConstrainers
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.engine import GenerationOptions, answer_limits
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
 from fettle.answering.stream import AnswerStream, Piece
 from fettle.answering.writing import AnswerInWriting, Ending
-from fettle.errors import BusyError, ConfigError, DataError, FettleError, ModelError
+from fettle.errors import BusyError, ConfigError, FettleError, ModelError
 from fettle.models.adapter import require_active
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
@@ -177,12 +177,7 @@ class SharedEngine:
         if adapter is not None and adapter not in self._folders:
             raise ModelError(f"there is no adapter called {adapter!r}")
         token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
-        limit = min(options.max_new_tokens, self._loaded.max_tokens - len(token_ids))
-        if limit < 1:
-            raise DataError(
-                f"a prompt of {len(token_ids):,} tokens leaves no room for an answer: the model takes {self._loaded.max_tokens:,}",
-                remedy="shorten the conversation",
-            )
+        [limit] = answer_limits([token_ids], options.max_new_tokens, self._loaded.max_tokens)
         ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
         answer = AnswerInWriting(
             limit, options, ending, constrainer=self._constrainers.of(options.json_form), number=number

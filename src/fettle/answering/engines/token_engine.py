@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fettle.answering.choices import ChoiceTree, build_choice_tree, choice_log_likelihoods, greedy_choice
-from fettle.answering.engine import GenerationOptions, JsonForm
-from fettle.errors import DataError
+from fettle.answering.choices import ChoiceTree, build_choice_tree, chosen_answers
+from fettle.answering.engine import GenerationOptions, JsonForm, answer_limits
 from fettle.models.load import LoadedModel
 from fettle.models.token_groups import even_groups
 from fettle.records import Answer, FinishReason, Prompt, Usage
@@ -93,7 +92,7 @@ class TokenEngine(ABC):
         options.require_plain(self.name)
         started = time.perf_counter()
         rows = [self.row(prompt) for prompt in prompts]
-        limits = self._limits_of(rows, options.max_new_tokens)
+        limits = answer_limits(rows, options.max_new_tokens, self.max_tokens)
         form = options.json_form
         written = self.written(rows, limits) if form is None else self.written_in_form(rows, limits, form)
         seconds = (time.perf_counter() - started) / len(prompts)
@@ -109,19 +108,7 @@ class TokenEngine(ABC):
         rows = [self.row(prompt) for prompt in prompts]
         edges_BN = self.edges(rows, tree)
         seconds = (time.perf_counter() - started) / len(prompts)
-        answers = []
-        for prompt, row, edges_N in zip(prompts, rows, edges_BN, strict=True):
-            chosen = greedy_choice(tree, edges_N)
-            answers.append(
-                Answer(
-                    example_id=prompt.example_id,
-                    text=choices[chosen],
-                    finish_reason=FinishReason.STOP,
-                    usage=Usage(prompt_tokens=len(row), completion_tokens=len(tree.paths[chosen]), seconds=seconds),
-                    choice_log_likelihoods=dict(zip(choices, choice_log_likelihoods(tree, edges_N), strict=True)),
-                )
-            )
-        return tuple(answers)
+        return chosen_answers(prompts, rows, choices, tree, edges_BN, seconds=seconds)
 
     def _answer(self, prompt: Prompt, usage: Usage, tokens: Sequence[int]) -> Answer:
         is_ended = bool(tokens) and tokens[-1] in self.stop_token_ids
@@ -131,18 +118,3 @@ class TokenEngine(ABC):
             finish_reason=FinishReason.STOP if is_ended else FinishReason.LENGTH,
             usage=usage,
         )
-
-    def _limits_of(self, rows: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
-        """How many tokens each row may grow by.
-
-        Raises:
-            DataError: A row leaves no room for any.
-        """
-        most = self.max_tokens
-        limits = [max_new_tokens if most is None else min(max_new_tokens, most - len(row)) for row in rows]
-        if min(limits) < 1:
-            raise DataError(
-                f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes {most:,}",
-                remedy="shorten the message, or name a model with a longer context",
-            )
-        return limits
