@@ -6,10 +6,10 @@ of the same length, most of it an instruction that all share. Tokens a second co
 The share of the ceiling counts 4 operations a weight and token, as LoRA needs, and is told of *own*.
 
     .venv/bin/python benchmarks/gpu.py --json
-    .venv/bin/python benchmarks/gpu.py --models 8B --peer-python .venv-peers/bin/python --peer-script ../shared/bench/peers_sft.py
+    .venv/bin/python benchmarks/gpu.py --models 8B --peer-python .venv-peers/bin/python --peer-scripts ../shared/bench/peers_sft.py
     .venv/bin/python benchmarks/gpu.py --small    # the same code with a tiny model, on a processor
 
-The peer is TRL's SFTTrainer with PEFT as its script runs it.
+The peer is TRL's SFTTrainer with PEFT as its script runs it; several scripts are run in turn, and go by their names.
 """
 
 from __future__ import annotations
@@ -121,15 +121,23 @@ def require_exact(loaded: LoadedModel, rows: tuple[TokenisedExample, ...]) -> fl
     return difference
 
 
-def own_run(folder: Path, data: Path, batch_size: int) -> dict[str, float]:
+def own_run(folder: Path, data: Path, batch_size: int, micro_batch_tokens: int) -> dict[str, float]:
     """Show exactness, then train, in this process."""
     precision = Precision.FAST if chosen_device().type == "cuda" else Precision.EXACT
+    started = time.perf_counter()
     loaded = load_model(resolve_model(str(folder)), precision)
     rows = tokenised(loaded.renderer, data)
+    loaded_at = time.perf_counter()
     difference = require_exact(loaded, rows[:2])
+    exact_at = time.perf_counter()
     seconds: list[float] = []
     settings = TrainingSettings(
-        epochs=1, batch_size=batch_size, learning_rate=1e-5, evals_per_epoch=1, checkpoint_steps=10_000
+        epochs=1,
+        batch_size=batch_size,
+        learning_rate=1e-5,
+        evals_per_epoch=1,
+        checkpoint_steps=10_000,
+        micro_batch_tokens=micro_batch_tokens,
     )
     with tempfile.TemporaryDirectory() as temporary:
         result = train(
@@ -148,7 +156,10 @@ def own_run(folder: Path, data: Path, batch_size: int) -> dict[str, float]:
     return {
         "tokens_per_s": num_tokens / step_seconds,
         "operations_per_s": 4 * num_weights * num_tokens / step_seconds,
-        "first_step_seconds": seconds[0],
+        "seconds_to_load": loaded_at - started,
+        "seconds_to_show_exactness": exact_at - loaded_at,
+        "seconds_of_first_step": seconds[0],
+        "seconds_of_a_step": step_seconds,
         "peak_mib": result.peak_memory_bytes / 2**20,
         "gradient_difference": difference,
     }
@@ -169,21 +180,15 @@ def measured(name: str, folder: Path, arguments: argparse.Namespace, most: float
     for workload, point in workloads(small=arguments.small).items():
         data = write_rows(point, tokenizer, words, folder)
         size = str(point.batch_size)
-        ours = last_line([sys.executable, __file__, "--own-run", str(folder), str(data), size])
+        own = [sys.executable, __file__, "--own-run", str(folder), str(data), size, str(arguments.micro_batch_tokens)]
+        ours = last_line(own)
         if workload == "own":
             ours["share_of_ceiling"] = ours["operations_per_s"] / most
         found[f"{name} {workload} fettle"] = ours
-        if arguments.peer_python:
-            command = [
-                str(arguments.peer_python),
-                str(arguments.peer_script),
-                "--model",
-                str(folder),
-                "--data",
-                str(data),
-            ]
+        for script in arguments.peer_scripts:
+            command = [str(arguments.peer_python), str(script), "--model", str(folder), "--data", str(data)]
             command += ["--dtype", "bf16", "--device", "auto", "--batch-size", size]
-            found[f"{name} {workload} trl"] = last_line(command)
+            found[f"{name} {workload} {script.stem}"] = last_line(command)
     return found
 
 
@@ -193,16 +198,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=["135M", "1B", "8B"], default=["135M", "1B", "8B"])
     parser.add_argument("--small", action="store_true", help="a tiny model and short rows, on any device")
     parser.add_argument("--peer-python", type=Path, help="Python with torch, trl, peft; left out: no peer runs")
-    parser.add_argument("--peer-script", type=Path, help="trains with TRL and prints a line of JSON (peers_sft.py)")
+    parser.add_argument(
+        "--peer-scripts", type=Path, nargs="+", default=[], help="each trains and prints a line of JSON"
+    )
+    parser.add_argument("--micro-batch-tokens", type=int, default=4096, help="that this engine runs at once")
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
-    parser.add_argument("--own-run", nargs=3, metavar=("MODEL", "DATA", "BATCH"), help=argparse.SUPPRESS)
+    parser.add_argument("--own-run", nargs=4, metavar=("MODEL", "DATA", "BATCH", "TOKENS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.own_run:
-        folder, data, batch_size = arguments.own_run
-        print(json.dumps(own_run(Path(folder), Path(data), int(batch_size))))
+        folder, data, *sizes = arguments.own_run
+        print(json.dumps(own_run(Path(folder), Path(data), *map(int, sizes))))
         return
-    if bool(arguments.peer_python) != bool(arguments.peer_script):
-        sys.exit("gpu.py: the peer needs both, --peer-python and --peer-script")
+    if bool(arguments.peer_python) != bool(arguments.peer_scripts):
+        sys.exit("gpu.py: the peer needs both, --peer-python and --peer-scripts")
     if not arguments.small and not torch.cuda.is_available():
         sys.exit("gpu.py: there is no CUDA GPU; --small runs the same code with a tiny model")
     most = ceiling(small=arguments.small)
@@ -212,7 +220,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             found = measured(name, save_random(name, Path(temporary)), arguments, most)
         for title, figures in found.items():
-            told = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items() if isinstance(value, (int, float)))
+            told = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items() if isinstance(value, int | float))
             print(f"{title:20} {told}", flush=True)
         results |= found
     if arguments.json:
