@@ -6,10 +6,10 @@ of the same length, most of it an instruction that all share. Tokens a second co
 The share of the ceiling counts 4 operations a weight and token, as LoRA needs, and is told of *own*.
 
     .venv/bin/python benchmarks/gpu.py --json
-    .venv/bin/python benchmarks/gpu.py --models 8B --peer-python .venv-peers/bin/python --peer-scripts ../shared/bench/peers_sft.py
+    .venv/bin/python benchmarks/gpu.py --models 8B --peer-python .venv-peers/bin/python --peers trl trl-liger
     .venv/bin/python benchmarks/gpu.py --small    # the same code with a tiny model, on a processor
 
-The peer is TRL's SFTTrainer with PEFT as its script runs it; several scripts are run in turn, and go by their names.
+The peer is TRL's SFTTrainer with PEFT, with Liger's kernels or without (gpu_peer.py); it pads, and sees each row whole.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ MODELS = {  # hidden size, MLP, layers, query heads, key heads, vocabulary, tied
     "8B": (4096, 14_336, 32, 32, 8, 128_256, False),
     "small": (64, 128, 2, 4, 2, 49_152, True),
 }
+PEER = Path(__file__).with_name("gpu_peer.py")
+PEERS = {"trl": (), "trl-liger": ("--liger",)}
 NUM_WARM_UP = 3
 MOST_DIFFERENCE = {torch.bfloat16: 0.1, torch.float32: 1e-4}
 """Of the packed gradient from the plain one, relative."""
@@ -166,11 +168,17 @@ def own_run(folder: Path, data: Path, batch_size: int, micro_batch_tokens: int) 
 
 
 def last_line(command: list[str]) -> dict[str, Any]:
-    """What a run says of itself in its last line."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{command[1]} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    """What a run says of itself in its last line.
+
+    It writes to files: a compiler's helpers that outlive it would keep a pipe open.
+    """
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
+        done = subprocess.run(command, check=False, stdout=said, stderr=complained)
+        said.seek(0)
+        complained.seek(0)
+        if done.returncode:
+            sys.exit(f"{command[1]} failed:\n{complained.read()[-2000:]}")
+        return json.loads(said.read().strip().splitlines()[-1])
 
 
 def measured(name: str, folder: Path, arguments: argparse.Namespace, most: float) -> dict[str, dict[str, float]]:
@@ -185,10 +193,9 @@ def measured(name: str, folder: Path, arguments: argparse.Namespace, most: float
         if workload == "own":
             ours["share_of_ceiling"] = ours["operations_per_s"] / most
         found[f"{name} {workload} fettle"] = ours
-        for script in arguments.peer_scripts:
-            command = [str(arguments.peer_python), str(script), "--model", str(folder), "--data", str(data)]
-            command += ["--dtype", "bf16", "--device", "auto", "--batch-size", size]
-            found[f"{name} {workload} {script.stem}"] = last_line(command)
+        for peer in arguments.peers:
+            command = [str(arguments.peer_python), str(PEER), "--model", str(folder), "--data", str(data)]
+            found[f"{name} {workload} {peer}"] = last_line([*command, "--batch-size", size, *PEERS[peer]])
     return found
 
 
@@ -198,9 +205,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=["135M", "1B", "8B"], default=["135M", "1B", "8B"])
     parser.add_argument("--small", action="store_true", help="a tiny model and short rows, on any device")
     parser.add_argument("--peer-python", type=Path, help="Python with torch, trl, peft; left out: no peer runs")
-    parser.add_argument(
-        "--peer-scripts", type=Path, nargs="+", default=[], help="each trains and prints a line of JSON"
-    )
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=["trl-liger"])
     parser.add_argument("--micro-batch-tokens", type=int, default=4096, help="that this engine runs at once")
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     parser.add_argument("--own-run", nargs=4, metavar=("MODEL", "DATA", "BATCH", "TOKENS"), help=argparse.SUPPRESS)
@@ -209,8 +214,8 @@ def main() -> None:
         folder, data, *sizes = arguments.own_run
         print(json.dumps(own_run(Path(folder), Path(data), *map(int, sizes))))
         return
-    if bool(arguments.peer_python) != bool(arguments.peer_scripts):
-        sys.exit("gpu.py: the peer needs both, --peer-python and --peer-scripts")
+    if not arguments.peer_python:
+        arguments.peers = []
     if not arguments.small and not torch.cuda.is_available():
         sys.exit("gpu.py: there is no CUDA GPU; --small runs the same code with a tiny model")
     most = ceiling(small=arguments.small)

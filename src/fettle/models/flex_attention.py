@@ -77,7 +77,13 @@ def flex_attended(
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., torch.Tensor]:
-    """One kernel for all lengths. `fullgraph`: it never falls back, unasked, to a way that holds all scores at once."""
+    """One kernel for all lengths. `fullgraph`: it never falls back, unasked, to a way that holds all scores at once.
+
+    In this process: a pool of compilers would be started for a few kernels, and outlive a process that is killed.
+    """
+    import torch._inductor.config as inductor
+
+    inductor.compile_threads = 1
     return torch.compile(flex_attention, dynamic=True, fullgraph=True)  # pyright: ignore[reportReturnType]
 
 
