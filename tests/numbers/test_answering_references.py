@@ -44,12 +44,21 @@ def prompts(*, instruction: str | None = None) -> list[Prompt]:
 
 def plain_next_log_probs(model: Any, tokens: Sequence[int]) -> torch.Tensor:
     with torch.no_grad():
-        return model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0, -1].float().log_softmax(-1)
+        return (
+            model(input_ids=torch.tensor([list(tokens)], device=model.device), use_cache=False)
+            .logits[0, -1]
+            .float()
+            .log_softmax(-1)
+        )
 
 
 def plain_log_likelihood(model: Any, prompt: Sequence[int], spelling: Sequence[int]) -> float:
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor([[*prompt, *spelling]]), use_cache=False).logits[0].double()
+        logits = (
+            model(input_ids=torch.tensor([[*prompt, *spelling]], device=model.device), use_cache=False)
+            .logits[0]
+            .double()
+        )
     log_probs = logits.log_softmax(-1)
     return sum(float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(spelling))
 
@@ -99,7 +108,7 @@ def plain_generation(loaded: Any, prompt: Prompt, *, max_new_tokens: int) -> tup
     stop = loaded.stop_token_ids
     with torch.no_grad():
         output = loaded.model.generate(
-            torch.tensor([tokens]),
+            torch.tensor([tokens], device=loaded.model.device),
             attention_mask=torch.ones(1, len(tokens), dtype=torch.long),
             do_sample=False,
             max_new_tokens=max_new_tokens,

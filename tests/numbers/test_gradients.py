@@ -40,7 +40,7 @@ def ragged_rows(*, num_shared: int, seed: int) -> list[TokenisedExample]:
 
 def plain_loss(model: Any, example: TokenisedExample) -> torch.Tensor:
     """The definition: minus the log-probability of each trained token given all before it."""
-    ids = torch.tensor([example.token_ids])
+    ids = torch.tensor([example.token_ids], device=model.device)
     log_probs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     places = [place for place, is_trained in enumerate(example.is_trained) if is_trained]
     return -sum(log_probs[place - 1, example.token_ids[place]] for place in places)  # pyright: ignore[reportReturnType]

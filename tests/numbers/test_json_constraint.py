@@ -85,7 +85,11 @@ def plain_answer(
     written: list[int] = []
     while len(written) < max_new_tokens and (not written or written[-1] != stop):
         with torch.no_grad():
-            logits_1V = loaded.model(input_ids=torch.tensor([tokens + written]), use_cache=False).logits[:, -1].float()
+            logits_1V = (
+                loaded.model(input_ids=torch.tensor([tokens + written], device=loaded.model.device), use_cache=False)
+                .logits[:, -1]
+                .float()
+            )
         token = int(mask_logits([matcher], logits_1V).argmax())
         written.append(token)
         if token != stop:

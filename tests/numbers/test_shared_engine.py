@@ -185,7 +185,9 @@ def test_log_probabilities_are_those_of_the_models_own_forward(
     assert tokens == [token.token_id for token in answer.log_probs]
     row = list(loaded.renderer.prompt_tokens(PROMPTS[0].messages, ()))
     with torch.no_grad():
-        logits_TV = loaded.model(input_ids=torch.tensor([[*row, *tokens[:-1]]])).logits[0, len(row) - 1 :]
+        logits_TV = loaded.model(input_ids=torch.tensor([[*row, *tokens[:-1]]], device=loaded.model.device)).logits[
+            0, len(row) - 1 :
+        ]
     local.close()
     log_probs_TV = logits_TV.float().log_softmax(-1)
     for place, token in enumerate(whole.log_probs):

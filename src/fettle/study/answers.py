@@ -77,7 +77,8 @@ def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) 
 def measure_latency(
     contender: Contender, examples: Sequence[Example], *, warm_up: Example, file: Path
 ) -> tuple[float, ...]:
-    """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, at least 3.
+    """Seconds of single requests, one at a time, on the first examples: up to 20 requests or about 5 seconds, the warm-up
+    included, at least 3.
 
     Failed requests are left out. Measured once per contender and kept in `file`, unless every request failed. Call it before the
     examples are answered otherwise: a contender may remember what it made of a text.
@@ -92,9 +93,9 @@ def measure_latency(
     rows = read_json_lines(file)
     if rows and rows[0].get("key") == key:
         return tuple(rows[0]["seconds"])
-    contender.answer([warm_up])
     seconds: list[float] = []
     begin = time.perf_counter()
+    contender.answer([warm_up])
     for number, example in enumerate(examples[:MIN_REQUESTS_FOR_P95], start=1):
         started = time.perf_counter()
         [answer] = contender.answer([example])

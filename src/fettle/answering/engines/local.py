@@ -139,20 +139,25 @@ class LocalEngine:
         noise = 0.0
         if self._peft is not None:
             with self._peft.disable_adapter():
-                noise = self._difference(rows)
+                noise = self._difference(rows, [self._reference(row)[-1] for row in rows])
         most = bound(noise, self._model.dtype)
         what = f"the model {self.name!r}"
-        found = self._difference(rows)
+        written = [answer.tokens for answer in self._written(rows, GenerationOptions(max_new_tokens=NUM_TOKENS))]
+        # One reference pass shows what should come after the prompt, and after each token that was written.
+        references = [
+            self._reference([*row, *tokens[:-1]])[-len(tokens) :] for row, tokens in zip(rows, written, strict=True)
+        ]
+        found = self._difference(rows, [reference_KV[0] for reference_KV in references])
         require_within(found, most, what=what)
-        answers = self._written(rows, GenerationOptions(max_new_tokens=NUM_TOKENS))
-        for row, tokens in zip(rows, (answer.tokens for answer in answers), strict=True):
-            require_within(shortfall(tokens, self._reference([*row, *tokens[:-1]])[-len(tokens) :]), most, what=what)
+        for tokens, reference_KV in zip(written, references, strict=True):
+            require_within(shortfall(tokens, reference_KV), most, what=what)
         return found
 
-    def _difference(self, rows: Sequence[Sequence[int]]) -> float:
+    def _difference(self, rows: Sequence[Sequence[int]], references: Sequence[torch.Tensor]) -> float:
+        """Of the first token's log-probabilities from those by the reference [V] each."""
         with torch.inference_mode():
             ours_BV = self._first_logits(rows)
-        return difference(ours_BV, torch.stack([self._reference(row)[-1] for row in rows]))
+        return difference(ours_BV, torch.stack([*references]))
 
     def _reference(self, row: Sequence[int]) -> torch.Tensor:
         """Logits [T, V] of the model's own forward, fp32, an adapter's layers being run as PEFT runs them."""
