@@ -33,6 +33,17 @@ class TrainingCost:
     num_processes: int = 1
     recomputes: bool = False
     """Whether layers were computed again in the backward pass, to hold less memory."""
+    price_per_hour: float | None = None
+    """Of the machine, in the user's currency; None: it was not said."""
+
+    @property
+    def price(self) -> float | None:
+        """Of these seconds, in the user's currency.
+
+        >>> TrainingCost(seconds=1800, peak_memory_bytes=0, num_tokens=0, price_per_hour=1.2).price
+        0.6
+        """
+        return None if self.price_per_hour is None else self.seconds / 3600 * self.price_per_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

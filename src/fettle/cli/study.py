@@ -155,6 +155,14 @@ def study(
             rich_help_panel=_TRAINING,
         ),
     ] = CheckpointingOption.AUTO,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="What the machine costs an hour, in any currency: plan and end then tell the cost.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     worthwhile: Annotated[
         float,
         typer.Option(
@@ -221,6 +229,7 @@ def study(
         answer_with=parse_answer_with(answer_with),
         remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
         training=training,
+        price_per_hour=price_per_hour,
         worthwhile=worthwhile / 100,
         leave_out_long=leave_out_long,
         seed=seed,
@@ -268,16 +277,22 @@ def _plan_only(settings: StudySettings) -> int:
 
 def _as_planned(training: TrainingSummary) -> str:
     """What it took beside what was planned."""
-    from fettle.study.figures import byte_size
+    from dataclasses import replace
+
+    from fettle.study.figures import amount, byte_size
 
     took = f"Training took {training.seconds / 60:.1f} minutes"
     held = f"and {byte_size(training.peak_memory_bytes)} of memory"
     if (planned := training.planned) is None:
         return f"{took} {held}"
-    return (
+    told = (
         f"{took} ({planned.seconds / 60:.1f} were planned for all epochs) "
         f"{held} (planned: about {byte_size(planned.peak_memory_bytes)})"
     )
+    if planned.price is None:
+        return told
+    actual = replace(planned, seconds=training.seconds)
+    return f"{told}; it cost {amount(actual.price or 0.0)} (planned: {amount(planned.price)})"
 
 
 def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
@@ -307,6 +322,7 @@ def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
             f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
         ),
         ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_recomputing_note(expected.training)}"),
+        *([("Cost", _cost_note(expected))] if expected.price is not None else []),
         (
             "The test split",
             f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
@@ -318,6 +334,17 @@ def _print_plan(console: Console, plan: StudyPlan) -> Estimate:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     return expected
+
+
+def _cost_note(expected: Estimate) -> str:
+    from fettle.study.figures import amount
+
+    training, together = expected.training, expected.price
+    assert training.price is not None, "an hour has a price"
+    assert together is not None, "an hour has a price"
+    return (
+        f"about {amount(together)}, of which training {amount(training.price)}, at {training.price_per_hour:g} an hour"
+    )
 
 
 def _processes_note(planned: TrainingCost) -> str:

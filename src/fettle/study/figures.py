@@ -31,6 +31,15 @@ DECISION_PHRASES = {
 }
 
 
+def amount(price: float) -> str:
+    """Money, in a currency that is not ours to name: cents, and of less than ten cents two digits.
+
+    >>> amount(12.345), amount(0.0213), amount(0.0)
+    ('12.35', '0.021', '0.00')
+    """
+    return f"{price:.2f}" if price >= 0.1 or price == 0 else f"{price:.2g}"
+
+
 def fixed(value: float, decimals: int) -> str:
     """A number with a true minus sign, thousands apart, and never "−0".
 

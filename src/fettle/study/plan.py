@@ -63,6 +63,12 @@ class Estimate:
         """Everything together."""
         return (self.training.seconds + self.answer_seconds) / 60
 
+    @property
+    def price(self) -> float | None:
+        """Of everything together, in the user's currency; None: what the machine costs was not said."""
+        hourly = self.training.price_per_hour
+        return None if hourly is None else self.minutes / 60 * hourly
+
 
 def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
     """Training and validation examples as tokens with their loss.
@@ -181,6 +187,7 @@ def estimate(
             num_tokens=tokens.num_train_tokens * training.epochs,
             num_processes=training.processes,
             recomputes=memory.recomputes,
+            price_per_hour=settings.price_per_hour,
         ),
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * answer_seconds,
         base_bytes=base_bytes,

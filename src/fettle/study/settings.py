@@ -65,6 +65,8 @@ class StudySettings:
     remote: RemoteModel | None = None
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """Its seed is that of the study, whatever is given here."""
+    price_per_hour: float | None = None
+    """What the machine costs an hour, in whatever currency; None: no cost is told."""
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
     max_new_tokens: int | None = None
@@ -91,6 +93,8 @@ class StudySettings:
             raise ConfigError("the instruction is empty", remedy="write one, or leave it out: one is then derived")
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
+        if self.price_per_hour is not None:
+            require_range("price_per_hour", self.price_per_hour, low=0)
         object.__setattr__(self, "training", replace(self.training, seed=self.seed))
         if self.max_new_tokens is not None:
             require_range("max_new_tokens", self.max_new_tokens, low=1)
@@ -114,7 +118,7 @@ class StudySettings:
             parts["remote"]["url"] = public_address(self.remote.url)
         if self.answer_with.url is not None:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
-        for irrelevant in ("out", "fresh"):
+        for irrelevant in ("out", "fresh", "price_per_hour"):
             del parts[irrelevant]
         for irrelevant in (
             "processes",

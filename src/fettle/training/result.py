@@ -38,6 +38,7 @@ def cost_of(stream: EventStream, progress: Progress, *, num_processes: int, reco
         num_tokens=sum(row.num_tokens for row in stream.events),
         num_processes=num_processes,
         recomputes=recomputes,
+        price_per_hour=None if stream.planned is None else stream.planned.price_per_hour,
     )
 
 
