@@ -40,13 +40,17 @@ def test_python_api_in_five_lines(fettle: Runner, tmp_path: Path) -> None:
 
 def test_dry_run_prints_the_plan_and_writes_nothing(fettle: Runner, tmp_path: Path) -> None:
     before = sorted(fettle.folder.rglob("*"))
-    finished = fettle("study", "labels.csv", "--model", "model", "--dry-run", "--out", tmp_path / "study")
+    finished = fettle(
+        "study", "labels.csv", "--model", "model", "--dry-run", "--price-per-hour", 36, "--out", tmp_path / "study"
+    )
     assert finished.code == 0, finished.everything
     for text in (
         "Task: labels: 3 different short answers in 60 examples",
         "Split: 36 training, 9 validation, 15 test",
         "tokens an epoch, at most 3 epochs",
         "Memory: about",
+        "Cost: about ",
+        " at 36 an hour",
         "can show a difference of",
         "would halve that",
         f"Folder: {tmp_path / 'study'}",

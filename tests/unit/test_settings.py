@@ -121,6 +121,7 @@ def test_where_a_study_lies_and_how_a_file_is_spelled_is_not_in_the_key() -> Non
     same = [
         replace(SETTINGS, out=Path("elsewhere")),
         replace(SETTINGS, fresh=True),
+        replace(SETTINGS, price_per_hour=1.2),
         replace(SETTINGS, examples=Path("./tickets.csv")),
         replace(SETTINGS, examples=Path("/home/me/tickets.csv")),
     ]
