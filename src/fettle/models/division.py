@@ -13,7 +13,6 @@ Frozen models alone: gradients of divided weights are never formed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ class Division:
         self.rank, self.size = rank, size
         self._layers: tuple[Any, ...] = ()
         self._borrows = False
+        """This process computes alone, forward, and the others lend."""
 
     def divide(self, model: PreTrainedModel) -> None:
         """Divide the decoder layers of a model without weights (on the device `meta`)."""
@@ -74,16 +74,6 @@ class Division:
             for layer in self._layers
         )
 
-    @contextmanager
-    def borrowed(self) -> Iterator[None]:
-        """Within it this process computes alone, forward, and the others lend (`lend`). The first process's."""
-        assert self.rank == 0, "one borrows, and the others lend"
-        before, self._borrows = self._borrows, True
-        try:
-            yield
-        finally:
-            self._borrows = before
-
     def lend(self) -> int:
         """Lend this process's parts, until the first process says something else: TRAIN or END."""
         while True:
@@ -98,6 +88,9 @@ class Division:
     def say(self, number: int) -> None:
         """Tell those that lend what is wanted: a layer's number, TRAIN or END."""
         distributed.broadcast(torch.tensor([number]), src=0)
+
+    def close(self) -> None:
+        """Nothing more will be computed with the model: the first process lets the others go."""
 
     def _ask(self, number: int, *_args: Any) -> None:
         if self._borrows:

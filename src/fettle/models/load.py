@@ -55,6 +55,11 @@ class LoadedModel:
         """The model, and whether it is quantised."""
         return named(self.source, self.base_weights)
 
+    def release(self) -> None:
+        """Let go of the other processes, where the model is divided: it cannot compute any more."""
+        if self.division is not None:
+            self.division.close()
+
     @property
     def max_tokens(self) -> int:
         """Longest sequence the model takes, tokens.

@@ -1,7 +1,7 @@
 """A divided model from its files: made without weights, cut, and then filled, each process reading its own parts.
 
-Files hold tensors by the names that the model's class gives them. Those of some older models, and of mixtures of experts, have other
-names, which transformers translates while it loads; these cannot be divided.
+Files hold tensors by the names that the model's class gives them. Those of some older models, and of mixtures of experts, have
+other names, which transformers translates while it loads; these cannot be divided.
 """
 
 from __future__ import annotations
