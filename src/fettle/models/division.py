@@ -1,8 +1,8 @@
 """A base model divided among the processes of a run, for models that do not fit one GPU.
 
-Of each decoder layer a process holds an equal part of every matrix (FSDP2, `torch.distributed.fsdp.fully_shard`); the whole layer is
-there while it computes, forward or backward. Norms, biases, embedding and head are whole in every process, and so is what is trained
-beside the model. A process reads its own parts from the files and nothing else: no process ever holds the model whole.
+Of each decoder layer a process holds an equal part of every matrix (FSDP2, `torch.distributed.fsdp.fully_shard`); the whole layer
+is there while it computes, forward or backward. Norms, biases, embedding and head are whole in every process, and so is what is
+trained beside the model. A process reads its own parts from the files and nothing else: no process ever holds the model whole.
 
 To compute takes all processes at once, in the same order. Where one computes alone (it answers, or plans), the others lend it their
 parts: it says which layer it is about to run, and they help to put that one together.
@@ -13,6 +13,7 @@ Frozen models alone: gradients of divided weights are never formed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,10 @@ class Division:
     def say(self, number: int) -> None:
         """Tell those that lend what is wanted: a layer's number, TRAIN or END."""
         distributed.broadcast(torch.tensor([number]), src=0)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Within it the model computes; the first process lets the others go at its end."""
+        return nullcontext()
 
     def close(self) -> None:
         """Nothing more will be computed with the model: the first process lets the others go."""

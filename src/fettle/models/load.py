@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -54,6 +54,10 @@ class LoadedModel:
     def name(self) -> str:
         """The model, and whether it is quantised."""
         return named(self.source, self.base_weights)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Within it the model computes; a divided one is let go of at its end, be it an error."""
+        return nullcontext() if self.division is None else self.division.in_use()
 
     def release(self) -> None:
         """Let go of the other processes, where the model is divided: it cannot compute any more."""
@@ -320,7 +324,7 @@ def require_memory_for(needed: float, source: ResolvedModel) -> None:
         raise ResourceError(
             f"this model needs about {needed / 2**30:.1f} GiB of {what}, and {free / 2**30:.1f} GiB are free",
             where=str(source.path),
-            remedy="use a smaller model, --precision fast, --method qlora, --shard with several GPUs, or a machine with more memory",
+            remedy="use a smaller model, --precision fast, --method qlora, --shard on several GPUs, or a machine with more memory",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, IntegrityError
 from fettle.models.division import END, TRAIN, Division
 from fettle.models.load import LoadedModel, converted_folder
 from fettle.models.load_divided import load_divided
@@ -48,6 +48,22 @@ class LedDivision(Division):
             self._borrows = False
             yield Team(0, self.size)
             self._borrows = True
+
+    def say(self, number: int) -> None:
+        """See `Division`.
+
+        Raises:
+            ResourceError: One of the others has ended.
+        """
+        with self.explained():
+            super().say(number)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Within it the model computes; at the end the other processes end, at once where it is an error."""
+        with self.explained():
+            yield
+        self.close()
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -110,7 +126,19 @@ def load_led(source: ResolvedModel, precision: Precision, *, num_processes: int)
 
 @contextmanager
 def team_for(loaded: LoadedModel, job: Job) -> Iterator[Team]:
-    """The processes that take part in a run: those that hold a divided model, else as `team_of`."""
+    """The processes that take part in a run: those that hold a divided model, else as `team_of`.
+
+    Raises:
+        IntegrityError: The model is not held as the settings say.
+    """
+    num_holders = 0 if loaded.division is None else loaded.division.size
+    if num_holders != (job.settings.processes if job.settings.shard else 0):
+        raise IntegrityError(
+            f"the settings want the model divided among {job.settings.processes if job.settings.shard else 'no'} processes, and it "
+            f"is divided among {num_holders or 'none'}",
+            where=loaded.name,
+            remedy="load it with `load_led` and as many processes as the settings say",
+        )
     if loaded.division is None:
         with team_of(job) as team:
             yield team
