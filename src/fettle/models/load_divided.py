@@ -108,6 +108,7 @@ def _fill(model: PreTrainedModel, folder: Path, division: Division, device: torc
     from safetensors import safe_open
 
     model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
+    model.tie_weights()  # every module has been given memory of its own
     wanted = dict(model.named_parameters())
     with torch.no_grad():
         for file in sorted(folder.glob("*.safetensors")):
