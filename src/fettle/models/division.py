@@ -54,13 +54,11 @@ class Division:
 
         mesh = init_device_mesh(chosen_device().type, (self.size,))
         self._layers = tuple(decoder_layers(model))
-        divided: set[torch.nn.Parameter] = set()
         for layer in self._layers:
-            whole = {weight for weight in layer.parameters() if weight.ndim < 2}
-            fully_shard(layer, mesh=mesh, ignored_params=whole)
-            divided.update(weight for weight in layer.parameters() if isinstance(weight, DTensor))
-        # Only as the root of the layers: it has no weights of its own to divide.
-        fully_shard(model.base_model, mesh=mesh, ignored_params=set(model.parameters()) - divided)
+            fully_shard(layer, mesh=mesh, ignored_params={weight for weight in layer.parameters() if weight.ndim < 2})
+        # Only as the root of the layers: nothing else of it is divided.
+        whole = {weight for weight in model.parameters() if not isinstance(weight, DTensor)}
+        fully_shard(model.base_model, mesh=mesh, ignored_params=whole)
         for number, layer in enumerate(self._layers):
             # Named, or FSDP guesses by the order of all calls since the last backward pass, in which the processes may differ. The
             # first layer has none before it; it names itself, which is there already.
