@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from fettle.models.division import Division
+
 _MAX_FLOAT32_COPY_BYTES = 2 * 2**30  # a GGUF file larger than this is kept as bf16 when it is converted
 _UNBOUNDED = 1 << 20
 """Tokens that a model takes which has no positions, such as Mamba."""
 _NF4_BYTES = 0.52
 """A weight in NF4, with its share of the scales."""
-_WORKING_MEMORY_FACTOR = 1.5  # activations and copies beside the weights, measured generously
+WORKING_MEMORY_FACTOR = 1.5
+"""Activations and copies beside the weights, measured generously."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,22 @@ class LoadedModel:
     plain_reason: str | None = None
     """Why the model has to be run in the plain way, by its own forward, which is slower; None: it can be run in packed rows."""
     base_weights: BaseWeights = BaseWeights.AS_GIVEN
+    division: Division | None = None
+    """What this process holds of a model that several hold together; None: it holds it whole."""
 
     @property
     def name(self) -> str:
         """The model, and whether it is quantised."""
         return named(self.source, self.base_weights)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Within it the model computes; a divided one is let go of at its end, be it an error."""
+        return nullcontext() if self.division is None else self.division.in_use()
+
+    def release(self) -> None:
+        """Let go of the other processes, where the model is divided: it cannot compute any more."""
+        if self.division is not None:
+            self.division.close()
 
     @property
     def max_tokens(self) -> int:
@@ -87,7 +101,7 @@ def load_tokenizer(source: ResolvedModel) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
-    with _load_errors_explained(source):
+    with load_errors_explained(source):
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
@@ -128,12 +142,12 @@ def load_model(
         require_bitsandbytes()
     else:
         import_bitsandbytes()  # PEFT would, less quietly
-    _refuse_other_quantisation(source, base_weights)
+    refuse_other_quantisation(source, base_weights)
     if source.kind is WeightsKind.FOLDER:
         _refuse_what_does_not_fit(source, dtype, base_weights)
     tokenizer = load_tokenizer(source)
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
-    with _load_errors_explained(source):
+    with load_errors_explained(source):
         model, report = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues] (a pair with a report)
             str(folder),
             dtype=dtype,
@@ -215,7 +229,8 @@ def reload_weights(loaded: LoadedModel) -> None:
 
 
 @contextmanager
-def _load_errors_explained(source: ResolvedModel) -> Iterator[None]:
+def load_errors_explained(source: ResolvedModel) -> Iterator[None]:
+    """Within it what goes wrong with a model's files is told as a `ModelError`."""
     from safetensors import SafetensorError
 
     try:
@@ -238,7 +253,7 @@ def stored_quantisation(source: ResolvedModel) -> Mapping[str, Any] | None:
     """How the files of a model are quantised, as their `config.json` says; None: they are not."""
     if source.kind is WeightsKind.GGUF:  # its values are made numbers again when it is converted
         return None
-    with _load_errors_explained(source):
+    with load_errors_explained(source):
         return json.loads((source.path / "config.json").read_text()).get("quantization_config")
 
 
@@ -251,7 +266,12 @@ def _quantisation(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     return {} if "quantization_config" in config else {"quantization_config": nf4_config(dtype)}
 
 
-def _refuse_other_quantisation(source: ResolvedModel, base_weights: BaseWeights) -> None:
+def refuse_other_quantisation(source: ResolvedModel, base_weights: BaseWeights) -> None:
+    """Refuse files with quantised weights, unless it is NF4 that is wanted.
+
+    Raises:
+        ModelError: They hold such.
+    """
     from fettle.models.nf4 import is_nf4_config
 
     stored = stored_quantisation(source)
@@ -284,10 +304,18 @@ def fits_machine(source: ResolvedModel, precision: Precision) -> bool:
 
 
 def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype, base_weights: BaseWeights) -> None:
+    require_memory_for(_needed_bytes(source, dtype, base_weights), source)
+
+
+def require_memory_for(needed: float, source: ResolvedModel) -> None:
+    """Show that what a model needs, bytes, is free here.
+
+    Raises:
+        ResourceError: It is not.
+    """
     import psutil
     import torch
 
-    needed = _needed_bytes(source, dtype, base_weights)
     if chosen_device().type == "cuda":
         free, what = torch.cuda.mem_get_info()[0], "GPU memory"
     else:
@@ -296,7 +324,7 @@ def _refuse_what_does_not_fit(source: ResolvedModel, dtype: torch.dtype, base_we
         raise ResourceError(
             f"this model needs about {needed / 2**30:.1f} GiB of {what}, and {free / 2**30:.1f} GiB are free",
             where=str(source.path),
-            remedy="use a smaller model, --precision fast, --method qlora, or a machine with more memory",
+            remedy="use a smaller model, --precision fast, --method qlora, --shard on several GPUs, or a machine with more memory",
         )
 
 
@@ -304,7 +332,7 @@ def _needed_bytes(source: ResolvedModel, dtype: torch.dtype, base_weights: BaseW
     """Memory for a model and what it works in. In NF4, matrices within the model take 4 bits a weight, embeddings do not."""
     folder = source.path if source.kind is WeightsKind.FOLDER else converted_folder(source)
     files = source.weight_files if source.kind is WeightsKind.FOLDER else sorted(folder.glob("*.safetensors"))
-    with _load_errors_explained(source):
+    with load_errors_explained(source):
         if base_weights is BaseWeights.AS_GIVEN:
             num_bytes = sum(math.prod(shape) for file in files for shape in _shapes(file)) * dtype.itemsize
         else:
@@ -314,7 +342,7 @@ def _needed_bytes(source: ResolvedModel, dtype: torch.dtype, base_weights: BaseW
                 for file in files
                 for shape in _shapes(file)
             )
-    return num_bytes * _WORKING_MEMORY_FACTOR
+    return num_bytes * WORKING_MEMORY_FACTOR
 
 
 def _shapes(file: Path) -> Iterator[Sequence[int]]:

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional
 
 from fettle.errors import ConfigError, IntegrityError, ModelError
+from fettle.models.division import held_part
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
@@ -188,8 +189,8 @@ def dequantised(layer: Any, dtype: torch.dtype) -> torch.Tensor:
 
 
 def num_weight_bytes(model: torch.nn.Module) -> int:
-    """What the parameters of a model take in memory, bytes, the scales of quantised ones included."""
-    total = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    """What the parameters of a model take in this process's memory, bytes, the scales of quantised ones included."""
+    total = sum((part := held_part(weight)).numel() * part.element_size() for weight in model.parameters())
     for layer in nf4_layers(model):
         state = layer.weight.quant_state
         scales = [state.absmax, *([state.state2.absmax] if state.nested else [])]

@@ -7,7 +7,7 @@ above it. Nodes of one level do not need each other, so they are run together, l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -93,8 +93,7 @@ def prefix_tree(rows: Sequence[Sequence[int]], *, least_saved: int = LEAST_SAVED
     >>> [(node.start, node.end, node.num_rows) for node in tree.nodes], tree.shared_lengths
     ([(0, 64, 3), (64, 99, 2)], (99, 99, 64))
     """
-    ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
-    common = [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
+    ordered, common = _in_order(rows)
     found = sorted(_stretches(ordered, common, 0, None), key=lambda stretch: stretch.level)
     depth = _worthwhile_levels(found, least_saved)
     kept = [stretch for stretch in found if stretch.level < depth]
@@ -119,6 +118,11 @@ class Part:
     tree: PrefixTree
     """Of these, in this order."""
 
+    @property
+    def num_kept_tokens(self) -> int:
+        """Tokens of the tree besides its longest way."""
+        return self.tree.num_tokens - max(self.tree.shared_lengths, default=0)
+
 
 def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[Part, ...]:
     """The rows in parts whose trees hold at most `max_tokens` tokens besides their longest way.
@@ -130,22 +134,43 @@ def parts_within(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[Par
     >>> [part.rows for part in parts_within(pairs, max_tokens=250)]
     [(0, 1, 2, 3), (4, 5, 6, 7)]
     """
+    return tuple(_parts(rows, *_in_order(rows), lambda part: part.num_kept_tokens <= max_tokens))
+
+
+def parts_in_one_call(rows: Sequence[Sequence[int]], *, max_tokens: int) -> tuple[Part, ...]:
+    """The same, so that each part holds at most `max_tokens` tokens to compute, or is a single row; none for no rows.
+
+    >>> pairs = [[*range(100), number // 2, *range(200), number] for number in range(8)]
+    >>> [part.rows for part in parts_in_one_call(pairs, max_tokens=800)]
+    [(0, 1, 2, 3), (4, 5, 6, 7)]
+    """
+    if not rows:
+        return ()
+
+    def fits(part: Part) -> bool:
+        num_alone = sum(len(rows[index]) for index in part.rows) - sum(part.tree.shared_lengths)
+        return len(part.rows) == 1 or part.tree.num_tokens + num_alone <= max_tokens
+
+    return tuple(_parts(rows, *_in_order(rows), fits))
+
+
+def _in_order(rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """The rows by their tokens, as indices, and how many tokens each shares with the next."""
     ordered = sorted(range(len(rows)), key=lambda index: tuple(rows[index]))
-    common = [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
-    return tuple(_parts(rows, ordered, common, max_tokens))
+    return ordered, [common_length(rows[left], rows[right]) for left, right in pairwise(ordered)]
 
 
 def _parts(
-    rows: Sequence[Sequence[int]], ordered: Sequence[int], common: Sequence[int], max_tokens: int
+    rows: Sequence[Sequence[int]], ordered: Sequence[int], common: Sequence[int], fits: Callable[[Part], bool]
 ) -> Iterator[Part]:
-    tree = prefix_tree([rows[index] for index in ordered])
-    if tree.num_tokens - max(tree.shared_lengths, default=0) <= max_tokens:
-        yield Part(tuple(ordered), tree)
+    part = Part(tuple(ordered), prefix_tree([rows[index] for index in ordered]))
+    if fits(part):
+        yield part
         return
     middle = len(common) / 2
     place = min(range(len(common)), key=lambda place: (common[place], abs(place + 0.5 - middle)))
-    yield from _parts(rows, ordered[: place + 1], common[:place], max_tokens)
-    yield from _parts(rows, ordered[place + 1 :], common[place + 1 :], max_tokens)
+    yield from _parts(rows, ordered[: place + 1], common[:place], fits)
+    yield from _parts(rows, ordered[place + 1 :], common[place + 1 :], fits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

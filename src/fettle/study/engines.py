@@ -200,6 +200,12 @@ def require_usable(settings: StudySettings) -> None:
         )
     if kind is EngineKind.VLLM and method is Method.FULL:
         raise _does_not_go_together(kind, method, "a server loads adapters while it runs, and no whole models")
+    if settings.training.shard and kind is not EngineKind.VLLM:
+        raise ConfigError(
+            f"{kind} holds the whole model in this process, and --shard is for models that do not fit one",
+            where="--answer-with",
+            remedy="leave it out, and the divided model answers; or answer with vllm=URL",
+        )
     if kind is EngineKind.OPENVINO:
         from fettle.answering.engines.openvino import import_openvino
 

@@ -22,7 +22,7 @@ from fettle.report_records import TrainingCost
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
 from fettle.training.batches import batch_at, num_steps_per_epoch
-from fettle.training.helpers import as_launched, num_threads_of_each
+from fettle.training.helpers import as_launched, num_threads_of_each, with_threads
 from fettle.training.memory import held_memory_bytes
 from fettle.training.memory_plan import plan_memory
 from fettle.training.settings import TrainingSettings
@@ -33,6 +33,9 @@ _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
 _NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
+
+_PASSES = 3
+"""A step takes about as long as so many forward passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,7 @@ def estimate(
         step_seconds = _seconds_per_step(base, tokens.train, training, recomputes=memory.recomputes)
     steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
     evaluations = training.epochs * training.evals_per_epoch + 1
-    forward_seconds = step_seconds / 3 / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
+    forward_seconds = step_seconds / _PASSES / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
     num_answers = len(data.valid) + len(data.test)
     answer_seconds = _seconds_per_answer(loaded, data.valid, options)
     return Estimate(
@@ -203,6 +206,8 @@ def _seconds_per_step(
     from fettle.training.accumulate import add_gradients
     from fettle.training.trainable import trainable
 
+    if base.division is not None:
+        return _seconds_per_divided_step(base, rows, training, recomputes=recomputes)
     batch = _typical_batch(rows, training)
     share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
     num_threads = torch.get_num_threads()
@@ -223,6 +228,28 @@ def _seconds_per_step(
     finally:
         measured_weights.release()
         torch.set_num_threads(num_threads)
+
+
+def _seconds_per_divided_step(
+    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, *, recomputes: bool
+) -> float:
+    """By the forward pass of one share, for which the others lend their parts: a backward pass takes all processes at once."""
+    from fettle.training.equal_calls import summed_loss_in_equal_calls
+
+    batch = _typical_batch(rows, training)
+    share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
+    measured = partial(
+        summed_loss_in_equal_calls,
+        base.model,
+        max_tokens=training.micro_batch_tokens,
+        most=int,
+        plainly=base.plain_reason is not None,
+    )
+    with with_threads(num_threads_of_each(training.processes)):
+        measured([batch[:1]])  # warms the allocator up
+        started = time.perf_counter()
+        measured([[batch[index] for index in share]])
+        return (time.perf_counter() - started) * (_PASSES + recomputes)
 
 
 def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fettle.answering.engine import Engine, GenerationOptions
@@ -15,13 +15,13 @@ from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
 from fettle.files import sha256_of_json
-from fettle.models.load import LoadedModel, load_model, named
+from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights, Precision, keep_choice
-from fettle.models.resolve import resolve_model
+from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.progress import Listener, SilentListener
 from fettle.records import Detectable, Finding, Split, TaskKind
-from fettle.report_records import Provenance, StudyReport, TrainingSummary
+from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
 from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
@@ -65,10 +65,11 @@ from fettle.study.results import (
     warnings_of_training,
 )
 from fettle.study.settings import StudySettings
-from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
+from fettle.study.tuned import NUM_CHECK_PROMPTS, training_summary, tuned_arm, tuned_engine
 from fettle.study.verdict import VerdictContext, decide
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.base import base_of
+from fettle.training.led_division import load_led
 from fettle.training.loop import TrainingResult, train
 from fettle.version import fettle_version
 
@@ -111,6 +112,8 @@ class StudyResult:
 def plan_study(settings: StudySettings) -> StudyPlan:
     """Read everything and say what the study will be, without answering or training.
 
+    What is done with the plan belongs into `with plan.loaded.in_use()`: other processes may hold parts of the model.
+
     Raises:
         FettleError: The data, the model or an option cannot be used; the message says why and what to do.
     """
@@ -121,7 +124,22 @@ def plan_study(settings: StudySettings) -> StudyPlan:
         require_bitsandbytes()
     require_usable(settings)
     data = prepare(settings)
-    loaded = load_model(source, settings.precision, prompted_weights(source, settings))
+    loaded = _loaded(source, settings)
+    try:
+        return _planned(settings, data, loaded)
+    except BaseException:
+        loaded.release()
+        raise
+
+
+def _loaded(source: ResolvedModel, settings: StudySettings) -> LoadedModel:
+    """The base model, as the contenders without fine-tuning have it."""
+    if settings.training.shard:
+        return load_led(source, settings.precision, num_processes=settings.training.processes)
+    return load_model(source, settings.precision, prompted_weights(source, settings))
+
+
+def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel) -> StudyPlan:
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
@@ -133,7 +151,7 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     require_gradable(graders[0], split.valid, "validation")
     require_gradable(graders[0], split.test, "test")
     tokens = tokenise(loaded.renderer, split)
-    hashes = [data.split_sha256(), sorted(data.file_sha256.values()), source.sha256()]
+    hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
     key = sha256_of_json(
         [*hashes, settings.key_parts(), loaded.precision.value, loaded.base_weights.value, fettle_version()]
     )
@@ -168,7 +186,9 @@ def run_study(settings: StudySettings, listener: Listener | None = None) -> Stud
     Raises:
         FettleError: Something the user can mend; what was finished is kept.
     """
-    return run_plan(plan_study(settings), listener or SilentListener())
+    plan = plan_study(settings)
+    with plan.loaded.in_use():
+        return run_plan(plan, listener or SilentListener())
 
 
 def run_plan(
@@ -353,7 +373,7 @@ def _report(
         detectable=plan.detectable,
         contenders=results,
         comparisons=compared,
-        training=_training_summary(plan, trained),
+        training=training_summary(plan, trained),
         findings=plan.findings,
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
         rows=answer_rows(tested, split.test, primary),
@@ -367,33 +387,4 @@ def _report(
             *warnings_of_training(trained.loss_points, trained.best_step),
             *warnings_of_parts(parts, task, challenger="tuned"),
         ),
-    )
-
-
-def _training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
-    settings = asdict(plan.settings.training)
-    lora = settings.pop("lora")
-    if plan.settings.training.method.trains_adapter:
-        settings |= {f"lora_{name}": value for name, value in lora.items()}
-    base_weights = plan.settings.training.method.base_weights
-    settings |= {
-        "learning_rate": trained.learning_rate,
-        "precision": plan.loaded.precision.value,
-        "base_weights": base_weights.value,
-        "prompted_weights": plan.loaded.base_weights.value,
-    }
-    return TrainingSummary(
-        base_model=named(plan.loaded.source, base_weights),
-        tuned_path=str(trained.tuned),
-        settings=settings,
-        loss_points=trained.loss_points,
-        best_step=trained.best_step,
-        num_steps=trained.num_steps,
-        stopped_early=trained.stopped_early,
-        num_train_examples=len(plan.split.train),
-        num_trained_tokens=trained.num_trained_tokens,
-        num_processed_tokens=trained.num_processed_tokens,
-        seconds=trained.seconds,
-        peak_memory_bytes=trained.peak_memory_bytes,
-        planned=trained.planned,
     )

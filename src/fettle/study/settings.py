@@ -122,6 +122,7 @@ class StudySettings:
             del parts[irrelevant]
         for irrelevant in (
             "processes",
+            "shard",
             "checkpointing",
             "micro_batch_tokens",
         ):  # beyond rounding; a run may go on with others

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, bare_prompt
 from fettle.files import sha256_of_file, sha256_of_json
-from fettle.models.load import LoadedModel, load_model
+from fettle.models.load import LoadedModel, load_model, named
 from fettle.models.resolve import resolve_model
+from fettle.report_records import TrainingSummary
 from fettle.study.engines import StudyEngines
 from fettle.training.base import base_of
 from fettle.training.loop import TrainingResult, train
@@ -68,6 +70,36 @@ def tuned_arm(plan: StudyPlan, engine: Engine, trained: TrainingResult) -> Langu
         options=plan.options,
         is_fine_tuned=True,
         engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
+    )
+
+
+def training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
+    """What the report says of the training."""
+    settings = asdict(plan.settings.training)
+    lora = settings.pop("lora")
+    if plan.settings.training.method.trains_adapter:
+        settings |= {f"lora_{name}": value for name, value in lora.items()}
+    base_weights = plan.settings.training.method.base_weights
+    settings |= {
+        "learning_rate": trained.learning_rate,
+        "precision": plan.loaded.precision.value,
+        "base_weights": base_weights.value,
+        "prompted_weights": plan.loaded.base_weights.value,
+    }
+    return TrainingSummary(
+        base_model=named(plan.loaded.source, base_weights),
+        tuned_path=str(trained.tuned),
+        settings=settings,
+        loss_points=trained.loss_points,
+        best_step=trained.best_step,
+        num_steps=trained.num_steps,
+        stopped_early=trained.stopped_early,
+        num_train_examples=len(plan.split.train),
+        num_trained_tokens=trained.num_trained_tokens,
+        num_processed_tokens=trained.num_processed_tokens,
+        seconds=trained.seconds,
+        peak_memory_bytes=trained.peak_memory_bytes,
+        planned=trained.planned,
     )
 
 

@@ -54,7 +54,7 @@ def add_gradients(
     """
     one_way = _plain_losses if plainly else _packed_losses
     with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
-        return _summed(one_way(model, examples, max_tokens=max_tokens, sends_back=True))
+        return summed(one_way(model, examples, max_tokens=max_tokens, sends_back=True))
 
 
 def loss_at_once(
@@ -64,7 +64,7 @@ def loss_at_once(
     with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
         if plainly:
             return plain_sft_loss(model, examples)
-        return _loss_at_once(model, examples, prefix_tree([input_tokens(example) for example in examples]))
+        return packed_loss(model, examples, prefix_tree([input_tokens(example) for example in examples]))
 
 
 def num_tokens_at_once(examples: Sequence[TokenisedExample], *, max_tokens: int, plainly: bool = False) -> int:
@@ -110,14 +110,18 @@ def summed_loss(
 
     Of several shares each has whole batches, so that all losses are what they are in one share.
     """
-    ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
-    batches = [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
     losses: list[StepLoss] = []
     with torch.no_grad(), nullcontext() if plainly else own_attention(model):
-        for batch in batches[share::num_shares]:
+        for batch in evaluated_batches(examples, batch_size=batch_size)[share::num_shares]:
             one_way = _plain_losses if plainly else _packed_losses
             losses += one_way(model, batch, max_tokens=max_tokens, sends_back=False)
-    return _summed(losses)
+    return summed(losses)
+
+
+def evaluated_batches(examples: Sequence[TokenisedExample], *, batch_size: int) -> list[list[TokenisedExample]]:
+    """All examples in batches of like length, for their loss."""
+    ordered = sorted(examples, key=lambda example: (len(example.token_ids), example.example_id))
+    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
 def _plain_losses(
@@ -138,7 +142,7 @@ def _packed_losses(
         some, tree = [examples[index] for index in part.rows], part.tree
         num_alone = sum(len(input_tokens(example)) for example in some) - sum(tree.shared_lengths)
         if tree.num_tokens + num_alone <= max_tokens:
-            loss = _loss_at_once(model, some, tree)
+            loss = packed_loss(model, some, tree)
             if sends_back:
                 loss.total.backward()
             yield loss
@@ -156,8 +160,8 @@ def _packed_losses(
                 yield level.loss
 
 
-def _loss_at_once(model: PreTrainedModel, examples: Sequence[TokenisedExample], tree: PrefixTree) -> StepLoss:
-    """The nodes, in their order, and then what each example has alone, in one packed row."""
+def packed_loss(model: PreTrainedModel, examples: Sequence[TokenisedExample], tree: PrefixTree) -> StepLoss:
+    """The loss of examples in one call: the nodes, in their order, and then what each example has alone, in one packed row."""
     nodes, shared_lengths = tree.nodes, tree.shared_lengths
     packed = pack_rows(
         [
@@ -275,7 +279,8 @@ def _nothing(key_values: KeyValues) -> list[None]:
     return [None] * (2 * len(key_values))
 
 
-def _summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:
+def summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:
+    """All losses, nats, and their trained tokens, added up."""
     totals, num_tokens = [], 0
     for loss in losses:
         totals.append(loss.total.detach())  # a GPU is asked once, when all of them are under way

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fettle.errors import ConfigError, ResourceError, disk_errors_explained
 from fettle.models.precision import BaseWeights, Precision
@@ -29,6 +29,8 @@ from fettle.training.team import Team, joined, launched_team
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+_T = TypeVar("_T")
 
 _PLACE_PREFIX = ".processes-"
 _SECONDS_BETWEEN_LOOKS = 0.02
@@ -55,6 +57,18 @@ class Job:
     """Of each process."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loan:
+    """Everything that a helper needs to hold its part of a divided model, and to lend it."""
+
+    source: ResolvedModel
+    precision: Precision
+    """EXACT or FAST."""
+    num_processes: int
+    num_threads: int
+    """Of each process while it trains."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeetingPlace:
     """The folder in which the processes of one run find each other."""
@@ -74,13 +88,18 @@ class MeetingPlace:
         """There once a helper has its model."""
         return self.folder / f"{rank}.ready"
 
-    def write_job(self, job: Job) -> None:
-        """Leave word of the job."""
-        (self.folder / "job.json").write_bytes(_job_adapter().dump_json(job))
+    def write(self, what: Job | Loan) -> None:
+        """Leave word of a job or a loan."""
+        (self.folder / f"{type(what).__name__}.json").write_bytes(_adapter(type(what)).dump_json(what))
 
     def read_job(self) -> Job:
         """The job, as it was left."""
-        return _job_adapter().validate_json((self.folder / "job.json").read_bytes())
+        return _adapter(Job).validate_json((self.folder / "Job.json").read_bytes())
+
+    def read_loan(self) -> Loan | None:
+        """The loan, as it was left; None: the helper is to hold the model whole."""
+        file = self.folder / "Loan.json"
+        return _adapter(Loan).validate_json(file.read_bytes()) if file.exists() else None
 
 
 @contextmanager
@@ -101,13 +120,25 @@ def team_of(job: Job) -> Iterator[Team]:
     elif job.settings.processes == 1:
         yield Team()
     else:
-        before = torch.get_num_threads()
-        torch.set_num_threads(job.num_threads)
-        try:
-            with _helped(job) as team:
-                yield team
-        finally:
-            torch.set_num_threads(before)
+        with (
+            with_threads(job.num_threads),
+            _meeting_place(job.folder) as place,
+            helped(place, job, job.settings.processes) as team,
+        ):
+            yield team
+
+
+@contextmanager
+def with_threads(num_threads: int) -> Iterator[None]:
+    """Within it torch has so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def as_launched(settings: TrainingSettings) -> TrainingSettings:
@@ -152,21 +183,36 @@ def _require_devices(num_processes: int) -> None:
 
 
 @contextmanager
-def _helped(job: Job) -> Iterator[Team]:
-    """Within it `settings.processes` processes take part in a run, this one as the first.
+def _meeting_place(folder: Path) -> Iterator[MeetingPlace]:
+    """A place in a run's folder, for as long as the run goes on."""
+    with disk_errors_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left_over in folder.glob(f"{_PLACE_PREFIX}*"):  # by a run that was killed
+            rmtree(left_over, ignore_errors=True)
+        place = MeetingPlace(Path(tempfile.mkdtemp(dir=folder, prefix=_PLACE_PREFIX)))
+    try:
+        yield place
+    finally:
+        rmtree(place.folder, ignore_errors=True)
+
+
+@contextmanager
+def helped(place: MeetingPlace, word: Job | Loan, num_processes: int) -> Iterator[Team]:
+    """Within it so many processes are there, this one as the first.
+
+    Args:
+        place: In which they meet.
+        word: What the others are to do.
+        num_processes: How many there are.
 
     Raises:
         ResourceError: One of the others has ended.
         ConfigError: There are too few GPUs.
     """
-    _require_devices(job.settings.processes)
-    with disk_errors_explained(job.folder):
-        job.folder.mkdir(parents=True, exist_ok=True)
-        for left_over in job.folder.glob(f"{_PLACE_PREFIX}*"):  # by a run that was killed
-            rmtree(left_over, ignore_errors=True)
-        place = MeetingPlace(Path(tempfile.mkdtemp(dir=job.folder, prefix=_PLACE_PREFIX)))
-        place.write_job(job)
-    helpers = [_Helper(place, rank, job.settings.processes) for rank in range(1, job.settings.processes)]
+    _require_devices(num_processes)
+    with disk_errors_explained(place.folder):
+        place.write(word)
+    helpers = [_Helper(place, rank, num_processes) for rank in range(1, num_processes)]
     try:
         for helper in helpers:
             helper.start()
@@ -174,14 +220,13 @@ def _helped(job: Job) -> Iterator[Team]:
             for helper in helpers:
                 helper.require_running()
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        with _losses_explained(helpers), joined(0, job.settings.processes, meeting=place.meeting) as team:
+        with _losses_explained(helpers), joined(0, num_processes, meeting=place.meeting) as team:
             yield team
         for helper in helpers:
             helper.wait()
     finally:
         for helper in helpers:
             helper.stop()
-        rmtree(place.folder, ignore_errors=True)
 
 
 @contextmanager
@@ -260,7 +305,7 @@ class _Helper:
         self._process.stdin.close()
 
 
-def _job_adapter() -> TypeAdapter[Job]:
+def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Job)
+    return TypeAdapter(kind)

@@ -18,13 +18,14 @@ from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fettle.training.computing import Computing
 from fettle.training.events import EventStream, EventWriter, TrainingEvent, read_events
-from fettle.training.helpers import Job, as_launched, num_threads_of_each, team_of
+from fettle.training.helpers import Job, as_launched, num_threads_of_each
+from fettle.training.led_division import team_for
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
 from fettle.training.memory_plan import plan_memory
 from fettle.training.result import TrainingResult, cost_of, result_of
 from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
-from fettle.training.shares import shares
 from fettle.training.team import Team
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def train(
         recomputes=_recomputes(loaded, train_rows, settings, planned),
         num_threads=num_threads_of_each(settings.processes),
     )
-    with team_of(job) as team:
+    with team_for(loaded, job) as team:
         return take_part(loaded, job, team, on_event=on_event, planned=planned)
 
 
@@ -132,7 +133,6 @@ class _Run:
         from fettle.models.understood import require_understood
         from fettle.training.trainable import trainable
 
-        self._plainly = loaded.plain_reason is not None
         forget_peak_memory(loaded.model.device)
         self._model = loaded.model
         self._job, self._settings, self._team = job, (settings := job.settings), team
@@ -141,8 +141,11 @@ class _Run:
         self._steps_per_epoch = num_steps_per_epoch(len(job.train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
         self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
-        if not self._plainly:
+        if loaded.plain_reason is None:
             require_understood(self._model)
+        self._computing = Computing(
+            loaded=loaded, team=team, max_tokens=settings.micro_batch_tokens, recomputes=job.recomputes
+        )
         self._trainable = trainable(loaded, settings)
         self._parameters = self._trainable.masters
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
@@ -211,18 +214,8 @@ class _Run:
 
     def evaluate(self) -> None:
         """Measure the validation loss, keep the weights if it is the lowest so far, and decide whether to stop."""
-        from fettle.training.accumulate import summed_loss
-
         started = time.perf_counter()
-        total, num_tokens = summed_loss(
-            self._model,
-            self._job.valid_rows,
-            batch_size=32,
-            max_tokens=self._settings.micro_batch_tokens,
-            plainly=self._plainly,
-            share=self._team.rank,
-            num_shares=self._team.size,
-        )
+        total, num_tokens = self._computing.summed_loss(self._job.valid_rows)
         total, num_tokens, held = self._team.sums(total, num_tokens, peak_memory_bytes(self._model.device))
         loss = total / num_tokens
         _require_finite(loss, "validation loss", self._progress.step)
@@ -253,8 +246,6 @@ class _Run:
         """One optimiser step."""
         import torch
 
-        from fettle.training.accumulate import add_gradients
-
         started = time.perf_counter()
         step = self._progress.step
         indices = batch_at(
@@ -262,16 +253,7 @@ class _Run:
         )
         batch = [self._job.train_rows[index] for index in indices]
         self._optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
-        total, num_trained = 0.0, 0
-        if mine := self._share_of(batch):
-            total, num_trained = add_gradients(
-                self._model,
-                mine,
-                max_tokens=self._settings.micro_batch_tokens,
-                plainly=self._plainly,
-                recomputes=self._job.recomputes,
-            )
-        total, num_trained = self._team.sums(total, num_trained)
+        total, num_trained = self._team.sums(*self._computing.add_gradients(batch))
         self._team.add_up(self._gradients())
         for parameter in self._parameters.values():
             if parameter.grad is not None:
@@ -300,15 +282,6 @@ class _Run:
             num_trained_tokens=int(num_trained),
         )
         self._log(replace(event, learning_rate=rate, grad_norm=norm))
-
-    def _share_of(self, batch: Sequence[TokenisedExample]) -> list[TokenisedExample]:
-        """What this process takes of a batch."""
-        from fettle.training.sft import input_tokens
-
-        if self._team.size == 1:
-            return list(batch)
-        mine = shares([input_tokens(example) for example in batch], self._team.size)[self._team.rank]
-        return [batch[index] for index in mine]
 
     def _gradients(self) -> list[torch.Tensor]:
         """Those of all parameters; a process that had nothing to do has zeros."""

@@ -29,6 +29,8 @@ _BYTES_OF_A_PROCESS = 450_000_000
 """Python with torch and transformers, before a model is loaded."""
 _WORKING_FACTOR = 1.3
 """What a step holds at its peak over what it keeps: gradients on their way back, and gaps between blocks (LOG.md, 2026-11-26)."""
+_NUM_WHOLE_LAYERS = 2
+"""Of a divided model: the one that computes and, in the backward pass, the one before it."""
 _LEAST_COUNTED_TOKENS = 256
 _NUM_WEIGHED_BATCHES = 64
 _GIB = 2**30
@@ -49,16 +51,29 @@ class MemoryPlan:
     num_processes: int
     of_a_helper: int
     """What a further process holds before it trains."""
+    whole_layers: int = 0
+    """Of a divided model: the layer that computes, and the one that is put together meanwhile."""
+    is_divided: bool = False
+    """The further processes are there already."""
+    has_own_memory: bool = False
+    """Each process has a GPU to itself; else they take from the same memory."""
 
     @property
     def peak(self) -> int:
         """Of all processes together."""
-        return self.held + self.needed
+        return self.held + (self.num_processes - 1) * self.of_a_helper + self.num_processes * self._of_each
 
     @property
     def needed(self) -> int:
-        """Beside what is held already, by all processes together."""
-        return self.num_processes * (self.trained + self.activations) + (self.num_processes - 1) * self.of_a_helper
+        """Beside what is held already, of the memory that this process takes from."""
+        if self.has_own_memory:
+            return self._of_each
+        of_helpers = 0 if self.is_divided else (self.num_processes - 1) * self.of_a_helper
+        return self.num_processes * self._of_each + of_helpers
+
+    @property
+    def _of_each(self) -> int:
+        return self.trained + self.activations + self.whole_layers
 
 
 def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings: TrainingSettings) -> MemoryPlan:
@@ -91,6 +106,9 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
                 recomputes=recomputes,
                 num_processes=settings.processes,
                 of_a_helper=_model_bytes(loaded) + _BYTES_OF_A_PROCESS,
+                whole_layers=_NUM_WHOLE_LAYERS * loaded.division.layer_bytes if loaded.division is not None else 0,
+                is_divided=loaded.division is not None,
+                has_own_memory=loaded.model.device.type == "cuda",
             )
 
         found = plan(recomputes=settings.checkpointing is Checkpointing.ON)
@@ -123,9 +141,10 @@ def _kept_bytes(loaded: LoadedModel, rows: Sequence[TokenisedExample], *, recomp
     """Of the graph of some rows' loss, weights left out, each piece of memory counted once."""
     import torch
 
+    from fettle.models.division import held_part
     from fettle.training.accumulate import loss_at_once
 
-    weights = {weight.untyped_storage().data_ptr() for weight in loaded.model.parameters()}
+    weights = {held_part(weight).untyped_storage().data_ptr() for weight in loaded.model.parameters()}
     shapes = {weight.shape for weight in loaded.model.parameters()}  # gradients: as many as there are weights
     sizes: dict[int, int] = {}
 
@@ -154,7 +173,13 @@ def _num_tokens(loaded: LoadedModel, rows: Sequence[TokenisedExample]) -> int:
 def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, plainly: bool) -> int:
     """The most tokens that one process runs at once in the first epoch's largest batches."""
     from fettle.training.accumulate import num_tokens_at_once
+    from fettle.training.equal_calls import num_tokens_in_equal_calls
     from fettle.training.sft import input_tokens
+
+    def num_tokens(some: Sequence[TokenisedExample]) -> int:
+        if settings.shard and not plainly:
+            return num_tokens_in_equal_calls(some, max_tokens=settings.micro_batch_tokens)
+        return num_tokens_at_once(some, max_tokens=settings.micro_batch_tokens, plainly=plainly)
 
     batches = [
         [
@@ -165,7 +190,7 @@ def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, p
     ]
     batches.sort(key=lambda batch: sum(len(row.token_ids) for row in batch), reverse=True)
     return max(
-        num_tokens_at_once([batch[index] for index in share], max_tokens=settings.micro_batch_tokens, plainly=plainly)
+        num_tokens([batch[index] for index in share])
         for batch in batches[:_NUM_WEIGHED_BATCHES]
         for share in shares([input_tokens(row) for row in batch], settings.processes)
         if share

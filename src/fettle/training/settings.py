@@ -88,6 +88,8 @@ class TrainingSettings:
     """Of a step's intermediate results; changes no result beyond rounding."""
     processes: int = 1
     """Processes of this machine that share every batch; changes no result beyond rounding. Under `torchrun` it says how many."""
+    shard: bool = False
+    """The base model is divided among them (FSDP2), for models that do not fit one GPU; changes no result beyond rounding."""
     seed: int = 0
     lora: LoraSettings = field(default_factory=LoraSettings)
     """The adapter's shape, where one is trained."""
@@ -110,12 +112,40 @@ class TrainingSettings:
         require_range("warmup_fraction", self.warmup_fraction, low=0, high=1)
         require_range("max_grad_norm", self.max_grad_norm, low=1e-6)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
+        if self.shard:
+            self._require_divisible()
         if self.method is Method.QLORA and self.lora.variant is LoraVariant.DORA:
             raise ConfigError(
                 "DoRA needs the lengths of all weight columns, and PEFT's way to them is not to be relied on where a base model is "
                 "held in 4 bits",
                 where="--lora-variant",
                 remedy="use rslora or lora with --method qlora, or dora with --method lora",
+            )
+
+    def _require_divisible(self) -> None:
+        """Refuse what cannot be trained beside a divided model.
+
+        Raises:
+            ConfigError: The method, the adapter or the number of processes does not allow it.
+        """
+        if self.processes < 2:
+            raise ConfigError(
+                "there are no processes to divide the base model among",
+                where="--shard",
+                remedy="say how many with --processes, one for each GPU",
+            )
+        if self.method is not Method.LORA:
+            why = "all weights are trained" if self.method is Method.FULL else "they are held in 4 bits"
+            raise ConfigError(
+                f"--shard divides frozen weights as they are given, and with --method {self.method.value} {why}",
+                where="--shard",
+                remedy="use --method lora, or leave out --shard",
+            )
+        if self.lora.variant is LoraVariant.DORA:
+            raise ConfigError(
+                "DoRA needs the lengths of all weight columns, and of a divided model no process has them",
+                where="--lora-variant",
+                remedy="use rslora or lora with --shard",
             )
 
 

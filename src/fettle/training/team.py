@@ -49,6 +49,17 @@ class Team:
         distributed.all_reduce(total)
         return tuple(total.tolist())
 
+    def most(self, value: int) -> int:
+        """The largest value of all processes."""
+        if self.size == 1:
+            return value
+        import torch
+        from torch import distributed
+
+        largest = torch.tensor(value)
+        distributed.all_reduce(largest, op=distributed.ReduceOp.MAX)
+        return int(largest)
+
     def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
         """Add up tensors over all processes, each in its place."""
         if self.size == 1:

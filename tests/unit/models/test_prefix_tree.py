@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fettle.models.prefix_tree import LEAST_LENGTH, LEAST_SAVED, parts_within, prefix_tree
+from fettle.models.prefix_tree import LEAST_LENGTH, LEAST_SAVED, parts_in_one_call, parts_within, prefix_tree
 
 
 @st.composite
@@ -83,3 +83,13 @@ def test_pairs_stay_together() -> None:
     for part in parts_within(rows, max_tokens=700):
         assert len(part.rows) % 2 == 0
         assert {index // 2 for index in part.rows} == {first // 2 for first in part.rows[::2]}
+
+
+@given(rows=related_rows(), max_tokens=st.integers(1, 300))
+def test_each_part_is_one_call_and_no_row_is_lost(rows: list[list[int]], max_tokens: int) -> None:
+    assert parts_in_one_call([], max_tokens=max_tokens) == ()
+    parts = parts_in_one_call(rows, max_tokens=max_tokens)
+    assert sorted(index for part in parts for index in part.rows) == list(range(len(rows)))
+    for part in parts:
+        alone = [len(rows[index]) - shared for index, shared in zip(part.rows, part.tree.shared_lengths, strict=True)]
+        assert len(part.rows) == 1 or part.tree.num_tokens + sum(alone) <= max_tokens

@@ -124,3 +124,16 @@ def test_the_tokens_at_once_are_bounded(max_tokens: int) -> None:
         longest - 1 <= num_tokens_at_once(ROWS[:8], max_tokens=max_tokens) <= bound + 40
     )  # what they share beside them
     assert num_tokens_at_once(ROWS[:8], max_tokens=max_tokens, plainly=True) <= max(bound, longest) * 1.5
+
+
+def memory(**others: Any) -> MemoryPlan:
+    return MemoryPlan(
+        held=1000, trained=10, activations=100, recomputes=False, num_processes=3, of_a_helper=500, **others
+    )
+
+
+def test_what_is_needed_is_counted_where_it_is_taken_from() -> None:
+    assert memory().needed == 3 * 110 + 2 * 500
+    assert memory(has_own_memory=True).needed == 110, "the others have a GPU each"
+    assert memory(is_divided=True, whole_layers=40).needed == 3 * 150, "the others are there already"
+    assert memory().peak == memory(has_own_memory=True).peak == memory(is_divided=True).peak == 1000 + 2 * 500 + 3 * 110

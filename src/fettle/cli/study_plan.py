@@ -1,0 +1,143 @@
+"""What `fettle study` says before it begins: what the study will take and can show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from fettle.records import Action
+
+if TYPE_CHECKING:
+    from fettle.report_records import TrainingCost
+    from fettle.study.plan import Estimate
+    from fettle.study.run import StudyPlan
+
+
+def print_plan(console: Console, plan: StudyPlan) -> Estimate:
+    """Say what the study will take, and return it."""
+    from fettle.examples.split import describe_split
+    from fettle.study.figures import byte_size, counted, points
+    from fettle.study.run import estimate_study
+
+    with console.status("Measuring one training step"):
+        expected = estimate_study(plan)
+    split, can_show = plan.split, plan.detectable
+    lines = [
+        ("Task", f"{plan.data.task.kind.value}: {plan.data.task.reason}"),
+        ("Instruction", plan.data.instruction.describe()),
+        ("Split", describe_split(split)),
+        ("Findings", _findings_line(plan)),
+        ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
+        *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
+        *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
+        *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
+        (
+            "Training",
+            f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
+            f"{_duration(expected.training.seconds)}{_processes_note(expected.training)}",
+        ),
+        (
+            "Answering",
+            f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
+        ),
+        ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_recomputing_note(expected.training)}"),
+        *([("Cost", _cost_note(expected))] if expected.price is not None else []),
+        (
+            "The test split",
+            f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
+            f"{counted(can_show.num_examples_to_halve - can_show.num_examples, 'more test example')} would halve that",
+        ),
+        ("Folder", str(plan.folder)),
+    ]
+    for name, text in lines:
+        console.print(f"[bold]{name}[/bold]", end=": ")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return expected
+
+
+def _cost_note(expected: Estimate) -> str:
+    from fettle.study.figures import amount
+
+    training, together = expected.training, expected.price
+    assert training.price is not None, "an hour has a price"
+    assert together is not None, "an hour has a price"
+    return (
+        f"about {amount(together)}, of which training {amount(training.price)}, at {training.price_per_hour:g} an hour"
+    )
+
+
+def _processes_note(planned: TrainingCost) -> str:
+    return f" in {planned.num_processes} processes" if planned.num_processes > 1 else ""
+
+
+def _divided_note(plan: StudyPlan, size: str) -> str:
+    num_processes = plan.settings.training.processes
+    return (
+        f"each of {num_processes} processes holds {size} of the base model; whatever is answered puts all layers together for each "
+        "token, which is slow"
+    )
+
+
+def _recomputing_note(planned: TrainingCost) -> str:
+    return (
+        "; layers are computed again in the backward pass, which takes a third more time" if planned.recomputes else ""
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Rounded to what an estimate can know."""
+    if seconds < 60:
+        return "less than a minute"
+    return f"about {seconds / 60:.1f} minutes" if seconds < 600 else f"about {seconds / 60:.0f} minutes"
+
+
+def _findings_line(plan: StudyPlan) -> str:
+    from fettle.study.figures import counted
+
+    if not plan.findings:
+        return "none"
+    kinds = {finding.code for finding in plan.findings}
+    counts = f"{counted(len(plan.findings), 'finding')} of {counted(len(kinds), 'kind')}"
+    check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
+    leaked = sum(finding.code.startswith("leak") and finding.action is Action.LEFT_OUT for finding in plan.findings)
+    left_out = f"; {counted(leaked, 'row')} left out, for a held-out part asks the same" if leaked else ""
+    return f"{counts}{left_out}; {check} lists them, and so does the report"
+
+
+def _plain_note(plan: StudyPlan) -> str:
+    reason = plan.loaded.plain_reason
+    return f"; run in the plain way, which is several times slower, because {reason}" if reason else ""
+
+
+def _is_local(plan: StudyPlan) -> bool:
+    from fettle.answering.answer_with import EngineKind
+
+    return plan.settings.answer_with.kind is EngineKind.LOCAL
+
+
+def _engine_note(plan: StudyPlan) -> str:
+    return (
+        f"{plan.settings.answer_with.kind} answers for the base and the tuned model, once it has been shown to answer as the "
+        "reference does; the minutes told here are the reference's"
+    )
+
+
+def _is_nf4(plan: StudyPlan) -> bool:
+    from fettle.models.precision import BaseWeights
+
+    return plan.settings.training.method.base_weights is BaseWeights.NF4
+
+
+def _nf4_note(plan: StudyPlan, size: str) -> str:
+    from fettle.models.precision import BaseWeights
+
+    note = f"the base model is trained, and answers as the tuned contender, with its weights in NF4 ({size})"
+    if plan.loaded.base_weights is BaseWeights.NF4:
+        return f"{note}; so do the prompted contenders, because the model as given does not fit here, or is quantised already"
+    return f"{note}; the prompted contenders have the model as given"
+
+
+def _counted_epochs(plan: StudyPlan) -> str:
+    epochs = plan.settings.training.epochs
+    return f"{epochs} epoch{'s' if epochs != 1 else ''}"
