@@ -33,6 +33,8 @@ class TrainingCost:
     num_processes: int = 1
     recomputes: bool = False
     """Whether layers were computed again in the backward pass, to hold less memory."""
+    max_tokens: int | None = None
+    """Bound on the tokens that are run at once; None: an older version wrote this."""
     price_per_hour: float | None = None
     """Of the machine, in the user's currency; None: it was not said."""
 

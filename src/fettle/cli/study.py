@@ -152,9 +152,13 @@ def study(
         ),
     ] = False,
     micro_batch_tokens: Annotated[
-        int,
-        typer.Option(min=1, help="Tokens run at once; fewer need less memory.", rich_help_panel=_TRAINING),
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens run at once; fewer need less memory. Left out: as many as fit, up to 4,096.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     checkpointing: Annotated[
         CheckpointingOption,
         typer.Option(

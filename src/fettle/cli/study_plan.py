@@ -41,7 +41,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
             "Answering",
             f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
         ),
-        ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_recomputing_note(expected.training)}"),
+        ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_memory_notes(plan, expected.training)}"),
         *([("Cost", _cost_note(expected))] if expected.price is not None else []),
         (
             "The test split",
@@ -79,10 +79,14 @@ def _divided_note(plan: StudyPlan, size: str) -> str:
     )
 
 
-def _recomputing_note(planned: TrainingCost) -> str:
-    return (
-        "; layers are computed again in the backward pass, which takes a third more time" if planned.recomputes else ""
-    )
+def _memory_notes(plan: StudyPlan, planned: TrainingCost) -> str:
+    """What is done to hold no more than there is."""
+    from fettle.training.settings import MOST_TOKENS_AT_ONCE
+
+    is_chosen = plan.settings.training.micro_batch_tokens is None and planned.max_tokens is not None
+    fewer = f"; {planned.max_tokens:,} tokens at once, for more do not fit" if is_chosen else ""
+    again = "; layers are computed again in the backward pass, which takes a third more time"
+    return ("" if planned.max_tokens == MOST_TOKENS_AT_ONCE else fewer) + (again if planned.recomputes else "")
 
 
 def _duration(seconds: float) -> str:

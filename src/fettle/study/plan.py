@@ -24,7 +24,7 @@ from fettle.study.settings import StudySettings
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.helpers import as_launched, num_threads_of_each, with_threads
 from fettle.training.memory import held_memory_bytes
-from fettle.training.memory_plan import plan_memory
+from fettle.training.memory_plan import MemoryPlan, plan_memory
 from fettle.training.settings import TrainingSettings
 from fettle.training.sft import input_tokens
 from fettle.training.shares import shares
@@ -177,7 +177,7 @@ def estimate(
     with base_of(training.method, loaded) as base:
         base_bytes = num_weight_bytes(base.model)
         memory = plan_memory(base, tokens.train, training)
-        step_seconds = _seconds_per_step(base, tokens.train, training, recomputes=memory.recomputes)
+        step_seconds = _seconds_per_step(base, tokens.train, training, memory)
     steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
     evaluations = training.epochs * training.evals_per_epoch + 1
     forward_seconds = step_seconds / _PASSES / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
@@ -189,6 +189,7 @@ def estimate(
             peak_memory_bytes=max(memory.peak, held_memory_bytes()),
             num_tokens=tokens.num_train_tokens * training.epochs,
             num_processes=training.processes,
+            max_tokens=memory.max_tokens,
             recomputes=memory.recomputes,
             price_per_hour=settings.price_per_hour,
         ),
@@ -198,7 +199,7 @@ def estimate(
 
 
 def _seconds_per_step(
-    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, *, recomputes: bool
+    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, memory: MemoryPlan
 ) -> float:
     """Of one of the processes that take the step together, as if it were alone."""
     import torch
@@ -207,7 +208,7 @@ def _seconds_per_step(
     from fettle.training.trainable import trainable
 
     if base.division is not None:
-        return _seconds_per_divided_step(base, rows, training, recomputes=recomputes)
+        return _seconds_per_divided_step(base, rows, training, memory)
     batch = _typical_batch(rows, training)
     share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
     num_threads = torch.get_num_threads()
@@ -217,9 +218,9 @@ def _seconds_per_step(
         measured = partial(
             add_gradients,
             base.model,
-            max_tokens=training.micro_batch_tokens,
+            max_tokens=memory.max_tokens,
             plainly=base.plain_reason is not None,
-            recomputes=recomputes,
+            recomputes=memory.recomputes,
         )
         measured(batch[:1])  # warms the allocator up
         started = time.perf_counter()
@@ -231,7 +232,7 @@ def _seconds_per_step(
 
 
 def _seconds_per_divided_step(
-    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, *, recomputes: bool
+    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, memory: MemoryPlan
 ) -> float:
     """By the forward pass of one share, for which the others lend their parts: a backward pass takes all processes at once."""
     from fettle.training.equal_calls import summed_loss_in_equal_calls
@@ -241,7 +242,7 @@ def _seconds_per_divided_step(
     measured = partial(
         summed_loss_in_equal_calls,
         base.model,
-        max_tokens=training.micro_batch_tokens,
+        max_tokens=memory.max_tokens,
         most=int,
         plainly=base.plain_reason is not None,
     )
@@ -249,7 +250,7 @@ def _seconds_per_divided_step(
         measured([batch[:1]])  # warms the allocator up
         started = time.perf_counter()
         measured([[batch[index] for index in share]])
-        return (time.perf_counter() - started) * (_PASSES + recomputes)
+        return (time.perf_counter() - started) * (_PASSES + memory.recomputes)
 
 
 def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:

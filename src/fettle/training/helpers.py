@@ -51,6 +51,8 @@ class Job:
     folder: Path
     """Of the run."""
     run_key: str
+    max_tokens: int
+    """Bound on the tokens that are run at once."""
     recomputes: bool
     """Layers are computed again in the backward pass."""
     num_threads: int

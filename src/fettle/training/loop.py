@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _SHARE_OF_SAVING = 0.05
 """Checkpoints of whole models take seconds: no more than this share of a run goes into them."""
 _CHEAP_SAVE_SECONDS = 0.5
+_EVENTS = "events.jsonl"
 
 
 def train(
@@ -70,6 +71,7 @@ def train(
         DiskFullError: No space for a checkpoint.
     """
     settings = as_launched(settings)
+    max_tokens, recomputes = _way(loaded, train_rows, settings, planned, read_events(folder / _EVENTS).planned)
     job = Job(
         source=loaded.source,
         precision=loaded.precision,
@@ -79,24 +81,33 @@ def train(
         settings=settings,
         folder=folder,
         run_key=run_key,
-        recomputes=_recomputes(loaded, train_rows, settings, planned),
+        max_tokens=max_tokens,
+        recomputes=recomputes,
         num_threads=num_threads_of_each(settings.processes),
     )
     with team_for(loaded, job) as team:
         return take_part(loaded, job, team, on_event=on_event, planned=planned)
 
 
-def _recomputes(
+def _way(
     loaded: LoadedModel,
     rows: Sequence[TokenisedExample],
     settings: TrainingSettings,
     planned: TrainingCost | None,
-) -> bool:
-    """Whether layers are computed again in the backward pass: as planned, else as the memory wants it."""
-    if planned is not None:
-        return planned.recomputes
-    with memory_errors_explained("planning the training"):
-        return plan_memory(loaded, rows, settings).recomputes
+    first: TrainingCost | None,
+) -> tuple[int, bool]:
+    """The tokens that are run at once, and whether layers are computed again: as planned, else as the memory wants it.
+
+    A run that goes on runs no more at once than when it began, so that it goes on bit for bit.
+    """
+    if planned is not None and planned.max_tokens is not None:
+        max_tokens, recomputes = planned.max_tokens, planned.recomputes
+    else:
+        with memory_errors_explained("planning the training"):
+            plan = plan_memory(loaded, rows, settings)
+        max_tokens, recomputes = plan.max_tokens, plan.recomputes
+    begun_with = None if first is None or settings.micro_batch_tokens is not None else first.max_tokens
+    return min(max_tokens, begun_with or max_tokens), recomputes
 
 
 def take_part(
@@ -136,16 +147,14 @@ class _Run:
         forget_peak_memory(loaded.model.device)
         self._model = loaded.model
         self._job, self._settings, self._team = job, (settings := job.settings), team
-        self._events_file = job.folder / "events.jsonl"
+        self._events_file = job.folder / _EVENTS
         self._events = EventWriter(self._events_file, on_event)
         self._steps_per_epoch = num_steps_per_epoch(len(job.train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
         self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
         if loaded.plain_reason is None:
             require_understood(self._model)
-        self._computing = Computing(
-            loaded=loaded, team=team, max_tokens=settings.micro_batch_tokens, recomputes=job.recomputes
-        )
+        self._computing = Computing(loaded=loaded, team=team, max_tokens=job.max_tokens, recomputes=job.recomputes)
         self._trainable = trainable(loaded, settings)
         self._parameters = self._trainable.masters
         self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
@@ -323,7 +332,13 @@ class _Run:
             stream = read_events(self._events_file)
             if stream.actual is None:
                 self._events.finish(
-                    cost_of(stream, self._progress, num_processes=self._team.size, recomputes=self._job.recomputes)
+                    cost_of(
+                        stream,
+                        self._progress,
+                        num_processes=self._team.size,
+                        max_tokens=self._job.max_tokens,
+                        recomputes=self._job.recomputes,
+                    )
                 )
         self._team.wait()
         return result_of(

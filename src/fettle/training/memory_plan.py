@@ -8,8 +8,9 @@ Legend: bytes throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from fettle.errors import ResourceError
@@ -17,7 +18,7 @@ from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.memory import free_memory_bytes, held_memory_bytes
-from fettle.training.settings import Checkpointing, Method, TrainingSettings
+from fettle.training.settings import MOST_TOKENS_AT_ONCE, Checkpointing, Method, TrainingSettings
 from fettle.training.shares import shares
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _WORKING_FACTOR = 1.3
 """What a step holds at its peak over what it keeps: gradients on their way back, and gaps between blocks (LOG.md, 2026-11-26)."""
 _NUM_WHOLE_LAYERS = 2
 """Of a divided model: the one that computes and, in the backward pass, the one before it."""
+_SIZES = tuple(MOST_TOKENS_AT_ONCE // divisor for divisor in (1, 2, 4, 8))
 _LEAST_COUNTED_TOKENS = 256
 _NUM_WEIGHED_BATCHES = 64
 _GIB = 2**30
@@ -46,6 +48,8 @@ class MemoryPlan:
     """For what is trained: weights, gradients, moments, the best copy."""
     activations: int
     """What the heaviest step takes: what it keeps for its backward pass, and what that works in."""
+    max_tokens: int
+    """Bound on the tokens that are run at once."""
     recomputes: bool
     """Whether layers are computed again in the backward pass rather than kept."""
     num_processes: int
@@ -77,7 +81,8 @@ class MemoryPlan:
 
 
 def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings: TrainingSettings) -> MemoryPlan:
-    """What a run will hold. Layers are recomputed where the settings say so, or where they leave it open and memory is short.
+    """What a run will hold, computed in the fastest way that the memory allows: fewer tokens at once where it is short, and where
+    that does not help, layers that are computed again; both as far as the settings leave them open.
 
     Args:
         loaded: The base model as it is trained. It computes a few rows, and is given back as it was.
@@ -94,15 +99,18 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
     chosen = trainable(loaded, settings)
     try:
         num_trained = sum(master.numel() for master in chosen.masters.values())
-        num_tokens = _heaviest(rows, settings, plainly=loaded.plain_reason is not None)
 
-        def plan(*, recomputes: bool) -> MemoryPlan:
+        @cache
+        def kept(*, recomputes: bool) -> float:
+            return kept_bytes_per_token(loaded, rows, recomputes=recomputes)
+
+        def plan(max_tokens: int, *, recomputes: bool) -> MemoryPlan:
+            num_tokens = _heaviest(rows, settings, max_tokens=max_tokens, plainly=loaded.plain_reason is not None)
             return MemoryPlan(
                 held=held,
                 trained=num_trained * _bytes_a_weight(loaded, settings),
-                activations=int(
-                    _WORKING_FACTOR * num_tokens * kept_bytes_per_token(loaded, rows, recomputes=recomputes)
-                ),
+                activations=int(_WORKING_FACTOR * num_tokens * kept(recomputes=recomputes)),
+                max_tokens=max_tokens,
                 recomputes=recomputes,
                 num_processes=settings.processes,
                 of_a_helper=_model_bytes(loaded) + _BYTES_OF_A_PROCESS,
@@ -111,13 +119,29 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
                 has_own_memory=loaded.model.device.type == "cuda",
             )
 
-        found = plan(recomputes=settings.checkpointing is Checkpointing.ON)
-        if found.needed > free_memory_bytes() and settings.checkpointing is Checkpointing.AUTO:
-            found = plan(recomputes=True)
+        plans = (plan(max_tokens, recomputes=recomputes) for max_tokens, recomputes in _ways(settings))
+        found = next(plans)
+        while found.needed > free_memory_bytes() and (other := next(plans, None)) is not None:
+            found = other
     finally:
         chosen.release()
     _require(found.needed, settings, what="training")
     return found
+
+
+def _ways(settings: TrainingSettings) -> Iterator[tuple[int, bool]]:
+    """How a step may be computed, the fastest way first: tokens at once, and whether layers are computed again."""
+    sizes = _SIZES if settings.micro_batch_tokens is None else (settings.micro_batch_tokens,)
+    match settings.checkpointing:
+        case Checkpointing.ON:
+            choices = [True]
+        case Checkpointing.OFF:
+            choices = [False]
+        case Checkpointing.AUTO:
+            choices = [False, True]
+    for recomputes in choices:
+        for max_tokens in sizes:
+            yield max_tokens, recomputes
 
 
 def kept_bytes_per_token(loaded: LoadedModel, rows: Sequence[TokenisedExample], *, recomputes: bool) -> float:
@@ -170,7 +194,7 @@ def _num_tokens(loaded: LoadedModel, rows: Sequence[TokenisedExample]) -> int:
     return num_tokens_at_once(rows, max_tokens=most, plainly=loaded.plain_reason is not None)
 
 
-def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, plainly: bool) -> int:
+def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, max_tokens: int, plainly: bool) -> int:
     """The most tokens that one process runs at once in the first epoch's largest batches."""
     from fettle.training.accumulate import num_tokens_at_once
     from fettle.training.equal_calls import num_tokens_in_equal_calls
@@ -178,8 +202,8 @@ def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, p
 
     def num_tokens(some: Sequence[TokenisedExample]) -> int:
         if settings.shard and not plainly:
-            return num_tokens_in_equal_calls(some, max_tokens=settings.micro_batch_tokens)
-        return num_tokens_at_once(some, max_tokens=settings.micro_batch_tokens, plainly=plainly)
+            return num_tokens_in_equal_calls(some, max_tokens=max_tokens)
+        return num_tokens_at_once(some, max_tokens=max_tokens, plainly=plainly)
 
     batches = [
         [
@@ -224,7 +248,7 @@ def _require(needed: int, settings: TrainingSettings, *, what: str) -> None:
     remedies = [
         *(["--method lora or qlora"] if settings.method is Method.FULL else []),
         *(["--method qlora"] if settings.method is Method.LORA else []),
-        f"a smaller --micro-batch-tokens (it is {settings.micro_batch_tokens:,})",
+        f"a smaller --micro-batch-tokens ({min(max_tokens for max_tokens, _ in _ways(settings)):,} are too many)",
         *(["fewer --processes"] if settings.processes > 1 else []),
         *(["--checkpointing on"] if settings.checkpointing is Checkpointing.OFF else []),
         "a smaller model, or a machine with more memory",

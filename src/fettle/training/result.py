@@ -30,13 +30,16 @@ class TrainingResult:
     """What the run was expected to take, where it was planned."""
 
 
-def cost_of(stream: EventStream, progress: Progress, *, num_processes: int, recomputes: bool) -> TrainingCost:
+def cost_of(
+    stream: EventStream, progress: Progress, *, num_processes: int, max_tokens: int, recomputes: bool
+) -> TrainingCost:
     """What a run took, all its lives together."""
     return TrainingCost(
         seconds=sum(row.seconds for row in stream.events),
         peak_memory_bytes=progress.peak_memory_bytes,
         num_tokens=sum(row.num_tokens for row in stream.events),
         num_processes=num_processes,
+        max_tokens=max_tokens,
         recomputes=recomputes,
         price_per_hour=None if stream.planned is None else stream.planned.price_per_hour,
     )

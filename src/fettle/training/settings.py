@@ -15,6 +15,8 @@ _REFERENCE_LEARNING_RATE = 2e-4
 _MOST_DERIVED_LEARNING_RATE = 2e-3
 _LORA_OVER_FULL = 10
 _LEAST_LEARNING_RATE = 1e-12
+MOST_TOKENS_AT_ONCE = 4096
+"""More of them make nothing faster, on a processor or on a GPU (LOG.md, 2026-11-26)."""
 MAX_SEED = 2**32 - 1
 """The largest seed that every library takes."""
 
@@ -82,8 +84,9 @@ class TrainingSettings:
     """Stop after this many evaluations in a row without a better validation loss."""
     checkpoint_steps: int = 10
     """Steps between two checkpoints: what a kill can cost at most; more where writing one takes long (`fettle.training.loop`)."""
-    micro_batch_tokens: int = 4096
-    """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding."""
+    micro_batch_tokens: int | None = None
+    """Tokens run at once, and shared ones kept meanwhile; bounds memory and changes no result beyond rounding. None: as many as the
+    memory holds, up to 4,096, beyond which nothing becomes faster."""
     checkpointing: Checkpointing = Checkpointing.AUTO
     """Of a step's intermediate results; changes no result beyond rounding."""
     processes: int = 1
@@ -105,7 +108,8 @@ class TrainingSettings:
         require_range("evals_per_epoch", self.evals_per_epoch, low=1)
         require_range("patience", self.patience, low=1)
         require_range("checkpoint_steps", self.checkpoint_steps, low=1)
-        require_range("micro_batch_tokens", self.micro_batch_tokens, low=1)
+        if self.micro_batch_tokens is not None:
+            require_range("micro_batch_tokens", self.micro_batch_tokens, low=1)
         require_range("processes", self.processes, low=1)
         if self.learning_rate is not None:
             require_range("learning_rate", self.learning_rate, low=_LEAST_LEARNING_RATE, high=1)

@@ -19,7 +19,11 @@ PLANNED = TrainingCost(seconds=3600, peak_memory_bytes=10**9, num_tokens=50, pri
 def test_the_price_of_an_hour_is_that_of_plan_and_actual() -> None:
     event = TrainingEvent(step=1, num_steps=1, epoch=1.0, seconds=1800.0, train_loss=1.0)
     actual = cost_of(
-        EventStream(planned=PLANNED, events=(event,)), Progress(run_key="k"), num_processes=1, recomputes=False
+        EventStream(planned=PLANNED, events=(event,)),
+        Progress(run_key="k"),
+        num_processes=1,
+        max_tokens=64,
+        recomputes=False,
     )
     assert (PLANNED.price, actual.price) == (1.5, 0.75)
     assert Estimate(training=PLANNED, answer_seconds=1200, base_bytes=0).price == 2.0

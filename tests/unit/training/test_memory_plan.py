@@ -13,9 +13,10 @@ from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import resolve_model
 from fettle.records import TokenisedExample
+from fettle.report_records import TrainingCost
 from fettle.training import memory_plan
 from fettle.training.accumulate import loss_at_once, num_tokens_at_once
-from fettle.training.loop import train
+from fettle.training.loop import _way, train
 from fettle.training.memory_plan import MemoryPlan, plan_memory
 from fettle.training.settings import Checkpointing, Method, TrainingSettings
 from fettle.training.trainable import trainable
@@ -82,19 +83,39 @@ def test_what_a_step_keeps_is_foreseen(deep: Any, settings: TrainingSettings) ->
     assert 1.0 < foreseen / sum(sizes.values()) < 1.8
 
 
-def test_layers_are_recomputed_only_where_memory_asks_for_it(deep: Any, free: Callable[[float], None]) -> None:
+def test_as_many_tokens_at_once_are_chosen_as_fit(deep: Any, free: Callable[[float], None]) -> None:
+    many = replace(LORA, batch_size=40)  # 2,400 tokens, less what they share
     free(1e12)
-    plenty = planned(deep, LORA)
-    always = planned(deep, replace(LORA, checkpointing=Checkpointing.ON))
+    plenty, none_kept = planned(deep, many), planned(deep, replace(many, checkpointing=Checkpointing.ON))
+    assert (plenty.max_tokens, plenty.recomputes) == (4096, False)
+    fitting = [replace(many, micro_batch_tokens=size) for size in (1024, 512)]
+    smaller = [planned(deep, settings).needed for settings in fitting]
+    for needed, size in zip(smaller, (1024, 512), strict=True):
+        free(needed)
+        chosen = planned(deep, many)
+        assert (chosen.max_tokens, chosen.recomputes, chosen.needed) == (size, False, needed)
+    free(min(smaller) - 1)
+    assert planned(deep, many).recomputes, "layers are computed again where fewer tokens do not help"
+    free(1e12)
+    asked = planned(deep, replace(many, micro_batch_tokens=100))
+    assert (asked.max_tokens, asked.recomputes) == (100, False), "what the user says is heeded"
+    assert none_kept.max_tokens == 4096
+
+
+def test_layers_are_recomputed_only_where_memory_asks_for_it(deep: Any, free: Callable[[float], None]) -> None:
+    whole = replace(LORA, micro_batch_tokens=4096)
+    free(1e12)
+    plenty = planned(deep, whole)
+    always = planned(deep, replace(whole, checkpointing=Checkpointing.ON))
     assert (plenty.recomputes, always.recomputes) == (False, True)
     assert always.activations < 0.4 * plenty.activations
     free((always.needed + plenty.needed) / 2)
-    assert planned(deep, LORA).recomputes
+    assert planned(deep, whole).recomputes
     with pytest.raises(ResourceError, match=r"training needs about .*--method qlora.*--checkpointing on"):
-        planned(deep, replace(LORA, checkpointing=Checkpointing.OFF))
+        planned(deep, replace(whole, checkpointing=Checkpointing.OFF))
     free(always.needed / 2)
-    with pytest.raises(ResourceError, match="a smaller --micro-batch-tokens"):
-        planned(deep, LORA)
+    with pytest.raises(ResourceError, match=r"a smaller --micro-batch-tokens \(4,096 are too many\)"):
+        planned(deep, whole)
 
 
 def test_fewer_tokens_at_once_need_less(deep: Any) -> None:
@@ -128,7 +149,14 @@ def test_the_tokens_at_once_are_bounded(max_tokens: int) -> None:
 
 def memory(**others: Any) -> MemoryPlan:
     return MemoryPlan(
-        held=1000, trained=10, activations=100, recomputes=False, num_processes=3, of_a_helper=500, **others
+        held=1000,
+        trained=10,
+        activations=100,
+        max_tokens=4096,
+        recomputes=False,
+        num_processes=3,
+        of_a_helper=500,
+        **others,
     )
 
 
@@ -137,3 +165,16 @@ def test_what_is_needed_is_counted_where_it_is_taken_from() -> None:
     assert memory(has_own_memory=True).needed == 110, "the others have a GPU each"
     assert memory(is_divided=True, whole_layers=40).needed == 3 * 150, "the others are there already"
     assert memory().peak == memory(has_own_memory=True).peak == memory(is_divided=True).peak == 1000 + 2 * 500 + 3 * 110
+
+
+@pytest.mark.parametrize(
+    ("asked", "planned_now", "begun_with", "taken"),
+    [(None, 2048, None, 2048), (None, 2048, 512, 512), (None, 512, 2048, 512), (1024, 1024, 512, 1024)],
+    ids=["new", "goes on with no more", "no more than fit now", "as the user says"],
+)
+def test_a_run_goes_on_with_no_more_tokens_at_once_than_it_began_with(
+    deep: Any, asked: int | None, planned_now: int, begun_with: int | None, taken: int
+) -> None:
+    now = TrainingCost(seconds=1.0, peak_memory_bytes=1, num_tokens=1, max_tokens=planned_now, recomputes=True)
+    first = None if begun_with is None else replace(now, max_tokens=begun_with, recomputes=False)
+    assert _way(deep, ROWS, replace(LORA, micro_batch_tokens=asked), now, first) == (taken, True)
