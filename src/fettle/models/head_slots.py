@@ -1,12 +1,12 @@
 """Where attention takes the heads of packed rows from and puts them: for each bucket dense, head-major batches.
 
 Pure index arithmetic, made once for all layers, on the processor; its results go to where the model is. Queries are gathered by
-one call for all buckets, and what comes of them is put back by one; keys are gathered bucket by bucket, as those of a prefix are
-laid before each row's own.
+one call for all buckets, and what comes of them is put back by one; keys are gathered bucket by bucket, those of a prefix once for
+all rows that come after it where that pays, and before each row's own ones otherwise.
 
 Legend: T tokens of the packed rows, C keys of the pool, N rows of a bucket, L queries of a block, H key/value heads, G query heads
-a key/value head, X = H x G, K keys of a row, P of them before its own ones, B = H x N, Q = G x L, S slots of all queries,
-O slots of all rows' own keys.
+a key/value head, X = H x G, P slots for the keys of a prefix that is kept once, R keys laid out for each row, B = H x N, Q = G x L,
+S slots of all queries, O slots of all rows' own keys.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Causal attention of packed rows over prefixes they share, without a mask over all of them.
 
-Rows of like length are gathered into small dense batches. Each query sees the keys of its row's prefix, which are laid before those
-of the row itself, and the earlier ones of these; the softmax is fp32 inside. Where there are many keys the backward pass computes
-the probabilities again, so memory grows with the tokens and not with their square (as in Dao et al. 2022, sec. 3.1).
+Rows of like length are gathered into small dense batches. Each query sees the keys of its row's prefix and then the earlier ones of
+the row itself (`fettle.models.segment_keys` makes the products with them); scores become probabilities where they lie, by a softmax
+that is fp32 inside. Where there are many keys the backward pass computes the probabilities again, so memory grows with the tokens
+and not with their square (as in Dao et al. 2022, sec. 3.1).
 
-Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), P slots for its prefix, K = P + own keys, C keys
-of the pool that prefixes are spans of, H key/value heads, G query heads a key/value head, X = H x G, B = H x N, Q = G x L, D head
-size; S and O the slots of queries and own keys (`fettle.models.head_slots`).
+Legend: T tokens of the packed rows, N rows of a batch, L queries a row (padded), K keys a query may see, C keys of the pool
+that prefixes are spans of, H key/value heads, G query heads a key/value head, X = H x G, B = H x N, Q = G x L, D head size; S the
+slots of queries (`fettle.models.head_slots`).
 """
 
 from __future__ import annotations

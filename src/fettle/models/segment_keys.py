@@ -1,7 +1,7 @@
 """The keys, or values, of the rows of a bucket, and the products that attention makes with them.
 
-A long prefix is kept once: one product with it takes the queries of all rows that come after it. A short prefix is laid before each
-row's own keys. To those who ask, a query has one list of keys either way, the prefix's first.
+A prefix that many short rows come after is kept once: one product with it takes all their queries. Any other is laid before
+each row's own keys (`fettle.models.head_slots` chooses). Either way a query has one list of keys, the prefix's first.
 
 Legend: T tokens of the packed rows, C keys of the pool, N rows of a bucket, H key/value heads, B = H x N, Q queries of a row for
 one key/value head, P slots for a prefix that is kept once, R keys laid out for each row, K = P + R, D head size, O the slots of own
