@@ -25,7 +25,7 @@ _ROW_ALIGNMENT = 32
 GPU_BLOCK = 128
 """On a GPU to a multiple of this: attention goes by blocks of so many tokens there (`fettle.models.flex_attention`)."""
 
-_QUERY_BLOCK = 256  # longer rows attend in blocks of so many queries
+_QUERY_BLOCK = 128  # longer rows attend in blocks of so many queries
 _BUCKET_SCORES = 60_000
 """A bucket of its own costs about as much as so many scores of padding."""
 MAX_SCORES = 1_500_000
@@ -201,12 +201,12 @@ class PackedRows:
         return self.derived["buckets"]
 
     def bias(self, block: Block, prefix_slots: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """0 where a query of the block sees a key, minus infinity elsewhere [L, S] or [L, P + S], S = the block's end.
+        """0 where a query of the block sees a key, minus infinity elsewhere [L, L] or [L, P + S], S = the block's end.
 
-        Of the last keys that a block's queries see; the prefix's are among them only where a window hides some of those.
+        Of the last keys that a block's queries see: those of the block itself, or, where a window hides some before them, of all.
         """
-        sees_prefix = window is None or block.end + prefix_slots <= window
-        first = 0 if sees_prefix else -prefix_slots
+        sees_all_before = window is None or block.end + prefix_slots <= window
+        first = block.start if sees_all_before else -prefix_slots
         key = (block, first, min(window or block.end, block.end - first))
         if key not in self.derived:
             device = self.ids_1T.device
