@@ -186,7 +186,7 @@ def estimate(
     return Estimate(
         training=TrainingCost(
             seconds=steps * step_seconds + evaluations * forward_seconds,
-            peak_memory_bytes=max(memory.peak, held_memory_bytes()),
+            peak_memory_bytes=max(memory.peak, held_memory_bytes(loaded.model.device)),
             num_tokens=tokens.num_train_tokens * training.epochs,
             num_processes=training.processes,
             max_tokens=memory.max_tokens,

@@ -46,19 +46,20 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def held_memory_bytes() -> int:
-    """What this process holds now, of the GPU's memory where there is one."""
+def held_memory_bytes(device: torch.device) -> int:
+    """What this process holds now of the memory that models on `device` lie in."""
     import psutil
     import torch
 
-    return torch.cuda.memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def free_memory_bytes() -> int:
-    """What the machine could still give, of the GPU's memory where there is one."""
+def free_memory_bytes(device: torch.device) -> int:
+    """What is left of the memory that models on `device` lie in."""
     import psutil
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     return psutil.virtual_memory().available

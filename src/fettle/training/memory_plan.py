@@ -95,7 +95,7 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
     from fettle.training.trainable import trainable
 
     _require_room_for_weights(loaded, settings)
-    held = held_memory_bytes()
+    held = held_memory_bytes(loaded.model.device)
     chosen = trainable(loaded, settings)
     try:
         num_trained = sum(master.numel() for master in chosen.masters.values())
@@ -121,11 +121,11 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
 
         plans = (plan(max_tokens, recomputes=recomputes) for max_tokens, recomputes in _ways(settings))
         found = next(plans)
-        while found.needed > free_memory_bytes() and (other := next(plans, None)) is not None:
+        while found.needed > free_memory_bytes(loaded.model.device) and (other := next(plans, None)) is not None:
             found = other
     finally:
         chosen.release()
-    _require(found.needed, settings, what="training")
+    _require(found.needed, loaded, settings, what="training")
     return found
 
 
@@ -238,11 +238,11 @@ def _require_room_for_weights(loaded: LoadedModel, settings: TrainingSettings) -
     if settings.method is Method.FULL:
         num_weights = sum(weight.numel() for weight in loaded.model.parameters())
         needed = settings.processes * num_weights * _bytes_a_weight(loaded, settings)
-        _require(needed, settings, what="training all weights")
+        _require(needed, loaded, settings, what="training all weights")
 
 
-def _require(needed: int, settings: TrainingSettings, *, what: str) -> None:
-    free = free_memory_bytes()
+def _require(needed: int, loaded: LoadedModel, settings: TrainingSettings, *, what: str) -> None:
+    free = free_memory_bytes(loaded.model.device)
     if needed <= free:
         return
     remedies = [

@@ -35,7 +35,7 @@ LORA, FULL = TrainingSettings(batch_size=8), TrainingSettings(method=Method.FULL
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """`free(number)`: the machine has so many bytes left."""
-    return lambda number: monkeypatch.setattr(memory_plan, "free_memory_bytes", lambda: number)
+    return lambda number: monkeypatch.setattr(memory_plan, "free_memory_bytes", lambda _device: number)
 
 
 @pytest.fixture(scope="module")
