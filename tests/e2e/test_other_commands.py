@@ -50,7 +50,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fettle: Runner, tmp_path: Pa
         "tokens an epoch, at most 3 epochs",
         "Memory: about",
         "Cost: about ",
-        " at 36 an hour",
+        " at 36.00 an hour",
         "can show a difference of",
         "would halve that",
         f"Folder: {tmp_path / 'study'}",

@@ -60,11 +60,10 @@ def _cost_note(expected: Estimate) -> str:
     from fettle.study.figures import amount
 
     training, together = expected.training, expected.price
-    assert training.price is not None, "an hour has a price"
-    assert together is not None, "an hour has a price"
-    return (
-        f"about {amount(together)}, of which training {amount(training.price)}, at {training.price_per_hour:g} an hour"
-    )
+    assert training.price_per_hour is not None, "an hour has a price"
+    assert training.price is not None, "so the training has one"
+    assert together is not None, "and so has all of it"
+    return f"about {amount(together)}, of which training {amount(training.price)}, at {amount(training.price_per_hour)} an hour"
 
 
 def _processes_note(planned: TrainingCost) -> str:
