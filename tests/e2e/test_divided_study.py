@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 from command import Runner
 from reports import load
@@ -34,7 +35,8 @@ def test_stopped_with_ctrl_c_it_leaves_nobody(fettle: Runner, tmp_path: Path) ->
     stopped = command.wait()
     assert stopped.code == 130, stopped.everything
     assert "Traceback" not in stopped.everything
-    assert not any(helper.is_running() for helper in helpers)
+    _, alive = psutil.wait_procs(helpers, timeout=60)
+    assert alive == []
 
 
 @pytest.mark.parametrize(
