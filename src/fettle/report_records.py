@@ -45,7 +45,11 @@ class TrainingCost:
         >>> TrainingCost(seconds=1800, peak_memory_bytes=0, num_tokens=0, price_per_hour=1.2).price
         0.6
         """
-        return None if self.price_per_hour is None else self.seconds / 3600 * self.price_per_hour
+        return self.price_of(self.seconds)
+
+    def price_of(self, seconds: float) -> float | None:
+        """Of so many seconds on the same machine."""
+        return None if self.price_per_hour is None else seconds / 3600 * self.price_per_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

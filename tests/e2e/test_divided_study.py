@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
 import pytest
 from command import Runner
 from reports import load
 from studies import LABEL_STUDY, Study, require_refused
-from test_processes_study import helpers_of, valid_losses
+from test_processes_study import stopped_with_ctrl_c, valid_losses
 
 TOLERANCE = 1e-4
 
@@ -29,14 +28,7 @@ def test_stopped_with_ctrl_c_it_leaves_nobody(fettle: Runner, tmp_path: Path) ->
     folder = tmp_path / "study"
     command = fettle.start(*LABEL_STUDY, "--processes", "2", "--shard", "--out", folder)
     assert command.wait_until(lambda: (folder / "answers").is_dir())
-    helpers = helpers_of(command.process.pid)
-    assert len(helpers) == 1
-    command.interrupt()
-    stopped = command.wait()
-    assert stopped.code == 130, stopped.everything
-    assert "Traceback" not in stopped.everything
-    _, alive = psutil.wait_procs(helpers, timeout=60)
-    assert alive == []
+    stopped_with_ctrl_c(command)
 
 
 @pytest.mark.parametrize(

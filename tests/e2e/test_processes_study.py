@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from command import Runner
+from command import Command, Finished, Runner
 from reports import load
 from studies import LABEL_STUDY, Study
 
@@ -26,20 +26,25 @@ def helpers_of(pid: int | None) -> list[psutil.Process]:
     return [one for one in psutil.Process(pid).children() if "fettle.training.helper" in one.cmdline()]
 
 
-def test_stopped_with_ctrl_c_and_finished_by_one(fettle: Runner, label_study: Study, tmp_path: Path) -> None:
-    folder = tmp_path / "study"
-    events = folder / "training" / "events.jsonl"
-    command = fettle.start(*LABEL_STUDY, "--processes", "2", "--out", folder)
-    assert command.wait_until(lambda: events.exists() and events.read_text().count("\n") > 4)
+def stopped_with_ctrl_c(command: Command) -> Finished:
+    """How a study of two processes ended; none of them is left."""
     helpers = helpers_of(command.process.pid)
     assert len(helpers) == 1
     command.interrupt()
     stopped = command.wait()
     assert stopped.code == 130, stopped.everything
     assert "Traceback" not in stopped.everything
-    assert "in 2 processes" in stopped.everything
     _, alive = psutil.wait_procs(helpers, timeout=60)
     assert alive == []
+    return stopped
+
+
+def test_stopped_with_ctrl_c_and_finished_by_one(fettle: Runner, label_study: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    events = folder / "training" / "events.jsonl"
+    command = fettle.start(*LABEL_STUDY, "--processes", "2", "--out", folder)
+    assert command.wait_until(lambda: events.exists() and events.read_text().count("\n") > 4)
+    assert "in 2 processes" in stopped_with_ctrl_c(command).everything
     assert list((folder / "training").glob(".processes-*")) == []
     finished = fettle(*LABEL_STUDY, "--out", folder)
     assert finished.code == label_study.finished.code, finished.everything

@@ -291,8 +291,6 @@ def _plan_only(settings: StudySettings) -> int:
 
 def _as_planned(training: TrainingSummary) -> str:
     """What it took beside what was planned."""
-    from dataclasses import replace
-
     from fettle.study.figures import amount, byte_size
 
     took = f"Training took {training.seconds / 60:.1f} minutes"
@@ -303,10 +301,10 @@ def _as_planned(training: TrainingSummary) -> str:
         f"{took} ({planned.seconds / 60:.1f} were planned for all epochs) "
         f"{held} (planned: about {byte_size(planned.peak_memory_bytes)})"
     )
-    if planned.price is None:
+    actual_price, planned_price = planned.price_of(training.seconds), planned.price
+    if actual_price is None or planned_price is None:
         return told
-    actual = replace(planned, seconds=training.seconds)
-    return f"{told}; it cost {amount(actual.price or 0.0)} (planned: {amount(planned.price)})"
+    return f"{told}; it cost {amount(actual_price)} (planned: {amount(planned_price)})"
 
 
 def _size(value: float | None) -> float | int | None:

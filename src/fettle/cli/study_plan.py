@@ -82,10 +82,13 @@ def _memory_notes(plan: StudyPlan, planned: TrainingCost) -> str:
     """What is done to hold no more than there is."""
     from fettle.training.settings import MOST_TOKENS_AT_ONCE
 
-    is_chosen = plan.settings.training.micro_batch_tokens is None and planned.max_tokens is not None
-    fewer = f"; {planned.max_tokens:,} tokens at once, for more do not fit" if is_chosen else ""
-    again = "; layers are computed again in the backward pass, which takes a third more time"
-    return ("" if planned.max_tokens == MOST_TOKENS_AT_ONCE else fewer) + (again if planned.recomputes else "")
+    notes = ""
+    chosen = planned.max_tokens if plan.settings.training.micro_batch_tokens is None else None
+    if chosen is not None and chosen < MOST_TOKENS_AT_ONCE:
+        notes += f"; {chosen:,} tokens at once, for more do not fit"
+    if planned.recomputes:
+        notes += "; layers are computed again in the backward pass, which takes a third more time"
+    return notes
 
 
 def _duration(seconds: float) -> str:

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed
-from torch.distributed.tensor import DTensor
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,6 +47,7 @@ class Division:
         """Divide the decoder layers of a model without weights (on the device `meta`)."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
+        from torch.distributed.tensor import DTensor
 
         from fettle.models.device import chosen_device
 
@@ -68,6 +67,8 @@ class Division:
     @property
     def layer_bytes(self) -> int:
         """The largest layer, whole: what is there beside the parts while it computes."""
+        from torch.distributed.tensor import DTensor
+
         return max(
             sum(weight.numel() * weight.element_size() for weight in layer.parameters() if isinstance(weight, DTensor))
             for layer in self._layers
@@ -102,9 +103,13 @@ class Division:
 
 def decoder_layers(model: PreTrainedModel) -> Iterator[torch.nn.Module]:
     """The decoder layers of a model, in their order."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
     return (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
 
 
 def held_part(weight: torch.Tensor) -> torch.Tensor:
     """What this process holds of a weight: all of it, unless it is divided."""
+    from torch.distributed.tensor import DTensor
+
     return weight.to_local() if isinstance(weight, DTensor) else weight

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ModelError
@@ -122,6 +121,8 @@ def _fill(model: PreTrainedModel, folder: Path, division: Division, device: torc
 
 
 def _fill_one(weight: torch.Tensor, stored: Any, name: str, division: Division) -> None:
+    from torch.distributed.tensor import DTensor
+
     if list(weight.shape) != list(stored.get_shape()):
         raise ValueError(f"{name} has shape {stored.get_shape()} in the files, not {list(weight.shape)}")
     if not isinstance(weight, DTensor):

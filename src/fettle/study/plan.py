@@ -69,8 +69,7 @@ class Estimate:
     @property
     def price(self) -> float | None:
         """Of everything together, in the user's currency; None: what the machine costs was not said."""
-        hourly = self.training.price_per_hour
-        return None if hourly is None else self.minutes / 60 * hourly
+        return self.training.price_of(60 * self.minutes)
 
 
 def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
