@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,24 @@ def sha256_of_json(value: Any) -> str:
     """The hex SHA-256 of a value's canonical JSON text (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Have a copy of a folder, whole or not at all; an earlier one is replaced.
+
+    Raises:
+        DiskFullError: No space is left.
+    """
+    with disk_errors_explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def iter_files(folder: Path) -> Iterator[Path]:

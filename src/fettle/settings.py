@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
     vllm_api_key: SecretStr | None = None
     """Key sent to the server named by `--answer-with vllm=URL`; None: it needs none."""
+    database_url: SecretStr | None = None
+    """The store's database; None: SQLite in `home`."""
+    lease_seconds: float = Field(default=15.0, ge=0.5)
+    """How long a worker's claim to a job holds unless it is renewed: so long a dead worker's job waits for another one."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for model work, of all processes of a training run together; None: one per core."""
     device: Device = Device.AUTO

@@ -17,7 +17,10 @@ from rich.markup import escape
 from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
+from fettle.cli.keys import app as keys_app
+from fettle.cli.serve import serve
 from fettle.cli.study import study
+from fettle.cli.worker import worker
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
 from fettle.settings import keep_freed_memory, let_others_run
 
@@ -56,7 +59,10 @@ def _options(
 app.command()(study)
 app.command()(check)
 app.command()(export)
+app.command()(serve)
+app.command()(worker)
 app.add_typer(examples_app, name="examples")
+app.add_typer(keys_app, name="keys")
 
 
 def main() -> None:

@@ -54,21 +54,30 @@ def conversation_from_messages(raw_messages: list[Any], values: Mapping[str, Any
     Raises:
         UnusableRowError: A message, a tool or the order of turns breaks the format.
     """
+    given, notes = parsed_turns(raw_messages)
+    messages, cut = up_to_wanted_answer(given)
+    return Conversation(
+        messages=messages,
+        tools=parsed_tools(values),
+        id=identifier(values, "id"),
+        group=group_name(values, "group"),
+        notes=(*notes, *cut, *check_turns(messages)),
+    )
+
+
+def parsed_turns(raw_messages: list[Any]) -> tuple[tuple[Message, ...], tuple[Note, ...]]:
+    """Messages from OpenAI message objects, each by itself, and what was noticed; their order is not looked at.
+
+    Raises:
+        UnusableRowError: A message breaks the format.
+    """
     notes: list[Note] = []
     given: list[Message] = []
     for number, raw in enumerate(raw_messages, start=1):
         if not isinstance(raw, Mapping):
             raise _bad_message(number, "must be an object", _USE_CHAT)
         given.append(_message(raw, number, given, notes))
-    messages, cut = up_to_wanted_answer(tuple(given))
-    notes += (*cut, *check_turns(messages))
-    return Conversation(
-        messages=messages,
-        tools=_tools(values),
-        id=identifier(values, "id"),
-        group=group_name(values, "group"),
-        notes=tuple(notes),
-    )
+    return tuple(given), tuple(notes)
 
 
 def _message(raw: Mapping[str, Any], number: int, before: list[Message], notes: list[Note]) -> Message:
@@ -174,7 +183,12 @@ def _call_id_of_function(values: Mapping[str, Any], number: int, before: list[Me
     return calls[-1].id if calls else None
 
 
-def _tools(values: Mapping[str, Any]) -> tuple[Tool, ...]:
+def parsed_tools(values: Mapping[str, Any]) -> tuple[Tool, ...]:
+    """The tools of a row or a request, by their newer or older name.
+
+    Raises:
+        UnusableRowError: They break the format.
+    """
     tools = values.get("tools")
     functions = values.get("functions")
     if tools is None and functions is None:

@@ -1,0 +1,216 @@
+"""Training files of the API: JSON Lines of chat rows, read strictly, because nothing of them may be left out without a word.
+
+The rules and their codes are those of OpenAI's API. A study reads more formats and repairs more (`fettle.examples.read`); here a
+file either is what the API takes, or the job fails before it is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fettle.errors import DataError
+from fettle.examples.notes import UnusableRowError
+from fettle.examples.row_formats.chat import parsed_tools, parsed_turns
+from fettle.records import Example, Location, Message
+
+LEAST_TRAINING_ROWS = 10
+_MOST_LINE_BYTES = 64 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PREFERENCE_KEYS = frozenset(
+    {"input", "preferred_output", "non_preferred_output", "preferred_completion", "non_preferred_completion"}
+)
+_REFUSED_REPAIRS = {
+    "tool-arguments-object": "tool call arguments are an object, and must be a JSON string",
+}
+
+
+class FileRole(StrEnum):
+    """What a file is for; the words are the names of the job's fields."""
+
+    TRAINING = "training_file"
+    VALIDATION = "validation_file"
+
+    @property
+    def code(self) -> str:
+        """The code of an error about its content."""
+        return f"invalid_{self.value}"
+
+
+class BadTrainingFileError(DataError):
+    """A file that no job can be trained with.
+
+    Args:
+        problem: What is wrong.
+        code: As OpenAI's API calls it.
+        role: The field of the job that names the file.
+    """
+
+    def __init__(self, problem: str, *, code: str, role: FileRole) -> None:
+        self.code, self.role = code, role
+        super().__init__(problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRows:
+    """The rows of a file."""
+
+    examples: tuple[Example, ...]
+    warnings: tuple[str, ...]
+    """What should be said of them, such as keys that are not used."""
+
+
+def read_training_rows(file: Path, role: FileRole, *, name: str) -> TrainingRows:
+    """The rows of a supervised training or validation file.
+
+    Args:
+        file: Where it lies.
+        role: What it is for.
+        name: What it is called in messages: its id.
+
+    Raises:
+        BadTrainingFileError: It breaks a rule; the message names the line.
+    """
+    examples: list[Example] = []
+    noticed: Counter[str] = Counter()
+    first_line: dict[str, int] = {}
+    for line, values in _objects(file, role):
+        try:
+            example, notes = _example(values, Location(file=name, line=line))
+        except UnusableRowError as error:
+            _refuse(role, f"line {line}: {error.note.message}. {_sentence(error.note.remedy)}")
+        for note in notes:
+            noticed[note] += 1
+            first_line.setdefault(note, line)
+        examples.append(example)
+    _require_enough(examples, role)
+    warnings = tuple(
+        f"{note} (line {first_line[note]}" + (f" and {count - 1} more)" if count > 1 else ")")
+        for note, count in noticed.items()
+    )
+    return TrainingRows(examples=tuple(examples), warnings=warnings)
+
+
+def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The JSON objects of a file with their lines, counted from 1. Lines end at a line feed alone."""
+    blank: int | None = None
+    with file.open("rb") as content:
+        lines = iter(lambda: content.readline(_MOST_LINE_BYTES + 1), b"")
+        for number, raw in enumerate(lines, start=1):
+            line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+            if len(line) > _MOST_LINE_BYTES:
+                _refuse(role, f"line {number} has more than the {_MOST_LINE_BYTES:,} bytes that are taken")
+            if not line.strip(b" \t\r\n"):
+                blank = blank or number
+                continue
+            if blank is not None:
+                _refuse(role, f"line {blank} is blank, and only the end of a file may be")
+            yield number, _object(line, number, role)
+
+
+def _object(line: bytes, number: int, role: FileRole) -> Mapping[str, Any]:
+    try:
+        value = json.loads(line.decode(), parse_constant=_no_json)
+    except UnicodeDecodeError as error:
+        _refuse(role, f"line {number} is not UTF-8 (byte {error.start + 1})")
+    except RecursionError:
+        _refuse(role, f"line {number} is nested too deeply")
+    except ValueError as error:
+        _refuse(role, f"line {number} is not a JSON object ({_short(error)})")
+    if not isinstance(value, dict):
+        kind = {list: "an array", str: "a text"}.get(type(value), "no object")
+        _refuse(role, f"line {number} is {kind}; every line must be a JSON object")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        _refuse(role, f"line {number} holds half a surrogate pair, which is no text")
+    return value
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _example(values: Mapping[str, Any], place: Location) -> tuple[Example, list[str]]:
+    if "messages" not in values:
+        _refuse_other_format(values)
+    raw = values["messages"]
+    if not isinstance(raw, list) or not raw:
+        raise UnusableRowError(
+            "bad-messages", "`messages` must be a list with at least one message", "add the messages"
+        )
+    messages, notes = parsed_turns(raw)
+    for note in notes:
+        if note.code in _REFUSED_REPAIRS:
+            raise UnusableRowError(note.code, _REFUSED_REPAIRS[note.code], note.remedy)
+    _check_order(messages)
+    unused = sorted(values.keys() - {"messages", "tools", "functions", "parallel_tool_calls", "metadata"})
+    said = [f"unknown key {key!r} of a row is not used" for key in unused]
+    said += [note.message.split(": ", 1)[-1] for note in notes]
+    tools = parsed_tools(values)
+    return Example(id=str(place), messages=messages, source=place, tools=tools), said
+
+
+def _refuse_other_format(values: Mapping[str, Any]) -> NoReturn:
+    if not _PREFERENCE_KEYS.isdisjoint(values):
+        problem = "a preference row (of the method 'dpo'), and the method 'supervised' needs chat rows with `messages`"
+        raise UnusableRowError("preference-row", problem, "use the method 'dpo', or write `messages`")
+    if {"prompt", "completion"} <= values.keys():
+        problem = "a row with prompt and completion, and the base models here are trained with chat rows"
+        raise UnusableRowError("prompt-completion", problem, "write `messages` with a user's and an assistant's turn")
+    raise UnusableRowError("no-messages", "`messages` is missing", "write `messages`, a list of chat messages")
+
+
+def _check_order(messages: tuple[Message, ...]) -> None:
+    """The turns make a conversation that ends with an answer to be learned.
+
+    Raises:
+        UnusableRowError: They do not.
+    """
+    if not any(message.role == "assistant" for message in messages):
+        raise UnusableRowError("no-assistant", "no message is from the assistant", "add the answer to be learned")
+    last = messages[-1]
+    if last.role != "assistant":
+        problem = f"the last message is from the {last.role}, and must be from the assistant"
+        raise UnusableRowError("no-answer-at-end", problem, "end with the answer to be learned")
+    if len(messages) == 1:
+        raise UnusableRowError("no-prompt", "nothing comes before the answer", "add the user's message")
+    called: set[str] = set()
+    for number, message in enumerate(messages, start=1):
+        if message.role == "assistant" and not message.content and not message.tool_calls:
+            raise UnusableRowError("empty-answer", f"message {number}: the answer is empty", "fill it in")
+        if message.role == "tool" and message.tool_call_id not in called:
+            problem = f"message {number}: a tool message must carry the tool_call_id of a call made before it"
+            raise UnusableRowError("tool-result-without-call", problem, "correct the id")
+        called.update(call.id for call in message.tool_calls)
+
+
+def _require_enough(examples: list[Example], role: FileRole) -> None:
+    if not examples:
+        _refuse(role, "the file holds no example")
+    if role is FileRole.TRAINING and len(examples) < LEAST_TRAINING_ROWS:
+        raise BadTrainingFileError(
+            f"Training file has {len(examples)} example(s), but must have at least {LEAST_TRAINING_ROWS} examples",
+            code="invalid_n_examples",
+            role=role,
+        )
+    answers = (message for example in examples for message in example.messages if message.role == "assistant")
+    if all(message.weight == 0 for message in answers):
+        _refuse(role, "every assistant message has weight 0, so there is nothing to learn")
+
+
+def _refuse(role: FileRole, problem: str) -> NoReturn:
+    raise BadTrainingFileError(f"Invalid {role.value.replace('_', ' ')}: {problem}", code=role.code, role=role)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _short(error: ValueError) -> str:
+    return str(error).split(": line")[0].splitlines()[0][:100]

@@ -1,0 +1,128 @@
+"""A worker: claims jobs and does them, one training at a time, and reads files meanwhile.
+
+Any number of workers share a store. One that is killed leaves its claim to run out; then another goes on with the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from fettle.errors import FettleError
+from fettle.jobs.held import HeldJob
+from fettle.jobs.outcome import fail_job
+from fettle.jobs.training import TrainingProcess
+from fettle.jobs.validation import validate_job
+from fettle.store.database import Store
+from fettle.store.files import remove_expired_files
+from fettle.store.jobs import Job, JobError, JobStatus, LeaseLostError, claim, read_job
+
+_logger = logging.getLogger("fettle.worker")
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_SWEEPS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker works."""
+
+    lease_seconds: float = 15.0
+    """How long a claim holds unless it is renewed."""
+    organization_id: str = "org-fettle"
+    """Part of the names of tuned models."""
+
+
+class Worker:
+    """Does jobs until it is told to stop.
+
+    Args:
+        store: Where the jobs are.
+        settings: How it works.
+    """
+
+    def __init__(self, store: Store, settings: WorkerSettings) -> None:
+        self._store, self._settings = store, settings
+        self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._stops = threading.Event()
+
+    def run(self) -> None:
+        """Work until `stop` is called; a training that runs then is brought to a checkpoint."""
+        lanes = [
+            threading.Thread(target=self._reads_files, name="reads files"),
+            threading.Thread(target=self._sweeps, name="sweeps"),
+        ]
+        for lane in lanes:
+            lane.start()
+        self._trains()
+        for lane in lanes:
+            lane.join()
+
+    def stop(self) -> None:
+        """Claim nothing more, and bring what runs to a point from which it can go on."""
+        self._stops.set()
+
+    def _reads_files(self) -> None:
+        self._work([JobStatus.VALIDATING_FILES], lambda job, held: validate_job(self._store, job, held))
+
+    def _trains(self) -> None:
+        def train(job: Job, held: HeldJob) -> None:
+            organization = self._settings.organization_id
+            TrainingProcess(self._store, job, held, organization_id=organization).run(self._stops)
+
+        self._work([JobStatus.RUNNING, JobStatus.QUEUED], train)
+
+    def _work(self, statuses: Collection[JobStatus], do: Callable[[Job, HeldJob], None]) -> None:
+        while not self._stops.is_set():
+            try:
+                is_idle = not self._do_next(statuses, do)
+            except FettleError as error:  # the database does not answer: it may again
+                _logger.warning("%s", error.describe())
+                is_idle = True
+            if is_idle:
+                self._stops.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _do_next(self, statuses: Collection[JobStatus], do: Callable[[Job, HeldJob], None]) -> bool:
+        """Do the oldest job that waits; False: none does."""
+        seconds = self._settings.lease_seconds
+        with self._store.writing() as connection:
+            lease = claim(connection, statuses=statuses, owner=self._name, seconds=seconds)
+            if lease is None:
+                return False
+            job = read_job(connection, lease.job_id)
+        _logger.info("job %s: claimed as %s", job.id, job.status.value)
+        with HeldJob(self._store, lease, job.status, seconds=seconds) as held:
+            try:
+                do(job, held)
+            except LeaseLostError:
+                _logger.info("job %s: left, it is not ours any more or is over", job.id)
+            except FettleError as error:
+                self._fail(job, held, error)
+            except Exception as error:
+                _logger.exception("job %s: a fault of ours", job.id)
+                self._fail(job, held, FettleError(f"the server had an error ({type(error).__name__})"))
+        return True
+
+    def _fail(self, job: Job, held: HeldJob, error: FettleError) -> None:
+        _logger.error("job %s: %s", job.id, error.problem)
+        with self._store.reading() as connection:
+            status = read_job(connection, job.id).status
+        if status.is_final:
+            return
+        try:
+            fail_job(self._store, held, JobError(code="server_error", message=error.describe()), status=status)
+        except LeaseLostError:
+            _logger.info("job %s: cancelled or claimed by another worker meanwhile", job.id)
+
+    def _sweeps(self) -> None:
+        while True:
+            try:
+                remove_expired_files(self._store)
+            except FettleError as error:
+                _logger.warning("%s", error.describe())
+            if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):
+                return

@@ -1,0 +1,194 @@
+"""Every error as OpenAI's clients know it: `{"error": {"message", "type", "param", "code"}}`, all four keys always there.
+
+A user's mistake is never 409 or 5xx: the SDKs would send the request again. Our own faults say that they are ours, and nothing of
+the server's paths or tracebacks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from fettle.errors import BusyError, FettleError, http_status
+from fettle.store.files import NoSuchFileError
+from fettle.store.jobs import NoSuchJobError
+from fettle.store.models import NoSuchModelError
+from fettle.store.pages import UnknownPageError
+
+_logger = logging.getLogger("fettle.server")
+_RETRY_SECONDS = 2
+_MOST_SHOWN = 200
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong, in words and in a code that programs know."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: ErrorDetail
+
+
+class ApiError(Exception):
+    """An answer that is no success.
+
+    Args:
+        message: One or two sentences that a user can act on, with the id or value that is wrong.
+        status: HTTP status.
+        code: What programs know it by.
+        param: The field concerned.
+        headers: Sent with it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.message, self.status, self.code, self.param = message, status, code, param
+        self.headers = dict(headers or {})
+        super().__init__(message)
+
+    @property
+    def body(self) -> ErrorBody:
+        """What is sent."""
+        type_ = "server_error" if self.status >= 500 else "invalid_request_error"
+        return ErrorBody(error=ErrorDetail(message=self.message, type=type_, param=self.param, code=self.code))
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        return JSONResponse(self.body.model_dump(), status_code=self.status, headers=self.headers)
+
+
+def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
+    """The answer to a value that cannot be.
+
+    >>> invalid("`n` is 0.", "n", "integer_below_min_value").status
+    400
+    """
+    return ApiError(message, param=param, code=code)
+
+
+_CODES: dict[type[FettleError], tuple[int, str | None]] = {
+    NoSuchFileError: (404, None),
+    NoSuchJobError: (404, "fine_tune_not_found"),
+    NoSuchModelError: (404, "model_not_found"),
+    BusyError: (429, "rate_limit_exceeded"),
+}
+
+
+def api_error(error: FettleError) -> ApiError:
+    """How an error of the product is answered."""
+    if isinstance(error, UnknownPageError):
+        return ApiError(error.describe(), param="after", code="invalid_value")
+    for parent in type(error).__mro__:
+        if parent in _CODES:
+            status, code = _CODES[parent]
+            headers = {"retry-after": str(_RETRY_SECONDS)} if status == 429 else {}
+            return ApiError(error.describe(), status=status, code=code, headers=headers)
+    status = http_status(error)
+    headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
+    return ApiError(error.describe(), status=status, headers=headers)
+
+
+def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """The answer to a body, query or form that has not the form it should have, by its first mistake."""
+    first = errors[0]
+    kind, where = str(first["type"]), _path(first.get("loc", ()))
+    if kind in ("json_invalid", "model_attributes_type", "dict_type", "model_type") and where is None:
+        return ApiError("We could not parse the JSON body of your request: expected a JSON object.")
+    if kind == "missing":
+        if where is None:
+            return ApiError("You must provide a JSON object as the body of this request.")
+        return ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
+    if kind == "extra_forbidden":
+        return ApiError(f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")
+    message = f"Invalid value for '{where}': {_reason(first)}"
+    return ApiError(message, param=where, code=_code(kind, first))
+
+
+def _path(loc: Sequence[Any]) -> str | None:
+    """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
+    parts = [part for part in loc if part not in ("body", "query", "path", "header")]
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or None
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input")
+    shown = "" if isinstance(given, dict | list) or given is None else f" (it is {str(given)[:_MOST_SHOWN]!r})"
+    return f"{message}{shown}."
+
+
+def _code(kind: str, error: Mapping[str, Any]) -> str:
+    bounds = {
+        "greater_than_equal": "below_min_value",
+        "greater_than": "below_min_value",
+        "less_than_equal": "above_max_value",
+        "less_than": "above_max_value",
+    }
+    if kind in bounds:
+        number = "integer" if isinstance(error.get("input"), int) else "decimal"
+        return f"{number}_{bounds[kind]}"
+    if kind.endswith(("_type", "_parsing")) or kind in ("int_from_float", "finite_number"):
+        return "invalid_type"
+    return "invalid_value"
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Let no error leave the server in another form."""
+
+    @app.exception_handler(ApiError)
+    async def _of_ours(_request: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(FettleError)
+    async def _of_the_product(_request: Request, error: FettleError) -> JSONResponse:
+        answer = api_error(error)
+        if answer.status >= 500:
+            _logger.error("request failed: %s", type(error).__name__, exc_info=error)
+        return answer.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _of_form(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return validation_error(error.errors()).response()
+
+    @app.exception_handler(ValidationError)
+    async def _of_form_inside(_request: Request, error: ValidationError) -> JSONResponse:
+        return validation_error(error.errors()).response()  # pyright: ignore[reportArgumentType] (typed dictionaries)
+
+    @app.exception_handler(HTTPException)
+    async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
+        messages = {
+            404: f"Invalid URL ({request.method} {request.url.path})",
+            405: f"Not allowed to {request.method} on {request.url.path}.",
+        }
+        message = messages.get(error.status_code, str(error.detail))
+        return ApiError(message, status=error.status_code, headers=error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def _of_unknown_kind(_request: Request, error: Exception) -> JSONResponse:
+        _logger.error("request failed: %s", type(error).__name__, exc_info=error)
+        return ApiError(
+            "The server had an error while processing your request. It was recorded.", status=500
+        ).response()

@@ -1,0 +1,65 @@
+"""Models: what can be asked and tuned, and what was tuned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from fettle.server.context import Context, ContextOf, OwnerOf
+from fettle.server.errors import ApiError
+from fettle.server.wire import Deleted
+from fettle.store import models as kept
+from fettle.store.models import TunedModel, find_model, list_base_models, list_tuned_models, remove_tuned_model
+
+router = APIRouter(prefix="/models", tags=["models"])
+_OF_THE_SERVER = "system"
+
+
+class ModelBody(BaseModel):
+    """A model, as OpenAI's API shows it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]
+
+
+@router.get("")
+def index(context: ContextOf, owner: OwnerOf) -> ModelList:
+    """Base models and the project's tuned models."""
+    with context.store.reading() as connection:
+        everything = (*list_base_models(connection), *list_tuned_models(connection, owner.project_id))
+    return ModelList(data=[_body(model, context) for model in everything])
+
+
+@router.get("/{name:path}")
+def show(name: str, context: ContextOf, owner: OwnerOf) -> ModelBody:
+    """One model."""
+    with context.store.reading() as connection:
+        return _body(find_model(connection, owner.project_id, name), context)
+
+
+@router.delete("/{name:path}")
+def delete(name: str, context: ContextOf, owner: OwnerOf) -> Deleted:
+    """Delete a tuned model, its weights included."""
+    with context.store.reading() as connection:
+        model = find_model(connection, owner.project_id, name)
+    if not isinstance(model, TunedModel):
+        message = f"The model `{name}` is a base model, which only who runs the server can take off."
+        raise ApiError(message, status=403, code="insufficient_permissions", param="model")
+    remove_tuned_model(context.store, owner.project_id, model.id)
+    return Deleted(id=model.id, object="model")
+
+
+def _body(model: kept.BaseModel | TunedModel, context: Context) -> ModelBody:
+    owner = context.settings.organization_id if isinstance(model, TunedModel) else _OF_THE_SERVER
+    return ModelBody(id=model.id, created=model.created_at, owned_by=owner)

@@ -1,0 +1,53 @@
+"""What the bodies of several resources share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fettle.server.errors import ErrorBody
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 405, 413, 429, 500, 503)
+}
+"""The answers of every route that are no success, for its documentation."""
+
+
+def _storable(text: str) -> str:
+    """Refuse what no database takes, or what is no text at all.
+
+    Raises:
+        ValueError: A NUL character, or half a surrogate pair.
+    """
+    if "\0" in text:
+        raise ValueError("text with a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text that is not valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that can be kept."""
+After = Annotated[Text | None, Query(description="The id of the last one that is known already.")]
+Metadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
+]
+"""At most 16 pairs of text."""
+
+
+class RequestBody(BaseModel):
+    """A JSON object that is sent to us; fields that we do not know are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Deleted(BaseModel):
+    """Something is gone."""
+
+    id: str
+    object: str
+    deleted: Literal[True] = True

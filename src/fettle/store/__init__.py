@@ -1,0 +1,1 @@
+"""What is kept between processes: projects, keys, files, jobs, models, in one database."""

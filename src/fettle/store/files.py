@@ -1,0 +1,113 @@
+"""Files: a row for each, and its content under its id. The name that a user gave is a label and never a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select
+
+from fettle.errors import FettleError
+from fettle.store.database import Store, now
+from fettle.store.pages import Page, PageRequest, read_page
+from fettle.store.tables import files
+
+FINE_TUNE = "fine-tune"
+RESULTS = "fine-tune-results"
+
+
+class NoSuchFileError(FettleError):
+    """There is no file of this id, or it is another project's."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"No such File object: {file_id}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file of a project."""
+
+    id: str
+    project_id: str
+    filename: str
+    purpose: str
+    num_bytes: int
+    sha256: str
+    created_at: int
+    expires_at: int | None = None
+
+
+def content_of(store: Store, file: StoredFile) -> Path:
+    """Where its bytes lie."""
+    return store.files / file.id
+
+
+def add_file(connection: Connection, file: StoredFile) -> None:
+    """Have a file whose content lies in its place already."""
+    connection.execute(
+        insert(files).values(
+            id=file.id,
+            project_id=file.project_id,
+            filename=file.filename,
+            purpose=file.purpose,
+            num_bytes=file.num_bytes,
+            sha256=file.sha256,
+            created_at=file.created_at,
+            expires_at=file.expires_at,
+        )
+    )
+
+
+def find_file(connection: Connection, project_id: str, file_id: str) -> StoredFile:
+    """A project's file.
+
+    Raises:
+        NoSuchFileError: There is none of this id.
+    """
+    row = connection.execute(select(files).where(*_of_project(project_id), files.c.id == file_id)).first()
+    if row is None:
+        raise NoSuchFileError(file_id)
+    return _record(row)
+
+
+def list_files(
+    connection: Connection, project_id: str, request: PageRequest, purpose: str | None = None
+) -> Page[StoredFile]:
+    """A page of a project's files."""
+    where = _of_project(project_id)
+    if purpose is not None:
+        where.append(files.c.purpose == purpose)
+    return read_page(connection, files, where, request, _record)
+
+
+def remove_file(store: Store, project_id: str, file_id: str) -> None:
+    """Delete a file, from the disk as well.
+
+    Raises:
+        NoSuchFileError: There is none of this id.
+    """
+    with store.writing() as connection:
+        file = find_file(connection, project_id, file_id)
+        connection.execute(delete(files).where(files.c.id == file.id))
+    content_of(store, file).unlink(missing_ok=True)
+
+
+def remove_expired_files(store: Store) -> int:
+    """Delete what has expired; how many files that were."""
+    with store.writing() as connection:
+        expired = connection.execute(select(files.c.id).where(files.c.expires_at <= now())).scalars().all()
+        connection.execute(delete(files).where(files.c.id.in_(expired)))
+    for file_id in expired:
+        (store.files / file_id).unlink(missing_ok=True)
+    return len(expired)
+
+
+def _of_project(project_id: str) -> list[ColumnElement[bool]]:
+    return [files.c.project_id == project_id, or_(files.c.expires_at.is_(None), files.c.expires_at > now())]
+
+
+def _record(row: Row[Any]) -> StoredFile:
+    values = dict(row._mapping)
+    del values["number"]
+    return StoredFile(**values)

@@ -1,0 +1,272 @@
+"""Jobs: what is asked for, how far it is, and who works on it.
+
+A job is worked on under a lease: a worker claims it for some seconds and renews the claim while it works. A worker that dies
+renews nothing, and after these seconds another one may claim the job. Each claim has a token, higher than all before; what is
+written in the name of an older one is refused. A status only goes forward, and who changes it says from which one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+
+from fettle.errors import FettleError
+from fettle.store.database import epoch_now
+from fettle.store.pages import Page, PageRequest, read_page
+from fettle.store.tables import jobs
+
+
+class JobStatus(StrEnum):
+    """How far a job is; the words are those of OpenAI's API."""
+
+    VALIDATING_FILES = "validating_files"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing will change any more."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    FINE_TUNING = "fine_tuning"
+    STUDY = "study"
+
+
+class NoSuchJobError(FettleError):
+    """There is no job of this id, or it is another project's."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"Could not find fine tune: {job_id}")
+
+
+class LeaseLostError(FettleError):
+    """Another worker has claimed the job, or it is over: what this one does is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobError:
+    """Why a job has failed."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it stands."""
+
+    id: str
+    project_id: str
+    kind: JobKind
+    status: JobStatus
+    created_at: int
+    request: Mapping[str, Any]
+    """What was asked for, checked; who runs the kind of job knows its form."""
+    model: str
+    started_at: int | None = None
+    finished_at: int | None = None
+    estimated_finish: int | None = None
+    metadata: Mapping[str, str] | None = None
+    used: Mapping[str, Any] | None = None
+    """Hyperparameters that were really used; None until it runs."""
+    training_file: str | None = None
+    validation_file: str | None = None
+    tuned_model: str | None = None
+    num_trained_tokens: int | None = None
+    results_file: str | None = None
+    error: JobError | None = None
+    num_crashes: int = 0
+    """How often its process has died since it last came further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's claim to a job."""
+
+    job_id: str
+    token: int
+
+
+def add_job(connection: Connection, job: Job) -> None:
+    """Have a new job."""
+    connection.execute(
+        insert(jobs).values(
+            id=job.id,
+            project_id=job.project_id,
+            kind=job.kind.value,
+            status=job.status.value,
+            created_at=job.created_at,
+            request=dict(job.request),
+            metadata=None if job.metadata is None else dict(job.metadata),
+            model=job.model,
+            training_file=job.training_file,
+            validation_file=job.validation_file,
+            lease_token=0,
+            num_crashes=0,
+        )
+    )
+
+
+def find_job(connection: Connection, project_id: str, job_id: str, kind: JobKind = JobKind.FINE_TUNING) -> Job:
+    """A project's job.
+
+    Raises:
+        NoSuchJobError: There is none of this id.
+    """
+    where = (jobs.c.project_id == project_id, jobs.c.id == job_id, jobs.c.kind == kind.value)
+    row = connection.execute(select(jobs).where(*where)).first()
+    if row is None:
+        raise NoSuchJobError(job_id)
+    return _record(row)
+
+
+def read_job(connection: Connection, job_id: str) -> Job:
+    """A job, whosever it is.
+
+    Raises:
+        NoSuchJobError: There is none of this id.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NoSuchJobError(job_id)
+    return _record(row)
+
+
+def list_jobs(
+    connection: Connection,
+    project_id: str,
+    request: PageRequest,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    without_metadata: bool = False,
+    kind: JobKind = JobKind.FINE_TUNING,
+) -> Page[Job]:
+    """A page of a project's jobs.
+
+    Args:
+        connection: To the database.
+        project_id: Whose jobs.
+        request: Which page.
+        metadata: Pairs that a job must all have.
+        without_metadata: Only jobs that have none at all.
+        kind: Of the jobs.
+    """
+    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id, jobs.c.kind == kind.value]
+    where += [jobs.c.metadata[key].as_string() == value for key, value in (metadata or {}).items()]
+    if without_metadata:
+        where.append(jobs.c.metadata.is_(None))
+    return read_page(connection, jobs, where, request, _record)
+
+
+def change_status(
+    connection: Connection, job_id: str, *, from_: Collection[JobStatus], to: JobStatus, **values: object
+) -> bool:
+    """Let a job go on to another status, with other columns that change with it; False: it was in none of `from_`."""
+    found = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.status.in_([status.value for status in from_]))
+        .values(status=to.value, **values)
+    )
+    return bool(found.rowcount)
+
+
+def claim(connection: Connection, *, statuses: Collection[JobStatus], owner: str, seconds: float) -> Lease | None:
+    """Claim the oldest job of some statuses that nobody works on; None: there is none."""
+    is_free = or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < epoch_now())
+    wanted = (
+        select(jobs.c.id, jobs.c.lease_token)
+        .where(jobs.c.status.in_([status.value for status in statuses]), is_free)
+        .order_by(jobs.c.number)
+        .limit(1)
+    )
+    row = connection.execute(wanted).first()
+    if row is None:
+        return None
+    values = {"lease_owner": owner, "lease_token": row.lease_token + 1, "lease_expires_at": epoch_now() + seconds}
+    same = and_(jobs.c.id == row.id, jobs.c.lease_token == row.lease_token)  # another worker may have been faster
+    if not connection.execute(update(jobs).where(same).values(**values)).rowcount:
+        return None
+    return Lease(row.id, row.lease_token + 1)
+
+
+def renew(connection: Connection, lease: Lease, *, seconds: float) -> JobStatus:
+    """Keep a claim for some seconds more; the job's status, by which a worker learns that it was paused or cancelled.
+
+    Raises:
+        LeaseLostError: Another worker has it.
+    """
+    found = connection.execute(update(jobs).where(_held(lease)).values(lease_expires_at=epoch_now() + seconds))
+    if not found.rowcount:
+        raise _lost(lease)
+    return JobStatus(connection.execute(select(jobs.c.status).where(jobs.c.id == lease.job_id)).scalar_one())
+
+
+def require_held(connection: Connection, lease: Lease, status: JobStatus) -> None:
+    """See that a claim holds and that the job still is where its worker thinks, until the end of the transaction.
+
+    Raises:
+        LeaseLostError: It is not so.
+    """
+    held = update(jobs).where(_held(lease), jobs.c.status == status.value).values(lease_token=lease.token)
+    if not connection.execute(held).rowcount:
+        raise _lost(lease)
+
+
+def release(connection: Connection, lease: Lease) -> None:
+    """Let others claim the job at once; nothing happens where the claim is lost already."""
+    connection.execute(update(jobs).where(_held(lease)).values(lease_expires_at=None, lease_owner=None))
+
+
+def set_values(connection: Connection, lease: Lease, **values: object) -> None:
+    """Change columns of a job in the name of a claim.
+
+    Raises:
+        LeaseLostError: Another worker has it.
+    """
+    if not connection.execute(update(jobs).where(_held(lease)).values(**values)).rowcount:
+        raise _lost(lease)
+
+
+def _held(lease: Lease) -> ColumnElement[bool]:
+    return and_(jobs.c.id == lease.job_id, jobs.c.lease_token == lease.token)
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(f"the claim to job {lease.job_id} is lost", remedy="nothing: another worker goes on with it")
+
+
+def _record(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        project_id=row.project_id,
+        kind=JobKind(row.kind),
+        status=JobStatus(row.status),
+        created_at=row.created_at,
+        request=row.request,
+        model=row.model,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        estimated_finish=row.estimated_finish,
+        metadata=row.metadata,
+        used=row.used,
+        training_file=row.training_file,
+        validation_file=row.validation_file,
+        tuned_model=row.tuned_model,
+        num_trained_tokens=row.num_trained_tokens,
+        results_file=row.results_file,
+        error=None if row.error is None else JobError(**row.error),
+        num_crashes=row.num_crashes,
+    )

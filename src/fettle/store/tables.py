@@ -1,0 +1,198 @@
+"""The tables of the store. A change here wants a migration beside it (`migrations/versions`), which a test compares with this file.
+
+Every table that is listed page by page has a `number`, which grows from row to row: pages are cut by it, so that they neither
+repeat nor lose a row where several are of the same second. Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID = String(64)
+_NAME = String(255)
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only INTEGER PRIMARY KEY up by itself
+
+
+def _number() -> Column[int]:
+    return Column("number", _NUMBER, primary_key=True, autoincrement=True)
+
+
+def _project() -> Column[str]:
+    return Column("project_id", _ID, ForeignKey("projects.id"), nullable=False, index=True)
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", _NAME, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("name", _NAME, nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("hint", String(16), nullable=False),  # its last characters, by which a person knows it again
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+files = Table(
+    "files",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("mime_type", _NAME, nullable=False),
+    Column("num_bytes", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("file_lives_seconds", BigInteger),
+    Column("file_id", _ID),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("upload_id", _ID, ForeignKey("uploads.id"), nullable=False, index=True),
+    Column("num_bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("kind", String(32), nullable=False),
+    Column("status", String(32), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Column("estimated_finish", BigInteger),
+    Column("request", JSON, nullable=False),  # what was asked for, resolved as far as it can be without the data
+    Column("metadata", JSON(none_as_null=True)),
+    Column("used", JSON(none_as_null=True)),  # hyperparameters that were really used
+    Column("model", _NAME, nullable=False),
+    Column("training_file", _ID),
+    Column("validation_file", _ID),
+    Column("tuned_model", _NAME),
+    Column("num_trained_tokens", BigInteger),
+    Column("results_file", _ID),
+    Column("error", JSON(none_as_null=True)),
+    Column("lease_owner", _NAME),
+    Column("lease_token", BigInteger, nullable=False, default=0),
+    Column("lease_expires_at", Float(53)),
+    Column("num_crashes", Integer, nullable=False, default=0),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
+    Column("key", _NAME, nullable=False),  # says which event of the job it is, so that none is written twice
+    Column("created_at", BigInteger, nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    UniqueConstraint("job_id", "key"),
+)
+
+job_checkpoints = Table(
+    "job_checkpoints",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("job_id", _ID, ForeignKey("jobs.id"), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("model", _NAME, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    UniqueConstraint("job_id", "step"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _number(),
+    Column("id", _NAME, nullable=False, unique=True),
+    _project(),
+    Column("base", _NAME, nullable=False),  # public id of the base model
+    Column("base_sha256", String(64), nullable=False),
+    Column("template_sha256", String(64), nullable=False),
+    Column("folder", Text, nullable=False),  # below the models folder of FETTLE_HOME
+    Column("is_adapter", Integer, nullable=False),
+    Column("job_id", _ID),
+    Column("step", BigInteger),  # null: what a job ended with
+    Column("created_at", BigInteger, nullable=False),
+)
+
+base_models = Table(
+    "base_models",
+    metadata,
+    Column("id", _NAME, primary_key=True),  # public id
+    Column("source", Text, nullable=False),  # as `models.resolve.resolve_model` takes it
+    Column("created_at", BigInteger, nullable=False),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("alias", _NAME, primary_key=True),
+    Column("target", _NAME, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
+Index("ix_files_project_number", files.c.project_id, files.c.number)
+Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)
