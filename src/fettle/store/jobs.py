@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
 
 from fettle.errors import FettleError
 from fettle.store.database import epoch_now
 from fettle.store.pages import Page, PageRequest, read_page
-from fettle.store.tables import jobs
+from fettle.store.tables import job_metadata, jobs
 
 
 class JobStatus(StrEnum):
@@ -118,6 +118,9 @@ def add_job(connection: Connection, job: Job) -> None:
             num_crashes=0,
         )
     )
+    if job.metadata:
+        pairs = [{"job_id": job.id, "key": key, "value": value} for key, value in job.metadata.items()]
+        connection.execute(insert(job_metadata), pairs)
 
 
 def find_job(connection: Connection, project_id: str, job_id: str, kind: JobKind = JobKind.FINE_TUNING) -> Job:
@@ -165,7 +168,7 @@ def list_jobs(
         kind: Of the jobs.
     """
     where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id, jobs.c.kind == kind.value]
-    where += [jobs.c.metadata[key].as_string() == value for key, value in (metadata or {}).items()]
+    where += [_has_pair(key, value) for key, value in (metadata or {}).items()]
     if without_metadata:
         where.append(jobs.c.metadata.is_(None))
     return read_page(connection, jobs, where, request, _record)
@@ -238,6 +241,11 @@ def set_values(connection: Connection, lease: Lease, **values: object) -> None:
     """
     if not connection.execute(update(jobs).where(_held(lease)).values(**values)).rowcount:
         raise _lost(lease)
+
+
+def _has_pair(key: str, value: str) -> ColumnElement[bool]:
+    pair = (job_metadata.c.job_id == jobs.c.id, job_metadata.c.key == key, job_metadata.c.value == value)
+    return exists().where(*pair)
 
 
 def _held(lease: Lease) -> ColumnElement[bool]:

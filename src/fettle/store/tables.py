@@ -133,6 +133,14 @@ jobs = Table(
     Column("num_crashes", Integer, nullable=False, default=0),
 )
 
+job_metadata = Table(  # the same as `jobs.metadata`, to be searched: paths into JSON do not take every key
+    "job_metadata",
+    metadata,
+    Column("job_id", _ID, ForeignKey("jobs.id"), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("value", String(512), nullable=False),
+)
+
 job_events = Table(
     "job_events",
     metadata,

@@ -181,6 +181,14 @@ def upgrade() -> None:
         batch_op.create_index("ix_job_events_job_number", ["job_id", "number"], unique=False)
 
     op.create_table(
+        "job_metadata",
+        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.String(length=512), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_metadata_job_id_jobs")),
+        sa.PrimaryKeyConstraint("job_id", "key", name=op.f("pk_job_metadata")),
+    )
+    op.create_table(
         "upload_parts",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -201,6 +209,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_upload_parts_upload_id"))
 
     op.drop_table("upload_parts")
+    op.drop_table("job_metadata")
     with op.batch_alter_table("job_events", schema=None) as batch_op:
         batch_op.drop_index("ix_job_events_job_number")
 
