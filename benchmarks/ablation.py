@@ -107,7 +107,8 @@ def loss_over_all_logits(model: Any, hidden_TE: torch.Tensor, targets: Targets) 
     tokens = torch.tensor([target.token_id for target in ordered], device=hidden_TE.device)
     counts = torch.tensor([targets[target] for target in ordered], device=hidden_TE.device)
     losses = functional.cross_entropy(logits_TV[places], tokens, reduction="none")
-    return StepLoss((losses * counts).sum(), sum(targets.values()))
+    is_right = logits_TV.detach()[places].argmax(-1) == tokens
+    return StepLoss((losses * counts).sum(), sum(targets.values()), (is_right * counts).sum().float())
 
 
 @contextmanager
@@ -176,7 +177,7 @@ class Steps:
         assert self._master.grad is not None, "it has room for its gradient"
         self._master.grad.zero_()
         with variant.without(self._loaded.model):
-            total, num_trained = accumulate.add_gradients(
+            total, num_trained, _ = accumulate.add_gradients(
                 self._loaded.model, self._batch, max_tokens=self._max_tokens, plainly=variant.plainly
             )
         self._master.grad.div_(num_trained)

@@ -76,6 +76,14 @@ class IntegrityError(FettleError):
     """Carrying on would give silently wrong results: an inactive adapter, a wrong loss mask, a leaked test example."""
 
 
+class DivergedError(IntegrityError):
+    """A loss or a gradient is no finite number any more. Nothing of the step was kept."""
+
+
+class TrainingPausedError(FettleError):
+    """A run has stopped because it was asked to, and goes on from its checkpoint when it is started again."""
+
+
 EXIT_CODES: dict[type[FettleError], int] = {FettleError: 2, IntegrityError: 1}
 """Exit code by class; a class without an entry takes that of its nearest parent."""
 

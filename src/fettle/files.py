@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder` to write into, which takes its place at the end; an error leaves all as it was.
+
+    A reader, or a kill, finds a whole folder or none.
+
+    Raises:
+        DiskFullError: No space is left.
+        ConfigError: The place cannot be written.
+    """
+    temporary, old = (folder.with_name(f".{folder.name}.{what}") for what in ("new", "old"))
+    with disk_errors_explained(folder):
+        for left_over in (temporary, old):  # by a kill
+            shutil.rmtree(left_over, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
+        finally:
+            for left_over in (temporary, old):
+                shutil.rmtree(left_over, ignore_errors=True)
 
 
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -55,11 +55,11 @@ def adapted(tiny_model: Callable[[str], Any], request: pytest.FixtureRequest) ->
 def test_a_step_in_fp32_is_that_of_the_processor(adapted: tuple[Any, Any], max_tokens: int) -> None:
     model, peft = adapted
     examples = [*family_tree(seed=11), *ragged_rows(num_shared=20, seed=3)]
-    on_gpu, num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+    on_gpu, num_tokens, _ = add_gradients(model, examples, max_tokens=max_tokens)
     found = {name: gradient.cpu() for name, gradient in gradients(peft).items()}
     peft.to("cpu")
     try:
-        on_processor, same_num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+        on_processor, same_num_tokens, _ = add_gradients(model, examples, max_tokens=max_tokens)
         wanted = gradients(peft)
     finally:
         peft.to("cuda")
@@ -112,11 +112,11 @@ def test_a_step_of_the_embedded_model_in_bf16_by_all_kernels(monkeypatch: pytest
             if "lora_B" in name:
                 parameter.copy_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     examples = [*family_tree(seed=1), *ragged_rows(num_shared=60, seed=2)]
-    by_kernels, num_tokens = add_gradients(loaded.model, examples, max_tokens=4096)
+    by_kernels, num_tokens, _ = add_gradients(loaded.model, examples, max_tokens=4096)
     found = gradients(peft)
     monkeypatch.setattr(own_attention, "flex_applies", lambda _query: False)
     monkeypatch.setattr("fettle.models.head.chosen_head_loss", lambda *_: HeadLoss.OWN)
-    by_our_own, _ = add_gradients(loaded.model, examples, max_tokens=4096)
+    by_our_own, *_ = add_gradients(loaded.model, examples, max_tokens=4096)
     assert by_kernels / num_tokens == pytest.approx(by_our_own / num_tokens, abs=0.02)
     wanted = gradients(peft)
     apart = sum(float((found[name] - wanted[name]).square().sum()) for name in wanted)

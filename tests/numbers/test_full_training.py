@@ -21,6 +21,7 @@ from fettle.models.resolve import resolve_model
 from fettle.training import accumulate
 from fettle.training.accumulate import add_gradients
 from fettle.training.settings import Method, TrainingSettings
+from fettle.training.sft import LossSum
 from fettle.training.trainable import WholeModel, trainable
 from tiny_models import FAMILIES, load_tiny_model, save_tiny_model, save_unknown_model
 
@@ -43,7 +44,7 @@ def test_gradients_of_all_weights_equal_one_example_at_a_time(
     whole = WholeModel(loaded)
     try:
         examples = family_tree(seed=11)
-        total, _ = add_gradients(loaded.model, examples, max_tokens=max_tokens)
+        total, *_ = add_gradients(loaded.model, examples, max_tokens=max_tokens)
         packed = gradients(whole)
         losses = [plain_loss(loaded.model, example) for example in examples]
         sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
@@ -182,6 +183,6 @@ def test_what_the_optimiser_steps_on_is_what_the_adapter_s_layers_read(tiny_mode
 def test_a_gradient_that_reaches_nothing_is_an_error(
     tiny_model: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accumulate, "add_gradients", lambda *_args, **_kwargs: (12.0, 4))
+    monkeypatch.setattr(accumulate, "add_gradients", lambda *_args, **_kwargs: LossSum(12.0, 4, 0.0))
     with pytest.raises(IntegrityError, match="no gradient reached what is trained at step 0"):
         run(tiny_model("llama"), tmp_path, TrainingSettings())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from fettle.models.adapter import LoraSettings, LoraVariant, new_adapter, unload_adapters
 from fettle.models.prefix_tree import prefix_tree
 from fettle.records import TokenisedExample
-from fettle.training.accumulate import add_gradients, mean_loss
+from fettle.training.accumulate import add_gradients, mean_loss, summed_loss
+from fettle.training.equal_calls import add_gradients_in_equal_calls
 from fettle.training.sft import input_tokens
 from tiny_models import FAMILIES
 
@@ -44,6 +46,15 @@ def plain_loss(model: Any, example: TokenisedExample) -> torch.Tensor:
     log_probs = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
     places = [place for place, is_trained in enumerate(example.is_trained) if is_trained]
     return -sum(log_probs[place - 1, example.token_ids[place]] for place in places)  # pyright: ignore[reportReturnType]
+
+
+def plain_num_right(model: Any, example: TokenisedExample) -> int:
+    """The definition: the trained tokens that are what greedy decoding would write after all before them."""
+    with torch.no_grad():
+        greedy = model(input_ids=torch.tensor([example.token_ids]), use_cache=False).logits[0].argmax(-1).tolist()
+    return sum(
+        greedy[place - 1] == example.token_ids[place] for place, trained in enumerate(example.is_trained) if trained
+    )
 
 
 def gradients(peft: Any) -> dict[str, torch.Tensor]:
@@ -82,7 +93,7 @@ def test_a_step_equals_one_example_at_a_time(adapted: Any, num_shared: int, max_
     model, peft = adapted
     examples = ragged_rows(num_shared=num_shared, seed=num_shared)
 
-    total, num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+    total, num_tokens, num_right = add_gradients(model, examples, max_tokens=max_tokens)
     packed = gradients(peft)
 
     expected = 0.0
@@ -93,6 +104,7 @@ def test_a_step_equals_one_example_at_a_time(adapted: Any, num_shared: int, max_
     plain = gradients(peft)
 
     assert num_tokens == sum(example.num_trained_tokens for example in examples)
+    assert num_right == sum(plain_num_right(peft, example) for example in examples)
     assert total == pytest.approx(expected, rel=1e-5)
     assert packed.keys() == plain.keys()
     assert len(plain) >= 2 * 4  # both factors of at least four linear layers
@@ -111,7 +123,7 @@ def test_rows_longer_than_a_block_of_queries_and_rows_of_one_token(adapted: Any,
     rests = [random.integers(4, 400, length).tolist() for length in lengths]
     rests[-1] = rests[0][:1] if num_shared else rests[-1]
     examples = [row(str(number), prefix, rest, [*[False] * (len(rest) - 1), True]) for number, rest in enumerate(rests)]
-    total, _ = add_gradients(model, examples, max_tokens=10_000)
+    total, *_ = add_gradients(model, examples, max_tokens=10_000)
     packed = gradients(peft)
     losses = [plain_loss(peft, example) for example in examples]
     sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
@@ -124,7 +136,7 @@ def test_rows_longer_than_a_block_of_queries_and_rows_of_one_token(adapted: Any,
 def test_rows_that_are_alike_but_for_one_answer_token(adapted: Any) -> None:
     model, peft = adapted
     examples = [row(str(token), range(30, 60), [token], [True]) for token in (7, 8, 7)]
-    total, num_tokens = add_gradients(model, examples, max_tokens=1000)
+    total, num_tokens, _ = add_gradients(model, examples, max_tokens=1000)
     packed = gradients(peft)
     losses = [plain_loss(peft, example) for example in examples]
     sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
@@ -140,7 +152,7 @@ def test_trained_token_inside_the_common_prefix_is_not_lost(adapted: Any) -> Non
     model, _peft = adapted
     trained = [place == 11 for place in range(20)] + [True, True]
     examples = [row(str(n), (), [*range(40, 60), 5 + n, 9], trained) for n in range(3)]
-    total, num_tokens = add_gradients(model, examples, max_tokens=1000)
+    total, num_tokens, _ = add_gradients(model, examples, max_tokens=1000)
     assert num_tokens == 9
     assert total == pytest.approx(sum(float(plain_loss(model, example).detach()) for example in examples), rel=1e-5)
 
@@ -181,12 +193,13 @@ def test_a_tree_of_prefixes_equals_one_example_at_a_time(adapted: Any, max_token
     tree = prefix_tree([input_tokens(example) for example in examples])
     assert tree.num_levels == 3
 
-    total, num_tokens = add_gradients(model, examples, max_tokens=max_tokens)
+    total, num_tokens, num_right = add_gradients(model, examples, max_tokens=max_tokens)
     packed = gradients(peft)
     losses = [plain_loss(peft, example) for example in examples]
     sum(losses).backward()  # pyright: ignore[reportAttributeAccessIssue] (a tensor)
 
     assert num_tokens == sum(example.num_trained_tokens for example in examples)
+    assert num_right == sum(plain_num_right(peft, example) for example in examples)
     assert total == pytest.approx(sum(float(loss.detach()) for loss in losses), rel=1e-5)
     for name, reference in gradients(peft).items():
         assert float((packed[name] - reference).norm() / reference.norm()) < RELATIVE_TOLERANCE, name
@@ -213,3 +226,34 @@ def test_gradient_does_not_depend_on_the_order_of_examples(adapted: Any) -> None
     add_gradients(model, examples[::-1], max_tokens=60)
     for name, gradient in gradients(peft).items():
         assert torch.equal(gradient, forwards[name]), name
+
+
+def greedy_rows(model: Any, prefix: Sequence[int], *, count: int) -> list[TokenisedExample]:
+    """Rows of one prefix whose answers are partly what the model would write."""
+    random = np.random.default_rng(3)
+    rows = []
+    for number in range(count):
+        ids = [*prefix, *random.integers(4, 400, 1 + number % 3).tolist()]
+        num_prompt = len(ids)
+        for place in range(6):
+            with torch.no_grad():
+                likeliest = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            ids.append(likeliest if place % 2 else int(random.integers(4, 400)))
+        rows.append(row(f"g{number}", ids[:num_prompt], ids[num_prompt:], [True] * 6))
+    return rows
+
+
+@pytest.mark.parametrize("adapted", ["llama", "gemma2", "qwen3"], indirect=True)
+@pytest.mark.parametrize("max_tokens", [10_000, 40], ids=["at-once", "in-parts"])
+def test_right_tokens_are_counted_as_one_example_at_a_time(adapted: Any, max_tokens: int) -> None:
+    # Two examples are alike, so that all their targets count twice; half of all answers' tokens are the likeliest.
+    model, peft = adapted
+    examples = greedy_rows(peft, range(30, 50), count=5)
+    examples.append(replace(examples[0], example_id="again"))
+    expected = sum(plain_num_right(peft, example) for example in examples)
+    assert expected >= 18
+    assert add_gradients(model, examples, max_tokens=max_tokens).num_right == expected
+    assert summed_loss(model, examples, batch_size=4, max_tokens=max_tokens).num_right == expected
+    assert add_gradients(model, examples, max_tokens=max_tokens, plainly=True).num_right == expected
+    alone = add_gradients_in_equal_calls(model, examples, max_tokens=max_tokens, most=lambda number: number + 1)
+    assert (alone.num_tokens, alone.num_right) == (36, expected)

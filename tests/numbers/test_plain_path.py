@@ -49,7 +49,7 @@ def test_losses_and_gradients_are_those_of_packed_rows(family: str, tiny_model: 
     peft = random_adapter(loaded, "tuned")
     found = []
     for plainly in (False, True):
-        total, num_tokens = add_gradients(loaded.model, TRAIN, max_tokens=60, plainly=plainly)
+        total, num_tokens, _ = add_gradients(loaded.model, TRAIN, max_tokens=60, plainly=plainly)
         loss = mean_loss(loaded.model, VALID, batch_size=4, max_tokens=60, plainly=plainly)
         found.append((total, num_tokens, loss, [p.grad.clone() for p in peft.parameters() if p.grad is not None]))
         peft.zero_grad(set_to_none=True)

@@ -49,7 +49,7 @@ def adapted(loaded: LoadedModel, variant: LoraVariant = LoraVariant.LORA) -> Ite
 
 
 def packed_step(loaded: LoadedModel, peft: Any, examples: list[TokenisedExample], *, max_tokens: int) -> Any:
-    total, _ = add_gradients(loaded.model, examples, max_tokens=max_tokens)
+    total, *_ = add_gradients(loaded.model, examples, max_tokens=max_tokens)
     return total, gradients(peft)
 
 

@@ -67,7 +67,16 @@ def test_learning_rates_that_cannot_be(rate: float) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["epochs", "batch_size", "evals_per_epoch", "patience", "checkpoint_steps", "micro_batch_tokens", "processes"],
+    [
+        "epochs",
+        "batch_size",
+        "evals_per_epoch",
+        "patience",
+        "checkpoint_steps",
+        "micro_batch_tokens",
+        "processes",
+        "quick_valid_rows",
+    ],
 )
 def test_counts_start_at_one(name: str) -> None:
     replace(TrainingSettings(), **{name: 1})

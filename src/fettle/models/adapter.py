@@ -121,7 +121,24 @@ def load_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
     return model
 
 
-def put_on(loaded: LoadedModel, folder: Path, *, name: str, beside: PeftModel | None = None) -> PeftModel:
+def continued_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftModel:
+    """The same, to be trained further, in the shape it has.
+
+    Raises:
+        ModelError: As `load_adapter`.
+        IntegrityError: An adapter is on the model already.
+    """
+    from fettle.models.lora_linear import fuse_lora
+
+    require_bare(loaded.model)
+    model = put_on(loaded, folder, name=name, is_trained=True)
+    fuse_lora(model, name=name)
+    return model
+
+
+def put_on(
+    loaded: LoadedModel, folder: Path, *, name: str, beside: PeftModel | None = None, is_trained: bool = False
+) -> PeftModel:
     """The same, with PEFT's own layers; `beside` is the model with the adapters that are on it already."""
     from peft import PeftConfig, PeftModelForCausalLM, set_peft_model_state_dict
     from safetensors import SafetensorError
@@ -140,7 +157,7 @@ def put_on(loaded: LoadedModel, folder: Path, *, name: str, beside: PeftModel | 
             where=str(folder),
             remedy="take an undamaged copy of adapter_config.json and adapter_model.safetensors",
         ) from error
-    config.inference_mode = True
+    config.inference_mode = not is_trained
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # as above

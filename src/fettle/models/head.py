@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fettle.models.head_loss import HeadLoss, chosen_head_loss, liger_cross_entropy
+from fettle.models.head_loss import HeadLoss, PositionSums, chosen_head_loss, liger_cross_entropy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,8 +38,8 @@ def logits_of(model: PreTrainedModel, hidden_NE: torch.Tensor) -> torch.Tensor:
 
 def summed_cross_entropy(
     model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor, counts_N: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Sum of the cross-entropies of some positions, nats, fp32 scalar; the logits of few positions exist at once.
+) -> PositionSums:
+    """Cross-entropies of some positions, added up, and how many are predicted right; the logits of few positions exist at once.
 
     The gradients, of the hidden states and of the head's weights where those are trained, are formed with the loss, chunk by chunk.
 
@@ -54,7 +54,7 @@ def summed_cross_entropy(
     head = model.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
     trained = [weight for weight in head.parameters() if weight.requires_grad and torch.is_grad_enabled()]
-    return _SummedCrossEntropy.apply(hidden_NE, targets_N, counts_N, model, *trained)  # pyright: ignore[reportReturnType]
+    return PositionSums(*_SummedCrossEntropy.apply(hidden_NE, targets_N, counts_N, model, *trained))
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
@@ -66,8 +66,9 @@ class _SummedCrossEntropy(torch.autograd.Function):
         counts_N: torch.Tensor | None,
         model: PreTrainedModel,
         *trained: torch.Tensor,
-    ) -> torch.Tensor:
-        total, of_hidden = hidden_NE.new_zeros((), dtype=torch.float32), []
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        total, num_right = hidden_NE.new_zeros(2, dtype=torch.float32)
+        of_hidden = []
         wants_gradient = any(ctx.needs_input_grad)
         of_trained = [torch.zeros_like(weight, dtype=torch.float32) for weight in trained] if wants_gradient else []
         counts_N1 = torch.ones_like(targets_N, dtype=torch.float32)[:, None] if counts_N is None else counts_N[:, None]
@@ -78,7 +79,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 leaf = hidden.detach().requires_grad_(wants_gradient)
                 logits_NV = logits_of(model, leaf)
             log_probs_NV = logits_NV.detach().log_softmax(-1, dtype=torch.float32)
-            total -= (counts * log_probs_NV.gather(1, targets)).sum()
+            of_targets = log_probs_NV.gather(1, targets)
+            total -= (counts * of_targets).sum()
+            # The largest value is found ten times as fast as its place; equally likely tokens are all the likeliest.
+            num_right += (counts * (of_targets == log_probs_NV.amax(1, keepdim=True))).sum()
             if wants_gradient:  # of the loss with respect to the logits: the probabilities, less 1 at the target
                 grad_NV = log_probs_NV.exp_().scatter_add_(1, targets, -torch.ones_like(counts))
                 if counts_N is not None:
@@ -89,9 +93,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     gathered.add_(gradient)
         ctx.num_chunks = len(of_hidden)
         ctx.save_for_backward(*of_hidden, *(g.to(weight.dtype) for g, weight in zip(of_trained, trained, strict=False)))
-        return total
+        ctx.mark_non_differentiable(num_right)
+        return total, num_right
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, upstream: torch.Tensor, _of_num_right: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         of_hidden, of_trained = ctx.saved_tensors[: ctx.num_chunks], ctx.saved_tensors[ctx.num_chunks :]
         return torch.cat(of_hidden) * upstream, None, None, None, *(gradient * upstream for gradient in of_trained)

@@ -9,6 +9,7 @@ Legend: N positions, E hidden size.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,6 +18,16 @@ import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class PositionSums:
+    """What the head gives for some positions, added up."""
+
+    cross_entropy: torch.Tensor
+    """Nats, fp32 scalar."""
+    num_right: torch.Tensor
+    """Positions whose target is the likeliest token, each as often as it counts; fp32 scalar without a gradient."""
 
 
 class HeadLoss(StrEnum):
@@ -45,14 +56,14 @@ def _has_liger() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("triton", "liger_kernel"))
 
 
-def liger_cross_entropy(model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Sum of the cross-entropies, nats, fp32 scalar, by Liger."""
+def liger_cross_entropy(model: PreTrainedModel, hidden_NE: torch.Tensor, targets_N: torch.Tensor) -> PositionSums:
+    """The sums by Liger. Of several tokens that are equally likely it takes the first for the likeliest."""
     from liger_kernel.ops import LigerFusedLinearCrossEntropyFunction  # pyright: ignore[reportMissingImports] (an extra)
 
     head = model.get_output_embeddings()
     assert head is not None, "a causal language model has a head"
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    loss, *_ = LigerFusedLinearCrossEntropyFunction.apply(
+    loss, _, accuracy, _ = LigerFusedLinearCrossEntropyFunction.apply(
         hidden_NE,
         head.weight,
         targets_N,
@@ -63,5 +74,9 @@ def liger_cross_entropy(model: PreTrainedModel, hidden_NE: torch.Tensor, targets
         0.0,  # smoothing of labels
         "sum",
         cap,
+        False,  # no penalty is given back
+        None,  # the dtype in which a head's gradients gather; it has none
+        False,  # no scaling by likelihood
+        True,  # accuracy
     )
-    return loss
+    return PositionSums(loss, (accuracy * len(targets_N)).round())

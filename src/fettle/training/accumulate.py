@@ -26,7 +26,7 @@ from fettle.models.shared_prefix import num_heads, run_for_keys
 from fettle.records import TokenisedExample
 from fettle.training.batches import micro_batches
 from fettle.training.plain import plain_sft_loss
-from fettle.training.sft import StepLoss, input_tokens, sft_loss, targets_of_nodes, targets_of_rows
+from fettle.training.sft import LossSum, StepLoss, input_tokens, sft_loss, targets_of_nodes, targets_of_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,7 +39,7 @@ def add_gradients(
     max_tokens: int,
     plainly: bool = False,
     recomputes: bool = False,
-) -> tuple[float, int]:
+) -> LossSum:
     """Add the gradient of the summed loss of `examples` to the trainable parameters.
 
     Args:
@@ -50,7 +50,7 @@ def add_gradients(
         recomputes: Layers are computed again in the backward pass rather than kept (`models/recomputed_layers.py`).
 
     Returns:
-        The summed loss in nats, and the number of trained tokens to divide loss and gradient by.
+        The summed loss, and the number of trained tokens to divide loss and gradient by.
     """
     one_way = _plain_losses if plainly else _packed_losses
     with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
@@ -92,8 +92,8 @@ def mean_loss(
     plainly: bool = False,
 ) -> float:
     """Mean cross-entropy per trained token over all examples, nats, without gradients; `plainly` as in `add_gradients`."""
-    total, num_tokens = summed_loss(model, examples, batch_size=batch_size, max_tokens=max_tokens, plainly=plainly)
-    return total / num_tokens
+    found = summed_loss(model, examples, batch_size=batch_size, max_tokens=max_tokens, plainly=plainly)
+    return found.total / found.num_tokens
 
 
 def summed_loss(
@@ -105,8 +105,8 @@ def summed_loss(
     plainly: bool = False,
     share: int = 0,
     num_shares: int = 1,
-) -> tuple[float, int]:
-    """The summed loss of the examples, nats, and their trained tokens, without gradients; `plainly` as in `add_gradients`.
+) -> LossSum:
+    """The summed loss of the examples, without gradients; `plainly` as in `add_gradients`.
 
     Of several shares each has whole batches, so that all losses are what they are in one share.
     """
@@ -279,11 +279,13 @@ def _nothing(key_values: KeyValues) -> list[None]:
     return [None] * (2 * len(key_values))
 
 
-def summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> tuple[float, int]:
-    """All losses, nats, and their trained tokens, added up."""
-    totals, num_tokens = [], 0
+def summed(losses: Iterator[StepLoss] | Sequence[StepLoss]) -> LossSum:
+    """All losses added up."""
+    found, num_tokens = [], 0
     for loss in losses:
-        totals.append(loss.total.detach())  # a GPU is asked once, when all of them are under way
+        found.append(torch.stack((loss.total.detach(), loss.num_right)))
         num_tokens += loss.num_tokens
-    # A process of several may have had nothing to do.
-    return sum(torch.stack(totals).tolist()) if totals else 0.0, num_tokens
+    if not found:  # a process of several may have had nothing to do
+        return LossSum(0.0, 0, 0.0)
+    totals, nums_right = torch.stack(found).T.tolist()  # a GPU is asked once, when all of them are under way
+    return LossSum(sum(totals), num_tokens, sum(nums_right))

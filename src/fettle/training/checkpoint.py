@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fettle.errors import disk_errors_explained
 from fettle.files import write_atomically
+from fettle.training.events import EventStream
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,11 @@ class Progress:
     """Hash of the data, the model and the settings: a checkpoint of another run is never continued."""
     step: int = 0
     """Optimiser steps done."""
+    num_events: int | None = None
+    """What had been logged when the checkpoint was written; None: an older version wrote it, after all events of its step."""
     best_step: int = 0
-    """The step after which the validation loss was lowest, the one before training left out; 0: none was measured yet."""
+    """The step whose weights are kept: the one after which the validation loss was lowest, that before training left out (0: none
+    was measured yet); at the end of a run that keeps its last step, that one."""
     best_valid_loss: float | None = None
     evals_since_best: int = 0
     stopped_early: bool = False
@@ -75,6 +79,15 @@ def load_checkpoint(folder: Path, run_key: str) -> tuple[Progress, dict[str, tor
         if progress.run_key == run_key:
             return progress, tensors
     return None
+
+
+def logged_before(stream: EventStream, progress: Progress) -> EventStream:
+    """The events that a checkpoint of a run comes after. What follows it is done again, and so are its events."""
+    if progress.is_finished:
+        return stream
+    if progress.num_events is None:
+        return stream.up_to(progress.step)
+    return stream.first(progress.num_events)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.training.shares import shares
 from fettle.training.team import Team
+
+if TYPE_CHECKING:
+    from fettle.training.sft import LossSum
 
 _EVALUATED_ROWS = 32
 
@@ -25,10 +29,11 @@ class Computing:
     recomputes: bool
     """Layers are computed again in the backward pass."""
 
-    def add_gradients(self, batch: Sequence[TokenisedExample]) -> tuple[float, int]:
-        """Add the gradient of this process's share of a batch; the share's summed loss, nats, and its trained tokens."""
+    def add_gradients(self, batch: Sequence[TokenisedExample]) -> LossSum:
+        """Add the gradient of this process's share of a batch; the share's summed loss."""
         from fettle.training.accumulate import add_gradients
         from fettle.training.equal_calls import add_gradients_in_equal_calls
+        from fettle.training.sft import LossSum
 
         mine = self._share_of(batch)
         model, plainly, recomputes = self.loaded.model, self._plainly, self.recomputes
@@ -37,11 +42,11 @@ class Computing:
                 model, mine, max_tokens=self.max_tokens, most=self.team.most, plainly=plainly, recomputes=recomputes
             )
         if not mine:
-            return 0.0, 0
+            return LossSum(0.0, 0, 0.0)
         return add_gradients(model, mine, max_tokens=self.max_tokens, plainly=plainly, recomputes=recomputes)
 
-    def summed_loss(self, rows: Sequence[TokenisedExample]) -> tuple[float, int]:
-        """The loss of this process's share of all validation rows, nats, without gradients, and its trained tokens."""
+    def summed_loss(self, rows: Sequence[TokenisedExample]) -> LossSum:
+        """The summed loss of this process's share of some validation rows, without gradients."""
         from fettle.training.accumulate import evaluated_batches, summed_loss
         from fettle.training.equal_calls import summed_loss_in_equal_calls
 

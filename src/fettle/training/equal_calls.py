@@ -23,7 +23,7 @@ from fettle.records import TokenisedExample
 from fettle.training.accumulate import packed_loss, summed
 from fettle.training.batches import micro_batches
 from fettle.training.plain import plain_sft_loss
-from fettle.training.sft import StepLoss, input_tokens
+from fettle.training.sft import LossSum, StepLoss, input_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +41,7 @@ def add_gradients_in_equal_calls(
     most: Most,
     plainly: bool = False,
     recomputes: bool = False,
-) -> tuple[float, int]:
+) -> LossSum:
     """As `accumulate.add_gradients`; `examples` is this process's share, which may be empty. All processes come here together."""
     with nullcontext() if plainly else own_attention(model), recomputed_layers(model, wanted=recomputes):
         return summed(_losses(model, [examples], max_tokens=max_tokens, most=most, plainly=plainly, sends_back=True))
@@ -54,8 +54,8 @@ def summed_loss_in_equal_calls(
     max_tokens: int,
     most: Most,
     plainly: bool = False,
-) -> tuple[float, int]:
-    """The summed loss of this process's batches, nats, and their trained tokens, without gradients."""
+) -> LossSum:
+    """The summed loss of this process's batches, without gradients."""
     with torch.no_grad(), nullcontext() if plainly else own_attention(model):
         return summed(_losses(model, batches, max_tokens=max_tokens, most=most, plainly=plainly, sends_back=False))
 
@@ -106,4 +106,5 @@ def _empty(model: PreTrainedModel, *, plainly: bool) -> StepLoss:
     else:
         packed = pack_rows([[0]], after=Prefix(), num_heads=num_heads(model), device=model.device)
         outputs = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed))
-    return StepLoss(outputs.float().sum() * 0.0, 0)
+    nothing = outputs.float().sum() * 0.0
+    return StepLoss(nothing, 0, nothing.detach())

@@ -32,8 +32,16 @@ class TrainingEvent:
     num_trained_tokens: int = 0
     train_loss: float | None = None
     """Mean loss of the step's trained tokens, nats; None on an evaluation."""
+    train_accuracy: float | None = None
+    """Share of the step's trained tokens that the model gave the highest probability, 0 to 1; None on an evaluation."""
     valid_loss: float | None = None
     """Mean validation loss, nats; None on a step."""
+    valid_accuracy: float | None = None
+    is_full_evaluation: bool = False
+    """Whether all validation rows took part in an evaluation."""
+    epoch_folder: str | None = None
+    """Where the weights as they are after this epoch lie now, from the run's folder; None: this event is about a step or an
+    evaluation."""
     learning_rate: float | None = None
     grad_norm: float | None = None
 
@@ -62,9 +70,18 @@ class EventStream:
             *([] if self.actual is None else [{_ACTUAL: asdict(self.actual)}]),
         ]
 
+    @property
+    def last_kept_epoch(self) -> int:
+        """The steps that were done when weights were last kept at the end of an epoch; 0: they never were."""
+        return max((event.step for event in self.events if event.epoch_folder is not None), default=0)
+
+    def first(self, num_events: int) -> EventStream:
+        """Without what came after so many events, the end of the run included."""
+        return EventStream(planned=self.planned, events=self.events[:num_events])
+
     def up_to(self, step: int) -> EventStream:
         """Without what came after that step, the end of the run included."""
-        return EventStream(planned=self.planned, events=tuple(event for event in self.events if event.step <= step))
+        return self.first(sum(event.step <= step for event in self.events))
 
 
 def read_events(file: Path) -> EventStream:
@@ -91,16 +108,20 @@ class EventWriter:
 
     def __init__(self, file: Path, on_event: Callable[[TrainingEvent], None] | None) -> None:
         self._file, self._on_event = file, on_event
+        self.num_events = 0
+        """How many are in the file."""
 
     def restart(self, stream: EventStream) -> None:
         """Go on from what is known of the run's earlier lives; the listener is told of their events first."""
         write_json_lines(self._file, stream.rows)
+        self.num_events = len(stream.events)
         for event in stream.events:
             self._announce(event)
 
     def log(self, event: TrainingEvent) -> None:
         """Append an event."""
         append_json_lines(self._file, [asdict(event)])
+        self.num_events += 1
         self._announce(event)
 
     def finish(self, actual: TrainingCost) -> None:

@@ -57,6 +57,8 @@ class Job:
     """Layers are computed again in the backward pass."""
     num_threads: int
     """Of each process."""
+    start_from: Path | None = None
+    """The folder of the adapter that is trained further; None: a fresh one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

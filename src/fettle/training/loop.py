@@ -7,25 +7,27 @@ and started again it takes the same steps to the same weights, bit for bit on th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.errors import IntegrityError, memory_errors_explained
+from fettle.errors import IntegrityError, TrainingPausedError, memory_errors_explained
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
 from fettle.training.batches import batch_at, num_steps_per_epoch
-from fettle.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from fettle.training.checkpoint import Progress, load_checkpoint, logged_before, save_checkpoint
 from fettle.training.computing import Computing
+from fettle.training.epochs import keep_epoch
+from fettle.training.evaluations import Evaluations
 from fettle.training.events import EventStream, EventWriter, TrainingEvent, read_events
 from fettle.training.helpers import Job, as_launched, num_threads_of_each
 from fettle.training.led_division import team_for
 from fettle.training.memory import forget_peak_memory, peak_memory_bytes
-from fettle.training.memory_plan import plan_memory
-from fettle.training.result import TrainingResult, cost_of, result_of
-from fettle.training.settings import TrainingSettings, derived_learning_rate, learning_rate_at
+from fettle.training.memory_plan import chosen_way
+from fettle.training.result import TrainingResult, cost_of, require_finite, result_of
+from fettle.training.settings import Keep, TrainingSettings, derived_learning_rate, learning_rate_at
 from fettle.training.team import Team
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ _SHARE_OF_SAVING = 0.05
 """Checkpoints of whole models take seconds: no more than this share of a run goes into them."""
 _CHEAP_SAVE_SECONDS = 0.5
 _EVENTS = "events.jsonl"
+
+
+def _never() -> bool:
+    """A run that nobody pauses."""
+    return False
 
 
 def train(
@@ -47,31 +54,44 @@ def train(
     run_key: str,
     on_event: Callable[[TrainingEvent], None] | None = None,
     planned: TrainingCost | None = None,
+    start_from: Path | None = None,
+    wants_pause: Callable[[], bool] = _never,
 ) -> TrainingResult:
     """Train an adapter or all weights, or go on where an earlier call in `folder` was cut off.
 
-    The base model is given back as it was. What the trained step with the lowest validation loss left lies in `folder/adapter` or
+    The base model is given back as it was. What the step that is kept left (`TrainingSettings.keep`) lies in `folder/adapter` or
     `folder/model`, even where no step was better than none. Under `torchrun` every process calls this with the same arguments;
     otherwise this one starts the others that the settings ask for, and ends them.
 
     Args:
         loaded: The base model.
         train_rows: What it learns from.
-        valid_rows: What decides which step was the best.
+        valid_rows: What decides which step was the best; none: there is no evaluation, and the last step is kept.
         settings: Of the run; the number of processes may be another one where a run is continued.
         folder: For checkpoints, events and what comes of it.
         run_key: Says which run this is: hash of data, model and settings.
         on_event: Is told of every event.
         planned: What the run is expected to take, for its event stream; None: its memory is planned here.
+        start_from: The folder of an adapter that is trained further, in the shape it has; None: a fresh one.
+        wants_pause: Asked in every step and evaluation of the first process. Once it says so, the run stops after that step.
 
     Raises:
-        IntegrityError: A loss or gradient is not finite, an adapter is on the model already, or its weights are not held as the
-            method wants them.
+        TrainingPausedError: It was asked to stop. Everything up to its last step is in a checkpoint.
+        DivergedError: A loss or gradient is not finite.
+        IntegrityError: An adapter is on the model already, or its weights are not held as the method wants them.
+        ModelError: `start_from` holds no adapter for this model.
         ResourceError: The machine's memory does not suffice, or one of several processes has ended.
         DiskFullError: No space for a checkpoint.
     """
     settings = as_launched(settings)
-    max_tokens, recomputes = _way(loaded, train_rows, settings, planned, read_events(folder / _EVENTS).planned)
+    max_tokens, recomputes = chosen_way(
+        loaded,
+        train_rows,
+        settings,
+        planned=planned,
+        first=read_events(folder / _EVENTS).planned,
+        start_from=start_from,
+    )
     job = Job(
         source=loaded.source,
         precision=loaded.precision,
@@ -84,30 +104,10 @@ def train(
         max_tokens=max_tokens,
         recomputes=recomputes,
         num_threads=num_threads_of_each(settings.processes),
+        start_from=start_from,
     )
     with team_for(loaded, job) as team:
-        return take_part(loaded, job, team, on_event=on_event, planned=planned)
-
-
-def _way(
-    loaded: LoadedModel,
-    rows: Sequence[TokenisedExample],
-    settings: TrainingSettings,
-    planned: TrainingCost | None,
-    first: TrainingCost | None,
-) -> tuple[int, bool]:
-    """The tokens that are run at once, and whether layers are computed again: as planned, else as the memory wants it.
-
-    A run that goes on runs no more at once than when it began, so that it goes on bit for bit.
-    """
-    if planned is not None and planned.max_tokens is not None:
-        max_tokens, recomputes = planned.max_tokens, planned.recomputes
-    else:
-        with memory_errors_explained("planning the training"):
-            plan = plan_memory(loaded, rows, settings)
-        max_tokens, recomputes = plan.max_tokens, plan.recomputes
-    begun_with = None if first is None or settings.micro_batch_tokens is not None else first.max_tokens
-    return min(max_tokens, begun_with or max_tokens), recomputes
+        return take_part(loaded, job, team, on_event=on_event, planned=planned, wants_pause=wants_pause)
 
 
 def take_part(
@@ -117,19 +117,24 @@ def take_part(
     *,
     on_event: Callable[[TrainingEvent], None] | None = None,
     planned: TrainingCost | None = None,
+    wants_pause: Callable[[], bool] = _never,
 ) -> TrainingResult:
     """One process's part of a run; see `train`."""
-    run = _Run(loaded, job, team, on_event)
+    run = _Run(loaded, job, team, on_event, wants_pause)
     try:
         with memory_errors_explained("training"):
             run.restore(planned)
             while not run.is_over:
                 if run.evaluation_is_due:
                     run.evaluate()
+                if run.epoch_is_due:
+                    run.keep_epoch()
                 if run.save_is_due:
                     run.save()
                 if not run.is_over:
                     run.step()
+                if run.pause_is_due:
+                    run.pause()
             return run.finish()
     finally:
         run.release()
@@ -137,11 +142,15 @@ def take_part(
 
 class _Run:
     def __init__(
-        self, loaded: LoadedModel, job: Job, team: Team, on_event: Callable[[TrainingEvent], None] | None
+        self,
+        loaded: LoadedModel,
+        job: Job,
+        team: Team,
+        on_event: Callable[[TrainingEvent], None] | None,
+        wants_pause: Callable[[], bool],
     ) -> None:
-        import torch
-
         from fettle.models.understood import require_understood
+        from fettle.training.state import TrainedState
         from fettle.training.trainable import trainable
 
         forget_peak_memory(loaded.model.device)
@@ -149,68 +158,59 @@ class _Run:
         self._job, self._settings, self._team = job, (settings := job.settings), team
         self._events_file = job.folder / _EVENTS
         self._events = EventWriter(self._events_file, on_event)
+        self._wants_pause, self._is_to_pause = wants_pause, False
         self._steps_per_epoch = num_steps_per_epoch(len(job.train_rows), settings.batch_size)
         self._num_steps = self._steps_per_epoch * settings.epochs
+        self._evaluations = Evaluations(
+            valid_rows=job.valid_rows, steps_per_epoch=self._steps_per_epoch, settings=settings
+        )
         self._peak = settings.learning_rate or derived_learning_rate(self._model.num_parameters(), settings.method)
         if loaded.plain_reason is None:
             require_understood(self._model)
         self._computing = Computing(loaded=loaded, team=team, max_tokens=job.max_tokens, recomputes=job.recomputes)
-        self._trainable = trainable(loaded, settings)
-        self._parameters = self._trainable.masters
-        self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
-        self._optimiser = torch.optim.AdamW(self._parameters.values(), lr=self._peak, weight_decay=0.0, fused=True)
+        self._keeps_best = settings.keep is Keep.BEST and bool(job.valid_rows)
+        self._trainable = trainable(loaded, settings, start_from=job.start_from)
+        self._state = TrainedState(self._trainable.masters, learning_rate=self._peak, keeps_best=self._keeps_best)
+        self._parameters = self._state.masters
         self._progress = Progress(run_key=job.run_key)
-        self._last_saved = -1
+        self._last_saved, self._last_evaluated, self._last_kept_epoch = -1, -1, 0
         self._saved_at, self._save_seconds = time.perf_counter(), 0.0
-        self._last_evaluated = -1
 
     def restore(self, planned: TrainingCost | None) -> None:
         """Go on from the newest whole checkpoint of this run, and tell the listener what it had already logged."""
         self._team.require_same("what is trained", self._job.run_key)
         found = load_checkpoint(self._job.folder / "checkpoints", self._job.run_key)
         stream = read_events(self._events_file)
-        if found is None or any(f"now.{name}" not in found[1] for name in self._parameters):  # or of an older version
+        if found is None or not self._state.is_in(found[1]):
             stream = EventStream()
         else:
-            self._take_up(*found)
-            # Steps after the checkpoint are taken again, and so are their events.
-            stream = stream if self._progress.is_finished else stream.up_to(self._progress.step)
-            self._last_saved, self._last_evaluated = self._progress.step, stream.last_evaluation
+            self._progress, tensors = found
+            self._state.take_up(tensors)
+            self._trainable.stepped()
+            stream = logged_before(stream, self._progress)
+            self._last_saved = self._progress.step
+            self._last_evaluated, self._last_kept_epoch = stream.last_evaluation, stream.last_kept_epoch
         self._team.require_same("where the run stands", (self._progress, self._last_evaluated))
         if self._team.leads:  # all have read the file
             self._events.restart(replace(stream, planned=stream.planned or planned))
 
-    def _take_up(self, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> None:
-        import torch
-
-        self._progress = progress
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(tensors[f"now.{name}"])
-                self._best[name] = tensors[f"best.{name}"].to(parameter.device)
-                state = {
-                    key: tensors[f"adam.{key}.{name}"].to(parameter.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"adam.{key}.{name}" in tensors
-                }
-                if state:
-                    self._optimiser.state[parameter] = state
-        self._trainable.stepped()
-
     @property
     def is_over(self) -> bool:
-        """No step is left to take, and the last evaluation is done."""
+        """No step is left to take, and what is due after the last one is done."""
         done = self._progress.step >= self._num_steps or self._progress.stopped_early
-        return self._progress.is_finished or (done and self._last_evaluated == self._progress.step)
+        return self._progress.is_finished or (done and not self.evaluation_is_due and not self.epoch_is_due)
 
     @property
     def evaluation_is_due(self) -> bool:
-        """Before the first step, then evenly over each epoch to the last step."""
         step = self._progress.step
-        num_due, num_due_before = (
-            at * self._settings.evals_per_epoch // self._steps_per_epoch for at in (step, step - 1)
-        )
-        return num_due > num_due_before and self._last_evaluated != step
+        return self._last_evaluated != step and self._evaluations.is_due(step)
+
+    @property
+    def epoch_is_due(self) -> bool:
+        """Whether the weights are to be kept as they are at the end of an epoch."""
+        step = self._progress.step
+        is_end = step > 0 and step % self._steps_per_epoch == 0
+        return self._settings.kept_epochs > 0 and is_end and self._last_kept_epoch != step
 
     @property
     def save_is_due(self) -> bool:
@@ -221,25 +221,35 @@ class _Run:
         )
         return self._team.leads and due and is_cheap and self._last_saved != step
 
+    @property
+    def pause_is_due(self) -> bool:
+        """Whether the run was asked to stop, and has anything left to do."""
+        return self._is_to_pause and not self.is_over
+
     def evaluate(self) -> None:
         """Measure the validation loss, keep the weights if it is the lowest so far, and decide whether to stop."""
         started = time.perf_counter()
-        total, num_tokens = self._computing.summed_loss(self._job.valid_rows)
-        total, num_tokens, held = self._team.sums(total, num_tokens, peak_memory_bytes(self._model.device))
+        step = self._progress.step
+        *sums, held = self._team.sums(
+            *self._computing.summed_loss(self._evaluations.rows(step)), peak_memory_bytes(self._model.device)
+        )
+        total, num_tokens, num_right = sums
         loss = total / num_tokens
-        _require_finite(loss, "validation loss", self._progress.step)
-        self._last_evaluated = self._progress.step
-        if self._progress.step > 0:  # the loss before training is shown, but a run gives the best that it trained
+        require_finite(loss, "validation loss", step)
+        self._last_evaluated = step
+        is_full = self._evaluations.is_full(step)
+        if self._keeps_best and is_full and step > 0:  # the loss before training is shown, but never what is kept
             self._keep_if_best(loss)
         peak = max(self._progress.peak_memory_bytes, int(held))
         self._progress = replace(self._progress, peak_memory_bytes=peak)
         self._team.require_same("the weights", [float(master.detach().sum()) for master in self._parameters.values()])
-        self._log(self._event(time.perf_counter() - started, valid_loss=loss))
+        event = replace(self._event(started), valid_loss=loss, valid_accuracy=num_right / num_tokens)
+        self._log(replace(event, is_full_evaluation=is_full))
 
     def _keep_if_best(self, loss: float) -> None:
         best = self._progress.best_valid_loss
         if best is None or loss < best:
-            self._best = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+            self._state.note_best()
             self._progress = replace(
                 self._progress, best_step=self._progress.step, best_valid_loss=loss, evals_since_best=0
             )
@@ -261,15 +271,17 @@ class _Run:
             step, num_examples=len(self._job.train_rows), batch_size=self._settings.batch_size, seed=self._settings.seed
         )
         batch = [self._job.train_rows[index] for index in indices]
-        self._optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
-        total, num_trained = self._team.sums(*self._computing.add_gradients(batch))
+        self._state.optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
+        *sums, num_wishes = self._team.sums(*self._computing.add_gradients(batch), float(self._wants_pause()))
+        total, num_trained, num_right = sums
+        self._is_to_pause = num_wishes > 0  # all processes learn of it in the same step
         self._team.add_up(self._gradients())
         for parameter in self._parameters.values():
             if parameter.grad is not None:
                 parameter.grad.div_(num_trained)  # the one division: sums above, a mean below
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._settings.max_grad_norm))
-        _require_finite(total, "training loss", step)
-        _require_finite(norm, "gradient norm", step)
+        require_finite(total, "training loss", step)
+        require_finite(norm, "gradient norm", step)
         if norm == 0.0 and total > 0.0:
             raise IntegrityError(f"no gradient reached what is trained at step {step}", remedy="report this")
         rate = learning_rate_at(
@@ -279,14 +291,15 @@ class _Run:
             warmup_fraction=self._settings.warmup_fraction,
             schedule=self._settings.schedule,
         )
-        for group in self._optimiser.param_groups:
+        for group in self._state.optimiser.param_groups:
             group["lr"] = rate
-        self._optimiser.step()
+        self._state.optimiser.step()
         self._trainable.stepped()
         self._progress = replace(self._progress, step=step + 1)
-        event = self._event(
-            time.perf_counter() - started,
+        event = replace(
+            self._event(started),
             train_loss=total / num_trained,
+            train_accuracy=num_right / num_trained,
             num_tokens=sum(len(example.token_ids) for example in batch),
             num_trained_tokens=int(num_trained),
         )
@@ -302,30 +315,45 @@ class _Run:
                     parameter.grad = torch.zeros_like(parameter)
         return [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
 
+    def keep_epoch(self) -> None:
+        """Write the weights as they are now; only then is it said that they are there."""
+        started = time.perf_counter()
+        self._last_kept_epoch = self._progress.step
+        if self._team.leads:
+            name = keep_epoch(
+                self._job.folder, self._progress.step, self._trainable.save, num_kept=self._settings.kept_epochs
+            )
+            self._log(replace(self._event(started), epoch_folder=name))
+
     def save(self) -> None:
         """Write a checkpoint."""
-        tensors = {f"now.{name}": parameter for name, parameter in self._parameters.items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for (name, _), parameter in zip(
-            self._parameters.items(), self._optimiser.param_groups[0]["params"], strict=True
-        ):
-            for key, value in self._optimiser.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
         started = time.perf_counter()
-        save_checkpoint(self._job.folder / "checkpoints", self._progress, tensors)
+        progress = replace(self._progress, num_events=self._events.num_events)
+        save_checkpoint(self._job.folder / "checkpoints", progress, self._state.tensors())
         self._last_saved, self._saved_at = self._progress.step, time.perf_counter()
         self._save_seconds = self._saved_at - started
 
-    def finish(self) -> TrainingResult:
-        """Write the best weights and sum up the events."""
-        import torch
+    def pause(self) -> None:
+        """Stop, with a checkpoint of this very step however long it takes.
 
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(self._best[name])
+        Raises:
+            TrainingPausedError: Always.
+        """
+        if self._team.leads and self._last_saved != self._progress.step:
+            self.save()
+        raise TrainingPausedError(
+            f"the training was stopped on request after step {self._progress.step} of {self._num_steps}",
+            remedy="start it again: it goes on from there",
+        )
+
+    def finish(self) -> TrainingResult:
+        """Write the weights that are kept and sum up the events."""
+        self._state.restore_best()
         self._trainable.stepped()
+        if not self._keeps_best:
+            self._progress = replace(self._progress, best_step=self._progress.step)
         if self._team.leads:
-            self._trainable.save(self._job.folder)
+            self._trainable.save(self._trainable.place(self._job.folder))
             if not self._progress.is_finished:
                 self._progress = replace(self._progress, is_finished=True)
                 self.save()
@@ -352,34 +380,15 @@ class _Run:
         """Give the base model back as it was."""
         self._trainable.release()
 
-    def _event(
-        self,
-        seconds: float,
-        *,
-        train_loss: float | None = None,
-        valid_loss: float | None = None,
-        num_tokens: int = 0,
-        num_trained_tokens: int = 0,
-    ) -> TrainingEvent:
+    def _event(self, started: float) -> TrainingEvent:
+        """Of what began then, with nothing measured yet."""
         return TrainingEvent(
             step=self._progress.step,
             num_steps=self._num_steps,
             epoch=self._progress.step / self._steps_per_epoch,
-            seconds=seconds,
-            train_loss=train_loss,
-            valid_loss=valid_loss,
-            num_tokens=num_tokens,
-            num_trained_tokens=num_trained_tokens,
+            seconds=time.perf_counter() - started,
         )
 
     def _log(self, event: TrainingEvent) -> None:
         if self._team.leads:
             self._events.log(event)
-
-
-def _require_finite(value: float, what: str, step: int) -> None:
-    if not abs(value) < float("inf"):  # also true of NaN
-        raise IntegrityError(
-            f"the {what} is {value} at step {step}: training has diverged",
-            remedy="lower --learning-rate, or use --precision exact; nothing of this step was kept",
-        )

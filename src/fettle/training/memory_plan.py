@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fettle.errors import ResourceError
+from fettle.errors import ResourceError, memory_errors_explained
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
+from fettle.report_records import TrainingCost
 from fettle.training.batches import batch_at, num_steps_per_epoch
 from fettle.training.memory import free_memory_bytes, held_memory_bytes
 from fettle.training.settings import MOST_TOKENS_AT_ONCE, Checkpointing, Method, TrainingSettings
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _BYTES_A_TRAINED_WEIGHT = 20
-"""fp32: the weight itself, its gradient, AdamW's two moments, and the copy of the best step."""
+"""fp32: the weight itself, its gradient, AdamW's two moments, and the copy of the best step, which not every run keeps."""
 _BYTES_OF_A_PROCESS = 450_000_000
 """Python with torch and transformers, before a model is loaded."""
 _WORKING_FACTOR = 1.3
@@ -80,7 +82,13 @@ class MemoryPlan:
         return self.trained + self.activations + self.whole_layers
 
 
-def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings: TrainingSettings) -> MemoryPlan:
+def plan_memory(
+    loaded: LoadedModel,
+    rows: Sequence[TokenisedExample],
+    settings: TrainingSettings,
+    *,
+    start_from: Path | None = None,
+) -> MemoryPlan:
     """What a run will hold, computed in the fastest way that the memory allows: fewer tokens at once where it is short, and where
     that does not help, layers that are computed again; both as far as the settings leave them open.
 
@@ -88,6 +96,7 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
         loaded: The base model as it is trained. It computes a few rows, and is given back as it was.
         rows: The training examples.
         settings: Of the run.
+        start_from: The folder of the adapter that is trained further; None: a fresh one.
 
     Raises:
         ResourceError: The machine has not that much memory.
@@ -96,7 +105,7 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
 
     _require_room_for_weights(loaded, settings)
     held = held_memory_bytes(loaded.model.device)
-    chosen = trainable(loaded, settings)
+    chosen = trainable(loaded, settings, start_from=start_from)
     try:
         num_trained = sum(master.numel() for master in chosen.masters.values())
 
@@ -127,6 +136,40 @@ def plan_memory(loaded: LoadedModel, rows: Sequence[TokenisedExample], settings:
         chosen.release()
     _require(found.needed, loaded, settings, what="training")
     return found
+
+
+def chosen_way(
+    loaded: LoadedModel,
+    rows: Sequence[TokenisedExample],
+    settings: TrainingSettings,
+    *,
+    planned: TrainingCost | None,
+    first: TrainingCost | None,
+    start_from: Path | None = None,
+) -> tuple[int, bool]:
+    """The tokens that are run at once, and whether layers are computed again: as planned, else as the memory wants it.
+
+    A run that goes on runs no more at once than when it began, so that it goes on bit for bit.
+
+    Args:
+        loaded: The base model as it is trained.
+        rows: The training examples.
+        settings: Of the run.
+        planned: What it is expected to take, where somebody has planned it.
+        first: What it was expected to take when it began; None: it begins now.
+        start_from: The folder of the adapter that is trained further; None: a fresh one.
+
+    Raises:
+        ResourceError: The machine has not that much memory.
+    """
+    if planned is not None and planned.max_tokens is not None:
+        max_tokens, recomputes = planned.max_tokens, planned.recomputes
+    else:
+        with memory_errors_explained("planning the training"):
+            plan = plan_memory(loaded, rows, settings, start_from=start_from)
+        max_tokens, recomputes = plan.max_tokens, plan.recomputes
+    begun_with = None if first is None or settings.micro_batch_tokens is not None else first.max_tokens
+    return min(max_tokens, begun_with or max_tokens), recomputes
 
 
 def _ways(settings: TrainingSettings) -> Iterator[tuple[int, bool]]:

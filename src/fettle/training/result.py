@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fettle.errors import DivergedError
 from fettle.report_records import LossPoint, TrainingCost
 from fettle.training.checkpoint import Progress
 from fettle.training.events import EventStream
@@ -15,7 +16,7 @@ class TrainingResult:
     """A finished run."""
 
     tuned: Path
-    """What the best step left: the PEFT folder of an adapter, or the folder of a model where all weights were trained."""
+    """What the kept step left: the PEFT folder of an adapter, or the folder of a model where all weights were trained."""
     loss_points: tuple[LossPoint, ...]
     best_step: int
     num_steps: int
@@ -52,6 +53,7 @@ def result_of(stream: EventStream, progress: Progress, *, tuned: Path, learning_
     points = [
         LossPoint(step=row.step, epoch=row.epoch, train_loss=row.train_loss, valid_loss=row.valid_loss)
         for row in stream.events
+        if row.epoch_folder is None
     ]
     return TrainingResult(
         tuned=tuned,
@@ -66,3 +68,16 @@ def result_of(stream: EventStream, progress: Progress, *, tuned: Path, learning_
         peak_memory_bytes=actual.peak_memory_bytes,
         planned=stream.planned,
     )
+
+
+def require_finite(value: float, what: str, step: int) -> None:
+    """Show that a loss or a norm is a finite number.
+
+    Raises:
+        DivergedError: It is not.
+    """
+    if not abs(value) < float("inf"):  # also true of NaN
+        raise DivergedError(
+            f"the {what} is {value} at step {step}: training has diverged",
+            remedy="lower --learning-rate, or use --precision exact; nothing of this step was kept",
+        )

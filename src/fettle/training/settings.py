@@ -14,6 +14,7 @@ _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_LEARNING_RATE = 2e-4
 _MOST_DERIVED_LEARNING_RATE = 2e-3
 _LORA_OVER_FULL = 10
+_REFERENCE_BATCH_SIZE = 16
 _LEAST_LEARNING_RATE = 1e-12
 MOST_TOKENS_AT_ONCE = 4096
 """More of them make nothing faster, on a processor or on a GPU (LOG.md, 2026-11-26)."""
@@ -53,6 +54,15 @@ class Schedule(StrEnum):
     """It stays at its peak."""
 
 
+class Keep(StrEnum):
+    """Whose weights a run ends with."""
+
+    BEST = "best"
+    """Those of the step with the lowest loss over all validation rows; where there are none, the last step's."""
+    LAST = "last"
+    """Those of the last step; no run stops early then."""
+
+
 class Checkpointing(StrEnum):
     """Whether decoder layers are computed again in the backward pass rather than kept for it: less memory, a third more time."""
 
@@ -79,7 +89,16 @@ class TrainingSettings:
     max_grad_norm: float = 1.0
     """Gradients with a larger norm are scaled down to it."""
     evals_per_epoch: int = 2
-    """How often the validation loss is measured."""
+    """How often the validation loss is measured, where there are validation rows."""
+    quick_valid_rows: int | None = None
+    """Validation rows of the evaluations within an epoch; those at its end have all, and they alone decide which step is the best.
+    None: all have all."""
+    evaluates_untrained: bool = True
+    """Whether the validation loss is measured before the first step too."""
+    keep: Keep = Keep.BEST
+    """Whose weights the run ends with."""
+    kept_epochs: int = 0
+    """The weights as they are at the ends of so many last epochs are kept beside the result."""
     patience: int = 3
     """Stop after this many evaluations in a row without a better validation loss."""
     checkpoint_steps: int = 10
@@ -107,6 +126,9 @@ class TrainingSettings:
         require_range("batch_size", self.batch_size, low=1)
         require_range("evals_per_epoch", self.evals_per_epoch, low=1)
         require_range("patience", self.patience, low=1)
+        require_range("kept_epochs", self.kept_epochs, low=0)
+        if self.quick_valid_rows is not None:
+            require_range("quick_valid_rows", self.quick_valid_rows, low=1)
         require_range("checkpoint_steps", self.checkpoint_steps, low=1)
         if self.micro_batch_tokens is not None:
             require_range("micro_batch_tokens", self.micro_batch_tokens, low=1)
@@ -170,6 +192,18 @@ def derived_learning_rate(num_parameters: int, method: Method = Method.LORA) -> 
         rate /= _LORA_OVER_FULL
     digits = 1 - math.floor(math.log10(rate))
     return round(rate, digits)
+
+
+def scaled_learning_rate(rate: float, batch_size: int) -> float:
+    """A rate for batches of 16 as smaller ones bear it: times the square root of the ratio, never more than it was.
+
+    For jobs, whose batches are of 1 to 256; a study's rate does not depend on its batches. Source: Malladi et al. 2022, "On the
+    SDEs and Scaling Rules for Adaptive Gradient Algorithms", which holds upwards too, where we do not rely on it.
+
+    >>> [scaled_learning_rate(0.002, batch_size) for batch_size in (1, 4, 16, 256)]
+    [0.0005, 0.001, 0.002, 0.002]
+    """
+    return rate * min(1.0, (batch_size / _REFERENCE_BATCH_SIZE) ** 0.5)
 
 
 def learning_rate_at(

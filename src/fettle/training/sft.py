@@ -1,4 +1,4 @@
-"""Supervised fine-tuning as a pure step: rows in, (loss sum, weight) out. No files, no logging, no optimiser.
+"""Supervised fine-tuning as a pure step: rows in, (loss sum, weight, right ones) out. No files, no logging, no optimiser.
 
 Legend: T tokens of the packed rows, E hidden size, N trained positions.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fettle.models.device import tensor_on
 from fettle.models.head import summed_cross_entropy
@@ -27,6 +27,19 @@ class StepLoss:
     total: torch.Tensor
     """Sum of the cross-entropies of all trained tokens, nats, fp32 scalar."""
     num_tokens: int
+    num_right: torch.Tensor
+    """Of the trained tokens, those that the model gives the highest probability, fp32 scalar."""
+
+
+class LossSum(NamedTuple):
+    """Losses added up."""
+
+    total: float
+    """Sum of the cross-entropies of all trained tokens, nats."""
+    num_tokens: int
+    """The trained tokens, by which loss and gradient are to be divided."""
+    num_right: float
+    """Of them those that the model gives the highest probability."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,7 +111,8 @@ def sft_loss(model: PreTrainedModel, hidden_TE: torch.Tensor, targets: Targets) 
     tokens_N = tensor_on(device, [target.token_id for target in ordered])
     counts = [targets[target] for target in ordered]
     counts_N = tensor_on(device, counts, torch.float32) if max(counts) > 1 else None
-    return StepLoss(summed_cross_entropy(model, hidden_NE, tokens_N, counts_N), sum(counts))
+    sums = summed_cross_entropy(model, hidden_NE, tokens_N, counts_N)
+    return StepLoss(sums.cross_entropy, sum(counts), sums.num_right)
 
 
 def _trained(example: TokenisedExample) -> list[int]:

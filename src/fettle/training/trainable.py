@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fettle.errors import IntegrityError
-from fettle.models.adapter import new_adapter, save_adapter, unload_adapters
+from fettle.errors import ConfigError, IntegrityError
+from fettle.models.adapter import continued_adapter, new_adapter, save_adapter, unload_adapters
 from fettle.models.load import LoadedModel, reload_weights, require_form, save_model
 from fettle.training.settings import Method, TrainingSettings
 
@@ -36,8 +36,8 @@ class Trainable(Protocol):
         """Where what was trained lies in a run's folder."""
         ...
 
-    def save(self, folder: Path) -> None:
-        """Write what was trained to its place in a run's folder."""
+    def save(self, place: Path) -> None:
+        """Write what was trained as a folder that can be used by itself."""
         ...
 
     def release(self) -> None:
@@ -45,12 +45,25 @@ class Trainable(Protocol):
         ...
 
 
-def trainable(loaded: LoadedModel, settings: TrainingSettings) -> Trainable:
+def trainable(loaded: LoadedModel, settings: TrainingSettings, *, start_from: Path | None = None) -> Trainable:
     """What these settings train. From now on the model computes with it, until it is released.
+
+    Args:
+        loaded: The base model.
+        settings: Of the run.
+        start_from: The folder of an adapter that is trained further, in the shape it has; None: a fresh one.
 
     Raises:
         IntegrityError: An adapter is on the model already, or its weights are not held as the method wants them.
+        ModelError: The folder holds no adapter for this model.
+        ConfigError: All weights are to be trained, and an adapter is to be trained further.
     """
+    if start_from is not None and not settings.method.trains_adapter:
+        raise ConfigError(
+            "an adapter cannot be trained further where all weights are trained",
+            where=str(start_from),
+            remedy="train an adapter, or export the tuned model as merged weights and train that",
+        )
     if loaded.base_weights is not settings.method.base_weights:
         raise IntegrityError(
             f"--method {settings.method.value} trains beside weights held {settings.method.base_weights.value}, and these are "
@@ -59,19 +72,22 @@ def trainable(loaded: LoadedModel, settings: TrainingSettings) -> Trainable:
             remedy="load the model in the form that the method wants (`fettle.training.base.base_of`)",
         )
     require_form(loaded)
-    return WholeModel(loaded) if settings.method is Method.FULL else Adapter(loaded, settings)
+    return WholeModel(loaded) if settings.method is Method.FULL else Adapter(loaded, settings, start_from)
 
 
 class Adapter:
-    """A LoRA adapter, fp32; it starts with no effect.
+    """A LoRA adapter, fp32; a fresh one starts with no effect.
 
     Its weights lie in one tensor and so do their gradients, of which PEFT's parameters are views: the optimiser has one parameter
     to step on instead of hundreds of small ones.
     """
 
-    def __init__(self, loaded: LoadedModel, settings: TrainingSettings) -> None:
+    def __init__(self, loaded: LoadedModel, settings: TrainingSettings, start_from: Path | None) -> None:
         self._model = loaded.model
-        self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
+        if start_from is None:
+            self._peft = new_adapter(loaded, settings.lora, seed=settings.seed, name=_ADAPTER_NAME)
+        else:
+            self._peft = continued_adapter(loaded, start_from, name=_ADAPTER_NAME)
         trained = [parameter for parameter in self._peft.parameters() if parameter.requires_grad]
         self.masters = {"adapter": _joined(trained)}
 
@@ -82,9 +98,9 @@ class Adapter:
         """A PEFT folder `adapter`."""
         return folder / "adapter"
 
-    def save(self, folder: Path) -> None:
+    def save(self, place: Path) -> None:
         """Write it."""
-        save_adapter(self._peft, self.place(folder), name=_ADAPTER_NAME)
+        save_adapter(self._peft, place, name=_ADAPTER_NAME)
 
     def release(self) -> None:
         """Take the adapter off; the base weights were never touched."""
@@ -124,9 +140,9 @@ class WholeModel:
         """A folder `model` in Hugging Face format, with the tokenizer."""
         return folder / "model"
 
-    def save(self, folder: Path) -> None:
+    def save(self, place: Path) -> None:
         """Write it."""
-        save_model(self._loaded, self.place(folder))
+        save_model(self._loaded, place)
 
     def release(self) -> None:
         """Read the weights from the files again, if they have changed."""

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from fettle.models import head_loss
-from fettle.models.head import summed_cross_entropy
+from fettle.models.head import logits_of, summed_cross_entropy
 from fettle.models.head_loss import HeadLoss, chosen_head_loss, liger_cross_entropy
 
 SIZE = 32  # of the tiny models
@@ -69,13 +69,19 @@ class LigersDefinition:
         label_smoothing: float,
         reduction: str,
         softcap: float | None,
-    ) -> tuple[torch.Tensor, None, None, None]:
-        assert (bias, ce_weight, lse_square_scale) == (None, None, 0.0)
+        return_z_loss: bool,
+        accum_dtype: None,
+        use_token_scaling: bool,
+        return_token_accuracy: bool,
+    ) -> tuple[torch.Tensor, None, torch.Tensor, None]:
+        assert (bias, ce_weight, lse_square_scale, accum_dtype) == (None, None, 0.0, None)
+        assert (return_z_loss, use_token_scaling, return_token_accuracy) == (False, False, True)
         logits = hidden @ weight.T
         if softcap is not None:
             logits = softcap * torch.tanh(logits / softcap)
         options: Any = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
-        return functional.cross_entropy(logits.float(), targets, **options), None, None, None
+        accuracy = (logits.argmax(-1) == targets).float().mean()
+        return functional.cross_entropy(logits.float(), targets, **options), None, accuracy, None
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
@@ -88,12 +94,16 @@ def test_liger_is_asked_for_the_sum_that_our_own_gives(
     monkeypatch.setitem(sys.modules, "liger_kernel.ops", stand_in)
     model = tiny_model(family).model
     hidden = torch.randn(7, SIZE, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    targets = torch.arange(7)
+    with torch.no_grad():
+        targets = logits_of(model, hidden).argmax(-1)
+    targets[3:] = torch.arange(4)  # three of seven are right, or more
     by_liger = liger_cross_entropy(model, hidden, targets)
-    [wanted] = torch.autograd.grad(by_liger, hidden)
+    [wanted] = torch.autograd.grad(by_liger.cross_entropy, hidden)
     ours = summed_cross_entropy(model, hidden, targets)
-    [found] = torch.autograd.grad(ours, hidden)
-    assert float(ours.detach()) == pytest.approx(float(by_liger.detach()), rel=1e-6)
+    [found] = torch.autograd.grad(ours.cross_entropy, hidden)
+    assert float(ours.cross_entropy.detach()) == pytest.approx(float(by_liger.cross_entropy.detach()), rel=1e-6)
+    assert 3 <= float(ours.num_right) == float(by_liger.num_right) < 7
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     monkeypatch.setattr("fettle.models.head.chosen_head_loss", lambda *_: HeadLoss.LIGER)
-    assert float(summed_cross_entropy(model, hidden, targets).detach()) == float(by_liger.detach())
+    chosen = summed_cross_entropy(model, hidden, targets)
+    assert float(chosen.cross_entropy.detach()) == float(by_liger.cross_entropy.detach())

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from fettle.report_records import TrainingCost
+from fettle.training.checkpoint import Progress, logged_before
 from fettle.training.events import EventStream, EventWriter, TrainingEvent, read_events
 
 PLANNED = TrainingCost(seconds=10.0, peak_memory_bytes=2_000, num_tokens=300, num_processes=2)
@@ -51,3 +53,17 @@ def test_what_came_after_a_checkpoint_is_left_out_with_the_end() -> None:
     stream = EventStream(planned=PLANNED, events=EVENTS, actual=ACTUAL)
     assert stream.up_to(1) == EventStream(planned=PLANNED, events=EVENTS[:2])
     assert (stream.last_evaluation, stream.up_to(1).last_evaluation) == (2, 0)
+
+
+def test_a_checkpoint_remembers_how_much_was_logged_before_it() -> None:
+    stream = EventStream(planned=PLANNED, events=EVENTS, actual=ACTUAL)
+    paused = Progress(run_key="k", step=2, num_events=3)  # before the evaluation of its step
+    assert logged_before(stream, paused) == EventStream(planned=PLANNED, events=EVENTS[:3])
+    assert logged_before(stream, Progress(run_key="k", step=1)) == stream.up_to(1)  # of an older version
+    assert logged_before(stream, Progress(run_key="k", step=2, num_events=4, is_finished=True)) == stream
+
+
+def test_the_last_epoch_that_was_kept() -> None:
+    kept = replace(event(2), epoch_folder="epochs/step-0000002")
+    assert EventStream(events=EVENTS).last_kept_epoch == 0
+    assert EventStream(events=(*EVENTS, kept)).last_kept_epoch == 2

@@ -16,8 +16,8 @@ from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
 from fettle.training import memory_plan
 from fettle.training.accumulate import loss_at_once, num_tokens_at_once
-from fettle.training.loop import _way, train
-from fettle.training.memory_plan import MemoryPlan, plan_memory
+from fettle.training.loop import train
+from fettle.training.memory_plan import MemoryPlan, chosen_way, plan_memory
 from fettle.training.settings import Checkpointing, Method, TrainingSettings
 from fettle.training.trainable import trainable
 from tiny_models import load_tiny_model, save_deep_model, save_tiny_model
@@ -177,4 +177,5 @@ def test_a_run_goes_on_with_no_more_tokens_at_once_than_it_began_with(
 ) -> None:
     now = TrainingCost(seconds=1.0, peak_memory_bytes=1, num_tokens=1, max_tokens=planned_now, recomputes=True)
     first = None if begun_with is None else replace(now, max_tokens=begun_with, recomputes=False)
-    assert _way(deep, ROWS, replace(LORA, micro_batch_tokens=asked), now, first) == (taken, True)
+    settings = replace(LORA, micro_batch_tokens=asked)
+    assert chosen_way(deep, ROWS, settings, planned=now, first=first) == (taken, True)
