@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
-import time
-
-from sqlalchemy import Connection
 
 from fettle.files import copy_folder, write_atomically
 from fettle.jobs.fine_tuning import FineTuningRequest, folder_of_job
 from fettle.jobs.held import HeldJob
-from fettle.jobs.step_metrics import COLUMNS, StepMetrics, merged_steps, thinned
-from fettle.jobs.training_job import TrainingJobResult, read_started
+from fettle.jobs.results_file import step_table, written_file
+from fettle.jobs.step_metrics import StepMetrics
+from fettle.jobs.told_steps import ToldSteps
+from fettle.jobs.training_job import TrainingJobResult, TrainingStarted, read_started
 from fettle.store.database import Store, now
-from fettle.store.files import RESULTS, StoredFile, add_file, content_of
+from fettle.store.files import add_file
 from fettle.store.ids import new_id
 from fettle.store.job_log import (
     JobCheckpoint,
@@ -27,13 +23,10 @@ from fettle.store.job_log import (
     all_checkpoints,
     remove_checkpoint,
 )
-from fettle.store.jobs import Job, JobStatus, change_status, require_held, set_values
+from fettle.store.jobs import Job, JobStatus, change_status, require_held
 from fettle.store.models import NoSuchModelError, TunedModel, add_tuned_model, remove_tuned_model
-from fettle.training.events import read_events
 
 _KEPT_CHECKPOINTS = 3
-_MOST_STEP_EVENTS = 5000
-_SECONDS_BETWEEN_ESTIMATES = 5.0
 
 
 class Publication:
@@ -50,35 +43,17 @@ class Publication:
         self._store, self._job, self._held, self._organization_id = store, job, held, organization_id
         self._request = FineTuningRequest.from_json(job.request)
         self._folder = folder_of_job(store.jobs, job.id)
-        self._training = self._folder / "training"
-        self._num_told = 0
-        self._seen: tuple[int, int] | None = None
-        self._estimates_after = 0.0
+        self._told = ToldSteps(store, held, self._folder / "training" / "events.jsonl")
 
-    def tell_events(self, *, is_over: bool = False) -> None:
-        """Tell of the steps since the last call. The newest one waits until it is known what was measured after it.
+    def tell(self, *, is_over: bool = False) -> None:
+        """Tell what is new.
 
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
         """
-        if not self._has_changed() and not is_over:
-            return
-        steps = merged_steps(read_events(self._training / "events.jsonl").events)
-        certain = steps if is_over else steps[:-1]
-        if len(certain) <= self._num_told:
-            return
-        new = thinned(certain[self._num_told :], most=_MOST_STEP_EVENTS)
-        events = [JobEvent(key=f"step-{step.step}", message=step.message, data=_event_data(step)) for step in new]
-        with self._store.writing() as connection:
-            require_held(connection, self._held.lease, JobStatus.RUNNING)
-            num_added = add_events(connection, self._job.id, *self._notices(), *events)
-            if num_added:
-                set_values(connection, self._held.lease, num_crashes=0)
-            self._estimate(connection, certain)
-        for step in new:
+        for step in self._told.tell(self._notices(), is_over=is_over):
             if step.epoch_folder is not None and step.step < step.total_steps:
                 self._keep_checkpoint(step)
-        self._num_told = len(certain)
 
     def succeed(self, result: TrainingJobResult) -> None:
         """Have the tuned model and the results file, and end the job.
@@ -86,11 +61,16 @@ class Publication:
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
         """
-        steps = merged_steps(read_events(self._training / "events.jsonl").events)
-        names = self._names()
+        steps, names = self._told.steps, self._names()
         place = f"{self._job.id}/final"
         copy_folder(result.tuned, self._store.models / place)
-        results = self._results_file(names["results_file"], steps)
+        results = written_file(
+            self._store,
+            step_table(steps),
+            file_id=names["results_file"],
+            project_id=self._job.project_id,
+            filename=f"{self._job.id}-results.csv",
+        )
         model = self._model(names["model"], place, step=None)
         checkpoint = JobCheckpoint(
             job_id=self._job.id, step=result.num_steps, model=model.id, metrics=steps[-1].metrics
@@ -116,18 +96,14 @@ class Publication:
                 estimated_finish=None,
                 tuned_model=model.id,
                 num_trained_tokens=result.num_trained_tokens,
-                results_file=results.id,
+                results_files=[results.id],
             )
         self._drop_old_checkpoints()
 
-    def _has_changed(self) -> bool:
-        """Whether the process has written something since this was last asked."""
-        try:
-            found = (self._training / "events.jsonl").stat()
-        except FileNotFoundError:
-            return False
-        seen, self._seen = self._seen, (found.st_ino, found.st_size)
-        return seen != self._seen
+    def _started(self) -> TrainingStarted:
+        started = read_started(self._folder)
+        assert started is not None, "the process has trained"
+        return started
 
     def _notices(self) -> list[JobEvent]:
         """What the process had to do to the rows."""
@@ -144,17 +120,10 @@ class Publication:
             notices.append(JobEvent(key="skipped", level=Level.WARN, message=text))
         return notices
 
-    def _estimate(self, connection: Connection, steps: list[StepMetrics]) -> None:
-        if time.monotonic() < self._estimates_after:
-            return
-        self._estimates_after = time.monotonic() + _SECONDS_BETWEEN_ESTIMATES
-        seconds = sum(step.seconds for step in steps) / len(steps) * (steps[-1].total_steps - steps[-1].step)
-        set_values(connection, self._held.lease, estimated_finish=now() + round(seconds))
-
     def _keep_checkpoint(self, step: StepMetrics) -> None:
         """Have the model of an epoch's end."""
         assert step.epoch_folder is not None, "it ends an epoch"
-        source = self._training / step.epoch_folder
+        source = self._folder / "training" / step.epoch_folder
         with self._store.reading() as connection:
             known = {checkpoint.step for checkpoint in all_checkpoints(connection, self._job.id)}
         if step.step in known or not source.is_dir():  # later epochs have taken its place
@@ -192,27 +161,8 @@ class Publication:
             write_atomically(file, json.dumps(names))
         return json.loads(file.read_text())
 
-    def _results_file(self, file_id: str, steps: list[StepMetrics]) -> StoredFile:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows(step.row for step in steps)
-        content = text.getvalue().encode()
-        file = StoredFile(
-            id=file_id,
-            project_id=self._job.project_id,
-            filename=f"{self._job.id}-results.csv",
-            purpose=RESULTS,
-            num_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            created_at=now(),
-        )
-        write_atomically(content_of(self._store, file), content)
-        return file
-
     def _model(self, name: str, place: str, *, step: int | None) -> TunedModel:
-        started = read_started(self._folder)
-        assert started is not None, "it has trained"
+        started = self._started()
         return TunedModel(
             id=name,
             project_id=self._job.project_id,
@@ -225,10 +175,6 @@ class Publication:
             step=step,
             created_at=now(),
         )
-
-
-def _event_data(step: StepMetrics) -> dict[str, object]:
-    return {"total_steps": step.total_steps, **step.metrics}
 
 
 def _checkpoint_event(checkpoint: JobCheckpoint) -> JobEvent:

@@ -65,7 +65,7 @@ class TrainingProcess:
                 _end(process)
             if not self._has_ended_well(process):
                 return
-        self._publication.tell_events(is_over=True)
+        self._publication.tell(is_over=True)
         result = read_result(self._folder)
         assert result is not None, "the process has ended well"
         self._publication.succeed(result)
@@ -125,7 +125,7 @@ class TrainingProcess:
                 process.send_signal(signal.SIGTERM)  # after the step it writes a checkpoint and ends
                 is_asked = True
             if status is JobStatus.RUNNING:
-                self._publication.tell_events()
+                self._publication.tell()
             try:
                 process.wait(_SECONDS_BETWEEN_LOOKS)
             except subprocess.TimeoutExpired:
@@ -136,7 +136,7 @@ class TrainingProcess:
         if self._held.status is not JobStatus.RUNNING or process.returncode in (EXIT_PAUSED, EXIT_BUSY):
             return False
         if (failure := read_failure(self._folder)) is not None:
-            self._publication.tell_events(is_over=True)
+            self._publication.tell(is_over=True)
             fail_job(self._store, self._held, JobError(code=failure.code, message=failure.message, param=failure.param))
             return False
         if process.returncode == 0 and read_result(self._folder) is not None:

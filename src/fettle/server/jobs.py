@@ -275,7 +275,7 @@ def _body(job: Job, context: Context) -> JobBody:
         status=job.status,
         training_file=job.training_file or "",
         validation_file=job.validation_file,
-        result_files=[] if job.results_file is None else [job.results_file],
+        result_files=list(job.results_files),
         trained_tokens=job.num_trained_tokens,
         error=None
         if job.error is None

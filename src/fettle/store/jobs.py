@@ -86,7 +86,7 @@ class Job:
     validation_file: str | None = None
     tuned_model: str | None = None
     num_trained_tokens: int | None = None
-    results_file: str | None = None
+    results_files: tuple[str, ...] = ()
     error: JobError | None = None
     num_crashes: int = 0
     """How often its process has died since it last came further."""
@@ -123,13 +123,13 @@ def add_job(connection: Connection, job: Job) -> None:
         connection.execute(insert(job_metadata), pairs)
 
 
-def find_job(connection: Connection, project_id: str, job_id: str, kind: JobKind = JobKind.FINE_TUNING) -> Job:
+def find_job(connection: Connection, project_id: str, job_id: str) -> Job:
     """A project's job.
 
     Raises:
         NoSuchJobError: There is none of this id.
     """
-    where = (jobs.c.project_id == project_id, jobs.c.id == job_id, jobs.c.kind == kind.value)
+    where = (jobs.c.project_id == project_id, jobs.c.id == job_id)
     row = connection.execute(select(jobs).where(*where)).first()
     if row is None:
         raise NoSuchJobError(job_id)
@@ -155,7 +155,6 @@ def list_jobs(
     *,
     metadata: Mapping[str, str] | None = None,
     without_metadata: bool = False,
-    kind: JobKind = JobKind.FINE_TUNING,
 ) -> Page[Job]:
     """A page of a project's jobs.
 
@@ -165,9 +164,8 @@ def list_jobs(
         request: Which page.
         metadata: Pairs that a job must all have.
         without_metadata: Only jobs that have none at all.
-        kind: Of the jobs.
     """
-    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id, jobs.c.kind == kind.value]
+    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id]
     where += [_has_pair(key, value) for key, value in (metadata or {}).items()]
     if without_metadata:
         where.append(jobs.c.metadata.is_(None))
@@ -186,16 +184,22 @@ def change_status(
     return bool(found.rowcount)
 
 
-def claim(connection: Connection, *, statuses: Collection[JobStatus], owner: str, seconds: float) -> Lease | None:
-    """Claim the oldest job of some statuses that nobody works on; None: there is none."""
-    is_free = or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < epoch_now())
-    wanted = (
-        select(jobs.c.id, jobs.c.lease_token)
-        .where(jobs.c.status.in_([status.value for status in statuses]), is_free)
-        .order_by(jobs.c.number)
-        .limit(1)
+def claim(
+    connection: Connection,
+    *,
+    statuses: Collection[JobStatus],
+    owner: str,
+    seconds: float,
+    kind: JobKind = JobKind.FINE_TUNING,
+    job_id: str | None = None,
+) -> Lease | None:
+    """Claim the oldest job of a kind and of some statuses that nobody works on, or this one; None: there is none."""
+    wanted = select(jobs.c.id, jobs.c.lease_token).where(
+        jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free()
     )
-    row = connection.execute(wanted).first()
+    if job_id is not None:
+        wanted = wanted.where(jobs.c.id == job_id)
+    row = connection.execute(wanted.order_by(jobs.c.number).limit(1)).first()
     if row is None:
         return None
     values = {"lease_owner": owner, "lease_token": row.lease_token + 1, "lease_expires_at": epoch_now() + seconds}
@@ -243,6 +247,10 @@ def set_values(connection: Connection, lease: Lease, **values: object) -> None:
         raise _lost(lease)
 
 
+def _is_free() -> ColumnElement[bool]:
+    return or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < epoch_now())
+
+
 def _has_pair(key: str, value: str) -> ColumnElement[bool]:
     pair = (job_metadata.c.job_id == jobs.c.id, job_metadata.c.key == key, job_metadata.c.value == value)
     return exists().where(*pair)
@@ -274,7 +282,7 @@ def _record(row: Row[Any]) -> Job:
         validation_file=row.validation_file,
         tuned_model=row.tuned_model,
         num_trained_tokens=row.num_trained_tokens,
-        results_file=row.results_file,
+        results_files=tuple(row.results_files or ()),
         error=None if row.error is None else JobError(**row.error),
         num_crashes=row.num_crashes,
     )

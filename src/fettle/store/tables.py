@@ -125,7 +125,7 @@ jobs = Table(
     Column("validation_file", _ID),
     Column("tuned_model", _NAME),
     Column("num_trained_tokens", BigInteger),
-    Column("results_file", _ID),
+    Column("results_files", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("lease_owner", _NAME),
     Column("lease_token", BigInteger, nullable=False, default=0),

@@ -33,6 +33,7 @@ from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
 from fettle.study.declaration import declare
 from fettle.study.engines import StudyEngines, check_rows_of, require_usable
+from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
 from fettle.study.model_findings import long_findings, untrained_findings
@@ -192,7 +193,12 @@ def run_study(settings: StudySettings, listener: Listener | None = None) -> Stud
 
 
 def run_plan(
-    plan: StudyPlan, listener: Listener, *, expected: Estimate | None = None, command: Sequence[str] | None = None
+    plan: StudyPlan,
+    listener: Listener,
+    *,
+    expected: Estimate | None = None,
+    command: Sequence[str] | None = None,
+    keeper: Keeper | None = None,
 ) -> StudyResult:
     """Run a planned study; see `run_study`.
 
@@ -201,14 +207,21 @@ def run_plan(
         listener: Is told how far it is.
         expected: What `estimate_study` said, to be kept beside what the training took; None: its memory alone is planned.
         command: The words of the command line to print in the report; None: a call of `run_study`.
+        keeper: Keeps what came of it beside the study's folder; None: nobody does.
     """
+    keeper = keeper or NoKeeper()
     require_countable(get_settings().home)
     if plan.settings.precision is Precision.AUTO:
         keep_choice(get_settings().home)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
     folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)
-    with memory_errors_explained("answering"), folder_of_study as folder, _engines(plan, folder, listener) as engines:
+    with (
+        memory_errors_explained("answering"),
+        folder_of_study as folder,
+        keeper.while_running(),
+        _engines(plan, folder, listener) as engines,
+    ):
         untuned = _untuned(plan, ladder, remote, engines.base())
         baseline = best_rung(untuned)
         with base_of(plan.settings.training.method, plan.loaded) as base:
@@ -243,7 +256,9 @@ def run_plan(
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
-        return StudyResult(report=report, paths=write_report(report, folder), tuned=trained.tuned)
+        result = StudyResult(report=report, paths=write_report(report, folder), tuned=trained.tuned)
+        keeper.keep(result)
+        return result
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:

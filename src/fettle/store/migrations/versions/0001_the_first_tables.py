@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("validation_file", sa.String(length=64), nullable=True),
         sa.Column("tuned_model", sa.String(length=255), nullable=True),
         sa.Column("num_trained_tokens", sa.BigInteger(), nullable=True),
-        sa.Column("results_file", sa.String(length=64), nullable=True),
+        sa.Column("results_files", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("lease_owner", sa.String(length=255), nullable=True),
         sa.Column("lease_token", sa.BigInteger(), nullable=False),
