@@ -20,8 +20,13 @@ def write_chat_jsonl(examples: Sequence[Example], path: Path) -> None:
         DiskFullError: No space is left.
         ConfigError: The folder cannot be written.
     """
+    write_atomically(path, chat_lines(examples))
+
+
+def chat_lines(examples: Sequence[Example]) -> str:
+    """The content of such a file."""
     rows = (json.dumps(chat_row(example), ensure_ascii=False, allow_nan=False) for example in examples)
-    write_atomically(path, "".join(f"{row}\n" for row in rows))
+    return "".join(f"{row}\n" for row in rows)
 
 
 def chat_row(example: Example) -> dict[str, Any]:
