@@ -79,7 +79,7 @@ def test_check_prompts_are_the_first_ones_that_leave_room(read: Callable[..., Jo
     prompts = read(rows, max_tokens=len(read(long).rows[0].token_ids)).check_prompts
     assert [prompt.messages[-1].content for prompt in prompts] == [f"Where is {number}?" for number in range(4)]
     assert prompts[0].tools[0].name == "seats"
-    [made] = read(chat("where " * 50, "In"), max_tokens=130).check_prompts
+    [made] = read(long, max_tokens=len(read(long).rows[0].token_ids)).check_prompts
     assert made.messages[0].content == "Hello"
 
 
