@@ -6,8 +6,8 @@ import re
 
 from fettle.errors import ConfigError, DataError, DiskFullError, DivergedError, FettleError, ModelError, ResourceError
 from fettle.jobs.job_folder import TrainingFailed
+from fettle.jobs.training_rows import BadTrainingFileError, FileRole
 
-TRAINING_FILE, VALIDATION_FILE = "training_file", "validation_file"
 _LINE = re.compile(r"^(training|validation)_file:(\d+)")
 _FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/'\"]+/)+")
 
@@ -19,8 +19,11 @@ def failure_of(error: Exception) -> TrainingFailed:
     'training_diverged'
     """
     match error:
+        case BadTrainingFileError():
+            return TrainingFailed(code=error.code, message=error.describe(), param=error.role.value)
         case DataError():
-            param = VALIDATION_FILE if (error.where or "").startswith(VALIDATION_FILE) else TRAINING_FILE
+            is_validation = (error.where or "").startswith(FileRole.VALIDATION.value)
+            param = FileRole.VALIDATION.value if is_validation else FileRole.TRAINING.value
             message = _LINE.sub(r"Line \2 of the \1 file", _without_folders(error.describe()))
             return TrainingFailed(code=f"invalid_{param}", message=message, param=param)
         case DivergedError():

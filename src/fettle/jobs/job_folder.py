@@ -87,6 +87,12 @@ class TrainingStarted(_FileRecord):
     """Peak, after the multiplier."""
     precision: Precision
     num_steps: int
+    base_sha256: str
+    """Of all that decides what the base model says."""
+    template_sha256: str
+    """Of its chat template."""
+    max_tokens: int
+    """What rows are cut at."""
     train: RowCounts
     valid: RowCounts | None
     """None: there is no validation file."""
@@ -191,11 +197,16 @@ class JobFolder:
     def write_check_prompts(self, prompts: Sequence[Prompt]) -> None:
         """Leave prompts on which a server shows that it answers as was trained."""
         rows = [prompt_row(prompt) for prompt in prompts]
-        write_atomically(self.path / "check_prompts.json", json.dumps(rows, ensure_ascii=False, indent=1))
+        write_atomically(self.check_prompts, json.dumps(rows, ensure_ascii=False, indent=1))
+
+    @property
+    def check_prompts(self) -> Path:
+        """The file of these prompts."""
+        return self.path / "check_prompts.json"
 
     def read_check_prompts(self) -> tuple[Prompt, ...]:
         """These prompts."""
-        rows = json.loads((self.path / "check_prompts.json").read_bytes())
+        rows = json.loads(self.check_prompts.read_bytes())
         prompts = []
         for number, row in enumerate(rows):
             messages, tools = messages_and_tools(row)

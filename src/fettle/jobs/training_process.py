@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.errors import EXIT_BUSY, EXIT_PAUSED, EXIT_USER, TrainingPausedError
-from fettle.jobs.failures import TRAINING_FILE, VALIDATION_FILE, failure_of
+from fettle.jobs.failures import failure_of
 from fettle.jobs.job_folder import JobFolder, TrainingFinished, TrainingJob, TrainingStarted
+from fettle.jobs.training_rows import FileRole
 from fettle.settings import get_settings, keep_freed_memory, let_others_run
 from fettle.training.lifeline import end_with_parent
 
@@ -105,6 +106,9 @@ def train_job(folder: JobFolder, pause: PauseSignal) -> None:
         learning_rate=settings.learning_rate,
         precision=loaded.precision,
         num_steps=num_steps_per_epoch(len(rows.rows), used.batch_size) * used.epochs,
+        base_sha256=loaded.source.sha256(),
+        template_sha256=loaded.renderer.template.sha256,
+        max_tokens=_max_row_tokens(job, loaded),
         train=rows.counts,
         valid=None if valid is None else valid.counts,
     )
@@ -136,12 +140,15 @@ def train_job(folder: JobFolder, pause: PauseSignal) -> None:
 def _read_files(job: TrainingJob, loaded: LoadedModel) -> tuple[JobRows, JobRows | None]:
     from fettle.jobs.rows import read_job_rows
 
-    max_tokens = min(loaded.max_tokens, job.max_row_tokens or loaded.max_tokens)
-    rows = read_job_rows(job.training_file, loaded.renderer, max_tokens=max_tokens, name=TRAINING_FILE)
+    max_tokens = _max_row_tokens(job, loaded)
+    rows = read_job_rows(job.training_file, loaded.renderer, FileRole.TRAINING, max_tokens=max_tokens)
     if job.validation_file is None:
         return rows, None
-    valid = read_job_rows(job.validation_file, loaded.renderer, max_tokens=max_tokens, name=VALIDATION_FILE)
-    return rows, valid
+    return rows, read_job_rows(job.validation_file, loaded.renderer, FileRole.VALIDATION, max_tokens=max_tokens)
+
+
+def _max_row_tokens(job: TrainingJob, loaded: LoadedModel) -> int:
+    return min(loaded.max_tokens, job.max_row_tokens or loaded.max_tokens)
 
 
 def _run_key(job: TrainingJob, loaded: LoadedModel, settings: TrainingSettings) -> str:

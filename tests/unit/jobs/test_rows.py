@@ -9,6 +9,7 @@ import pytest
 
 from fettle.errors import DataError
 from fettle.jobs.rows import JobRows, read_job_rows
+from fettle.jobs.training_rows import FileRole
 
 
 def chat(*contents: str, weights: Sequence[int | None] = (), **more: Any) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read(tiny_model: Callable[[str], Any], tmp_path: Path) -> Callable[..., JobR
         texts = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
         file = tmp_path / "rows.jsonl"
         file.write_bytes(prefix + "".join(texts).encode())
-        return read_job_rows(file, tiny_model("llama").renderer, max_tokens=max_tokens, name="training_file")
+        return read_job_rows(file, tiny_model("llama").renderer, FileRole.TRAINING, max_tokens=max_tokens)
 
     return read_lines
 
@@ -86,10 +87,10 @@ def test_check_prompts_are_the_first_ones_that_leave_room(read: Callable[..., Jo
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[1, 2]", "training_file:2: is no JSON object"),
-        ("{'messages': []}", "training_file:2: is no JSON"),
-        ('{"prompt": "a"}', "training_file:2: has no `messages`"),
-        (json.dumps(chat("a", "b", "c")), "training_file:2: expected the assistant's answer last"),
+        ("[1, 2]", "line 2 is an array"),
+        ("{'messages': []}", "line 2 is not a JSON object"),
+        ('{"prompt": "a"}', "line 2: `messages` is missing"),
+        (json.dumps(chat("a", "b", "c")), "line 2: the last message is from the user"),
     ],
 )
 def test_a_line_that_is_no_row_is_named(line: str, message: str, read: Callable[..., JobRows]) -> None:
@@ -100,11 +101,13 @@ def test_a_line_that_is_no_row_is_named(line: str, message: str, read: Callable[
 def test_a_file_of_which_nothing_can_be_trained(read: Callable[..., JobRows]) -> None:
     with pytest.raises(DataError, match="nothing can be trained of any of its 2 examples"):
         read(f"{json.dumps(chat('a', 'b', weights=(0,)))}\n{json.dumps(chat('where ' * 50, 'b'))}", max_tokens=50)
+    with pytest.raises(DataError, match="every assistant message has weight 0"):
+        read(json.dumps(chat("a", "b", weights=(0,))))
 
 
 def test_rows_whose_earlier_answers_the_template_rewrites_are_counted(tiny_model: Any, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     thoughts = chat("a", "<think>hm</think>yes", "b", "no")
     file.write_text(f"{ROW}\n{json.dumps(thoughts)}\n")
-    found = read_job_rows(file, tiny_model("qwen3").renderer, max_tokens=1000, name="training_file")
+    found = read_job_rows(file, tiny_model("qwen3").renderer, FileRole.TRAINING, max_tokens=1000)
     assert (found.counts.num_rows, found.counts.num_partly_trained) == (2, 1)
