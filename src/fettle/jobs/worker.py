@@ -19,8 +19,9 @@ from fettle.jobs.outcome import fail_job
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
 from fettle.store.database import Store
-from fettle.store.files import remove_expired_files
+from fettle.store.files import remove_abandoned_contents, remove_expired_files
 from fettle.store.jobs import Job, JobError, JobStatus, LeaseLostError, claim, read_job
+from fettle.store.uploads import expire_uploads
 
 _logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -122,6 +123,8 @@ class Worker:
         while True:
             try:
                 remove_expired_files(self._store)
+                expire_uploads(self._store)
+                remove_abandoned_contents(self._store)
             except FettleError as error:
                 _logger.warning("%s", error.describe())
             if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):

@@ -7,7 +7,9 @@ the server's paths or tracebacks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,11 +18,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from fettle.errors import BusyError, FettleError, http_status
+from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError
 from fettle.store.pages import UnknownPageError
+from fettle.store.uploads import NoSuchUploadError
 
 _logger = logging.getLogger("fettle.server")
 _RETRY_SECONDS = 2
@@ -88,6 +91,7 @@ def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
 
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
+    NoSuchUploadError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
     BusyError: (429, "rate_limit_exceeded"),
@@ -105,7 +109,22 @@ def api_error(error: FettleError) -> ApiError:
             return ApiError(error.describe(), status=status, code=code, headers=headers)
     status = http_status(error)
     headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
-    return ApiError(error.describe(), status=status, headers=headers)
+    message = error.describe() if status < 500 else error.problem  # where, and what to do, is for who runs the server
+    return ApiError(message, status=status, headers=headers)
+
+
+@contextmanager
+def disk_faults_are_ours(place: Path) -> Iterator[None]:
+    """Let nobody be told to choose another folder who has sent something to a server that cannot write.
+
+    Raises:
+        ResourceError: The disk is full, or the place cannot be written.
+    """
+    try:
+        with disk_errors_explained(place):
+            yield
+    except ConfigError as error:
+        raise ResourceError("the server cannot write where it keeps files", where=str(place)) from error
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:

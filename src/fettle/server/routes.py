@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fettle.server import jobs, models
+from fettle.server import files, jobs, models, uploads, weights
 
-ROUTERS = (jobs.router, models.router)
+ROUTERS = (files.router, uploads.router, jobs.router, weights.router, models.router)
