@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fettle.server.errors import ApiError
+from fettle.server.metrics import Metrics
 from fettle.store.database import Store
-from fettle.store.keys import DEFAULT_PROJECT, Owner, ensure_project, owner_of
+from fettle.store.keys import Owner
+
+API_PREFIX = "/v1"
+
+
+class MetricsAccess(StrEnum):
+    """Who may read `/metrics`, which asks for no key and shows no names, only sums."""
+
+    LOOPBACK = "loopback"
+    """Programs on the same machine."""
+    OPEN = "open"
+    """Everybody who reaches the server."""
+    OFF = "off"
+    """Nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +40,16 @@ class ServerSettings:
     """Largest file in parts."""
     max_body_bytes: int = 32 << 20
     """Largest JSON body."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose web pages may use the server from a browser, `*` for all; empty: none."""
+    requests_per_minute: int | None = None
+    """Of one key; None: no limit."""
+    concurrent_requests: int | None = None
+    """Of one key, being answered at the same time; None: no limit."""
+    metrics: MetricsAccess = MetricsAccess.LOOPBACK
+    """Who may read `/metrics`."""
+    min_free_bytes: int = 256 << 20
+    """`/readyz` says no where less of the disk is free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +58,7 @@ class Context:
 
     store: Store
     settings: ServerSettings
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def context_of(request: Request) -> Context:
@@ -42,26 +67,8 @@ def context_of(request: Request) -> Context:
 
 
 def owner_of_request(request: Request) -> Owner:
-    """Whose key the request carries.
-
-    Raises:
-        ApiError: None, or one that opens nothing.
-    """
-    context = context_of(request)
-    if not context.settings.requires_key:
-        with context.store.writing() as connection:
-            return Owner(project_id=ensure_project(connection, DEFAULT_PROJECT).id, key_id="none")
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        message = (
-            "You didn't provide an API key. Send it as `Authorization: Bearer KEY`; `fettle keys create` makes one."
-        )
-        raise ApiError(message, status=401, headers={"www-authenticate": "Bearer"})
-    owner = owner_of(context.store, secret.strip())
-    if owner is None:
-        message = "Incorrect API key provided. `fettle keys list` shows which keys are in use."
-        raise ApiError(message, status=401, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
-    return owner
+    """Whose key the request carries; `fettle.server.access` has let it pass."""
+    return cast("Owner", request.state.owner)
 
 
 ContextOf = Annotated[Context, Depends(context_of)]

@@ -80,6 +80,12 @@ class Store:
             with connection.begin() if not connection.in_transaction() else connection.get_transaction():  # type: ignore[union-attr]
                 yield connection
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the tables are those that this version knows; a newer one may have changed them meanwhile."""
+        with _database_errors_explained(self._engine), self._engine.connect() as connection:
+            return _version(connection) == _newest_version()
+
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
@@ -143,12 +149,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _migrate(engine: Engine, home: Path) -> None:
     """Bring the tables to the newest form, one process at a time."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    newest = ScriptDirectory.from_config(config).get_current_head()
     with _alone(engine, home) as connection:
-        if _version(connection) == newest:
+        if _version(connection) == _newest_version():
             return
+        config = _alembic()
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
@@ -159,6 +163,16 @@ def _migrate(engine: Engine, home: Path) -> None:
                 remedy="install that version again, or restore a backup",
             ) from error
         connection.commit()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _newest_version() -> str | None:
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
 
 
 def _version(connection: Connection) -> str | None:
