@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from fettle.errors import FettleError
-from fettle.server.context import Context, ContextOf, MetricsAccess
+from fettle.server.context import Context, ContextOf
+from fettle.server.settings import MetricsAccess
 
 router = APIRouter(tags=["operations"])
 

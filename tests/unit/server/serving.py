@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from fettle.server.app import create_app
-from fettle.server.context import Context, ServerSettings
+from fettle.server.context import Context
+from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import create_key
 

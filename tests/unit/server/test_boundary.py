@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from serving import Served, served
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from fettle.store.database import Store
-from serving import Served, served
 
 _LIMIT = 1000
 

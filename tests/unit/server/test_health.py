@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import served
 
-from fettle.server.context import MetricsAccess
 from fettle.server.metrics import EngineLoad
+from fettle.server.settings import MetricsAccess
 from fettle.store.database import Store
 from fettle.store.workers import give_sign
-from serving import served
 
 
 def test_a_server_that_can_work_says_so_without_a_key(store: Store) -> None:
