@@ -37,9 +37,10 @@ def run_server(
     workers: Workers,
     on_listening: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then end in order: requests are answered for up to 30 seconds, trainings brought to a checkpoint.
+    """Serve until SIGINT or SIGTERM, then end in order.
 
-    A second signal ends everything at once; what is lost is what was done since the last checkpoint.
+    Requests are answered, for up to 30 seconds, and trainings brought to a checkpoint, for up to 120. A second signal ends
+    everything at once; what is lost is what was done since the last checkpoint.
 
     Args:
         store: What is served.

@@ -72,8 +72,12 @@ def test_a_bucket_fills_as_time_goes_by() -> None:
 
 def test_requests_at_once_are_counted_until_they_are_answered() -> None:
     limits = KeyLimits(None, 1)
-    with limits.admitted("key"), limits.admitted("other"):
-        with pytest.raises(LimitReachedError, match="1 requests at once"), limits.admitted("key"):
-            pass
+    with (
+        limits.admitted("key"),
+        limits.admitted("other"),
+        pytest.raises(LimitReachedError, match="1 requests at once"),
+        limits.admitted("key"),
+    ):
+        pass
     with limits.admitted("key"):
         pass
