@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fettle.errors import FettleError
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
+from fettle.jobs.signs import SignsOfLife
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
 from fettle.store.database import Store
@@ -57,11 +58,12 @@ class Worker:
             threading.Thread(target=self._reads_files, name="reads files"),
             threading.Thread(target=self._sweeps, name="sweeps"),
         ]
-        for lane in lanes:
-            lane.start()
-        self._trains()
-        for lane in lanes:
-            lane.join()
+        with SignsOfLife(self._store, self._name):
+            for lane in lanes:
+                lane.start()
+            self._trains()
+            for lane in lanes:
+                lane.join()
 
     def stop(self) -> None:
         """Claim nothing more, and bring what runs to a point from which it can go on."""

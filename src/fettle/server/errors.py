@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.store.files import NoSuchFileError
@@ -87,6 +89,17 @@ def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
     400
     """
     return ApiError(message, param=param, code=code)
+
+
+def too_large(max_bytes: int) -> ApiError:
+    """The answer to a body that is longer than the route takes."""
+    shown = f"{max_bytes / (1 << 20):g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes} bytes"
+    return ApiError(f"The body of this request is larger than the {shown} that are taken here.", status=413)
+
+
+def unnamed_error(status: int) -> ApiError:
+    """The answer where all that is known is a status."""
+    return ApiError(f"{HTTPStatus(status).phrase}.", status=status)
 
 
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
@@ -198,6 +211,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
+        limit = request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
+        if error.status_code == 413 and limit is not None:
+            return too_large(limit).response()
         messages = {
             404: f"Invalid URL ({request.method} {request.url.path})",
             405: f"Not allowed to {request.method} on {request.url.path}.",
