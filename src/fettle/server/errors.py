@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
+from fettle.scoring.openai_grader import InvalidGraderError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError
@@ -113,6 +114,8 @@ _CODES: dict[type[FettleError], tuple[int, str | None]] = {
 
 def api_error(error: FettleError) -> ApiError:
     """How an error of the product is answered."""
+    if isinstance(error, InvalidGraderError):
+        return ApiError(error.describe(), param=error.where, code=error.code)
     if isinstance(error, UnknownPageError):
         return ApiError(error.describe(), param="after", code="invalid_value")
     for parent in type(error).__mro__:
@@ -144,7 +147,8 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The answer to a body, query or form that has not the form it should have, by its first mistake."""
     first = errors[0]
     kind, where = str(first["type"]), _path(first.get("loc", ()))
-    if kind in ("json_invalid", "model_attributes_type", "dict_type", "model_type") and where is None:
+    is_no_object = kind in ("model_attributes_type", "dict_type", "model_type") and where is None
+    if kind == "json_invalid" or is_no_object:
         return ApiError("We could not parse the JSON body of your request: expected a JSON object.")
     if kind == "missing":
         if where is None:

@@ -10,10 +10,13 @@ import uvicorn
 
 from fettle.errors import ConfigError
 from fettle.jobs.stopping import stopped_by_signals
+from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
+from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.app import create_app
 from fettle.server.context import Context
 from fettle.server.settings import ServerSettings
 from fettle.server.workers import Workers
+from fettle.settings import get_settings
 from fettle.store.database import Store
 
 _SECONDS_TO_FINISH = 30
@@ -55,7 +58,7 @@ def run_server(
     """
     with _listen(host, port) as listening:
         config = uvicorn.Config(
-            create_app(Context(store=store, settings=settings)),
+            create_app(Context(store=store, settings=settings, code_runner=_code_runner())),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -75,6 +78,10 @@ def run_server(
                 server.run(sockets=[listening])
             finally:
                 workers.stop()
+
+
+def _code_runner() -> BubblewrapRunner:
+    return BubblewrapRunner(SandboxLimits(seconds=get_settings().grader_seconds))
 
 
 def _listen(host: str, port: int) -> socket.socket:
