@@ -1,13 +1,12 @@
 """A real server in a process of its own, with a home of its own, and clients of it.
 
-FETTLE_TEST_DATABASE_URL, where it is set, names a PostgreSQL server: each server here then has a fresh database there.
+Its database is a fresh one of the kind that `databases.py` says.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -21,10 +20,10 @@ import httpx2
 import openai
 from published_schema import CheckedTransport
 
+from databases import fresh_database
 from fettle.store.database import Store
 from fettle.store.keys import create_key
 
-DATABASE_URL = os.environ.get("FETTLE_TEST_DATABASE_URL")
 _SECONDS_TO_START, _SECONDS_TO_STOP = 120.0, 60.0
 
 
@@ -72,7 +71,7 @@ def running_server(home: Path, models: Sequence[Path], *, workers: int = 1) -> I
     """
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
-    with _fresh_database() as database_url:
+    with fresh_database() as database_url:
         command = [sys.executable, "-m", "fettle", "serve", "--port", "0", "--workers", str(workers)]
         for model in models:
             command += ["--model", str(model)]
@@ -131,22 +130,3 @@ def _end(process: subprocess.Popen[str]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-@contextmanager
-def _fresh_database() -> Iterator[str | None]:
-    """An empty database of the PostgreSQL server that the environment names; None: SQLite in the home."""
-    if DATABASE_URL is None:
-        yield None
-        return
-    import psycopg
-    from sqlalchemy.engine import make_url
-
-    name = f"fettle_{secrets.token_hex(6)}"
-    with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    try:
-        yield make_url(DATABASE_URL).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with psycopg.connect(DATABASE_URL, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
