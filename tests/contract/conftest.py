@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from serving import RunningServer, running_server
+from api_server import RunningServer, running_server
 
 from tiny_models import save_tiny_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import openai
 import pytest
-from serving import RunningServer
+from api_server import RunningServer
 
 
 def test_the_list_names_base_models(idle_client: openai.OpenAI, idle_server: RunningServer) -> None:
