@@ -25,6 +25,10 @@ from fettle.store.pages import UnknownPageError
 _logger = logging.getLogger("fettle.server")
 _RETRY_SECONDS = 2
 _MOST_SHOWN = 200
+_LONGEST_MESSAGE = 2000
+_NO_OBJECT = (
+    "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
+)
 
 
 class ErrorDetail(BaseModel):
@@ -62,7 +66,8 @@ class ApiError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.message, self.status, self.code, self.param = message, status, code, param
+        self.message = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
+        self.status, self.code, self.param = status, code, param
         self.headers = dict(headers or {})
         super().__init__(message)
 
@@ -112,15 +117,14 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The answer to a body, query or form that has not the form it should have, by its first mistake."""
     first = errors[0]
     kind, where = str(first["type"]), _path(first.get("loc", ()))
-    if kind in ("json_invalid", "model_attributes_type", "dict_type", "model_type") and where is None:
-        return ApiError("We could not parse the JSON body of your request: expected a JSON object.")
+    is_no_object = kind in ("missing", "model_attributes_type", "model_type", "dict_type") and where is None
+    if kind == "json_invalid" or is_no_object:
+        return ApiError(_NO_OBJECT)
     if kind == "missing":
-        if where is None:
-            return ApiError("You must provide a JSON object as the body of this request.")
         return ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
     if kind == "extra_forbidden":
         return ApiError(f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")
-    message = f"Invalid value for '{where}': {_reason(first)}"
+    message = f"Invalid value for '{where}': {_reason(first)}" if where else _reason(first)
     return ApiError(message, param=where, code=_code(kind, first))
 
 
@@ -148,7 +152,7 @@ def _code(kind: str, error: Mapping[str, Any]) -> str:
         "less_than": "above_max_value",
     }
     if kind in bounds:
-        number = "integer" if isinstance(error.get("input"), int) else "decimal"
+        number = "decimal" if isinstance(next(iter(error["ctx"].values())), float) else "integer"
         return f"{number}_{bounds[kind]}"
     if kind.endswith(("_type", "_parsing")) or kind in ("int_from_float", "finite_number"):
         return "invalid_type"
@@ -180,6 +184,7 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
         messages = {
+            400: _NO_OBJECT,  # nothing else raises it: what FastAPI cannot read at all
             404: f"Invalid URL ({request.method} {request.url.path})",
             405: f"Not allowed to {request.method} on {request.url.path}.",
         }
