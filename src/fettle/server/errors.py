@@ -26,9 +26,11 @@ _logger = logging.getLogger("fettle.server")
 _RETRY_SECONDS = 2
 _MOST_SHOWN = 200
 _LONGEST_MESSAGE = 2000
-_NO_OBJECT = (
-    "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
-)
+_NO_OBJECT = "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
+_SHORTER = ("at least", "min_length", "string_below_min_length")
+_LONGER = ("at most", "max_length", "string_above_max_length")
+_LENGTHS = {"too_short": _SHORTER, "string_too_short": _SHORTER, "too_long": _LONGER, "string_too_long": _LONGER}
+"""Of texts: in words, the bound's name, the code."""
 
 
 class ErrorDetail(BaseModel):
@@ -130,21 +132,26 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 
 def _path(loc: Sequence[Any]) -> str | None:
     """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
-    parts = [part for part in loc if part not in ("body", "query", "path", "header")]
+    parts = [part for part in loc if part not in ("body", "query", "path", "header", "[key]")]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or None
+    return text[:_MOST_SHOWN] or None
 
 
 def _reason(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
+    if isinstance(given, str) and (bound := _LENGTHS.get(str(error["type"]))):
+        few_or_many, name, _ = bound
+        message = f"expected {few_or_many} {error['ctx'][name]} characters, and it has {len(given)}"
     shown = "" if isinstance(given, dict | list) or given is None else f" (it is {str(given)[:_MOST_SHOWN]!r})"
     return f"{message}{shown}."
 
 
 def _code(kind: str, error: Mapping[str, Any]) -> str:
+    if kind in _LENGTHS and isinstance(error.get("input"), str):
+        return _LENGTHS[kind][2]
     bounds = {
         "greater_than_equal": "below_min_value",
         "greater_than": "below_min_value",
