@@ -125,13 +125,12 @@ def test_a_byte_order_mark_before_a_body_is_harmless(raw: httpx2.Client) -> None
     assert error["param"] == "training_file"
 
 
-@pytest.mark.parametrize(
-    "job_id",
-    ["a%00b", "%ff%fe", "%ED%A0%80", "..%2F..%2Fetc%2Fpasswd", "%2e%2e", "a%2Fb", "x" * 5_000, "%20", "'%22;--"],
-)
-@pytest.mark.parametrize(
-    "path", ["/fine_tuning/jobs/{}", "/fine_tuning/jobs/{}/events", "/models/{}", "/files/{}", "/files/{}/content"]
-)
+JOB_IDS = ("a%00b", "%ff%fe", "%ED%A0%80", "..%2F..%2Fetc%2Fpasswd", "%2e%2e", "a%2Fb", "x" * 5_000, "%20", "'%22;--")
+PATHS = ("/fine_tuning/jobs/{}", "/fine_tuning/jobs/{}/events", "/models/{}", "/files/{}", "/files/{}/content")
+
+
+@pytest.mark.parametrize("job_id", JOB_IDS)
+@pytest.mark.parametrize("path", PATHS)
 def test_an_id_that_cannot_be_is_an_ordinary_404(raw: httpx2.Client, path: str, job_id: str) -> None:
     answer = raw.get(path.format(job_id))
     refused(answer, 404)

@@ -93,8 +93,8 @@ def test_metadata_at_its_bounds_is_taken(idle_client: openai.OpenAI, file: FileO
     assert job.metadata == metadata
 
 
-def hyperparameters(**values: Any) -> dict[str, Any]:
-    return {"method": {"type": "supervised", "supervised": {"hyperparameters": values}}}
+def hyperparameters(method: str = "supervised", **values: Any) -> dict[str, Any]:
+    return {"method": {"type": method, method: {"hyperparameters": values}}}
 
 
 INNER = "method.supervised.hyperparameters"
@@ -133,8 +133,8 @@ REFUSALS: list[tuple[dict[str, Any], str | None, str | None]] = [
     ({"method": {"type": "magic"}}, "method.type", "invalid_value"),
     ({"method": "supervised"}, "method", "invalid_type"),
     ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "invalid_value"),
-    ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}}, "method.dpo.hyperparameters.beta", "decimal_below_min_value"),
-    ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.1}}}}, "method.dpo.hyperparameters.beta", "decimal_above_max_value"),
+    (hyperparameters("dpo", beta=0), "method.dpo.hyperparameters.beta", "decimal_below_min_value"),
+    (hyperparameters("dpo", beta=2.1), "method.dpo.hyperparameters.beta", "decimal_above_max_value"),
     ({"method": {"type": "reinforcement"}}, "method.reinforcement", "missing_required_parameter"),
     ({"method": {"type": "reinforcement", "reinforcement": {}}}, "method.reinforcement.grader", "missing_required_parameter"),
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "invalid_value"),
@@ -190,14 +190,21 @@ def test_a_file_that_was_deleted_is_refused(idle_client: openai.OpenAI, file: Fi
     assert f"No such File object: {gone.id}" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        {"type": "dpo", "dpo": {"hyperparameters": {"beta": "auto"}}},
-        {"type": "dpo"},
-        {"type": "reinforcement", "reinforcement": {"grader": {"type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}}},
-    ],
-)  # fmt: skip
+GRADER = {
+    "type": "string_check",
+    "name": "same",
+    "input": "{{sample.output_text}}",
+    "reference": "x",
+    "operation": "eq",
+}
+LATER_METHODS = (
+    {"type": "dpo", "dpo": {"hyperparameters": {"beta": "auto"}}},
+    {"type": "dpo"},
+    {"type": "reinforcement", "reinforcement": {"grader": GRADER}},
+)
+
+
+@pytest.mark.parametrize("method", LATER_METHODS)
 def test_methods_that_are_to_come_are_refused_by_name(
     idle_client: openai.OpenAI, file: FileObject, method: dict[str, Any]
 ) -> None:
