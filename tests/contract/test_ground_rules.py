@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import httpx2
 import openai
@@ -147,8 +148,9 @@ def test_a_page_after_nothing_known_is_400(raw: httpx2.Client, after: str) -> No
     assert refused(raw.get(f"/fine_tuning/jobs?after={after}"), 400)["param"] == "after"
 
 
-def test_large_headers_harm_nothing(raw: httpx2.Client) -> None:
-    assert raw.get("/models", headers={"x-large": "x" * 200_000}).status_code in (200, 400, 431)
+def test_headers_that_are_too_large_harm_nobody_else(raw: httpx2.Client) -> None:
+    with suppress(httpx2.TransportError):  # the server may hang up while they are still being sent
+        assert raw.get("/models", headers={"x-large": "x" * 200_000}).status_code in (200, 400, 431)
     assert raw.get("/models").status_code == 200
 
 
