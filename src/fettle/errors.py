@@ -44,6 +44,10 @@ class DataError(FettleError):
     """The examples cannot be used as they are."""
 
 
+class ContextLengthError(DataError):
+    """A prompt is longer than the model's context."""
+
+
 class ConfigError(FettleError):
     """An option, a setting or a combination of them is wrong."""
 
@@ -56,8 +60,22 @@ class ResourceError(FettleError):
     """The machine lacks something: disk, memory, a processor feature."""
 
 
+class EngineError(FettleError):
+    """The model could not be run, which is no fault of who asked."""
+
+
 class BusyError(ResourceError):
-    """Too many requests wait already. The same request may be taken a little later."""
+    """Too many requests wait already. The same request may be taken a little later.
+
+    Args:
+        problem: As of every error.
+        remedy: As of every error.
+        retry_after_seconds: When asking again is worth it, as far as can be told.
+    """
+
+    def __init__(self, problem: str, *, remedy: str | None = None, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DiskFullError(ResourceError):
@@ -94,6 +112,7 @@ HTTP_STATUSES: dict[type[FettleError], int] = {
     BusyError: 429,
     RemoteError: 502,
     IntegrityError: 500,
+    EngineError: 500,
 }
 """HTTP status by class; a class without an entry takes that of its nearest parent."""
 

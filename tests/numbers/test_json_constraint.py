@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import torch
 
-from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
+from fettle.answering.constrain import Constrainer, Constrainers, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import ConfigError
@@ -73,14 +73,24 @@ def form(name: str, separators: tuple[str | None, str | None]) -> JsonForm:
     return JsonForm(schema=json.dumps(SCHEMAS[name]), item_separator=separators[0], key_separator=separators[1])
 
 
+def constrainer_of(loaded: Any, wanted: JsonForm) -> Constrainer:
+    constrainers = Constrainers(
+        loaded.renderer.tokenizer,
+        end_of_turn_id=loaded.renderer.end_of_turn_id,
+        vocabulary_size=loaded.model.config.vocab_size,
+    )
+    made = constrainers.of(wanted)
+    assert made is not None
+    assert constrainers.of(wanted) is made
+    return made
+
+
 def plain_answer(
     loaded: Any, prompt: Prompt, wanted: JsonForm, *, max_new_tokens: int, with_forcing: bool
 ) -> list[int]:
     """One row, one full forward a step, no cache: the masked argmax, followed by what is forced if that is asked for."""
     stop = loaded.renderer.end_of_turn_id
-    matcher = JsonConstrainer(
-        loaded.renderer.tokenizer, wanted, end_of_turn_id=stop, vocabulary_size=loaded.model.config.vocab_size
-    ).new_matcher()
+    matcher = constrainer_of(loaded, wanted).new_matcher()
     tokens = list(loaded.renderer.prompt_tokens(prompt.messages))
     written: list[int] = []
     while len(written) < max_new_tokens and (not written or written[-1] != stop):
@@ -104,7 +114,7 @@ def test_a_random_model_always_answers_in_the_form(
     schema: str, separators: tuple[str | None, str | None], tiny_model: Callable[[str], Any]
 ) -> None:
     answers = LocalEngine(tiny_model("llama")).generate(
-        prompts(), GenerationOptions(max_new_tokens=200, json_form=form(schema, separators))
+        prompts(), GenerationOptions(max_new_tokens=200, form=form(schema, separators))
     )
     finished = [answer for answer in answers if answer.finish_reason is FinishReason.STOP]
     if separators != (None, None):  # where any white space is allowed a random model may write it for ever
@@ -134,18 +144,13 @@ def test_bounds_let_every_training_answer_through_and_end_what_a_random_model_wo
         item_separator=", ",
         key_separator=": ",
     )
-    constrainer = JsonConstrainer(
-        loaded.renderer.tokenizer,
-        wanted,
-        end_of_turn_id=loaded.renderer.end_of_turn_id,
-        vocabulary_size=loaded.model.config.vocab_size,
-    )
+    constrainer = constrainer_of(loaded, wanted)
     for value in OBJECTS:
         matcher = constrainer.new_matcher()
         for token in loaded.renderer.encode(json.dumps(value, ensure_ascii=False)):
             take_token(matcher, token)
         assert matcher.is_accepting()
-    options = GenerationOptions(max_new_tokens=300, json_form=wanted)
+    options = GenerationOptions(max_new_tokens=300, form=wanted)
     for answer in LocalEngine(loaded).generate(prompts(), options):
         assert answer.finish_reason is FinishReason.STOP
         jsonschema.validate(json.loads(answer.text), schema)
@@ -155,7 +160,7 @@ def test_bounds_let_every_training_answer_through_and_end_what_a_random_model_wo
 def test_batched_forcing_equals_one_row_at_a_time_without_cache(family: str, tiny_model: Callable[[str], Any]) -> None:
     loaded = tiny_model(family)
     wanted = form("triage", (", ", ": "))
-    answers = LocalEngine(loaded).generate(prompts(), GenerationOptions(max_new_tokens=60, json_form=wanted))
+    answers = LocalEngine(loaded).generate(prompts(), GenerationOptions(max_new_tokens=60, form=wanted))
     for prompt, answer in zip(prompts(), answers, strict=True):
         expected = plain_answer(loaded, prompt, wanted, max_new_tokens=60, with_forcing=True)
         stops = loaded.stop_token_ids
@@ -188,7 +193,7 @@ def test_forced_tokens_do_not_change_the_answer_of_a_trained_model(
     result = train(loaded, rows, rows, settings, folder=tmp_path, run_key="k")
     engine = LocalEngine(loaded, adapter=result.tuned)
     try:
-        answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, json_form=wanted))
+        answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, form=wanted))
         free = engine.generate(prompts(), GenerationOptions(max_new_tokens=80))
         single = [plain_answer(loaded, prompt, wanted, max_new_tokens=80, with_forcing=False) for prompt in prompts()]
     finally:
@@ -203,7 +208,7 @@ def test_an_answer_cut_short_says_so(tiny_model: Callable[[str], Any]) -> None:
     engine = LocalEngine(tiny_model("llama"))
     wanted = form("triage", (", ", ": "))
     for limit in (1, 2, 7):
-        for answer in engine.generate(prompts(), GenerationOptions(max_new_tokens=limit, json_form=wanted)):
+        for answer in engine.generate(prompts(), GenerationOptions(max_new_tokens=limit, form=wanted)):
             assert answer.finish_reason is FinishReason.LENGTH
             assert answer.usage.completion_tokens == limit
 
@@ -212,4 +217,4 @@ def test_an_answer_cut_short_says_so(tiny_model: Callable[[str], Any]) -> None:
 def test_an_unusable_schema_is_refused(schema: str, tiny_model: Callable[[str], Any]) -> None:
     engine = LocalEngine(tiny_model("llama"))
     with pytest.raises(ConfigError, match="schema"):
-        engine.generate(prompts(), GenerationOptions(max_new_tokens=5, json_form=JsonForm(schema=schema)))
+        engine.generate(prompts(), GenerationOptions(max_new_tokens=5, form=JsonForm(schema=schema)))

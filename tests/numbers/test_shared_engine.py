@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from adapters import write_adapter
 from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.adapter_check import AdapterCheck
+from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.running_batch import RunningBatch
-from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
+from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
-from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError
+from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError, ResourceError
 from fettle.models import lora_linear
-from fettle.models.adapter import LoraSettings, LoraVariant, adapter_layers, new_adapter, save_adapter, unload_adapters
+from fettle.models.adapter import LoraVariant, adapter_layers
+from fettle.models.row_cache import key_value_bytes
 from fettle.records import FinishReason, Message, Prompt
 
 INSTRUCTION = (
@@ -36,20 +40,6 @@ def prompt(text: str, *, instruction: str = INSTRUCTION) -> Prompt:
 PROMPTS = [
     prompt(text) for text in ("Where is it?", "I was charged twice for one order.", "ok", "My card is gone, help!")
 ]
-
-
-def write_adapter(
-    loaded: Any, folder: Path, *, seed: int, variant: LoraVariant = LoraVariant.LORA, rank: int = 4
-) -> Path:
-    peft = new_adapter(loaded, LoraSettings(rank=rank, variant=variant), seed=seed, name="made")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in peft.named_parameters():
-            if "lora_B" in name:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
-    save_adapter(peft, folder, name="made")
-    unload_adapters(peft)
-    return folder
 
 
 @pytest.fixture
@@ -122,7 +112,7 @@ def test_a_batch_is_no_larger_than_its_limit_and_the_queue_neither(
     monkeypatch.setattr(RunningBatch, "step", lambda batch: (sizes.append(batch.num_open), step(batch)))
     release = threading.Event()
     with SharedEngine(loaded, ServingLimits(max_rows=2, max_waiting=4)) as engine:
-        blocker = threading.Thread(target=lambda: engine._in_thread(lambda: release.wait(60)))
+        blocker = threading.Thread(target=lambda: engine._inbox.do_in_thread(lambda: release.wait(60)))
         blocker.start()
         waiting = [engine.submit(asked, OPTIONS) for asked in PROMPTS]
         with pytest.raises(BusyError):
@@ -149,11 +139,35 @@ def test_adapters_that_do_not_fit_into_memory_take_turns(
     with SharedEngine(loaded, ServingLimits(max_adapters=1)) as engine:
         for name, folder in adapters.items():
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(SharedEngine, "_require_as_trained", lambda *_: 0.0)
+                patched.setattr(AdapterCheck, "require_as_trained", lambda *_: 0.0)
                 engine.add(name, folder, PROMPTS[:1])
         streams = [engine.submit(PROMPTS[place], OPTIONS, adapter=who) for place in range(3) for who in WHO]
         assert [stream.whole().text for stream in streams] == [alone[who][place] for place in range(3) for who in WHO]
         assert len(engine._used) == 1
+
+
+def test_answers_that_do_not_fit_into_memory_step_back_and_go_on(
+    loaded: Any, adapters: dict[str, Path], alone: dict[str | None, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    left: list[int] = []
+    step, leave = RunningBatch.step, RunningBatch.leave
+    monkeypatch.setattr(RunningBatch, "step", lambda batch: (sizes.append(batch.num_slots), step(batch)))
+    monkeypatch.setattr(RunningBatch, "leave", lambda batch, answer: (left.append(1), leave(batch, answer)))
+    most = 700
+    with SharedEngine(loaded, ServingLimits(max_cache_bytes=most * key_value_bytes(loaded.model))) as engine:
+        engine.add("first", adapters["first"], PROMPTS[:1])
+        sizes.clear()
+        streams = {
+            (who, place): engine.submit(asked, OPTIONS, adapter=who)
+            for place, asked in enumerate(PROMPTS)
+            for who in (None, "first")
+        }
+        assert {key: stream.whole().text for key, stream in streams.items()} == {
+            (who, place): alone[who][place] for place in range(len(PROMPTS)) for who in (None, "first")
+        }
+    assert max(sizes) <= most
+    assert left
 
 
 def test_an_adapter_that_is_removed_ends_its_answers_first(
@@ -222,7 +236,7 @@ def test_an_answer_ends_before_a_stop_text_and_keeps_its_form(
         key_separator=": ",
     )
     free = engine.submit(PROMPTS[0], OPTIONS, adapter="first")
-    in_form = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=60, json_form=form), adapter="first").whole()
+    in_form = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=60, form=form), adapter="first").whole()
     assert in_form.text in ('{"ok": "yes"}', '{"ok": "no"}')
     assert free.whole().text == alone["first"][0]
 
@@ -264,8 +278,8 @@ def test_what_cannot_be_answered_is_said_at_once(loaded: Any, adapters: dict[str
     running = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=400), adapter="first")
     next(iter(running))
     engine.close()
-    with pytest.raises(ConfigError, match="closed"):
+    with pytest.raises(ResourceError, match="closed"):
         running.whole()
-    with pytest.raises(ConfigError, match="closed"):
+    with pytest.raises(ResourceError, match="closed"):
         engine.submit(PROMPTS[0], OPTIONS)
     assert not adapter_layers(loaded.model)

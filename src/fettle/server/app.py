@@ -65,7 +65,7 @@ async def _closes_the_store(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        app.state.context.store.close()
+        app.state.context.close()
 
 
 def create_app(context: Context) -> FastAPI:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from fettle.answering.engine_pool import EnginePool
 from fettle.scoring.openai_grader import GradingServices, NoSampler, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
+from fettle.server.catalogue import StoreCatalogue
 from fettle.server.metrics import Metrics
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import Owner
 
 API_PREFIX = "/v1"
+_CHAT_THREADS = 32
 
 
 def no_sampler(_owner: Owner) -> Sampler:
@@ -35,6 +39,23 @@ class Context:
     """Runs python graders."""
     sampler_of: Callable[[Owner], Sampler] = no_sampler
     """What graders ask models with: those that an owner may ask."""
+    engines: EnginePool = field(default_factory=EnginePool)
+    """What answers."""
+    chat_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat")
+    )
+    """In which conversations are rendered and models loaded: neither may hold up the event loop."""
+
+    @property
+    def catalogue(self) -> StoreCatalogue:
+        """Which models there are to answer."""
+        return StoreCatalogue(self.store)
+
+    def close(self) -> None:
+        """Let go of everything. Answers that are not whole end with an error."""
+        self.engines.close()
+        self.chat_threads.shutdown(cancel_futures=True)
+        self.store.close()
 
     def grading_services(self, owner: Owner) -> GradingServices:
         """What graders need, for one owner."""

@@ -7,6 +7,7 @@ the server's paths or tracebacks.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -29,7 +30,7 @@ from fettle.store.pages import UnknownPageError
 from fettle.store.uploads import NoSuchUploadError
 
 _logger = logging.getLogger("fettle.server")
-_RETRY_SECONDS = 2
+_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 60
 _MOST_SHOWN = 200
 _LONGEST_MESSAGE = 2000
 _NO_OBJECT = "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
@@ -128,7 +129,7 @@ def api_error(error: FettleError) -> ApiError:
     for parent in type(error).__mro__:
         if parent in _CODES:
             status, code = _CODES[parent]
-            headers = {"retry-after": str(_RETRY_SECONDS)} if status == 429 else {}
+            headers = {"retry-after": _seconds_to_wait(error)} if isinstance(error, BusyError) else {}
             return ApiError(error.describe(), status=status, code=code, headers=headers)
     status = http_status(error)
     headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
@@ -148,6 +149,11 @@ def disk_faults_are_ours(place: Path) -> Iterator[None]:
             yield
     except ConfigError as error:
         raise ResourceError("the server cannot write where it keeps files", where=str(place)) from error
+
+
+def _seconds_to_wait(error: BusyError) -> str:
+    """As clients obey it: whole seconds, and no more of them than they would wait."""
+    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:

@@ -7,74 +7,34 @@ has, and what is whole leaves. Adapters are loaded when they are asked for, and 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fettle.answering.constrain import JsonConstrainers
-from fettle.answering.engine import GenerationOptions, answer_limits
+from fettle.answering.constrain import Constrainers
+from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
+from fettle.answering.engines.adapter_check import AdapterCheck
+from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
-from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
-from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
-from fettle.answering.stream import AnswerStream, Piece
+from fettle.answering.engines.running_batch import Row, RunningBatch
+from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
-from fettle.errors import BusyError, ConfigError, FettleError, ModelError
-from fettle.models.adapter import require_active
+from fettle.chat.call_format import CallFormat, call_format
+from fettle.errors import BusyError, ConfigError, EngineError, FettleError, ModelError, ResourceError
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
-from fettle.models.understood import own_logits, require_understood
+from fettle.models.row_cache import key_value_bytes
+from fettle.models.understood import require_understood
 from fettle.records import Prompt
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingLimits:
-    """How much is done and kept at once."""
-
-    max_rows: int = 32
-    """Answers written at once; what comes beyond them waits."""
-    max_waiting: int = 256
-    """Requests that may wait; what comes beyond them is refused."""
-    max_adapters: int = 16
-    """Adapters in memory; others are loaded again when they are asked for."""
-    max_prefix_bytes: int = 256 << 20
-    """Keys and values of prompts' beginnings that are kept."""
-
-
-@dataclass(slots=True)
-class _Request:
-    token_ids: tuple[int, ...]
-    answer: AnswerInWriting
-    adapter: str | None
-    stream: AnswerStream
-    num_log_probs: int = 0
-
-    def pass_on(self) -> None:
-        """Give out what was written since the last step."""
-        answer = self.answer
-        if self.stream.is_given_up:
-            answer.give_up()
-        new, self.num_log_probs = tuple(answer.log_probs[self.num_log_probs :]), len(answer.log_probs)
-        text = answer.next_piece()
-        if text or new or not answer.is_open:
-            self.stream.pieces.put(
-                Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
-            )
-
-
-@dataclass(slots=True)
-class _Inbox:
-    """What other threads want of the one that runs the model."""
-
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    requests: deque[_Request] = field(default_factory=deque)
-    tasks: deque[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=deque)
-    is_closed: bool = False
+_NEWEST_SHARE = 0.1
+"""How much the newest answer counts in the seconds that one takes."""
 
 
 class SharedEngine:
@@ -94,17 +54,21 @@ class SharedEngine:
         self._loaded, self._model, self._renderer = loaded, loaded.model, loaded.renderer
         self._limits = limits or ServingLimits()
         self._adapters = RoutedAdapters(loaded)
+        self._check = AdapterCheck(loaded, self._adapters)
         self._folders: dict[str, Path] = {}
         self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
-        self._constrainers = JsonConstrainers(
+        self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
+        self._constrainers = Constrainers(
             loaded.renderer.tokenizer,
             end_of_turn_id=loaded.renderer.end_of_turn_id,
-            vocabulary_size=int(loaded.model.config.get_text_config().vocab_size),
+            vocabulary_size=self._vocabulary_size,
         )
+        self._seconds_an_answer = 1.0
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
-        self._running: list[_Request] = []
-        self._inbox = _Inbox()
+        self._max_slots = self._limits.max_cache_bytes // key_value_bytes(loaded.model)
+        self._running: list[AskedAnswer] = []
+        self._inbox = Inbox()
         self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
         self._thread.start()
 
@@ -139,14 +103,14 @@ class SharedEngine:
                 raise BusyError("every adapter in memory is writing answers", remedy="try again in a few seconds")
             self._load(name, folder)
             try:
-                found = self._require_as_trained(name, rows)
+                found = self._check.require_as_trained(name, rows)
             except BaseException:
                 self._unload(name)
                 raise
             self._folders[name] = folder
             return found
 
-        return self._in_thread(put_and_check)
+        return self._inbox.do_in_thread(put_and_check)
 
     def remove(self, name: str) -> None:
         """Forget an adapter, once the answers that it is writing are whole.
@@ -156,43 +120,79 @@ class SharedEngine:
         """
         if self._folders.pop(name, None) is None:
             raise ModelError(f"there is no adapter called {name!r}")
-        self._in_thread(lambda: self._let_go(name))
+        self._inbox.do_in_thread(lambda: self._let_go(name))
 
     def submit(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
     ) -> AnswerStream:
-        """Ask for an answer.
+        """Ask for an answer; see `submit_several`."""
+        [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
+        return stream
+
+    def submit_several(
+        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, numbers: Sequence[int]
+    ) -> tuple[AnswerStream, ...]:
+        """Ask for some answers to one prompt, which is run once.
 
         Args:
             prompt: The conversation up to the answer.
-            options: How it is written.
+            options: How each is written.
             adapter: Who answers; None: the base model.
-            number: Tells answers to one prompt apart that are drawn with one seed.
+            numbers: Tell the answers apart, which are drawn with one seed.
 
         Raises:
             BusyError: Too many requests wait.
+            ConfigError: The form cannot be kept, or a token is biased that the model has not.
             ModelError: There is no such adapter.
             DataError: The prompt leaves no room for an answer.
         """
+        require_tokens(options, self._vocabulary_size)
         if adapter is not None and adapter not in self._folders:
             raise ModelError(f"there is no adapter called {adapter!r}")
         token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
         [limit] = answer_limits([token_ids], options.max_new_tokens, self._loaded.max_tokens)
-        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
-        answer = AnswerInWriting(
-            limit, options, ending, constrainer=self._constrainers.of(options.json_form), number=number
+        ending = Ending(
+            stop_token_ids=self._loaded.stop_token_ids,
+            decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
         )
-        request = _Request(token_ids, answer, adapter, AnswerStream(len(token_ids)))
+        constrainer = self._constrainers.of(options.form)
+        requests = [
+            AskedAnswer(
+                token_ids,
+                AnswerInWriting(limit, options, ending, constrainer=constrainer, number=number),
+                adapter,
+                AnswerStream(len(token_ids)),
+                is_one_of_many=len(numbers) > 1,
+            )
+            for number in numbers
+        ]
         with self._inbox.changed:
             if self._inbox.is_closed:
-                raise ConfigError("this engine was closed")
-            if len(self._inbox.requests) >= self._limits.max_waiting:
-                raise BusyError(
-                    f"{self._limits.max_waiting} requests wait already", remedy="ask again in a few seconds"
-                )
-            self._inbox.requests.append(request)
+                raise ResourceError("this engine was closed")
+            self._inbox.require_room(len(requests), limits=self._limits, seconds_an_answer=self._seconds_an_answer)
+            self._inbox.requests.extend(requests)
             self._inbox.changed.notify()
-        return request.stream
+        return tuple(request.stream for request in requests)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being written, and nothing waits."""
+        with self._inbox.changed:
+            return not (self._running or self._inbox.requests or self._inbox.tasks)
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The base model: for its tokenizer and template, not to be run."""
+        return self._loaded
+
+    @cached_property
+    def call_format(self) -> CallFormat | None:
+        """How the model writes function calls; None: its template does not say."""
+        return call_format(self._renderer)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for, which may be a part of a character."""
+        return self._constrainers.tokenizer.decode_bytes([token_id])
 
     def close(self) -> None:
         """Stop, and leave the base model as it was. Answers that are not whole end with an error."""
@@ -213,7 +213,7 @@ class SharedEngine:
         finally:
             with self._inbox.changed:
                 self._inbox.is_closed = True
-            closed = ConfigError("the engine was closed before this was done")
+            closed = ResourceError("the engine was closed before this was done")
             self._fail(lambda _: True, closed)
             for _, future in self._inbox.tasks:
                 future.set_exception(closed)
@@ -243,34 +243,64 @@ class SharedEngine:
         try:
             if takes_in:
                 self._admit()
+            self._keep_within_memory()
             self._batch.step()
         except Exception as error:  # whatever it is, those who wait must be told
-            explained = error if isinstance(error, FettleError) else FettleError(f"the model could not be run: {error}")
-            self._fail(lambda _: True, explained)
+            self._fail(lambda _: True, _explained(error))
             self._batch = RunningBatch(self._model, adapters=self._adapters)
             return
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give out what was written, and let go of what is whole."""
         for request in self._running:
             request.pass_on()
+            if not request.answer.is_open:
+                seconds = time.monotonic() - request.admitted_at
+                self._seconds_an_answer += _NEWEST_SHARE * (seconds - self._seconds_an_answer)
         self._running = [request for request in self._running if request.answer.is_open]
 
     def _admit(self) -> None:
         """Let requests that wait join the batch, those that share prefix and adapter together."""
-        joining: dict[tuple[str | None, int], tuple[list[_Request], Any]] = {}
+        self._inbox.without_given_up()
+        joining: dict[tuple[str | None, int], tuple[list[AskedAnswer], Any]] = {}
+        joining_tokens = 0
         while self._inbox.requests and len(self._running) < self._limits.max_rows:
             request = self._inbox.requests[0]
-            if not self._has_adapter(request.adapter):
+            joining_tokens += len(request.token_ids) + len(request.answer.tokens)
+            if self._running and self._batch.num_slots + joining_tokens > self._max_slots:
+                break
+            try:
+                is_there = self._has_adapter(request.adapter)
+            except Exception as error:  # its files are gone: nobody else's answer suffers
+                self._inbox.requests.popleft()
+                request.answer.fail(_explained(error))
+                request.pass_on()
+                continue
+            if not is_there:
                 break  # it waits for an adapter in memory to become idle, and those behind it wait too: first come, first served
             self._inbox.requests.popleft()
             self._running.append(request)
+            request.admitted_at = time.monotonic()
             with self._adapters.serving([Route(request.adapter, None)]):
-                prefix = self._prefixes.prefix_of(request.token_ids, request.adapter)
+                prefix = self._prefixes.prefix_of(
+                    request.token_ids, request.adapter, is_one_of_many=request.is_one_of_many
+                )
             joining.setdefault((request.adapter, id(prefix)), ([], prefix))[0].append(request)
         for (adapter, _), (requests, prefix) in joining.items():
-            rows = [Row(request.token_ids, request.answer) for request in requests]
+            rows = [Row((*request.token_ids, *request.answer.tokens), request.answer) for request in requests]
             self._batch.join(rows, prefix, adapter=adapter)
-            for request in requests:
-                request.pass_on()
-        self._running = [request for request in self._running if request.answer.is_open]
+        self._pass_on()
+
+    def _keep_within_memory(self) -> None:
+        """Let the newest answers step back while keys and values take more memory than they may."""
+        if self._batch.num_slots > self._max_slots:
+            self._batch.drop_finished()
+        while self._batch.num_slots > self._max_slots and len(self._running) > 1:
+            newest = self._running.pop()
+            self._batch.leave(newest.answer)
+            with self._inbox.changed:
+                self._inbox.requests.appendleft(newest)
 
     def _has_adapter(self, name: str | None) -> bool:
         """Whether an adapter is in memory, after trying to have it there."""
@@ -311,57 +341,15 @@ class SharedEngine:
         if name in self._used:
             self._unload(name)
 
-    def _fail(self, concerns: Callable[[_Request], bool], error: FettleError) -> None:
+    def _fail(self, concerns: Callable[[AskedAnswer], bool], error: FettleError) -> None:
         """Tell some of those who wait that there will be no answer."""
         for request in filter(concerns, [*self._running, *self._inbox.requests]):
             request.answer.give_up()
-            request.stream.pieces.put(error)
+            request.stream.put(error)
         self._running = [request for request in self._running if not concerns(request)]
         with self._inbox.changed:
             self._inbox.requests = deque(request for request in self._inbox.requests if not concerns(request))
 
-    def _require_as_trained(self, name: str, rows: Sequence[Sequence[int]]) -> float:
-        """As `LocalEngine.require_as_trained`: the adapter changes the answers, and by what it was trained to."""
-        with torch.inference_mode():
-            references = {who: torch.stack([self._reference(row, who)[-1] for row in rows]) for who in (None, name)}
-            ours = {who: self._first_logits(rows, who) for who in (None, name)}
-            require_active(ours[None], ours[name], what=f"the adapter {name!r}")
-            most = bound(difference(ours[None], references[None]), self._model.dtype)
-            found = difference(ours[name], references[name])
-            require_within(found, most, what=f"the adapter {name!r}")
-            for row, tokens in zip(rows, self._first_tokens(rows, name), strict=True):
-                reference_KV = self._reference([*row, *tokens[:-1]], name)[-len(tokens) :]
-                require_within(shortfall(tokens, reference_KV), most, what=f"the adapter {name!r}")
-        return found
 
-    def _reference(self, row: Sequence[int], name: str | None) -> torch.Tensor:
-        with self._adapters.as_peft_computes(name):
-            return own_logits(self._model, row)
-
-    def _first_logits(self, rows: Sequence[Sequence[int]], name: str | None) -> torch.Tensor:
-        with own_attention(self._model), self._adapters.serving([Route(name, None)]):
-            return prefilled(self._model, rows, NOTHING_SHARED)[1]
-
-    def _first_tokens(self, rows: Sequence[Sequence[int]], name: str) -> list[list[int]]:
-        """Greedy tokens of a batch in which the base model answers beside the adapter."""
-        options = GenerationOptions(max_new_tokens=NUM_TOKENS)
-        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
-        answers = {who: [AnswerInWriting(NUM_TOKENS, options, ending) for _ in rows] for who in (None, name)}
-        batch = RunningBatch(self._model, adapters=self._adapters)
-        with own_attention(self._model):
-            for who, of_whom in answers.items():
-                batch.join([Row(row, answer) for row, answer in zip(rows, of_whom, strict=True)], adapter=who)
-            while batch.num_open:
-                batch.step()
-        return [answer.tokens for answer in answers[name]]
-
-    # ------------------------------------------------------------------------------------------------------- helpers
-
-    def _in_thread(self, task: Callable[[], Any]) -> Any:
-        future: Future[Any] = Future()
-        with self._inbox.changed:
-            if self._inbox.is_closed:
-                raise ConfigError("this engine was closed")
-            self._inbox.tasks.append((task, future))
-            self._inbox.changed.notify()
-        return future.result()
+def _explained(error: Exception) -> FettleError:
+    return error if isinstance(error, FettleError) else EngineError(f"the model could not be run: {error}")
