@@ -142,6 +142,13 @@ def test_what_is_no_file_with_a_purpose_is_refused_and_leaves_nothing(
     assert contents(idle_server) == before
 
 
+def test_a_file_may_be_larger_than_any_other_body(raw: httpx2.Client) -> None:
+    content = bytes(40 << 20)
+    answer = raw.post("files", files={"file": ("a", content)}, data={"purpose": "batch"})
+    assert (answer.status_code, answer.json()["bytes"]) == (200, len(content))
+    assert raw.delete(f"files/{answer.json()['id']}").status_code == 200
+
+
 def test_a_file_that_is_too_large_is_refused_before_it_has_come_in(raw: httpx2.Client) -> None:
     headers = {"content-type": "multipart/form-data; boundary=b", "content-length": str(600 << 20)}
     host = urlsplit(str(raw.base_url))
