@@ -12,11 +12,7 @@ from pydantic import BaseModel, Field, StrictInt
 from starlette.concurrency import run_in_threadpool
 
 from fettle.server.context import ContextOf, OwnerOf
-<<<<<<< HEAD
 from fettle.server.multipart import UNBOUNDED, FormRules, ReceivedForm, received_form
-=======
-from fettle.server.multipart import BOUNDED_HERE, FormRules, ReceivedForm, received_form
->>>>>>> 0ff1101b975f2afd80317d20cdc53525088f12b4
 from fettle.server.wire import After, Deleted, RequestBody, Text
 from fettle.store.database import now
 from fettle.store.files import (
@@ -110,11 +106,7 @@ _FORM = form_documentation(
 )
 
 
-<<<<<<< HEAD
 @router.post("", openapi_extra=_FORM, max_body_size=UNBOUNDED)
-=======
-@router.post("", openapi_extra=_FORM, max_body_size=BOUNDED_HERE)
->>>>>>> 0ff1101b975f2afd80317d20cdc53525088f12b4
 async def create(request: Request, context: ContextOf, owner: OwnerOf) -> FileBody:
     """Send a file."""
     store = context.store

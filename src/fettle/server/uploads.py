@@ -11,11 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import disk_faults_are_ours, invalid
 from fettle.server.files import ExpiresAfter, FileBody, Purpose, form_documentation
-<<<<<<< HEAD
 from fettle.server.multipart import UNBOUNDED, FormRules, received_form
-=======
-from fettle.server.multipart import BOUNDED_HERE, FormRules, received_form
->>>>>>> 0ff1101b975f2afd80317d20cdc53525088f12b4
 from fettle.server.wire import RequestBody, Text
 from fettle.store import uploads as kept
 from fettle.store.database import now
@@ -94,11 +90,7 @@ def create(body: CreateUpload, context: ContextOf, owner: OwnerOf) -> UploadBody
     return _body(context, upload)
 
 
-<<<<<<< HEAD
 @router.post("/{upload_id}/parts", openapi_extra=form_documentation("data", {}, []), max_body_size=UNBOUNDED)
-=======
-@router.post("/{upload_id}/parts", openapi_extra=form_documentation("data", {}, []), max_body_size=BOUNDED_HERE)
->>>>>>> 0ff1101b975f2afd80317d20cdc53525088f12b4
 async def add_part(upload_id: str, request: Request, context: ContextOf, owner: OwnerOf) -> PartBody:
     """Send a part."""
     upload = await run_in_threadpool(_pending, context, owner, upload_id)
