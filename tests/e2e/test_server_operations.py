@@ -206,6 +206,12 @@ def test_the_log_tells_of_every_request_and_of_nothing_that_was_sent(tmp_path: P
         for model_name in ("tiny", secrets["path"]):
             client.post("/v1/chat/completions", json={"model": model_name, **asked})
             client.post("/v1/chat/completions", json={"model": model_name, **asked, "stream": True})
+        numbers = client.get("/metrics").text
+        assert re.search(r'fettle_tokens_total{direction="in"} [1-9]', numbers)
+        assert 'fettle_requests_total{method="POST",route="/v1/chat/completions",status="200"} 2.0' in numbers
+        assert "fettle_first_token_seconds_count 2.0" in numbers
+        assert "fettle_base_models_in_memory 1.0" in numbers
+        assert "fettle_workers 1.0" in numbers
         client.post("/v1/fine_tuning/jobs", content=secrets["message"])
         client.post("/v1/fine_tuning/jobs", json={"model": secrets["message"], "training_file": secrets["message"]})
         client.get(f"/v1/models/{secrets['path']}?q={secrets['query']}")
