@@ -61,6 +61,20 @@ class ModelCatalogue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLoad:
+    """What the engines of a pool do at a moment."""
+
+    num_waiting: int
+    """Answers that wait for a place in a batch."""
+    num_running: int
+    """Answers that are being written."""
+    num_adapters: int
+    """Adapters in memory."""
+    num_bases: int
+    """Base models in memory."""
+
+
 @dataclass(slots=True)
 class _Entry:
     """A base model, from the moment in which it is first asked for."""
@@ -98,6 +112,18 @@ class EnginePool:
         """The base models in memory, the least recently used first."""
         with self._lock:
             return tuple(self._entries)
+
+    @property
+    def load(self) -> PoolLoad:
+        """What the engines do now, without waiting for one that is being loaded."""
+        with self._lock:
+            engines = [entry.engine for entry in self._entries.values() if entry.engine is not None]
+        return PoolLoad(
+            num_waiting=sum(engine.num_waiting for engine in engines),
+            num_running=sum(engine.num_running for engine in engines),
+            num_adapters=sum(engine.num_adapters_in_memory for engine in engines),
+            num_bases=len(engines),
+        )
 
     @contextmanager
     def engine_of(self, model: ServedModel) -> Iterator[SharedEngine]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +23,7 @@ from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
+from fettle.server.metrics import Metrics
 from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.keys import Owner
@@ -31,20 +34,22 @@ _logger = logging.getLogger("fettle.server")
 _HUNG_UP = 499
 _Indexed = tuple[int, ChoiceDelta]
 """A piece, and which choice it is of."""
+_Deltas = AsyncGenerator[_Indexed, None]
 _DONE = "data: [DONE]\n\n"
 
 
 @router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateChatCompletion, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked = body.as_request()
+    asked, started = body.as_request(), time.monotonic()
     try:
         engine, choices = await unless_hung_up(request, _begun(context, owner, body.model, asked))
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
+            deltas = _measured(choices, context.metrics, started)
             if body.stream:
-                return await _streamed(request, body, choices, token_texts)
-            return await unless_hung_up(request, _whole(body, choices, token_texts))
+                return await _streamed(request, body, choices, deltas, token_texts)
+            return await unless_hung_up(request, _whole(body, choices, deltas, token_texts))
         except BaseException:
             give_up_all(choices)
             raise
@@ -89,9 +94,11 @@ def _give_up_what_was_begun(begun: Future[tuple[SharedEngine, tuple[Choice, ...]
         give_up_all(begun.result()[1])
 
 
-async def _whole(body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None) -> Response:
+async def _whole(
+    body: CreateChatCompletion, choices: Sequence[Choice], deltas: _Deltas, token_texts: TokenTexts | None
+) -> Response:
     collected = [WholeChoice() for _ in choices]
-    async for index, delta in _merged(choices):
+    async for index, delta in deltas:
         collected[index].add(delta)
     return JSONResponse(
         {
@@ -106,7 +113,11 @@ async def _whole(body: CreateChatCompletion, choices: Sequence[Choice], token_te
 
 
 async def _streamed(
-    request: Request, body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None
+    request: Request,
+    body: CreateChatCompletion,
+    choices: Sequence[Choice],
+    deltas: _Deltas,
+    token_texts: TokenTexts | None,
 ) -> Response:
     """A stream. What goes wrong before anything is written is an answer of its own."""
     writer = ChunkWriter(
@@ -116,13 +127,12 @@ async def _streamed(
         wants_usage=body.wants_usage,
         token_texts=token_texts,
     )
-    deltas = _merged(choices)
     first = await unless_hung_up(request, anext(deltas))
     return StreamingResponse(_events(writer, choices, first, deltas), media_type="text/event-stream")
 
 
 async def _events(
-    writer: ChunkWriter, choices: Sequence[Choice], first: _Indexed, deltas: AsyncGenerator[_Indexed, None]
+    writer: ChunkWriter, choices: Sequence[Choice], first: _Indexed, deltas: _Deltas
 ) -> AsyncIterator[str]:
     try:
         for index in range(len(choices)):
@@ -149,7 +159,22 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[_Indexed, None]:
+async def _measured(choices: Sequence[Choice], metrics: Metrics, started: float) -> _Deltas:
+    """What all choices say; how long the first piece took, and how many tokens they all are, is counted."""
+    is_first = True
+    try:
+        async with aclosing(_merged(choices)) as deltas:
+            async for indexed in deltas:
+                if is_first:
+                    metrics.on_first_token(time.monotonic() - started)
+                    is_first = False
+                yield indexed
+    finally:
+        num_written = sum(choice.num_tokens for choice in choices)
+        metrics.on_tokens(num_read=choices[0].num_prompt_tokens, num_written=num_written)
+
+
+async def _merged(choices: Sequence[Choice]) -> _Deltas:
     """What all choices say, in the order in which it is said; each with its choice's index."""
     arrived: asyncio.Queue[_Indexed | BaseException | None] = asyncio.Queue()
 

@@ -108,7 +108,8 @@ def too_large(max_bytes: int) -> ApiError:
 
 def unnamed_error(status: int) -> ApiError:
     """The answer where all that is known is a status."""
-    return ApiError(f"{HTTPStatus(status).phrase}.", status=status)
+    phrase = next((known.phrase for known in HTTPStatus if known == status), f"Status {status}")
+    return ApiError(f"{phrase}.", status=status)
 
 
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {

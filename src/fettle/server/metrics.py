@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fettle.answering.engine_pool import PoolLoad
 from fettle.errors import FettleError
 from fettle.store.database import Store
 from fettle.store.jobs import JobStatus, count_jobs
@@ -16,20 +16,6 @@ from fettle.store.workers import read_workers
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLoad:
-    """What the engines do at a moment."""
-
-    num_waiting: int
-    """Chats that wait for a place in a batch."""
-    num_running: int
-    """Chats that are being answered."""
-    num_adapters: int
-    """Adapters in memory."""
-    num_bases: int
-    """Base models in memory."""
 
 
 class Metrics:
@@ -75,7 +61,7 @@ class Metrics:
         """Tell of jobs and workers too."""
         self._registry.register(_OfStore(store))
 
-    def watch_engines(self, look: Callable[[], EngineLoad]) -> None:
+    def watch_engines(self, look: Callable[[], PoolLoad]) -> None:
         """Tell of the engines too."""
         self._registry.register(_OfEngines(look))
 
@@ -115,7 +101,7 @@ class _OfStore(Collector):
 
 
 class _OfEngines(Collector):
-    def __init__(self, look: Callable[[], EngineLoad]) -> None:
+    def __init__(self, look: Callable[[], PoolLoad]) -> None:
         self._look = look
 
     def describe(self) -> Iterable[Metric]:
@@ -123,9 +109,9 @@ class _OfEngines(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Chats and what is in memory for them."""
+        """Answers, and what is in memory for them."""
         load = self._look()
-        chats = GaugeMetricFamily("fettle_chats", "Chats that wait and that are answered.", labels=["state"])
+        chats = GaugeMetricFamily("fettle_chats", "Answers of chats that wait and that are written.", labels=["state"])
         chats.add_metric(["waiting"], load.num_waiting)
         chats.add_metric(["running"], load.num_running)
         yield chats

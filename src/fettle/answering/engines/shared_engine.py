@@ -181,6 +181,21 @@ class SharedEngine:
             return not (self._running or self._inbox.requests or self._inbox.tasks)
 
     @property
+    def num_waiting(self) -> int:
+        """Answers that wait for a place in the batch."""
+        return len(self._inbox.requests)
+
+    @property
+    def num_running(self) -> int:
+        """Answers that are being written."""
+        return len(self._running)
+
+    @property
+    def num_adapters_in_memory(self) -> int:
+        """Adapters that answer without being loaded first."""
+        return len(self._used)
+
+    @property
     def loaded(self) -> LoadedModel:
         """The base model: for its tokenizer and template, not to be run."""
         return self._loaded
