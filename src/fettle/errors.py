@@ -44,6 +44,10 @@ class DataError(FettleError):
     """The examples cannot be used as they are."""
 
 
+class ContextLengthError(DataError):
+    """A prompt is longer than the model's context."""
+
+
 class ConfigError(FettleError):
     """An option, a setting or a combination of them is wrong."""
 
@@ -57,7 +61,17 @@ class ResourceError(FettleError):
 
 
 class BusyError(ResourceError):
-    """Too many requests wait already. The same request may be taken a little later."""
+    """Too many requests wait already. The same request may be taken a little later.
+
+    Args:
+        problem: As of every error.
+        remedy: As of every error.
+        retry_after_seconds: When asking again is worth it, as far as can be told.
+    """
+
+    def __init__(self, problem: str, *, remedy: str | None = None, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DiskFullError(ResourceError):

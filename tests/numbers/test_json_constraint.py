@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import torch
 
-from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
+from fettle.answering.constrain import Constrainer, Constrainers, mask_logits, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import ConfigError
@@ -73,14 +73,24 @@ def form(name: str, separators: tuple[str | None, str | None]) -> JsonForm:
     return JsonForm(schema=json.dumps(SCHEMAS[name]), item_separator=separators[0], key_separator=separators[1])
 
 
+def constrainer_of(loaded: Any, wanted: JsonForm) -> Constrainer:
+    constrainers = Constrainers(
+        loaded.renderer.tokenizer,
+        end_of_turn_id=loaded.renderer.end_of_turn_id,
+        vocabulary_size=loaded.model.config.vocab_size,
+    )
+    made = constrainers.of(wanted)
+    assert made is not None
+    assert constrainers.of(wanted) is made
+    return made
+
+
 def plain_answer(
     loaded: Any, prompt: Prompt, wanted: JsonForm, *, max_new_tokens: int, with_forcing: bool
 ) -> list[int]:
     """One row, one full forward a step, no cache: the masked argmax, followed by what is forced if that is asked for."""
     stop = loaded.renderer.end_of_turn_id
-    matcher = JsonConstrainer(
-        loaded.renderer.tokenizer, wanted, end_of_turn_id=stop, vocabulary_size=loaded.model.config.vocab_size
-    ).new_matcher()
+    matcher = constrainer_of(loaded, wanted).new_matcher()
     tokens = list(loaded.renderer.prompt_tokens(prompt.messages))
     written: list[int] = []
     while len(written) < max_new_tokens and (not written or written[-1] != stop):
@@ -134,12 +144,7 @@ def test_bounds_let_every_training_answer_through_and_end_what_a_random_model_wo
         item_separator=", ",
         key_separator=": ",
     )
-    constrainer = JsonConstrainer(
-        loaded.renderer.tokenizer,
-        wanted,
-        end_of_turn_id=loaded.renderer.end_of_turn_id,
-        vocabulary_size=loaded.model.config.vocab_size,
-    )
+    constrainer = constrainer_of(loaded, wanted)
     for value in OBJECTS:
         matcher = constrainer.new_matcher()
         for token in loaded.renderer.encode(json.dumps(value, ensure_ascii=False)):

@@ -1,14 +1,17 @@
-"""Forces answers into a JSON Schema while they are written, by llguidance's token masks."""
+"""Forces answers into a JSON Schema or a grammar while they are written, by llguidance's token masks."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fettle.answering.engine import JsonForm
+from fettle.answering.engine import Form, JsonForm
 from fettle.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
@@ -16,34 +19,29 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
     from transformers import PreTrainedTokenizerBase
 
+_MOST_KEPT = 256
+"""Forms whose grammars are kept."""
 
-class JsonConstrainer:
-    """Makes one matcher per row for one schema and one tokenizer.
+
+class Constrainer:
+    """Makes one matcher per row for one form.
 
     Args:
-        tokenizer: The model's tokenizer.
-        form: The schema, and the separators to write.
-        end_of_turn_id: The token that ends an answer.
-        vocabulary_size: Width of the model's logits, which may exceed the tokenizer's vocabulary.
+        tokenizer: The model's tokenizer, as llguidance knows it.
+        form: The schema and the separators to write, or the grammar.
 
     Raises:
-        ConfigError: The schema cannot be used.
+        ConfigError: The schema or the grammar cannot be used, or is too complex.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, form: JsonForm, *, end_of_turn_id: int, vocabulary_size: int
-    ) -> None:
-        import llguidance.hf
+    def __init__(self, tokenizer: LLTokenizer, form: Form) -> None:
+        import llguidance
 
-        self._tokenizer: LLTokenizer = llguidance.hf.from_tokenizer(
-            tokenizer,  # pyright: ignore[reportArgumentType] (any fast tokenizer)
-            n_vocab=vocabulary_size,
-            eos_token=end_of_turn_id,
-        )
-        self._grammar = _grammar(form)
-        problem = llguidance.LLMatcher.validate_grammar(self._grammar, self._tokenizer)
+        self._tokenizer = tokenizer
+        self._grammar = _json_grammar(form) if isinstance(form, JsonForm) else form.lark
+        problem = llguidance.LLMatcher.validate_grammar(self._grammar, tokenizer)
         if problem:
-            raise ConfigError(f"the JSON schema cannot be used to constrain answers: {problem}")
+            raise _unusable(form, problem)
 
     def new_matcher(self) -> LLMatcher:
         """A matcher at the beginning of an answer."""
@@ -52,36 +50,47 @@ class JsonConstrainer:
         return llguidance.LLMatcher(self._tokenizer, self._grammar)
 
 
-class JsonConstrainers:
-    """A constrainer for each form that is asked for, made once.
+class Constrainers:
+    """A constrainer for each form that is asked for, made once; those not asked for longest are forgotten.
 
     Args:
         tokenizer: The model's tokenizer.
         end_of_turn_id: The token that ends an answer.
-        vocabulary_size: Width of the model's logits.
+        vocabulary_size: Width of the model's logits, which may exceed the tokenizer's vocabulary.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, end_of_turn_id: int, vocabulary_size: int) -> None:
-        self._tokenizer, self._end_of_turn_id = tokenizer, end_of_turn_id
+        self._hf_tokenizer, self._end_of_turn_id = tokenizer, end_of_turn_id
         self._vocabulary_size = vocabulary_size
-        self._made: dict[JsonForm, JsonConstrainer] = {}
+        self._made: OrderedDict[Form, Constrainer] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def of(self, form: JsonForm | None) -> JsonConstrainer | None:
+    @cached_property
+    def tokenizer(self) -> LLTokenizer:
+        """The model's tokenizer, as llguidance knows it."""
+        import llguidance.hf
+
+        return llguidance.hf.from_tokenizer(
+            self._hf_tokenizer,  # pyright: ignore[reportArgumentType] (any fast tokenizer)
+            n_vocab=self._vocabulary_size,
+            eos_token=self._end_of_turn_id,
+        )
+
+    def of(self, form: Form | None) -> Constrainer | None:
         """The constrainer of a form; None for none.
 
         Raises:
-            ConfigError: The schema cannot be used.
+            ConfigError: The schema or the grammar cannot be used.
         """
         if form is None:
             return None
-        if form not in self._made:
-            self._made[form] = JsonConstrainer(
-                self._tokenizer,
-                form,
-                end_of_turn_id=self._end_of_turn_id,
-                vocabulary_size=self._vocabulary_size,
-            )
-        return self._made[form]
+        with self._lock:  # requests come from many threads
+            if form not in self._made:
+                self._made[form] = Constrainer(self.tokenizer, form)
+                if len(self._made) > _MOST_KEPT:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(form)
+            return self._made[form]
 
 
 def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Tensor:
@@ -94,6 +103,19 @@ def mask_logits(matchers: list[LLMatcher], logits_BV: torch.Tensor) -> torch.Ten
         fill_next_token_bitmask(matcher, bits, index)
     allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : logits_BV.shape[1]]
     return logits_BV.masked_fill(torch.from_numpy(allowed == 0).to(logits_BV.device), float("-inf"))
+
+
+def require_no_error(matcher: LLMatcher) -> None:
+    """Show that a matcher still knows what may come next.
+
+    Raises:
+        ConfigError: Its form turned out to be too complex.
+    """
+    if matcher.is_error():
+        raise ConfigError(
+            f"the answer's form is too complex to be kept: {_first_line(matcher.get_error())}",
+            remedy="ask for a simpler JSON schema: fewer alternatives, shorter patterns, smaller bounds",
+        )
 
 
 def take_token(matcher: LLMatcher, token: int) -> None:
@@ -120,7 +142,7 @@ def take_forced_tokens(matcher: LLMatcher) -> list[int]:
     return forced
 
 
-def _grammar(form: JsonForm) -> str:
+def _json_grammar(form: JsonForm) -> str:
     from llguidance import LLMatcher
 
     options: Any = {
@@ -133,4 +155,13 @@ def _grammar(form: JsonForm) -> str:
             json.loads(form.bounded_schema or form.schema), defaults=options or None
         )
     except ValueError as error:
-        raise ConfigError(f"the JSON schema cannot be used to constrain answers: {error}") from error
+        raise _unusable(form, str(error)) from error
+
+
+def _unusable(form: Form, problem: str) -> ConfigError:
+    what = "JSON schema" if isinstance(form, JsonForm) else "grammar"
+    return ConfigError(f"the {what} cannot be used to constrain answers: {_first_line(problem)}")
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fettle.answering.sampling import MOST_TOP, Sampling
-from fettle.errors import ConfigError, DataError, require_range
+from fettle.errors import ConfigError, ContextLengthError, require_range
 from fettle.records import Answer, Prompt
 
 
@@ -30,12 +30,28 @@ class JsonForm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """An answer is forced into a language of its own while it is written, such as a model's form of calling functions."""
+
+    lark: str
+    """A grammar as llguidance reads it: Lark's syntax, with JSON schemas inside (`%json`)."""
+
+
+Form = JsonForm | Grammar
+"""What answers can be forced into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
     """How an answer is written. As it comes decoding is greedy: the same prompt gives the same answer."""
 
     max_new_tokens: int
     """Longest answer, tokens, end of turn included."""
     json_form: JsonForm | None = None
+    grammar: Grammar | None = None
+    """Instead of a JSON form."""
+    shown_token_ids: frozenset[int] = frozenset()
+    """Special tokens that are part of the text, since they have a meaning there; others are left out of it."""
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     """Texts before which an answer ends."""
@@ -48,8 +64,15 @@ class GenerationOptions:
         Raises:
             ConfigError: A value is out of its range.
         """
+        if self.json_form is not None and self.grammar is not None:
+            raise ConfigError("an answer has one form: a JSON form, or a grammar")
         if self.num_top_log_probs is not None:
             require_range("num_top_log_probs", self.num_top_log_probs, low=0, high=MOST_TOP)
+
+    @property
+    def form(self) -> Form | None:
+        """What the answer is forced into; None: it is free."""
+        return self.json_form or self.grammar
 
     @property
     def is_plain(self) -> bool:
@@ -62,9 +85,9 @@ class GenerationOptions:
         Raises:
             ConfigError: More is asked for.
         """
-        if not self.is_plain:
+        if not self.is_plain or self.grammar is not None or self.shown_token_ids:
             raise ConfigError(
-                f"{engine} gives greedy answers alone: no sampling, no stop texts, no log-probabilities",
+                f"{engine} gives greedy answers alone: no sampling, no stop texts, no log-probabilities, no grammars",
                 remedy="let the local engine answer",
             )
 
@@ -78,15 +101,29 @@ def answer_limits(rows: Sequence[Sequence[int]], max_new_tokens: int, max_tokens
         max_tokens: Longest prompt and answer together; None: not known.
 
     Raises:
-        DataError: A prompt leaves no room for an answer.
+        ContextLengthError: A prompt leaves no room for an answer.
     """
     limits = [max_new_tokens if max_tokens is None else min(max_new_tokens, max_tokens - len(row)) for row in rows]
     if min(limits) < 1:
-        raise DataError(
+        raise ContextLengthError(
             f"a prompt of {max(map(len, rows)):,} tokens leaves no room for an answer: the model takes {max_tokens:,}",
             remedy="shorten the message, or name a model with a longer context",
         )
     return limits
+
+
+def require_tokens(options: GenerationOptions, vocabulary_size: int) -> None:
+    """Show that a model has the tokens that are biased.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    if over := [token for token in options.sampling.logit_bias if not 0 <= token < vocabulary_size]:
+        raise ConfigError(
+            f"the model has no token {over[0]}: its tokens are 0 to {vocabulary_size - 1}",
+            where="logit_bias",
+            remedy="use token ids of this model's own tokenizer",
+        )
 
 
 class Engine(Protocol):

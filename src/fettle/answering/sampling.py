@@ -22,6 +22,8 @@ _MOST_TEMPERATURE = 2.0
 _MOST_PENALTY = 2.0
 MOST_BIAS = 100.0
 """What OpenAI's API takes; so much forbids or forces a token."""
+_FORCED = 100.0
+"""What such a bias is multiplied with, so that it is far beyond any logit, and still finite beside a form's mask."""
 MOST_TOP = 20
 """Alternatives that may be asked for with each token."""
 
@@ -90,7 +92,9 @@ class TokenChooser:
         sampling = self.sampling
         if not sampling.changes_logits:
             return logits_V
-        moves = dict(sampling.logit_bias)
+        moves = {
+            token: _FORCED * bias if abs(bias) == MOST_BIAS else bias for token, bias in sampling.logit_bias.items()
+        }
         for token, count in self._counts.items():
             penalty = sampling.presence_penalty + sampling.frequency_penalty * count
             moves[token] = moves.get(token, 0.0) - penalty

@@ -1,10 +1,12 @@
-"""An answer on its way from the thread that runs the model to the one that asked."""
+"""An answer on its way from the thread that runs the model to the one that asked, or to an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fettle.errors import FettleError
@@ -17,21 +19,26 @@ class Piece:
 
     text: str
     log_probs: tuple[TokenLogProb, ...] = ()
-    """Of the tokens since the piece before, where they are asked for."""
+    """Of the tokens of this text, where they are asked for."""
     finish_reason: FinishReason | None = None
     """In the last piece: why the answer ends."""
     num_tokens: int = 0
-    """Of the answer so far."""
+    """Of the answer so far, the end of turn included."""
 
 
 class AnswerStream:
-    """An answer that is being written, piece by piece. Iterating waits for the next piece."""
+    """An answer that is being written, piece by piece. Iterating waits for the next piece, in a thread or in an event loop."""
 
     def __init__(self, num_prompt_tokens: int) -> None:
         self.num_prompt_tokens = num_prompt_tokens
-        self.pieces: queue.SimpleQueue[Piece | FettleError] = queue.SimpleQueue()
-        """What was written and not read yet; an error ends it too."""
+        self._pieces: queue.SimpleQueue[Piece | FettleError] = queue.SimpleQueue()
         self._is_given_up = threading.Event()
+        self._tell: Callable[[], None] = lambda: None
+
+    def put(self, piece: Piece | FettleError) -> None:
+        """Pass on what was written, or why nothing more will be; called by who writes."""
+        self._pieces.put(piece)
+        self._tell()
 
     def __iter__(self) -> Iterator[Piece]:
         """Pieces up to the last one, which says why the answer ends.
@@ -39,13 +46,36 @@ class AnswerStream:
         Raises:
             FettleError: The answer could not be written.
         """
-        while True:
-            piece = self.pieces.get()
-            if isinstance(piece, FettleError):
-                raise piece
+        is_whole = False
+        while not is_whole:
+            piece = _checked(self._pieces.get())
+            is_whole = piece.finish_reason is not None
             yield piece
-            if piece.finish_reason is not None:
-                return
+
+    async def __aiter__(self) -> AsyncIterator[Piece]:
+        """The same in an event loop, which goes on with other things while there is nothing to read: no thread waits.
+
+        Raises:
+            FettleError: The answer could not be written.
+        """
+        loop, has_come = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop was closed: nobody reads any more
+                loop.call_soon_threadsafe(has_come.set)
+
+        self._tell = tell
+        is_whole = False
+        while not is_whole:
+            try:
+                piece = _checked(self._pieces.get_nowait())
+            except queue.Empty:
+                # What came before `_tell` was set lies in the queue; what comes from now on sets the event.
+                await has_come.wait()
+                has_come.clear()
+                continue
+            is_whole = piece.finish_reason is not None
+            yield piece
 
     def whole(self) -> Piece:
         """Wait for the whole answer; all its pieces as one."""
@@ -65,3 +95,9 @@ class AnswerStream:
     def is_given_up(self) -> bool:
         """Nobody waits any more."""
         return self._is_given_up.is_set()
+
+
+def _checked(piece: Piece | FettleError) -> Piece:
+    if isinstance(piece, FettleError):
+        raise piece
+    return piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 _INCOMPLETE = "\ufffd"
@@ -25,6 +26,8 @@ class TextStream:
             0  # tokens that were decoded last: the next ones are decoded with them, since spaces depend on it
         )
         self._text, self._num_given = "", 0
+        self.num_certain_tokens = 0
+        """Tokens whose text was given out; those of a stop text never are."""
         self.has_stopped = False
         """A stop text was reached: what comes after is no part of the answer."""
 
@@ -45,8 +48,15 @@ class TextStream:
             found = [place for stop in self._stops if (place := self._text.find(stop, searched_from)) >= 0]
             if found:
                 self._text, self.has_stopped = self._text[: min(found)], True
-        certain = len(self._text) if is_last or self.has_stopped else len(self._text) - self._num_held()
-        return self._given_up_to(certain)
+                self.num_certain_tokens = max(self.num_certain_tokens, self._num_tokens_of(self._text))
+        num_held = 0 if is_last or self.has_stopped else self._num_held()
+        if not num_held and not self.has_stopped:
+            self.num_certain_tokens = self._end
+        return self._given_up_to(len(self._text) - num_held)
+
+    def _num_tokens_of(self, text: str) -> int:
+        """The fewest tokens that hold a text, with which all of them begin."""
+        return bisect_left(range(len(self._tokens)), len(text), key=lambda num: len(self._decode(self._tokens[:num])))
 
     def _num_held(self) -> int:
         """Characters at the end that may yet turn out to be the beginning of a stop text."""

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fettle.answering.constrain import JsonConstrainer, mask_logits, take_forced_tokens, take_token
+from fettle.answering.constrain import Constrainer, mask_logits, require_no_error, take_forced_tokens, take_token
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.sampling import TokenChooser
 from fettle.answering.text_stream import TextStream
+from fettle.errors import FettleError
 from fettle.records import FinishReason, TokenLogProb
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class AnswerInWriting:
         limit: Tokens it may have, the end of turn included.
         options: How they are chosen; its own limit was looked at by who gives `limit`.
         ending: What ends it.
-        constrainer: Of the JSON form, where one is asked for.
+        constrainer: Of the form, where one is asked for.
         number: Tells answers apart that are drawn for one prompt with one seed.
     """
 
@@ -44,20 +45,22 @@ class AnswerInWriting:
         options: GenerationOptions,
         ending: Ending,
         *,
-        constrainer: JsonConstrainer | None = None,
+        constrainer: Constrainer | None = None,
         number: int = 0,
     ) -> None:
         self.limit, self._options, self._ending = limit, options, ending
         self._chooser = TokenChooser(options.sampling, row=number)
         self.matcher = constrainer.new_matcher() if constrainer else None
         self._stream = TextStream(ending.decode, options.stop)
-        self._num_streamed = 0
+        self._num_read, self._unasked = 0, ""
         self.tokens: list[int] = []
         """What was written, the end of turn included where it was reached."""
         self.log_probs: list[TokenLogProb] = []
         """Of each token, where they are asked for."""
         self.finish_reason: FinishReason | None = None
         """Why it is whole; None: it is not."""
+        self.error: FettleError | None = None
+        """Why it could not be written to its end."""
 
     @property
     def is_plain(self) -> bool:
@@ -73,20 +76,30 @@ class AnswerInWriting:
     def text(self) -> str:
         """The whole answer, the end of turn and what comes after a stop text left out."""
         if self._options.stop:
-            self.next_piece()
+            self._read(is_last=not self.is_open)
             return self._stream.text
         return self._ending.decode(self._spoken).strip()
 
     def next_piece(self) -> str:
         """The text that has become certain since this was last asked."""
-        spoken = self._spoken
-        new, self._num_streamed = spoken[self._num_streamed :], len(spoken)
-        return self._stream.push(new, is_last=not self.is_open)
+        self._read(is_last=not self.is_open)
+        piece, self._unasked = self._unasked, ""
+        return piece
+
+    @property
+    def num_certain_tokens(self) -> int:
+        """Tokens whose text `next_piece` has given: neither held back, nor of the end of turn or of a stop text."""
+        return self._stream.num_certain_tokens
 
     def give_up(self) -> None:
         """Write no further: nobody waits for it any more."""
         if self.is_open:
             self.finish_reason = FinishReason.ERROR
+
+    def fail(self, error: FettleError) -> None:
+        """Write no further, and say why."""
+        self.give_up()
+        self.error = error
 
     def take_from(self, logits_V: torch.Tensor, raw_V: torch.Tensor) -> list[int]:
         """Choose the next token as the options say, and take it.
@@ -123,13 +136,22 @@ class AnswerInWriting:
         return self.tokens[:-1] if ends else self.tokens
 
     def _reaches_stop_text(self) -> bool:
-        return any(stop in self._ending.decode(self.tokens) for stop in self._options.stop)
+        if self._options.stop:
+            self._read(is_last=False)
+        return self._stream.has_stopped
+
+    def _read(self, *, is_last: bool) -> None:
+        """Turn tokens into text that were not yet: each once, so that a long answer takes no longer a token than a short one."""
+        spoken = self._spoken
+        new, self._num_read = spoken[self._num_read :], len(spoken)
+        self._unasked += self._stream.push(new, is_last=is_last)
 
 
 def take_next(answers: Sequence[AnswerInWriting], logits_BV: torch.Tensor) -> list[list[int]]:
     """Choose what each answer goes on with, and take it; what is to be run for each.
 
-    One that is whole already repeats a token, which nobody reads.
+    One that is whole already repeats a token, which nobody reads. One that cannot go on fails by itself: the others are other
+    people's.
     """
     import torch
 
@@ -141,12 +163,15 @@ def take_next(answers: Sequence[AnswerInWriting], logits_BV: torch.Tensor) -> li
     new = []
     for row, token in enumerate(masked_BV.argmax(dim=-1).tolist()):
         answer = answers[row]
-        if not answer.is_open:
-            new.append([token])
-        elif answer.is_plain:
-            new.append(answer.take(token))
-        else:
-            new.append(answer.take_from(masked_BV[row], logits_BV[row]))
+        taken = [token]
+        try:
+            if answer.is_open and answer.matcher:
+                require_no_error(answer.matcher)
+            if answer.is_open:
+                taken = answer.take(token) if answer.is_plain else answer.take_from(masked_BV[row], logits_BV[row])
+        except FettleError as error:
+            answer.fail(error)
+        new.append(taken)
     return new
 
 

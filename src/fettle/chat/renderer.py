@@ -107,8 +107,22 @@ class ChatRenderer:
         encoded = self.tokenizer(stretches, add_special_tokens=False)["input_ids"] if stretches else []
         return [int(token) for ids in encoded for token in ids]  # type: ignore[union-attr]
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of generated tokens, special tokens left out."""
+    def decode(self, token_ids: Sequence[int], *, shown_ids: frozenset[int] = frozenset()) -> str:
+        """The text of generated tokens, special tokens left out but for those that are to be shown."""
+        if not shown_ids or shown_ids.isdisjoint(token_ids):
+            return self._decoded(token_ids)
+        stretches: list[list[int]] = [[]]
+        for token in token_ids:
+            if token in shown_ids:
+                stretches += [[token], []]
+            else:
+                stretches[-1].append(token)
+        return "".join(
+            self.decode_visibly(stretch) if place % 2 else self._decoded(stretch)
+            for place, stretch in enumerate(stretches)
+        )
+
+    def _decoded(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def decode_visibly(self, token_ids: Sequence[int]) -> str:

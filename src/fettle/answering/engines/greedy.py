@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fettle.answering.constrain import JsonConstrainer
+from fettle.answering.constrain import Constrainer
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.writing import AnswerInWriting, Ending, take_next
 
@@ -33,7 +33,7 @@ def write_greedily(
     *,
     limits: Sequence[int],
     stops: frozenset[int],
-    constrainer: JsonConstrainer | None,
+    constrainer: Constrainer | None,
 ) -> list[list[int]]:
     """Greedy tokens of every row, at most as many as its limit, the stop token included where it was reached.
 
@@ -56,4 +56,6 @@ def write_greedily(
         is_open = [one.row for one in new]
         if new:
             logits_BV = go_on(new)
+    if error := next((answer.error for answer in answers if answer.error), None):
+        raise error
     return [answer.tokens for answer in answers]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from fettle.answering.choices import ChoiceTree, build_choice_tree, chosen_answers
-from fettle.answering.constrain import JsonConstrainers
-from fettle.answering.engine import GenerationOptions, answer_limits
+from fettle.answering.constrain import Constrainers
+from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
 from fettle.answering.engines.packed_writer import PackedWriter
 from fettle.answering.engines.running_batch import Row
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
@@ -69,7 +70,7 @@ class LocalEngine:
         self._renderer = loaded.renderer
         self._limits = limits or BatchLimits()
         self._adapter = adapter
-        self._constrainers = JsonConstrainers(
+        self._constrainers = Constrainers(
             self._renderer.tokenizer,
             end_of_turn_id=self._renderer.end_of_turn_id,
             vocabulary_size=self._vocabulary_size,
@@ -215,22 +216,25 @@ class LocalEngine:
 
     def _written(self, rows: Sequence[Sequence[int]], options: GenerationOptions) -> list[AnswerInWriting]:
         """The answers after each row, whole."""
-        constrainer, ending = self._constrainers.of(options.json_form), self._ending
-        if over := [token for token in options.sampling.logit_bias if not 0 <= token < self._vocabulary_size]:
-            raise ConfigError(f"the model has no token {over[0]}", where="logit_bias")
+        constrainer, ending = self._constrainers.of(options.form), self._ending_of(options)
+        require_tokens(options, self._vocabulary_size)
         answers = [
             AnswerInWriting(limit, options, ending, constrainer=constrainer)
             for limit in answer_limits(rows, options.max_new_tokens, self.max_tokens)
         ]
         self._write([Row(row, answer) for row, answer in zip(rows, answers, strict=True)])
+        if error := next((answer.error for answer in answers if answer.error), None):
+            raise error
         return answers
 
     def _write(self, rows: Sequence[Row]) -> None:
         self._writer.write(rows)
 
-    @property
-    def _ending(self) -> Ending:
-        return Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
+    def _ending_of(self, options: GenerationOptions) -> Ending:
+        return Ending(
+            stop_token_ids=self._loaded.stop_token_ids,
+            decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
+        )
 
     @property
     def _vocabulary_size(self) -> int:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from fettle.answering.choices import ChoiceTree
-from fettle.answering.constrain import JsonConstrainer, JsonConstrainers
+from fettle.answering.constrain import Constrainer, Constrainers
 from fettle.answering.engine import JsonForm
 from fettle.answering.engines.greedy import GoesOn, write_greedily
 from fettle.answering.engines.token_engine import NUM_LIKELY, TokenEngine
@@ -37,8 +37,8 @@ class LogitsEngine(TokenEngine):
     """An engine that gives logits; see `TokenEngine`."""
 
     @cached_property
-    def _constrainers(self) -> JsonConstrainers:
-        return JsonConstrainers(
+    def _constrainers(self) -> Constrainers:
+        return Constrainers(
             self._renderer.tokenizer,
             end_of_turn_id=self._renderer.end_of_turn_id,
             vocabulary_size=self.num_words,
@@ -74,7 +74,7 @@ class LogitsEngine(TokenEngine):
         return self._write(rows, limits, self._constrainers.of(form))
 
     def _write(
-        self, rows: Sequence[Sequence[int]], limits: Sequence[int], constrainer: JsonConstrainer | None
+        self, rows: Sequence[Sequence[int]], limits: Sequence[int], constrainer: Constrainer | None
     ) -> list[list[int]]:
         with self.sequences(rows, limits) as sequences:
             return write_greedily(

@@ -44,9 +44,14 @@ class PrefixStore:
         """Tokens whose keys and values are kept."""
         return sum(len(token_ids) for _, token_ids in self._kept)
 
-    def prefix_of(self, prompt: Sequence[int], adapter: str | None) -> SharedPrefix:
-        """The longest beginning of a prompt, less than all of it, that an earlier one has as well; computed now if it must be."""
+    def prefix_of(self, prompt: Sequence[int], adapter: str | None, *, is_one_of_many: bool = False) -> SharedPrefix:
+        """The longest beginning of a prompt, less than all of it, that an earlier one has as well; computed now if it must be.
+
+        `is_one_of_many`: the same prompt is to come again at once.
+        """
         row = tuple(prompt)
+        if is_one_of_many and (adapter, row) not in self._remembered:
+            self._remembered.append((adapter, row))
         seen = [token_ids for name, token_ids in self._remembered if name == adapter]
         longest = max((common_length(row, other) for other in seen), default=0) // ALIGNMENT * ALIGNMENT
         self._remembered.append((adapter, row))

@@ -7,17 +7,19 @@ has, and what is whole leaves. Adapters are loaded when they are asked for, and 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fettle.answering.constrain import JsonConstrainers
-from fettle.answering.engine import GenerationOptions, answer_limits
+from fettle.answering.constrain import Constrainers
+from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
@@ -30,6 +32,9 @@ from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
 from fettle.models.understood import own_logits, require_understood
 from fettle.records import Prompt
+
+_NEWEST_SHARE = 0.1
+"""How much the newest answer counts in the seconds that one takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +57,25 @@ class _Request:
     answer: AnswerInWriting
     adapter: str | None
     stream: AnswerStream
+    is_one_of_many: bool = False
+    """Others have the same prompt."""
     num_log_probs: int = 0
+    admitted_at: float = 0.0
+    """Seconds, of `time.monotonic`."""
 
     def pass_on(self) -> None:
         """Give out what was written since the last step."""
         answer = self.answer
         if self.stream.is_given_up:
             answer.give_up()
-        new, self.num_log_probs = tuple(answer.log_probs[self.num_log_probs :]), len(answer.log_probs)
+        if answer.error is not None:
+            self.stream.put(answer.error)
+            return
         text = answer.next_piece()
+        new = tuple(answer.log_probs[self.num_log_probs : answer.num_certain_tokens])
+        self.num_log_probs += len(new)
         if text or new or not answer.is_open:
-            self.stream.pieces.put(
+            self.stream.put(
                 Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
             )
 
@@ -96,11 +109,13 @@ class SharedEngine:
         self._adapters = RoutedAdapters(loaded)
         self._folders: dict[str, Path] = {}
         self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
-        self._constrainers = JsonConstrainers(
+        self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
+        self._constrainers = Constrainers(
             loaded.renderer.tokenizer,
             end_of_turn_id=loaded.renderer.end_of_turn_id,
-            vocabulary_size=int(loaded.model.config.get_text_config().vocab_size),
+            vocabulary_size=self._vocabulary_size,
         )
+        self._seconds_an_answer = 1.0
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
         self._running: list[_Request] = []
@@ -161,38 +176,69 @@ class SharedEngine:
     def submit(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
     ) -> AnswerStream:
-        """Ask for an answer.
+        """Ask for an answer; see `submit_several`."""
+        [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
+        return stream
+
+    def submit_several(
+        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, numbers: Sequence[int]
+    ) -> tuple[AnswerStream, ...]:
+        """Ask for some answers to one prompt, which is run once.
 
         Args:
             prompt: The conversation up to the answer.
-            options: How it is written.
+            options: How each is written.
             adapter: Who answers; None: the base model.
-            number: Tells answers to one prompt apart that are drawn with one seed.
+            numbers: Tell the answers apart, which are drawn with one seed.
 
         Raises:
             BusyError: Too many requests wait.
+            ConfigError: The form cannot be kept, or a token is biased that the model has not.
             ModelError: There is no such adapter.
             DataError: The prompt leaves no room for an answer.
         """
+        require_tokens(options, self._vocabulary_size)
         if adapter is not None and adapter not in self._folders:
             raise ModelError(f"there is no adapter called {adapter!r}")
         token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
         [limit] = answer_limits([token_ids], options.max_new_tokens, self._loaded.max_tokens)
-        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
-        answer = AnswerInWriting(
-            limit, options, ending, constrainer=self._constrainers.of(options.json_form), number=number
+        ending = Ending(
+            stop_token_ids=self._loaded.stop_token_ids,
+            decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
         )
-        request = _Request(token_ids, answer, adapter, AnswerStream(len(token_ids)))
+        constrainer = self._constrainers.of(options.form)
+        requests = [
+            _Request(
+                token_ids,
+                AnswerInWriting(limit, options, ending, constrainer=constrainer, number=number),
+                adapter,
+                AnswerStream(len(token_ids)),
+                is_one_of_many=len(numbers) > 1,
+            )
+            for number in numbers
+        ]
         with self._inbox.changed:
             if self._inbox.is_closed:
                 raise ConfigError("this engine was closed")
-            if len(self._inbox.requests) >= self._limits.max_waiting:
-                raise BusyError(
-                    f"{self._limits.max_waiting} requests wait already", remedy="ask again in a few seconds"
-                )
-            self._inbox.requests.append(request)
+            self._require_room(len(requests))
+            self._inbox.requests.extend(requests)
             self._inbox.changed.notify()
-        return request.stream
+        return tuple(request.stream for request in requests)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being written, and nothing waits."""
+        with self._inbox.changed:
+            return not (self._running or self._inbox.requests or self._inbox.tasks)
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The base model: for its tokenizer and template, not to be run."""
+        return self._loaded
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for, which may be a part of a character."""
+        return self._constrainers.tokenizer.decode_bytes([token_id])
 
     def close(self) -> None:
         """Stop, and leave the base model as it was. Answers that are not whole end with an error."""
@@ -249,8 +295,15 @@ class SharedEngine:
             self._fail(lambda _: True, explained)
             self._batch = RunningBatch(self._model, adapters=self._adapters)
             return
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give out what was written, and let go of what is whole."""
         for request in self._running:
             request.pass_on()
+            if not request.answer.is_open:
+                seconds = time.monotonic() - request.admitted_at
+                self._seconds_an_answer += _NEWEST_SHARE * (seconds - self._seconds_an_answer)
         self._running = [request for request in self._running if request.answer.is_open]
 
     def _admit(self) -> None:
@@ -258,19 +311,24 @@ class SharedEngine:
         joining: dict[tuple[str | None, int], tuple[list[_Request], Any]] = {}
         while self._inbox.requests and len(self._running) < self._limits.max_rows:
             request = self._inbox.requests[0]
+            if request.stream.is_given_up:
+                self._inbox.requests.popleft()
+                request.pass_on()
+                continue
             if not self._has_adapter(request.adapter):
                 break  # it waits for an adapter in memory to become idle, and those behind it wait too: first come, first served
             self._inbox.requests.popleft()
             self._running.append(request)
+            request.admitted_at = time.monotonic()
             with self._adapters.serving([Route(request.adapter, None)]):
-                prefix = self._prefixes.prefix_of(request.token_ids, request.adapter)
+                prefix = self._prefixes.prefix_of(
+                    request.token_ids, request.adapter, is_one_of_many=request.is_one_of_many
+                )
             joining.setdefault((request.adapter, id(prefix)), ([], prefix))[0].append(request)
         for (adapter, _), (requests, prefix) in joining.items():
             rows = [Row(request.token_ids, request.answer) for request in requests]
             self._batch.join(rows, prefix, adapter=adapter)
-            for request in requests:
-                request.pass_on()
-        self._running = [request for request in self._running if request.answer.is_open]
+        self._pass_on()
 
     def _has_adapter(self, name: str | None) -> bool:
         """Whether an adapter is in memory, after trying to have it there."""
@@ -315,7 +373,7 @@ class SharedEngine:
         """Tell some of those who wait that there will be no answer."""
         for request in filter(concerns, [*self._running, *self._inbox.requests]):
             request.answer.give_up()
-            request.stream.pieces.put(error)
+            request.stream.put(error)
         self._running = [request for request in self._running if not concerns(request)]
         with self._inbox.changed:
             self._inbox.requests = deque(request for request in self._inbox.requests if not concerns(request))
@@ -356,6 +414,21 @@ class SharedEngine:
         return [answer.tokens for answer in answers[name]]
 
     # ------------------------------------------------------------------------------------------------------- helpers
+
+    def _require_room(self, num_requests: int) -> None:
+        waiting = self._inbox.requests
+        most = self._limits.max_waiting
+        if len(waiting) + num_requests > most:
+            given_up = [request for request in waiting if request.stream.is_given_up]
+            for request in given_up:
+                waiting.remove(request)
+                request.pass_on()
+        if len(waiting) + num_requests > most:
+            raise BusyError(
+                f"{len(waiting)} answers are waited for already, and at most {most} may be",
+                remedy="ask again in a few seconds",
+                retry_after_seconds=self._seconds_an_answer * (1 + len(waiting) / self._limits.max_rows),
+            )
 
     def _in_thread(self, task: Callable[[], Any]) -> Any:
         future: Future[Any] = Future()
