@@ -107,3 +107,52 @@ TEMPLATES = {
     "mistral": MISTRAL,
 }
 """Every template that ends its turns."""
+
+LLAMA3_WITH_TOOLS = (
+    "{{ '<|begin_of_text|>' }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + ('ipython' if message.role == 'tool' else message.role) + '<|end_header_id|>\\n\\n' }}"
+    "{% if message.tool_calls %}"
+    "{% if message.tool_calls | length != 1 %}"
+    "{{ raise_exception('This model only supports single tool-calls at once!') }}{% endif %}"
+    '{{ \'{"name": "\' + message.tool_calls[0].function.name + \'", "parameters": \' }}'
+    "{{ message.tool_calls[0].function.arguments | tojson }}{{ '}' }}"
+    "{% else %}{{ message.content | trim }}{% endif %}{{ '<|eot_id|>' }}"
+    "{% if loop.first and tools %}{{ tools | tojson }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+"""Llama 3.1: a call is bare JSON, one at a time."""
+
+MISTRAL_WITH_TOOLS = (
+    "{{ '<s>' }}{% if tools %}{{ '[AVAILABLE_TOOLS] ' + (tools | tojson) + '[/AVAILABLE_TOOLS]' }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}{{ '[INST] ' + message.content + '[/INST]' }}"
+    "{% elif message.role == 'tool' %}{{ '[TOOL_RESULTS] ' + message.content + '[/TOOL_RESULTS]' }}"
+    "{% elif message.tool_calls %}{{ '<|user|> [' }}"
+    "{% for call in message.tool_calls %}"
+    "{% if call.id | length != 9 %}{{ raise_exception('Tool call IDs should be alphanumeric strings with length 9!') }}{% endif %}"
+    '{{ \'{"name": "\' + call.function.name + \'", "arguments": \' + (call.function.arguments | tojson) }}'
+    "{{ ', \"id\": \"' + call.id + '\"}' }}"
+    "{{ ', ' if not loop.last }}{% endfor %}{{ ']</s>' }}"
+    "{% elif message.role == 'assistant' %}{{ ' ' + message.content + '</s>' }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+"""Mistral 7B v0.3: calls are a list behind a special token (here `<|user|>`), each with an id of nine characters."""
+
+NAMED_CALLS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
+    "{% for call in message.tool_calls or [] %}"
+    "{{ '<tool_call>' + call.function.name + '\\n```json\\n' + (call.function.arguments | tojson) }}"
+    "{{ '\\n```</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% if loop.first and tools %}{{ tools | tojson }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""DeepSeek: the name stands outside the JSON."""
+
+PYTHON_CALLS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ '[' + call.function.name + '(' }}"
+    "{% for name, value in call.function.arguments.items() %}{{ name + '=' + value }}{% endfor %}{{ ')]' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% if loop.first and tools %}{{ tools | tojson }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""LFM 2 and others: calls are Python, which is not understood."""

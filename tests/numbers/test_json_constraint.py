@@ -114,7 +114,7 @@ def test_a_random_model_always_answers_in_the_form(
     schema: str, separators: tuple[str | None, str | None], tiny_model: Callable[[str], Any]
 ) -> None:
     answers = LocalEngine(tiny_model("llama")).generate(
-        prompts(), GenerationOptions(max_new_tokens=200, json_form=form(schema, separators))
+        prompts(), GenerationOptions(max_new_tokens=200, form=form(schema, separators))
     )
     finished = [answer for answer in answers if answer.finish_reason is FinishReason.STOP]
     if separators != (None, None):  # where any white space is allowed a random model may write it for ever
@@ -150,7 +150,7 @@ def test_bounds_let_every_training_answer_through_and_end_what_a_random_model_wo
         for token in loaded.renderer.encode(json.dumps(value, ensure_ascii=False)):
             take_token(matcher, token)
         assert matcher.is_accepting()
-    options = GenerationOptions(max_new_tokens=300, json_form=wanted)
+    options = GenerationOptions(max_new_tokens=300, form=wanted)
     for answer in LocalEngine(loaded).generate(prompts(), options):
         assert answer.finish_reason is FinishReason.STOP
         jsonschema.validate(json.loads(answer.text), schema)
@@ -160,7 +160,7 @@ def test_bounds_let_every_training_answer_through_and_end_what_a_random_model_wo
 def test_batched_forcing_equals_one_row_at_a_time_without_cache(family: str, tiny_model: Callable[[str], Any]) -> None:
     loaded = tiny_model(family)
     wanted = form("triage", (", ", ": "))
-    answers = LocalEngine(loaded).generate(prompts(), GenerationOptions(max_new_tokens=60, json_form=wanted))
+    answers = LocalEngine(loaded).generate(prompts(), GenerationOptions(max_new_tokens=60, form=wanted))
     for prompt, answer in zip(prompts(), answers, strict=True):
         expected = plain_answer(loaded, prompt, wanted, max_new_tokens=60, with_forcing=True)
         stops = loaded.stop_token_ids
@@ -193,7 +193,7 @@ def test_forced_tokens_do_not_change_the_answer_of_a_trained_model(
     result = train(loaded, rows, rows, settings, folder=tmp_path, run_key="k")
     engine = LocalEngine(loaded, adapter=result.tuned)
     try:
-        answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, json_form=wanted))
+        answers = engine.generate(prompts(), GenerationOptions(max_new_tokens=80, form=wanted))
         free = engine.generate(prompts(), GenerationOptions(max_new_tokens=80))
         single = [plain_answer(loaded, prompt, wanted, max_new_tokens=80, with_forcing=False) for prompt in prompts()]
     finally:
@@ -208,7 +208,7 @@ def test_an_answer_cut_short_says_so(tiny_model: Callable[[str], Any]) -> None:
     engine = LocalEngine(tiny_model("llama"))
     wanted = form("triage", (", ", ": "))
     for limit in (1, 2, 7):
-        for answer in engine.generate(prompts(), GenerationOptions(max_new_tokens=limit, json_form=wanted)):
+        for answer in engine.generate(prompts(), GenerationOptions(max_new_tokens=limit, form=wanted)):
             assert answer.finish_reason is FinishReason.LENGTH
             assert answer.usage.completion_tokens == limit
 
@@ -217,4 +217,4 @@ def test_an_answer_cut_short_says_so(tiny_model: Callable[[str], Any]) -> None:
 def test_an_unusable_schema_is_refused(schema: str, tiny_model: Callable[[str], Any]) -> None:
     engine = LocalEngine(tiny_model("llama"))
     with pytest.raises(ConfigError, match="schema"):
-        engine.generate(prompts(), GenerationOptions(max_new_tokens=5, json_form=JsonForm(schema=schema)))
+        engine.generate(prompts(), GenerationOptions(max_new_tokens=5, form=JsonForm(schema=schema)))

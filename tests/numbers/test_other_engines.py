@@ -93,7 +93,7 @@ def told(answers: list[Answer]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("form", [None, FORM], ids=["text", "json"])
 def test_it_writes_the_same_texts(engine: Any, local: LocalEngine, form: JsonForm | None) -> None:
-    options = GenerationOptions(max_new_tokens=24, json_form=form)
+    options = GenerationOptions(max_new_tokens=24, form=form)
     ours, theirs = answered(engine, options), answered(local, options)
     if form is not None:
         assert all(json.loads(one.text) for one in ours)

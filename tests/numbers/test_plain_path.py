@@ -84,7 +84,7 @@ def test_the_plain_engine_says_what_the_packed_one_says(
         engine = kind(loaded, adapter=adapter if is_tuned else None)
         change = engine.require_adapter_active(PROMPTS) if is_tuned else 0.0
         free = engine.generate(PROMPTS, GenerationOptions(max_new_tokens=12))
-        in_form = engine.generate(PROMPTS, GenerationOptions(max_new_tokens=40, json_form=form))
+        in_form = engine.generate(PROMPTS, GenerationOptions(max_new_tokens=40, form=form))
         chosen = engine.choose(PROMPTS, LABELS)
         assert sorted(index for batch in engine.batches(PROMPTS) for index in batch) == [0, 1, 2]
         engine.close()

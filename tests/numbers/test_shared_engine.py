@@ -222,7 +222,7 @@ def test_an_answer_ends_before_a_stop_text_and_keeps_its_form(
         key_separator=": ",
     )
     free = engine.submit(PROMPTS[0], OPTIONS, adapter="first")
-    in_form = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=60, json_form=form), adapter="first").whole()
+    in_form = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=60, form=form), adapter="first").whole()
     assert in_form.text in ('{"ok": "yes"}', '{"ok": "no"}')
     assert free.whole().text == alone["first"][0]
 

@@ -85,7 +85,7 @@ def test_it_writes_and_chooses_as_the_reference(case: Case, server: FakeVllm) ->
 
 
 def test_an_answer_in_a_form_is_asked_for_as_structured_output(case: Case, server: FakeVllm) -> None:
-    VllmEngine(case.loaded, server.url).generate(PROMPTS[:1], GenerationOptions(max_new_tokens=2, json_form=FORM))
+    VllmEngine(case.loaded, server.url).generate(PROMPTS[:1], GenerationOptions(max_new_tokens=2, form=FORM))
     schema = server.bodies[-1]["response_format"]["json_schema"]["schema"]
     assert schema["required"] == ["queue", "urgent"]
 

@@ -47,9 +47,8 @@ class GenerationOptions:
 
     max_new_tokens: int
     """Longest answer, tokens, end of turn included."""
-    json_form: JsonForm | None = None
-    grammar: Grammar | None = None
-    """Instead of a JSON form."""
+    form: Form | None = None
+    """What the answer is forced into; None: it is free."""
     shown_token_ids: frozenset[int] = frozenset()
     """Special tokens that are part of the text, since they have a meaning there; others are left out of it."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -64,20 +63,18 @@ class GenerationOptions:
         Raises:
             ConfigError: A value is out of its range.
         """
-        if self.json_form is not None and self.grammar is not None:
-            raise ConfigError("an answer has one form: a JSON form, or a grammar")
         if self.num_top_log_probs is not None:
             require_range("num_top_log_probs", self.num_top_log_probs, low=0, high=MOST_TOP)
-
-    @property
-    def form(self) -> Form | None:
-        """What the answer is forced into; None: it is free."""
-        return self.json_form or self.grammar
 
     @property
     def is_plain(self) -> bool:
         """Greedy, to the end of turn, and nothing but the text is wanted."""
         return self.sampling.is_plain and not self.stop and self.num_top_log_probs is None
+
+    @property
+    def json_form(self) -> JsonForm | None:
+        """The form, where it is a JSON form."""
+        return self.form if isinstance(self.form, JsonForm) else None
 
     def require_plain(self, engine: str) -> None:
         """Refuse what an engine that only writes greedy texts would pass over.
@@ -85,7 +82,7 @@ class GenerationOptions:
         Raises:
             ConfigError: More is asked for.
         """
-        if not self.is_plain or self.grammar is not None or self.shown_token_ids:
+        if not self.is_plain or isinstance(self.form, Grammar) or self.shown_token_ids:
             raise ConfigError(
                 f"{engine} gives greedy answers alone: no sampling, no stop texts, no log-probabilities, no grammars",
                 remedy="let the local engine answer",

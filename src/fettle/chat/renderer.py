@@ -101,6 +101,16 @@ class ChatRenderer:
             raise self._wrong_start(where=f"answer {text[:40]!r}")
         return tuple(self.encode(output))
 
+    def answer_text(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str | None:
+        """What a model writes as the last of some messages, the end of its turn left out; None: the template cannot separate it.
+
+        Raises:
+            DataError: The template refuses the conversation.
+        """
+        before = self._opened(messages[:-1], tools)
+        output = self._output_after(before, self.template.render(messages, tools, add_generation_prompt=False))
+        return None if output is None else output.removesuffix(self._end_of_turn).replace(BREAK, "")
+
     def encode(self, text: str) -> list[int]:
         """Tokens of rendered text, each stretch between two `BREAK`s by itself so that broken markers stay text."""
         stretches = [stretch for stretch in text.split(BREAK) if stretch]

@@ -140,7 +140,7 @@ def generation_options(settings: StudySettings, task: Task, split: Split, render
             item_separator=item,
             key_separator=key,
         )
-    return GenerationOptions(max_new_tokens=settings.max_new_tokens or limit, json_form=form)
+    return GenerationOptions(max_new_tokens=settings.max_new_tokens or limit, form=form)
 
 
 def prompted_weights(source: ResolvedModel, settings: StudySettings) -> BaseWeights:

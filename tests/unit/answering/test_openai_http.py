@@ -111,7 +111,7 @@ def test_batches_take_every_prompt_once() -> None:
 
 def test_structured_output_is_asked_for_where_there_is_a_form() -> None:
     with endpoint(lambda _body, _n: completion('{"queue": "refund"}')) as served:
-        options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+        options = GenerationOptions(max_new_tokens=20, form=JsonForm(schema=SCHEMA))
         OpenAIEngine(served.url, "m").generate(prompts("a"), options)
     asked = served.requests[1]["response_format"]
     assert asked["type"] == "json_schema"
@@ -123,7 +123,7 @@ def no_structured_output(body: dict[str, Any], _number: int) -> Reply:
 
 
 def test_an_endpoint_without_structured_output_is_asked_without_from_then_on() -> None:
-    options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+    options = GenerationOptions(max_new_tokens=20, form=JsonForm(schema=SCHEMA))
     with endpoint(no_structured_output) as served:
         engine = OpenAIEngine(served.url, "m")
         first = engine.generate(prompts("a"), options)
@@ -138,7 +138,7 @@ def test_one_bad_prompt_does_not_cost_the_others_their_structured_output() -> No
         too_long = body["messages"][-1]["content"] == "long"
         return failure(400, "context length exceeded") if too_long else completion("{}")
 
-    options = GenerationOptions(max_new_tokens=20, json_form=JsonForm(schema=SCHEMA))
+    options = GenerationOptions(max_new_tokens=20, form=JsonForm(schema=SCHEMA))
     with endpoint(answer) as served:
         engine = OpenAIEngine(served.url, "m")
         [failed] = engine.generate(prompts("long"), options)

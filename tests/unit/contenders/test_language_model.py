@@ -57,7 +57,7 @@ def test_it_answers_as_its_task_demands(tiny_model: Callable[[str], Any]) -> Non
     labels = arm(loaded, LABELS, GenerationOptions(max_new_tokens=3)).answer(asked)
     assert {answer.text for answer in labels} <= set(LABELS.labels)
     assert all(answer.choice_log_likelihoods is not None for answer in labels)
-    values = arm(loaded, JSON, GenerationOptions(max_new_tokens=30, json_form=form)).answer(asked)
+    values = arm(loaded, JSON, GenerationOptions(max_new_tokens=30, form=form)).answer(asked)
     assert {answer.text for answer in values} <= {'{"a": 1}', '{"a": 2}'}
     texts = arm(loaded, TEXT, GenerationOptions(max_new_tokens=3)).answer(asked)
     assert [answer.example_id for answer in texts] == [one.id for one in asked]

@@ -113,7 +113,7 @@ class OpenAIEngine:
             "required": ["label"],
             "additionalProperties": False,
         }
-        options = GenerationOptions(max_new_tokens=64, json_form=JsonForm(schema=json.dumps(schema)))
+        options = GenerationOptions(max_new_tokens=64, form=JsonForm(schema=json.dumps(schema)))
         return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
 
     def require_reachable(self) -> None:
