@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from adapters import write_adapter
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.running_batch import RunningBatch
@@ -17,7 +18,7 @@ from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError
 from fettle.models import lora_linear
-from fettle.models.adapter import LoraSettings, LoraVariant, adapter_layers, new_adapter, save_adapter, unload_adapters
+from fettle.models.adapter import LoraVariant, adapter_layers
 from fettle.records import FinishReason, Message, Prompt
 
 INSTRUCTION = (
@@ -36,20 +37,6 @@ def prompt(text: str, *, instruction: str = INSTRUCTION) -> Prompt:
 PROMPTS = [
     prompt(text) for text in ("Where is it?", "I was charged twice for one order.", "ok", "My card is gone, help!")
 ]
-
-
-def write_adapter(
-    loaded: Any, folder: Path, *, seed: int, variant: LoraVariant = LoraVariant.LORA, rank: int = 4
-) -> Path:
-    peft = new_adapter(loaded, LoraSettings(rank=rank, variant=variant), seed=seed, name="made")
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in peft.named_parameters():
-            if "lora_B" in name:
-                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
-    save_adapter(peft, folder, name="made")
-    unload_adapters(peft)
-    return folder
 
 
 @pytest.fixture

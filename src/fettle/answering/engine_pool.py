@@ -1,0 +1,184 @@
+"""Base models in memory and who answers with them: each is loaded when it is first asked for, and the least recently used leave.
+
+A model is a base model, an adapter of one, or a whole model of its own (trained with all weights). Requests come from many threads:
+the first one for a model loads it, and those that come meanwhile wait for the same loading.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
+from fettle.errors import BusyError, ConfigError
+from fettle.models.load import LoadedModel, load_model
+from fettle.models.resolve import ResolvedModel
+from fettle.records import Message, Prompt
+
+_CHECK_PROMPTS = tuple(
+    Prompt(example_id=text, messages=(Message(role="user", content=text),))
+    for text in (
+        "Hello, who are you?",
+        "Summarise in one sentence: the parcel came a day late, and nobody was at home.",
+    )
+)
+"""What an adapter is checked on where nothing is known of what it was trained for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """Who answers to a model's name."""
+
+    name: str
+    """Its public id, unique among all projects."""
+    base: ResolvedModel
+    """The weights: of the base model, or of the model itself where it was trained as a whole."""
+    adapter: Path | None = None
+    """A PEFT folder; None: the base model answers."""
+    check_prompts: tuple[Prompt, ...] = _CHECK_PROMPTS
+    """On which the adapter has to answer as it was trained before it serves."""
+
+
+class ModelCatalogue(Protocol):
+    """Knows which models there are."""
+
+    def find(self, name: str, project_id: str) -> ServedModel:
+        """The model that a project means by a name.
+
+        Raises:
+            ModelError: There is none, or it is another project's.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A base model, from the moment in which it is first asked for."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while it is loaded, or an adapter put beside it."""
+    engine: SharedEngine | None = None
+    num_users: int = 0
+    """Requests that have been promised the engine; it is not closed before they have handed in what they want."""
+
+
+class EnginePool:
+    """Engines by base model.
+
+    Args:
+        max_bases: Base models in memory at once.
+        limits: Of each engine.
+        load: Loads a base model.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bases: int = 2,
+        limits: ServingLimits | None = None,
+        load: Callable[[ResolvedModel], LoadedModel] = load_model,
+    ) -> None:
+        self._max_bases, self._limits, self._load = max_bases, limits or ServingLimits(), load
+        self._entries: OrderedDict[Path, _Entry] = OrderedDict()  # the least recently used first
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @property
+    def base_paths(self) -> Sequence[Path]:
+        """The base models in memory, the least recently used first."""
+        with self._lock:
+            return tuple(self._entries)
+
+    @contextmanager
+    def engine_of(self, model: ServedModel) -> Iterator[SharedEngine]:
+        """The engine that answers for a model, loaded and checked where it must be; within it the engine is not closed.
+
+        To be called where waiting is no harm: loading takes seconds, or minutes.
+
+        Raises:
+            BusyError: All base models that fit are writing answers, or all adapters.
+            ConfigError: The model cannot be served, or the pool was closed.
+            ModelError: The files are damaged.
+            IntegrityError: The adapter does not answer as it was trained.
+        """
+        entry = self._entry(model.base)
+        try:
+            with entry.lock:
+                if entry.engine is None:
+                    entry.engine = self._loaded(model.base)
+                if model.adapter is not None and model.name not in entry.engine.adapters:
+                    entry.engine.add(model.name, model.adapter, model.check_prompts)
+            yield entry.engine
+        finally:
+            with self._lock:
+                entry.num_users -= 1
+                if entry.engine is None and not entry.num_users and self._entries.get(model.base.path) is entry:
+                    del self._entries[model.base.path]
+
+    def forget(self, model: ServedModel) -> None:
+        """Let go of a model that was deleted, once the answers that it is writing are whole."""
+        with self._lock:
+            entry = self._entries.get(model.base.path)
+            if entry is None:
+                return
+            if model.adapter is None:
+                del self._entries[model.base.path]
+        with entry.lock:
+            if entry.engine is None:
+                return
+            if model.adapter is None:
+                entry.engine.close()
+            elif model.name in entry.engine.adapters:
+                entry.engine.remove(model.name)
+
+    def close(self) -> None:
+        """Stop all engines. Answers that are not whole end with an error."""
+        with self._lock:
+            self._is_closed = True
+            entries = list(self._entries.values())
+            self._entries.clear()
+        for entry in entries:
+            with entry.lock:
+                if entry.engine is not None:
+                    entry.engine.close()
+
+    def _entry(self, base: ResolvedModel) -> _Entry:
+        """The entry of a base model, promised to one more request; a new one takes the place of one that is idle."""
+        leaving: _Entry | None = None
+        with self._lock:
+            if self._is_closed:
+                raise ConfigError("the server is stopping")
+            entry = self._entries.get(base.path)
+            if entry is None:
+                if len(self._entries) >= self._max_bases:
+                    leaving = self._entries.pop(self._idle_path())
+                entry = self._entries[base.path] = _Entry()
+            self._entries.move_to_end(base.path)
+            entry.num_users += 1
+        if leaving is not None and leaving.engine is not None:
+            leaving.engine.close()
+        return entry
+
+    def _idle_path(self) -> Path:
+        for path, entry in self._entries.items():
+            if not entry.num_users and (entry.engine is None or entry.engine.is_idle):
+                return path
+        raise BusyError(
+            f"all {self._max_bases} base models that are held in memory are writing answers",
+            remedy="ask again in a few seconds, or let the server hold more base models",
+            retry_after_seconds=5,
+        )
+
+    def _loaded(self, base: ResolvedModel) -> SharedEngine:
+        loaded = self._load(base)
+        if loaded.plain_reason is not None:
+            raise ConfigError(
+                f"the model {base.public_id!r} cannot be served here: {loaded.plain_reason}",
+                remedy="serve it by a vLLM server (FETTLE_VLLM_URL), or train another base model",
+            )
+        return SharedEngine(loaded, self._limits)
