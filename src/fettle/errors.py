@@ -60,6 +60,10 @@ class ResourceError(FettleError):
     """The machine lacks something: disk, memory, a processor feature."""
 
 
+class EngineError(FettleError):
+    """The model could not be run, which is no fault of who asked."""
+
+
 class BusyError(ResourceError):
     """Too many requests wait already. The same request may be taken a little later.
 
@@ -108,6 +112,7 @@ HTTP_STATUSES: dict[type[FettleError], int] = {
     BusyError: 429,
     RemoteError: 502,
     IntegrityError: 500,
+    EngineError: 500,
 }
 """HTTP status by class; a class without an entry takes that of its nearest parent."""
 

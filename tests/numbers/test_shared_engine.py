@@ -16,7 +16,7 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.running_batch import RunningBatch
 from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
 from fettle.answering.sampling import Sampling
-from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError
+from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError, ResourceError
 from fettle.models import lora_linear
 from fettle.models.adapter import LoraVariant, adapter_layers
 from fettle.records import FinishReason, Message, Prompt
@@ -251,8 +251,8 @@ def test_what_cannot_be_answered_is_said_at_once(loaded: Any, adapters: dict[str
     running = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=400), adapter="first")
     next(iter(running))
     engine.close()
-    with pytest.raises(ConfigError, match="closed"):
+    with pytest.raises(ResourceError, match="closed"):
         running.whole()
-    with pytest.raises(ConfigError, match="closed"):
+    with pytest.raises(ResourceError, match="closed"):
         engine.submit(PROMPTS[0], OPTIONS)
     assert not adapter_layers(loaded.model)

@@ -47,7 +47,7 @@ class Constrainer:
         """A matcher at the beginning of an answer."""
         import llguidance
 
-        return llguidance.LLMatcher(self._tokenizer, self._grammar)
+        return llguidance.LLMatcher(self._tokenizer, self._grammar, log_level=0)
 
 
 class Constrainers:

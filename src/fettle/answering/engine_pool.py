@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
-from fettle.errors import BusyError, ConfigError
+from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import ResolvedModel
 from fettle.records import Message, Prompt
@@ -40,6 +40,10 @@ class ServedModel:
     """The weights: of the base model, or of the model itself where it was trained as a whole."""
     adapter: Path | None = None
     """A PEFT folder; None: the base model answers."""
+    base_sha256: str | None = None
+    """Of the base model that the adapter was trained beside; None: not known."""
+    template_sha256: str | None = None
+    """Of the chat template that it was trained with; None: not known."""
     check_prompts: tuple[Prompt, ...] = _CHECK_PROMPTS
     """On which the adapter has to answer as it was trained before it serves."""
 
@@ -102,7 +106,8 @@ class EnginePool:
 
         Raises:
             BusyError: All base models that fit are writing answers, or all adapters.
-            ConfigError: The model cannot be served, or the pool was closed.
+            ConfigError: The model cannot be served.
+            ResourceError: The pool was closed, or there is not enough memory.
             ModelError: The files are damaged.
             IntegrityError: The adapter does not answer as it was trained.
         """
@@ -112,6 +117,7 @@ class EnginePool:
                 if entry.engine is None:
                     entry.engine = self._loaded(model.base)
                 if model.adapter is not None and model.name not in entry.engine.adapters:
+                    _require_same_base(model, entry.engine.loaded)
                     entry.engine.add(model.name, model.adapter, model.check_prompts)
             yield entry.engine
         finally:
@@ -152,7 +158,7 @@ class EnginePool:
         leaving: _Entry | None = None
         with self._lock:
             if self._is_closed:
-                raise ConfigError("the server is stopping")
+                raise ResourceError("the server is stopping", remedy="ask again in a few seconds")
             entry = self._entries.get(base.path)
             if entry is None:
                 if len(self._entries) >= self._max_bases:
@@ -182,3 +188,20 @@ class EnginePool:
                 remedy="serve it by a vLLM server (FETTLE_VLLM_URL), or train another base model",
             )
         return SharedEngine(loaded, self._limits)
+
+
+def _require_same_base(model: ServedModel, loaded: LoadedModel) -> None:
+    """Show that an adapter is put beside the weights, and behind the template, that it was trained with.
+
+    Raises:
+        ModelError: They were exchanged since.
+    """
+    for what, wanted, found in (
+        ("weights", model.base_sha256, loaded.source.sha256),
+        ("chat template", model.template_sha256, lambda: loaded.renderer.template.sha256),
+    ):
+        if wanted is not None and wanted != found():
+            raise ModelError(
+                f"the {what} of the base model {loaded.source.public_id!r} have changed since {model.name!r} was trained",
+                remedy="put the earlier base model back, or tune again",
+            )

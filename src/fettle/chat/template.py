@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BREAK = "\ufdd0"
 """A Unicode noncharacter, never valid in interchanged text, put inside markers that a message contains."""
 _PROBE = "fettleprobe"
+_SHORT_ID, _LONG_ID = "callprobe", "call_of-a-probe"
 
 
 class ChatTemplate:
@@ -42,7 +43,8 @@ class ChatTemplate:
         self._markers = tuple(sorted((str(token) for token in added), key=len, reverse=True))
         self._special_markers = tuple(str(token) for token in added if token.special)
         self.takes_system = self._probe_system()
-        self.takes_tools = self._probe_tools()
+        self.takes_tools = self._probe_tools(call_id=_SHORT_ID)
+        self._wants_short_ids = self.takes_tools and not self._probe_tools(call_id=_LONG_ID)
 
     @property
     def sha256(self) -> str:
@@ -118,7 +120,7 @@ class ChatTemplate:
         markers = self._special_markers if message.role == "assistant" else self._markers
         calls = tuple(
             ToolCall(
-                id=_broken(call.id, self._markers),
+                id=self._call_id(call.id),
                 name=_broken(call.name, self._markers),
                 arguments=_broken_json(call.arguments, self._markers),
             )
@@ -128,10 +130,16 @@ class ChatTemplate:
             role="system" if message.role == "developer" else message.role,
             content=_broken(message.content, markers),
             tool_calls=calls,
-            tool_call_id=None if message.tool_call_id is None else _broken(message.tool_call_id, markers),
+            tool_call_id=None if message.tool_call_id is None else self._call_id(message.tool_call_id),
             name=None if message.name is None else _broken(message.name, markers),
             weight=message.weight,
         )
+
+    def _call_id(self, call_id: str) -> str:
+        """An id of a call as the template takes it: Mistral's refuses all but nine letters and digits."""
+        if not self._wants_short_ids or (len(call_id) == len(_SHORT_ID) and call_id.isalnum()):
+            return _broken(call_id, self._markers)
+        return hashlib.sha256(call_id.encode()).hexdigest()[: len(_SHORT_ID)]
 
     def _guard_tool(self, tool: Tool) -> Tool:
         return Tool(
@@ -150,14 +158,14 @@ class ChatTemplate:
             return False
         return _PROBE in str(text)
 
-    def _probe_tools(self) -> bool:
+    def _probe_tools(self, *, call_id: str) -> bool:
         from jinja2 import TemplateError
 
-        call = {"id": "callprobe", "type": "function", "function": {"name": _PROBE + "call", "arguments": {"a": "b"}}}
+        call = {"id": call_id, "type": "function", "function": {"name": _PROBE + "call", "arguments": {"a": "b"}}}
         messages = [
             {"role": "user", "content": "a"},
             {"role": "assistant", "content": "", "tool_calls": [call]},
-            {"role": "tool", "content": _PROBE + "result", "tool_call_id": "callprobe", "name": _PROBE + "call"},
+            {"role": "tool", "content": _PROBE + "result", "tool_call_id": call_id, "name": _PROBE + "call"},
             {"role": "assistant", "content": "b"},
         ]
         tools: Any = [tool_as_wire(Tool(name=_PROBE + "tool"))]

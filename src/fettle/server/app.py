@@ -23,7 +23,7 @@ def create_app(context: Context) -> FastAPI:
         try:
             yield
         finally:
-            context.store.close()
+            context.close()
 
     app = FastAPI(
         title="Fettle",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from fettle.answering.engine_pool import EnginePool, ModelCatalogue
+from fettle.server.catalogue import StoreCatalogue
 from fettle.server.errors import ApiError
 from fettle.store.database import Store
 from fettle.store.keys import DEFAULT_PROJECT, Owner, ensure_project, owner_of
+
+_CHAT_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,8 @@ class ServerSettings:
     """Largest file in parts."""
     max_body_bytes: int = 32 << 20
     """Largest JSON body."""
+    max_base_models: int = 2
+    """Base models in memory at once, whole tuned models among them; their adapters come beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,27 @@ class Context:
 
     store: Store
     settings: ServerSettings
+    catalogue: ModelCatalogue
+    engines: EnginePool
+    chat_threads: ThreadPoolExecutor
+    """In which conversations are rendered and models loaded: neither may hold up the event loop."""
+
+    def close(self) -> None:
+        """Let go of everything. Answers that are not whole end with an error."""
+        self.engines.close()
+        self.chat_threads.shutdown(cancel_futures=True)
+        self.store.close()
+
+
+def create_context(store: Store, settings: ServerSettings, engines: EnginePool | None = None) -> Context:
+    """What the resources share, for a store; `engines` may be given by tests."""
+    return Context(
+        store=store,
+        settings=settings,
+        catalogue=StoreCatalogue(store),
+        engines=engines or EnginePool(max_bases=settings.max_base_models),
+        chat_threads=ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat"),
+    )
 
 
 def context_of(request: Request) -> Context:

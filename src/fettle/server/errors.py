@@ -7,6 +7,7 @@ the server's paths or tracebacks.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from fettle.store.models import NoSuchModelError
 from fettle.store.pages import UnknownPageError
 
 _logger = logging.getLogger("fettle.server")
-_RETRY_SECONDS = 2
+_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 60
 _MOST_SHOWN = 200
 
 
@@ -101,11 +102,16 @@ def api_error(error: FettleError) -> ApiError:
     for parent in type(error).__mro__:
         if parent in _CODES:
             status, code = _CODES[parent]
-            headers = {"retry-after": str(_RETRY_SECONDS)} if status == 429 else {}
+            headers = {"retry-after": _seconds_to_wait(error)} if isinstance(error, BusyError) else {}
             return ApiError(error.describe(), status=status, code=code, headers=headers)
     status = http_status(error)
     headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
     return ApiError(error.describe(), status=status, headers=headers)
+
+
+def _seconds_to_wait(error: BusyError) -> str:
+    """As clients obey it: whole seconds, and no more of them than they would wait."""
+    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:

@@ -56,6 +56,7 @@ def delete(name: str, context: ContextOf, owner: OwnerOf) -> Deleted:
     if not isinstance(model, TunedModel):
         message = f"The model `{name}` is a base model, which only who runs the server can take off."
         raise ApiError(message, status=403, code="insufficient_permissions", param="model")
+    context.engines.forget(context.catalogue.find(model.id, owner.project_id))
     remove_tuned_model(context.store, owner.project_id, model.id)
     return Deleted(id=model.id, object="model")
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fettle.server import jobs, models
+from fettle.server import chat, jobs, models
 
-ROUTERS = (jobs.router, models.router)
+ROUTERS = (chat.router, jobs.router, models.router)

@@ -9,7 +9,7 @@ import uvicorn
 
 from fettle.errors import ConfigError
 from fettle.server.app import create_app
-from fettle.server.context import Context, ServerSettings
+from fettle.server.context import ServerSettings, create_context
 from fettle.store.database import Store
 
 _SECONDS_TO_FINISH = 30
@@ -32,7 +32,7 @@ def run_server(
     """
     listening = _listen(host, port)
     config = uvicorn.Config(
-        create_app(Context(store=store, settings=settings)),
+        create_app(create_context(store, settings)),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -13,7 +13,7 @@ import pytest
 from adapters import write_adapter
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engine_pool import EnginePool, ServedModel
-from fettle.errors import BusyError, ConfigError, ModelError
+from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import ResolvedModel, resolve_model
@@ -137,5 +137,5 @@ def test_a_closed_pool_answers_no_more(pool: EnginePool, tmp_path: Path) -> None
     one = base(tmp_path, "one")
     said(pool, one)
     pool.close()
-    with pytest.raises(ConfigError, match="stopping"):
+    with pytest.raises(ResourceError, match="stopping"):
         said(pool, one)

@@ -146,6 +146,18 @@ def test_marks_that_are_special_tokens_are_kept_in_the_text() -> None:
     assert form.marker not in renderer.decode(ids)
 
 
+def test_ids_that_a_template_refuses_are_shortened_alike_in_call_and_result() -> None:
+    renderer = renderer_of(templates.MISTRAL_WITH_TOOLS)
+    call = ToolCall(id="call_" + "x" * 24, name="seats", arguments="{}")
+    answer = Message(role="assistant", content="", tool_calls=(call,))
+    result = Message(role="tool", content="3 left", tool_call_id=call.id, name="seats")
+    text = renderer.template.render(
+        [Message(role="user", content="a"), answer, result], [Tool(name="seats")], add_generation_prompt=True
+    )
+    assert call.id not in text
+    assert "3 left" in text
+
+
 def test_calls_that_are_no_json_are_not_understood() -> None:
     assert call_format(renderer_of(templates.PYTHON_CALLS)) is None
 

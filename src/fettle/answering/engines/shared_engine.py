@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningB
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
 from fettle.answering.stream import AnswerStream, Piece
 from fettle.answering.writing import AnswerInWriting, Ending
-from fettle.errors import BusyError, ConfigError, FettleError, ModelError
+from fettle.chat.call_format import CallFormat, call_format
+from fettle.errors import BusyError, ConfigError, EngineError, FettleError, ModelError, ResourceError
 from fettle.models.adapter import require_active
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
@@ -219,7 +220,7 @@ class SharedEngine:
         ]
         with self._inbox.changed:
             if self._inbox.is_closed:
-                raise ConfigError("this engine was closed")
+                raise ResourceError("this engine was closed")
             self._require_room(len(requests))
             self._inbox.requests.extend(requests)
             self._inbox.changed.notify()
@@ -235,6 +236,11 @@ class SharedEngine:
     def loaded(self) -> LoadedModel:
         """The base model: for its tokenizer and template, not to be run."""
         return self._loaded
+
+    @cached_property
+    def call_format(self) -> CallFormat | None:
+        """How the model writes function calls; None: its template does not say."""
+        return call_format(self._renderer)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for, which may be a part of a character."""
@@ -259,7 +265,7 @@ class SharedEngine:
         finally:
             with self._inbox.changed:
                 self._inbox.is_closed = True
-            closed = ConfigError("the engine was closed before this was done")
+            closed = ResourceError("the engine was closed before this was done")
             self._fail(lambda _: True, closed)
             for _, future in self._inbox.tasks:
                 future.set_exception(closed)
@@ -291,8 +297,7 @@ class SharedEngine:
                 self._admit()
             self._batch.step()
         except Exception as error:  # whatever it is, those who wait must be told
-            explained = error if isinstance(error, FettleError) else FettleError(f"the model could not be run: {error}")
-            self._fail(lambda _: True, explained)
+            self._fail(lambda _: True, _explained(error))
             self._batch = RunningBatch(self._model, adapters=self._adapters)
             return
         self._pass_on()
@@ -315,7 +320,14 @@ class SharedEngine:
                 self._inbox.requests.popleft()
                 request.pass_on()
                 continue
-            if not self._has_adapter(request.adapter):
+            try:
+                is_there = self._has_adapter(request.adapter)
+            except Exception as error:  # its files are gone: nobody else's answer suffers
+                self._inbox.requests.popleft()
+                request.answer.fail(_explained(error))
+                request.pass_on()
+                continue
+            if not is_there:
                 break  # it waits for an adapter in memory to become idle, and those behind it wait too: first come, first served
             self._inbox.requests.popleft()
             self._running.append(request)
@@ -434,7 +446,11 @@ class SharedEngine:
         future: Future[Any] = Future()
         with self._inbox.changed:
             if self._inbox.is_closed:
-                raise ConfigError("this engine was closed")
+                raise ResourceError("this engine was closed")
             self._inbox.tasks.append((task, future))
             self._inbox.changed.notify()
         return future.result()
+
+
+def _explained(error: Exception) -> FettleError:
+    return error if isinstance(error, FettleError) else EngineError(f"the model could not be run: {error}")

@@ -1,0 +1,165 @@
+"""A chat completion: some answers to one conversation, text and function calls, as they are written.
+
+What is asked in OpenAI's API becomes what the engine knows (sampling, grammars, texts that end an answer) here, and what the engine
+writes becomes text and calls. HTTP has no part in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from fettle.answering.call_grammar import CallRules, added_token_ids, call_grammar
+from fettle.answering.engine import Form, GenerationOptions, JsonForm
+from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.answering.sampling import Sampling
+from fettle.answering.stream import AnswerStream
+from fettle.chat.call_format import shown_token_ids
+from fettle.chat.call_reader import CallEvent, CallReader, TextPiece
+from fettle.errors import ConfigError
+from fettle.records import FinishReason, Message, Prompt, TokenLogProb, Tool
+
+
+class ChatEnd(StrEnum):
+    """Why a choice ends, in the words of OpenAI's API."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What is asked."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    """What the template is given."""
+    rules: CallRules | None = None
+    """What may be called; None: nothing, whatever the model writes is text."""
+    text_form: JsonForm | None = None
+    """Of an answer that is no call."""
+    sampling: Sampling
+    stop: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
+    """Of each choice; None: up to the end of the context."""
+    num_top_log_probs: int | None = None
+    """As of `GenerationOptions`."""
+    num_choices: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceDelta:
+    """Some more of a choice."""
+
+    events: tuple[CallEvent, ...] = ()
+    log_probs: tuple[TokenLogProb, ...] = ()
+    end: ChatEnd | None = None
+    """In the last one."""
+
+
+class Choice:
+    """One answer on its way; iterating gives it piece by piece.
+
+    Args:
+        stream: What the engine writes.
+        reader: Tells calls from text; None: all is text.
+    """
+
+    def __init__(self, stream: AnswerStream, reader: CallReader | None) -> None:
+        self._stream, self._reader = stream, reader
+        self.num_tokens = 0
+        """Tokens so far."""
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of the conversation, with the template."""
+        return self._stream.num_prompt_tokens
+
+    async def __aiter__(self) -> AsyncIterator[ChoiceDelta]:
+        """What is new, until the choice ends.
+
+        Raises:
+            FettleError: The answer could not be written.
+        """
+        async for piece in self._stream:
+            self.num_tokens = piece.num_tokens
+            is_last = piece.finish_reason is not None
+            events = self._read(piece.text, is_last=is_last)
+            if self._reader is not None and self._reader.is_done:
+                self._stream.give_up()
+                yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=ChatEnd.TOOL_CALLS)
+                return
+            end = self._end(piece.finish_reason) if piece.finish_reason else None
+            if events or piece.log_probs or end:
+                yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=end)
+
+    def give_up(self) -> None:
+        """Say that nobody waits any more."""
+        self._stream.give_up()
+
+    def _read(self, text: str, *, is_last: bool) -> tuple[CallEvent, ...]:
+        if self._reader is None:
+            return (TextPiece(text),) if text else ()
+        return tuple(self._reader.push(text, is_last=is_last))
+
+    def _end(self, reason: FinishReason) -> ChatEnd:
+        if reason is FinishReason.LENGTH:
+            return ChatEnd.LENGTH
+        return ChatEnd.TOOL_CALLS if self._reader is not None and self._reader.num_calls else ChatEnd.STOP
+
+
+def begin_chat(engine: SharedEngine, request: ChatRequest, *, adapter: str | None) -> tuple[Choice, ...]:
+    """Ask an engine; the choices, which are being written from now on. Rendering the conversation takes milliseconds.
+
+    Args:
+        engine: Holds the model.
+        request: What is asked.
+        adapter: Who answers; None: the base model.
+
+    Raises:
+        BusyError: Too many requests wait.
+        ConfigError: A form or a function's schema cannot be kept, or the model does not call functions.
+        ContextLengthError: The conversation is longer than the context.
+        DataError: The template refuses the conversation.
+    """
+    calls = engine.call_format if request.rules is not None else None
+    if request.rules is not None and request.rules.must_call and calls is None:
+        raise ConfigError(
+            "this model's chat template does not say how it calls functions, so it cannot be made to call one",
+            where="tool_choice",
+            remedy="leave `tool_choice` out",
+        )
+    options = GenerationOptions(
+        max_new_tokens=request.max_new_tokens or engine.loaded.max_tokens,
+        form=_form(engine, request),
+        shown_token_ids=shown_token_ids(engine.loaded.renderer, calls) if calls else frozenset(),
+        sampling=request.sampling,
+        stop=request.stop,
+        num_top_log_probs=request.num_top_log_probs,
+    )
+    prompt = Prompt(example_id="", messages=request.messages, tools=request.tools)
+    streams = engine.submit_several(prompt, options, adapter=adapter, numbers=range(request.num_choices))
+    return tuple(Choice(stream, _reader(engine, request)) for stream in streams)
+
+
+def give_up_all(choices: Sequence[Choice]) -> None:
+    """Say of some choices that nobody waits for them any more."""
+    for choice in choices:
+        choice.give_up()
+
+
+def _form(engine: SharedEngine, request: ChatRequest) -> Form | None:
+    rules, calls = request.rules, engine.call_format if request.rules else None
+    if rules is None or calls is None or not (rules.must_call or rules.strict_names):
+        return request.text_form
+    token_ids = added_token_ids(engine.loaded.renderer.tokenizer.added_tokens_decoder)
+    return call_grammar(calls, replace(rules, text_form=request.text_form), token_ids)
+
+
+def _reader(engine: SharedEngine, request: ChatRequest) -> CallReader | None:
+    if request.rules is None or engine.call_format is None:
+        return None
+    names = [tool.name for tool in request.rules.tools]
+    return CallReader(engine.call_format, names, at_most_one=request.rules.at_most_one)

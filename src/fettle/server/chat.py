@@ -1,0 +1,186 @@
+"""Chat completions: the base models and everything tuned from them, answered whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
+from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
+from fettle.server.chat_answers import ChatCompletionBody, ChunkWriter, TokenTexts, WholeChoice, usage_body
+from fettle.server.chat_bodies import CreateChatCompletion
+from fettle.server.context import Context, ContextOf, OwnerOf
+from fettle.server.errors import ApiError, api_error, invalid
+from fettle.server.hang_up import HungUpError, unless_hung_up
+from fettle.store.database import now
+from fettle.store.ids import new_id
+from fettle.store.keys import Owner
+from fettle.store.models import NoSuchModelError
+
+router = APIRouter(prefix="/chat/completions", tags=["chat"])
+_logger = logging.getLogger("fettle.server")
+_HUNG_UP = 499
+_Indexed = tuple[int, ChoiceDelta]
+"""A piece, and which choice it is of."""
+_DONE = "data: [DONE]\n\n"
+
+
+@router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
+async def create(body: CreateChatCompletion, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
+    """Answer a conversation."""
+    asked = body.as_request()
+    try:
+        engine, choices = await unless_hung_up(request, _begun(context, owner, body.model, asked))
+        try:
+            token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
+            if body.stream:
+                return await _streamed(request, body, choices, token_texts)
+            return await unless_hung_up(request, _whole(body, choices, token_texts))
+        except BaseException:
+            give_up_all(choices)
+            raise
+    except HungUpError:
+        return Response(status_code=_HUNG_UP)
+
+
+async def _begun(
+    context: Context, owner: Owner, model: str, asked: ChatRequest
+) -> tuple[SharedEngine, tuple[Choice, ...]]:
+    """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""
+    begun = context.chat_threads.submit(_begin, context, owner, model, asked)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(begun))
+    except asyncio.CancelledError:
+        begun.add_done_callback(_give_up_what_was_begun)
+        raise
+
+
+def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[SharedEngine, tuple[Choice, ...]]:
+    served = context.catalogue.find(model, owner.project_id)
+    try:
+        with context.engines.engine_of(served) as engine:
+            return engine, begin_chat(engine, asked, adapter=served.name if served.adapter else None)
+    except NoSuchModelError:
+        raise
+    except ContextLengthError as error:
+        raise invalid(error.describe(), "messages", "context_length_exceeded") from error
+    except DataError as error:
+        raise invalid(error.describe(), "messages") from error
+    except ConfigError as error:
+        of_form = "response_format" if asked.text_form else "tools" if asked.rules else None
+        param = error.where if error.where in CreateChatCompletion.model_fields else of_form
+        raise ApiError(error.describe(), code="invalid_value", param=param) from error
+    except (ModelError, IntegrityError) as error:  # who asks can do nothing about it, and is not told where it lies
+        _logger.error("the model %s cannot be served", model, exc_info=error)
+        raise ApiError(f"The model `{model}` cannot be loaded. What is wrong was recorded.", status=500) from error
+
+
+def _give_up_what_was_begun(begun: Future[tuple[SharedEngine, tuple[Choice, ...]]]) -> None:
+    if not begun.cancelled() and begun.exception() is None:
+        give_up_all(begun.result()[1])
+
+
+async def _whole(body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None) -> Response:
+    collected = [WholeChoice() for _ in choices]
+    async for index, delta in _merged(choices):
+        collected[index].add(delta)
+    return JSONResponse(
+        {
+            "id": new_id("chatcmpl-"),
+            "object": "chat.completion",
+            "created": now(),
+            "model": body.model,
+            "choices": [choice.body(index, token_texts) for index, choice in enumerate(collected)],
+            "usage": usage_body(choices),
+        }
+    )
+
+
+async def _streamed(
+    request: Request, body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None
+) -> Response:
+    """A stream. What goes wrong before anything is written is an answer of its own."""
+    writer = ChunkWriter(
+        id=new_id("chatcmpl-"),
+        created=now(),
+        model=body.model,
+        wants_usage=body.wants_usage,
+        token_texts=token_texts,
+    )
+    deltas = _merged(choices)
+    first = await unless_hung_up(request, anext(deltas))
+    return StreamingResponse(_events(writer, choices, first, deltas), media_type="text/event-stream")
+
+
+async def _events(
+    writer: ChunkWriter, choices: Sequence[Choice], first: _Indexed, deltas: AsyncGenerator[_Indexed, None]
+) -> AsyncIterator[str]:
+    try:
+        for index in range(len(choices)):
+            yield _event(writer.first(index))
+        for chunk in writer.of(*first):
+            yield _event(chunk)
+        async for index, delta in deltas:
+            for chunk in writer.of(index, delta):
+                yield _event(chunk)
+        if writer.wants_usage:
+            yield _event(writer.usage(choices))
+        yield _DONE
+    except FettleError as error:
+        answer = api_error(error)
+        if answer.status >= 500:
+            _logger.error("a stream failed: %s", type(error).__name__, exc_info=error)
+        yield _event(answer.body.model_dump())
+    finally:
+        give_up_all(choices)
+        await deltas.aclose()
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+
+
+async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[_Indexed, None]:
+    """What all choices say, in the order in which it is said; each with its choice's index."""
+    arrived: asyncio.Queue[_Indexed | BaseException | None] = asyncio.Queue()
+
+    async def read(index: int, choice: Choice) -> None:
+        try:
+            async for delta in choice:
+                arrived.put_nowait((index, delta))
+            arrived.put_nowait(None)
+        except Exception as error:  # told where it is read
+            arrived.put_nowait(error)
+
+    tasks = [asyncio.create_task(read(index, choice)) for index, choice in enumerate(choices)]
+    num_open = len(tasks)
+    try:
+        while num_open:
+            match await arrived.get():
+                case None:
+                    num_open -= 1
+                case BaseException() as error:
+                    raise error
+                case delta:
+                    yield delta
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _token_texts(engine: SharedEngine) -> TokenTexts:
+    @lru_cache(maxsize=4096)
+    def texts(token_id: int) -> tuple[str, bytes]:
+        raw = engine.token_bytes(token_id)
+        return raw.decode(errors="replace"), raw
+
+    return texts

@@ -1,0 +1,211 @@
+"""Chat completions on the wire: whole, and in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
+from fettle.chat.call_reader import ArgumentsPiece, CallBegin, TextPiece
+from fettle.records import TokenLogProb
+
+_LEAST_LOG_PROB = -9999.0
+"""What stands for a token that cannot come, as JSON has no infinity."""
+
+TokenTexts = Callable[[int], tuple[str, bytes]]
+"""A token's text, and the bytes that it stands for."""
+
+
+class TopLogProb(BaseModel):
+    """A token that might have come."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class LogProb(TopLogProb):
+    """A token that came."""
+
+    top_logprobs: list[TopLogProb]
+
+
+class LogProbs(BaseModel):
+    """Of the tokens of a choice."""
+
+    content: list[LogProb] | None
+    refusal: None = None
+
+
+class FunctionBody(BaseModel):
+    """Which function is called, with what."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallBody(BaseModel):
+    """A call."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionBody
+
+
+class MessageBody(BaseModel):
+    """What the assistant says. `tool_calls` is there where it calls functions."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    tool_calls: list[ToolCallBody] | None = None
+
+
+class ChoiceBody(BaseModel):
+    """One answer."""
+
+    index: int
+    message: MessageBody
+    logprobs: LogProbs | None
+    finish_reason: ChatEnd
+
+
+class UsageBody(BaseModel):
+    """Tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletionBody(BaseModel):
+    """All answers to one request."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChoiceBody]
+    usage: UsageBody
+
+
+@dataclass(slots=True)
+class WholeChoice:
+    """Collects a choice."""
+
+    text: str = ""
+    calls: list[ToolCallBody] = field(default_factory=list)
+    log_probs: list[TokenLogProb] = field(default_factory=list)
+    end: ChatEnd = ChatEnd.STOP
+
+    def add(self, delta: ChoiceDelta) -> None:
+        """Take the next piece."""
+        for event in delta.events:
+            match event:
+                case TextPiece(text):
+                    self.text += text
+                case CallBegin(_, call_id, name):
+                    self.calls.append(ToolCallBody(id=call_id, function=FunctionBody(name=name, arguments="")))
+                case ArgumentsPiece(index, text):
+                    self.calls[index].function.arguments += text
+        self.log_probs += delta.log_probs
+        self.end = delta.end or self.end
+
+    def body(self, index: int, token_texts: TokenTexts | None) -> dict[str, Any]:
+        """The choice; `token_texts` is None where no log-probabilities are asked for."""
+        message = MessageBody(content=self.text if self.text or not self.calls else None, tool_calls=self.calls or None)
+        shown = message.model_dump(exclude=None if self.calls else {"tool_calls"})
+        return {
+            "index": index,
+            "message": shown,
+            "logprobs": None if token_texts is None else log_probs_body(self.log_probs, token_texts),
+            "finish_reason": self.end.value,
+        }
+
+
+def usage_body(choices: Sequence[Choice]) -> dict[str, int]:
+    """What all choices took; the prompt counts once."""
+    prompt, completion = choices[0].num_prompt_tokens, sum(choice.num_tokens for choice in choices)
+    return UsageBody(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion).model_dump()
+
+
+def log_probs_body(log_probs: Sequence[TokenLogProb], token_texts: TokenTexts) -> dict[str, Any]:
+    """Log-probabilities of some tokens."""
+    content = [
+        LogProb(
+            **_token(token.token_id, token.log_prob, token_texts),
+            top_logprobs=[TopLogProb(**_token(number, value, token_texts)) for number, value in token.top],
+        )
+        for token in log_probs
+    ]
+    return LogProbs(content=content).model_dump()
+
+
+def _token(number: int, log_prob: float, token_texts: TokenTexts) -> dict[str, Any]:
+    text, raw = token_texts(number)
+    return {"token": text, "logprob": max(log_prob, _LEAST_LOG_PROB), "bytes": list(raw)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkWriter:
+    """Writes the chunks of one stream, which share all but their choices."""
+
+    id: str
+    created: int
+    model: str
+    wants_usage: bool
+    token_texts: TokenTexts | None
+    """None: no log-probabilities are asked for."""
+
+    def first(self, index: int) -> dict[str, Any]:
+        """What a choice begins with."""
+        return self._chunk(index, {"role": "assistant", "content": "", "refusal": None})
+
+    def of(self, index: int, delta: ChoiceDelta) -> list[dict[str, Any]]:
+        """What a piece of a choice is sent as. Log-probabilities travel with the first chunk of their text."""
+        deltas = [_delta(event) for event in delta.events]
+        if delta.log_probs and not deltas:
+            deltas = [{}]
+        log_probs = list(delta.log_probs)
+        chunks = []
+        for one in deltas:
+            chunks.append(self._chunk(index, one, log_probs=log_probs))
+            log_probs = []
+        if delta.end:
+            chunks.append(self._chunk(index, {}, end=delta.end))
+        return chunks
+
+    def usage(self, choices: Sequence[Choice]) -> dict[str, Any]:
+        """The last chunk, where it is asked for."""
+        return self._frame([], usage=usage_body(choices))
+
+    def _chunk(
+        self, index: int, delta: dict[str, Any], *, log_probs: Sequence[TokenLogProb] = (), end: ChatEnd | None = None
+    ) -> dict[str, Any]:
+        shown = log_probs_body(log_probs, self.token_texts) if log_probs and self.token_texts else None
+        choice = {"index": index, "delta": delta, "logprobs": shown, "finish_reason": end and end.value}
+        return self._frame([choice], usage=None)
+
+    def _frame(self, choices: list[dict[str, Any]], *, usage: dict[str, int] | None) -> dict[str, Any]:
+        frame: dict[str, Any] = {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        }
+        return frame | {"usage": usage} if self.wants_usage else frame
+
+
+def _delta(event: TextPiece | CallBegin | ArgumentsPiece) -> dict[str, Any]:
+    match event:
+        case TextPiece(text):
+            return {"content": text}
+        case CallBegin(index, call_id, name):
+            function = {"name": name, "arguments": ""}
+            return {"tool_calls": [{"index": index, "id": call_id, "type": "function", "function": function}]}
+        case ArgumentsPiece(index, text):
+            return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
