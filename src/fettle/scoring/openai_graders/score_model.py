@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -75,11 +74,7 @@ class ScoreModel:
     def _reward(self, result: Any) -> float:
         if isinstance(result, bool) or not isinstance(result, int | float):
             raise ValueError(f"the result is no number: {shown(result)}")
-        try:
-            number = float(result)
-        except OverflowError:
-            number = math.copysign(math.inf, result)
-        return min(self.high, max(self.low, number))
+        return float(min(self.high, max(self.low, result)))
 
 
 def read_score_model(value: Any, where: str) -> ScoreModel:

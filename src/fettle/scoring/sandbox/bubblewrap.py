@@ -144,6 +144,7 @@ class _Sandbox:
         except SandboxBrokenError:
             self.is_fit = False
             return _failed("the grader ended the sandbox that it ran in")
+        self.is_fit = reply.get("is_clean") is True
         return _failed(str(reply["problem"])) if reply.get("text") is None else outcome_of(str(reply["text"]))
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -126,13 +126,12 @@ def main() -> None:
             importlib.import_module(name)
     send(replies, {"ready": True})
     while (call := receive(requests)) is not None:
-        send(replies, run_call(set_up, call, close_first=(requests, replies)))
-        if not is_clean():
-            return
+        reply = run_call(set_up, call, close_first=(requests, replies))
+        send(replies, reply | {"is_clean": is_clean()})
 
 
 def run_call(set_up: Any, call: Any, *, close_first: tuple[int, ...]) -> dict[str, str | None]:
-    """What came of one call: `text`, as the fork wrote it, or `problem`."""
+    """What came of one call: `text`, as the fork wrote it, or `problem`. The fork has gone afterwards."""
     result_read, result_write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -143,15 +142,13 @@ def run_call(set_up: Any, call: Any, *, close_first: tuple[int, ...]) -> dict[st
         finally:
             os._exit(1)
     os.close(result_write)
-    try:
-        text, problem = watch(result_read, set_up)
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        os.close(result_read)
+    text, problem = watch(result_read, set_up)
+    os.close(result_read)
     if text is None and problem is None:
-        problem = ended_how(status)
+        problem = ended_how(pid)
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
     return {"text": text, "problem": problem}
 
 
@@ -175,9 +172,14 @@ def watch(fd: int, set_up: Any) -> tuple[str | None, str | None]:
             return None, f"the grader made more than {set_up['num_files']:,} files"
 
 
-def ended_how(status: int) -> str:
-    """Why a fork that said nothing ended."""
-    if os.WIFSIGNALED(status):
+def ended_how(pid: int) -> str:
+    """Why a fork closed its pipe and said nothing. Most have ended; one that has not is given a second."""
+    deadline = time.monotonic() + 1
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.01)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    if ended and os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         why = ENDED_BECAUSE.get(number, "")
         return f"the grader's process was ended by signal {number}{why}"
@@ -190,9 +192,9 @@ def num_files_used() -> int:
 
 
 def is_clean() -> bool:
-    """Empty the writable places; False when something stays."""
+    """Empty the writable places; False when something stays, and no other call may see it."""
     for folder in map(Path, WRITABLE):
-        with suppress(OSError):
+        with suppress(OSError, RecursionError):
             folder.chmod(stat.S_IRWXU)
             for inner, names, _ in os.walk(folder):  # from the top, so that what was closed can be entered
                 for path in (Path(inner, name) for name in names):
