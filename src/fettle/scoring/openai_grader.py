@@ -11,9 +11,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+from fettle.errors import ConfigError
 from fettle.records import Message
 from fettle.scoring.json_values import parse_json
 from fettle.scoring.sandbox.code_runner import CodeRunner
+
+
+class InvalidGraderError(ConfigError):
+    """A JSON value that describes no grader, or one that cannot be used here.
+
+    Args:
+        problem: What was expected and what came.
+        where: The place in the JSON, such as `grader.graders.style.operation`.
+        remedy: What to do about it.
+        code: What programs know it by: the API's `code`.
+    """
+
+    def __init__(self, problem: str, *, where: str, remedy: str, code: str = "invalid_value") -> None:
+        self.code = code
+        super().__init__(problem, where=where, remedy=remedy)
+
 
 # ---------------------------------------------------------------------------------------------------- what is graded
 

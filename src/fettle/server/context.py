@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from fettle.scoring.openai_grader import GradingServices, NoSampler, Sampler
+from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
+from fettle.scoring.sandbox.code_runner import CodeRunner
 from fettle.server.errors import ApiError
 from fettle.store.database import Store
 from fettle.store.keys import DEFAULT_PROJECT, Owner, ensure_project, owner_of
@@ -28,12 +32,25 @@ class ServerSettings:
     """Largest JSON body."""
 
 
+def no_sampler(_owner: Owner) -> Sampler:
+    """Nobody may ask any model."""
+    return NoSampler()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What the resources share."""
 
     store: Store
     settings: ServerSettings
+    code_runner: CodeRunner = field(default_factory=BubblewrapRunner)
+    """Runs python graders."""
+    sampler_of: Callable[[Owner], Sampler] = no_sampler
+    """What graders ask models with: those that an owner may ask."""
+
+    def grading_services(self, owner: Owner) -> GradingServices:
+        """What graders need, for one owner."""
+        return GradingServices(code_runner=self.code_runner, sampler=self.sampler_of(owner))
 
 
 def context_of(request: Request) -> Context:

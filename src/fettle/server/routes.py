@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fettle.server import jobs, models
+from fettle.server import graders, jobs, models
 
-ROUTERS = (jobs.router, models.router)
+ROUTERS = (graders.router, jobs.router, models.router)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from fettle.errors import ConfigError
+from fettle.scoring.openai_grader import InvalidGraderError
 
 _MOST_CHARACTERS = 10_000
 _MOST_NESTED = 50
@@ -121,10 +121,10 @@ def parse_formula(text: str, names: Collection[str], where: str) -> Formula:
     2.25
 
     Raises:
-        ConfigError: It is no formula, or names something that is not there.
+        InvalidGraderError: It is no formula, or names something that is not there.
     """
     if len(text) > _MOST_CHARACTERS:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"the formula has {len(text):,} characters, and {_MOST_CHARACTERS:,} are read",
             where=where,
             remedy="shorten it",
@@ -240,7 +240,7 @@ class _Parser:
         return Call(_FUNCTIONS[name], tuple(arguments))
 
     def _refuse(self, problem: str) -> NoReturn:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"the formula {self._text[:80]!r} cannot be read: {problem}",
             where=self._where,
             remedy=f"use the graders' names, numbers, + - * / ^, parentheses, {', '.join(_FUNCTIONS)}",

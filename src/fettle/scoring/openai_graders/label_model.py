@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, StrictStr
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, SamplingParams, Variable
+from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, InvalidGraderError, SamplingParams, Variable
 from fettle.scoring.openai_graders.model_query import ModelQuery, answer_schema, read_messages, variables_of
 from fettle.scoring.openai_graders.wire import GraderWire, MessageWire, join, read, shown
 
@@ -61,12 +60,12 @@ def read_label_model(value: Any, where: str) -> LabelModel:
     """The grader that a JSON value describes.
 
     Raises:
-        ConfigError: The value does not, or a label that passes is no label.
+        InvalidGraderError: The value does not, or a label that passes is no label.
     """
     wire = read(LabelModelWire, value, where)
     strangers = [label for label in wire.passing_labels if label not in wire.labels]
     if strangers:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"{shown(strangers[0])} is not among the labels",
             where=join(where, "passing_labels"),
             remedy="name labels of the list `labels`",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fettle.errors import ConfigError
 from fettle.records import Message, Role
 from fettle.scoring.json_values import parse_json
 from fettle.scoring.openai_grader import (
@@ -14,6 +13,7 @@ from fettle.scoring.openai_grader import (
     Grade,
     GraderErrors,
     GradingServices,
+    InvalidGraderError,
     MissingVariableError,
     Question,
     Reply,
@@ -46,10 +46,10 @@ def read_messages(messages: Sequence[MessageWire], where: str) -> tuple[MessageT
     """The messages of a grader.
 
     Raises:
-        ConfigError: There are none, or one is no template.
+        InvalidGraderError: There are none, or one is no template.
     """
     if not messages:
-        raise ConfigError("it is empty", where=where, remedy="give at least one message")
+        raise InvalidGraderError("it is empty", where=where, remedy="give at least one message")
     return tuple(
         MessageTemplate(role=message.role, content=parse_template(message.content, join(where, number, "content")))
         for number, message in enumerate(messages)

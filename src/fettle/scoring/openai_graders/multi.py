@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Literal
 
-from fettle.errors import ConfigError
 from fettle.scoring.openai_grader import (
     Attempt,
     Grade,
     GraderErrors,
     GradingServices,
+    InvalidGraderError,
     OpenAIGrader,
     TokenUsage,
     Variable,
@@ -93,7 +93,7 @@ def read_multi(value: Any, where: str, read_part: ReadGrader) -> Multi:
         read_part: Reads a grader that is no `multi`.
 
     Raises:
-        ConfigError: The value does not, or one of its graders is wrong, or the formula.
+        InvalidGraderError: The value does not, or one of its graders is wrong, or the formula.
     """
     wire = read(MultiWire, value, where)
     place = join(where, "graders")
@@ -106,7 +106,7 @@ def read_multi(value: Any, where: str, read_part: ReadGrader) -> Multi:
             for name, part in wire.graders.items()
         }
     if not graders:
-        raise ConfigError("it is empty", where=place, remedy="give at least one grader by its name")
+        raise InvalidGraderError("it is empty", where=place, remedy="give at least one grader by its name")
     formula = parse_formula(wire.calculate_output, graders, join(where, "calculate_output"))
     return Multi(name=wire.name, graders=graders, formula=formula, pass_threshold=wire.pass_threshold)
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, Grade, GraderErrors, GradingServices, Variable
+from fettle.scoring.openai_grader import Attempt, Grade, GraderErrors, GradingServices, InvalidGraderError, Variable
 from fettle.scoring.openai_graders.wire import GraderWire, join, read
 from fettle.scoring.sandbox.code_runner import CodeCall, CodeFault, CodeOutcome
 from fettle.scoring.sandbox.source import parse_source, why_no_grade
@@ -53,13 +52,13 @@ def read_python(value: Any, where: str) -> PythonGrader:
     """The grader that a JSON value describes.
 
     Raises:
-        ConfigError: The value does not, or its source does not compile, is too long or has no `grade`.
+        InvalidGraderError: The value does not, or its source does not compile, is too long or has no `grade`.
     """
     wire = read(PythonWire, value, where)
     place = join(where, "source")
     num_bytes = len(wire.source.encode("utf-8", "replace"))
     if num_bytes >= _MOST_SOURCE_BYTES:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"the source has {num_bytes:,} bytes, and has to have fewer than {_MOST_SOURCE_BYTES:,}",
             where=place,
             remedy="take data out of the source and put it into the rows of the training file",
@@ -69,7 +68,7 @@ def read_python(value: Any, where: str) -> PythonGrader:
     except ValueError as error:
         problem = f"the source does not compile: {error}"
     if problem is not None:
-        raise ConfigError(problem, where=place, remedy="define `def grade(sample, item):` that returns a number")
+        raise InvalidGraderError(problem, where=place, remedy="define `def grade(sample, item):` that returns a number")
     return PythonGrader(name=wire.name, source=wire.source, pass_threshold=wire.pass_threshold)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, GradingServices, MissingVariableError, OpenAIGrader, Sample
+from fettle.scoring.openai_grader import (
+    Attempt,
+    GradingServices,
+    InvalidGraderError,
+    MissingVariableError,
+    OpenAIGrader,
+    Sample,
+)
 from fettle.scoring.openai_graders.label_model import read_label_model
 from fettle.scoring.openai_graders.multi import ReadGrader, read_multi
 from fettle.scoring.openai_graders.python_code import read_python
@@ -16,7 +21,7 @@ from fettle.scoring.openai_graders.score_model import read_score_model
 from fettle.scoring.openai_graders.string_check import read_string_check
 from fettle.scoring.openai_graders.template import look_up
 from fettle.scoring.openai_graders.text_similarity import read_text_similarity
-from fettle.scoring.openai_graders.wire import join, shown
+from fettle.scoring.openai_graders.wire import join, require_plain_json, shown
 
 _PARTS: Mapping[str, ReadGrader] = {
     "string_check": read_string_check,
@@ -36,9 +41,9 @@ def read_grader(value: Any, where: str = "grader") -> OpenAIGrader:
         where: What errors call its place.
 
     Raises:
-        ConfigError: It describes none. `where` is the place in the JSON, such as `grader.graders.style.operation`.
+        InvalidGraderError: It describes none. `where` is the place in the JSON, such as `grader.graders.style.operation`.
     """
-    _require_plain_json(value, where)
+    require_plain_json(value, where)
     if _kind(value, where, (*_PARTS, _MULTI)) == _MULTI:
         return read_multi(value, where, _read_part)
     return _read_part(value, where)
@@ -48,20 +53,21 @@ def require_services(grader: OpenAIGrader, services: GradingServices, where: str
     """Refuse a grader that needs what is not here.
 
     Raises:
-        ConfigError: It runs code and there is no sandbox, or it asks a model that is not known.
+        InvalidGraderError: It runs code and there is no sandbox, or it asks a model that is not known.
     """
     if grader.runs_code and (reason := services.code_runner.unavailable_because()) is not None:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"python graders cannot be run safely on this machine, and are not run otherwise: {reason}",
             where=where,
             remedy="use another kind of grader, or ask the operator of this server",
         )
     for model in grader.models:
         if not services.sampler.knows(model):
-            raise ConfigError(
+            raise InvalidGraderError(
                 f"The model `{model}` does not exist or you do not have access to it",
                 where=where,
                 remedy="name a model that is served here",
+                code="model_not_found",
             )
 
 
@@ -85,7 +91,7 @@ def _read_part(value: Any, where: str) -> OpenAIGrader:
 def _kind(value: Any, where: str, kinds: tuple[str, ...]) -> str:
     """The `type` of a JSON value, one of `kinds`."""
     if not isinstance(value, dict):
-        raise ConfigError(
+        raise InvalidGraderError(
             f"expected a JSON object, and it is {shown(value)}", where=where, remedy="send a grader object"
         )
     kind = value.get("type")
@@ -93,21 +99,9 @@ def _kind(value: Any, where: str, kinds: tuple[str, ...]) -> str:
         return kind
     place, choice = join(where, "type"), f"choose one of {', '.join(kinds)}"
     if kind is None:
-        raise ConfigError("it is missing", where=place, remedy=choice)
+        raise InvalidGraderError("it is missing", where=place, remedy=choice, code="missing_required_parameter")
     if kind == _MULTI:
-        raise ConfigError("a multi grader cannot stand inside another", where=place, remedy=choice)
+        raise InvalidGraderError("a multi grader cannot stand inside another", where=place, remedy=choice)
     nearest = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
     problem = f"there is no grader of type {shown(kind)}"
-    raise ConfigError(problem, where=place, remedy=f"did you mean {nearest[0]!r}?" if nearest else choice)
-
-
-def _require_plain_json(value: Any, where: str) -> None:
-    """Refuse what JSON cannot say, so that no reader after this one has to think of it."""
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError("it holds half of a surrogate pair", where=where, remedy="send whole characters") from error
-    except RecursionError as error:
-        raise ConfigError("it is nested too deeply", where=where, remedy="send a flatter one") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"it is no JSON: {error}", where=where, remedy="send numbers that are finite") from error
+    raise InvalidGraderError(problem, where=place, remedy=f"did you mean {nearest[0]!r}?" if nearest else choice)

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictInt
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, SamplingParams, Variable
+from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, InvalidGraderError, SamplingParams, Variable
 from fettle.scoring.openai_graders.model_query import ModelQuery, answer_schema, read_messages, variables_of
 from fettle.scoring.openai_graders.wire import GraderWire, MessageWire, Wire, WireNumber, join, read, shown
 
@@ -81,12 +80,12 @@ def read_score_model(value: Any, where: str) -> ScoreModel:
     """The grader that a JSON value describes.
 
     Raises:
-        ConfigError: The value does not.
+        InvalidGraderError: The value does not.
     """
     wire = read(ScoreModelWire, value, where)
     low, high = wire.range or (0.0, 1.0)
     if low >= high:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"the range goes from {low:g} to {high:g}",
             where=join(where, "range"),
             remedy="give the smaller number first",

@@ -58,7 +58,7 @@ def read_string_check(value: Any, where: str) -> StringCheck:
     """The grader that a JSON value describes.
 
     Raises:
-        ConfigError: The value does not.
+        InvalidGraderError: The value does not.
     """
     wire = read(StringCheckWire, value, where)
     return StringCheck(

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, MissingVariableError, Variable
+from fettle.scoring.openai_grader import Attempt, InvalidGraderError, MissingVariableError, Variable
 
 _BRACES = re.compile(r"\{\{|\}\}")
 _VARIABLE = re.compile(r"\s*(?P<namespace>\w+)(?P<path>(?:\.[\w-]+|\[\d{1,9}\])*)\s*")
@@ -47,7 +46,7 @@ def parse_template(text: str, where: str) -> Template:
     ['Is ', 'item.names[0]', ' right?']
 
     Raises:
-        ConfigError: Braces do not pair, or stand around something that is neither `item` nor `sample`.
+        InvalidGraderError: Braces do not pair, or stand around something that is neither `item` nor `sample`.
     """
     parts: list[str | Variable] = []
     end, opened = 0, None
@@ -63,7 +62,7 @@ def parse_template(text: str, where: str) -> Template:
     else:
         if opened is None:
             return Template((*parts, text[end:]))
-    raise ConfigError(
+    raise InvalidGraderError(
         "the braces of the template do not pair: every {{ needs its }}, and the reverse",
         where=where,
         remedy=f"{_REMEDY}; where braces are meant as text, put a space between two of them",
@@ -93,9 +92,9 @@ def _has(value: Any, step: str | int) -> bool:
 def _variable(text: str, where: str) -> Variable:
     found = _VARIABLE.fullmatch(text)
     if found is None:
-        raise ConfigError(f"{_shown(text)} is no variable", where=where, remedy=_REMEDY)
+        raise InvalidGraderError(f"{_shown(text)} is no variable", where=where, remedy=_REMEDY)
     if found["namespace"] not in _NAMESPACES:
-        raise ConfigError(
+        raise InvalidGraderError(
             f"{_shown(text)} starts with {found['namespace'][:60]!r}, and templates know `item` and `sample` alone",
             where=where,
             remedy=_REMEDY,

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fettle.errors import ConfigError
-from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, Variable, grade_each
+from fettle.scoring.openai_grader import Attempt, Grade, GradingServices, InvalidGraderError, Variable, grade_each
 from fettle.scoring.openai_graders.template import Template, parse_template
 from fettle.scoring.openai_graders.text_metrics import METRICS
 from fettle.scoring.openai_graders.wire import GraderWire, join, read
@@ -52,7 +51,7 @@ def read_text_similarity(value: Any, where: str) -> TextSimilarity:
     """The grader that a JSON value describes.
 
     Raises:
-        ConfigError: The value does not, or asks for a measure that is not there.
+        InvalidGraderError: The value does not, or asks for a measure that is not there.
     """
     wire = read(TextSimilarityWire, value, where)
     metric = wire.evaluation_metric
@@ -62,7 +61,9 @@ def read_text_similarity(value: Any, where: str) -> TextSimilarity:
             if metric == _NOT_YET
             else f"no measure {metric[:60]!r}"
         )
-        raise ConfigError(problem, where=join(where, "evaluation_metric"), remedy=f"choose one of {', '.join(METRICS)}")
+        raise InvalidGraderError(
+            problem, where=join(where, "evaluation_metric"), remedy=f"choose one of {', '.join(METRICS)}"
+        )
     return TextSimilarity(
         name=wire.name,
         input=parse_template(wire.input, join(where, "input")),

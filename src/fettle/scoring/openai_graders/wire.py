@@ -7,10 +7,16 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, StrictStr, ValidationError
+from pydantic_core import PydanticCustomError
 
-from fettle.errors import ConfigError
+from fettle.scoring.openai_grader import InvalidGraderError
 
 _SHOWN_CHARACTERS = 80
+_NO_NUMBER = "no_number"
+_SPARE_LEVELS = 100
+"""What later readers may nest deeper than this one."""
+_CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter", _NO_NUMBER: "invalid_type"}
+_BOUNDS = {"greater_than_equal": "below_min_value", "less_than_equal": "above_max_value"}
 _TEXT_PARTS = ("input_text", "output_text", "text")
 
 
@@ -22,7 +28,7 @@ class Wire(BaseModel):
 
 def _refuse_truth(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise ValueError("a number is expected")
+        raise PydanticCustomError(_NO_NUMBER, "a number is expected")
     return value
 
 
@@ -68,16 +74,41 @@ def read(model: type[Model], value: Any, where: str) -> Model:
     """A checked model of a JSON value.
 
     Raises:
-        ConfigError: Says of the first thing that is wrong where it is, and what would be right.
+        InvalidGraderError: Says of the first thing that is wrong where it is, and what would be right.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = join(where, *first["loc"])
-        raise ConfigError(_problem(first), where=place, remedy=_remedy(first, model)) from error
+        raise InvalidGraderError(
+            _problem(first), where=place, remedy=_remedy(first, model), code=_code(first)
+        ) from error
     except RecursionError as error:
-        raise ConfigError("it is nested too deeply", where=where, remedy="send a flatter one") from error
+        raise InvalidGraderError("it is nested too deeply", where=where, remedy="send a flatter one") from error
+
+
+def require_plain_json(value: Any, where: str) -> None:
+    """Refuse what JSON cannot say, so that no reader after this one has to think of it.
+
+    Raises:
+        InvalidGraderError: Numbers that are not finite, half of a surrogate pair, or nested without end.
+    """
+    wrapped = value
+    for _ in range(_SPARE_LEVELS):
+        wrapped = [wrapped]
+    try:
+        json.dumps(wrapped, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidGraderError(
+            "it holds half of a surrogate pair", where=where, remedy="send whole characters"
+        ) from error
+    except RecursionError as error:
+        raise InvalidGraderError("it is nested too deeply", where=where, remedy="send a flatter one") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidGraderError(
+            f"it is no JSON: {error}", where=where, remedy="send numbers that are finite"
+        ) from error
 
 
 def join(where: str, *steps: str | int) -> str:
@@ -101,6 +132,13 @@ def _problem(first: Any) -> str:
         return "there is no such field"
     message = first["msg"].removeprefix("Value error, ")
     return f"{message[:1].lower()}{message[1:]}, and it is {shown(first['input'])}"
+
+
+def _code(first: Any) -> str:
+    kind = first["type"]
+    if kind in _BOUNDS:
+        return f"{'integer' if isinstance(first['input'], int) else 'decimal'}_{_BOUNDS[kind]}"
+    return _CODES.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
 
 
 def _remedy(first: Any, model: type[Wire]) -> str:

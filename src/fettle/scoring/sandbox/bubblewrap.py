@@ -24,6 +24,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from fettle.errors import BusyError
 from fettle.scoring.json_values import parse_json
 from fettle.scoring.sandbox import inside
 from fettle.scoring.sandbox.code_runner import CodeCall, CodeFault, CodeOutcome
@@ -51,6 +52,7 @@ class BubblewrapRunner:
     def __init__(self, limits: SandboxLimits | None = None) -> None:
         self.limits = limits or SandboxLimits()
         self._slots = threading.BoundedSemaphore(self.limits.max_at_once)
+        self._places = threading.BoundedSemaphore(self.limits.max_at_once + self.limits.max_waiting)
 
     @cached_property
     def _reason(self) -> str | None:
@@ -62,7 +64,11 @@ class BubblewrapRunner:
         return self._reason
 
     def run(self, source: str, calls: Sequence[CodeCall]) -> tuple[CodeOutcome, ...]:
-        """One outcome for each call, in order."""
+        """One outcome for each call, in order.
+
+        Raises:
+            BusyError: Too many others wait already.
+        """
         if self._reason is not None:
             refused = CodeOutcome(value=None, fault=CodeFault.SERVER, details=self._reason)
             return tuple(refused for _ in calls)
@@ -70,8 +76,13 @@ class BubblewrapRunner:
             parse_source(source)
         except ValueError as error:
             return tuple(_failed(f"the source does not compile: {error}") for _ in calls)
-        with self._slots:
-            return tuple(self._outcomes(source, calls))
+        if not self._places.acquire(blocking=False):
+            raise BusyError("too many python graders wait already", remedy="send the same request a little later")
+        try:
+            with self._slots:
+                return tuple(self._outcomes(source, calls))
+        finally:
+            self._places.release()
 
     def _outcomes(self, source: str, calls: Sequence[CodeCall]) -> list[CodeOutcome]:
         outcomes: list[CodeOutcome] = []

@@ -45,5 +45,9 @@ class CodeRunner(Protocol):
         ...
 
     def run(self, source: str, calls: Sequence[CodeCall]) -> tuple[CodeOutcome, ...]:
-        """One outcome for each call, in order. No call sees what another one did. Raises nothing for what the code does."""
+        """One outcome for each call, in order. No call sees what another one did. Nothing is raised for what the code does.
+
+        Raises:
+            BusyError: Too many others wait already.
+        """
         ...

@@ -9,7 +9,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxLimits:
-    """Bounds for each call, but for `max_at_once`."""
+    """Bounds for each call, but for the last two."""
 
     seconds: float = 120.0
     """Wall clock, loading of packages included."""
@@ -24,3 +24,5 @@ class SandboxLimits:
     num_cores: int = 2
     max_at_once: int = 2
     """Sandboxes at the same time; others wait."""
+    max_waiting: int = 8
+    """Of those that wait; one more is told to come back."""
