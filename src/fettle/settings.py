@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """The store's database; None: SQLite in `home`."""
     lease_seconds: float = Field(default=15.0, ge=0.5)
     """How long a worker's claim to a job holds unless it is renewed: so long a dead worker's job waits for another one."""
+    grader_seconds: float = Field(default=120.0, gt=0)
+    """How long a call of a python grader may take, seconds."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for model work, of all processes of a training run together; None: one per core."""
     device: Device = Device.AUTO

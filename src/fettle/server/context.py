@@ -8,8 +8,12 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fettle.answering.engine_pool import EnginePool, ModelCatalogue
-from fettle.server.catalogue import StoreCatalogue
+from fettle.answering.engine_pool import EnginePool
+from fettle.jobs.served_models import PoolSampler, StoreCatalogue
+from fettle.scoring.openai_grader import GradingServices
+from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
+from fettle.scoring.sandbox.code_runner import CodeRunner
+from fettle.server.embedder_thread import EmbedderThread
 from fettle.server.errors import ApiError
 from fettle.store.database import Store
 from fettle.store.keys import DEFAULT_PROJECT, Owner, ensure_project, owner_of
@@ -41,26 +45,43 @@ class Context:
 
     store: Store
     settings: ServerSettings
-    catalogue: ModelCatalogue
+    catalogue: StoreCatalogue
     engines: EnginePool
     chat_threads: ThreadPoolExecutor
     """In which conversations are rendered and models loaded: neither may hold up the event loop."""
+    embedder: EmbedderThread
+    code_runner: CodeRunner
+    """Runs python graders."""
+
+    def grading_services(self, owner: Owner) -> GradingServices:
+        """What graders need, for one owner."""
+        sampler = PoolSampler(self.engines, self.catalogue, owner.project_id)
+        return GradingServices(code_runner=self.code_runner, sampler=sampler)
 
     def close(self) -> None:
         """Let go of everything. Answers that are not whole end with an error."""
         self.engines.close()
         self.chat_threads.shutdown(cancel_futures=True)
+        self.embedder.close()
         self.store.close()
 
 
-def create_context(store: Store, settings: ServerSettings, engines: EnginePool | None = None) -> Context:
-    """What the resources share, for a store; `engines` may be given by tests."""
+def create_context(
+    store: Store,
+    settings: ServerSettings,
+    *,
+    engines: EnginePool | None = None,
+    code_runner: CodeRunner | None = None,
+) -> Context:
+    """What the resources share, for a store; `engines` and `code_runner` may be given by tests."""
     return Context(
         store=store,
         settings=settings,
         catalogue=StoreCatalogue(store),
         engines=engines or EnginePool(max_bases=settings.max_base_models),
         chat_threads=ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat"),
+        embedder=EmbedderThread(),
+        code_runner=code_runner or BubblewrapRunner(),
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from fettle.errors import BusyError, FettleError, http_status
+from fettle.scoring.openai_grader import InvalidGraderError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError
@@ -97,6 +98,8 @@ _CODES: dict[type[FettleError], tuple[int, str | None]] = {
 
 def api_error(error: FettleError) -> ApiError:
     """How an error of the product is answered."""
+    if isinstance(error, InvalidGraderError):
+        return ApiError(error.describe(), param=error.where, code=error.code)
     if isinstance(error, UnknownPageError):
         return ApiError(error.describe(), param="after", code="invalid_value")
     for parent in type(error).__mro__:

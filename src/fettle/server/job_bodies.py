@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictFloat, StrictInt
 
 from fettle.jobs.fine_tuning import Hyperparameters
+from fettle.scoring.openai_graders.registry import read_grader
 from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import Metadata, RequestBody, Text
 
@@ -136,6 +137,8 @@ class CreateJob(RequestBody):
             if method.type == "reinforcement" and method.reinforcement is None:
                 message = "Missing required parameter: 'method.reinforcement'."
                 raise ApiError(message, param="method.reinforcement", code="missing_required_parameter")
+            if method.reinforcement is not None:
+                read_grader(method.reinforcement.grader, "method.reinforcement.grader")
             message = f"The method '{method.type}' is not supported by this server yet; 'supervised' is."
             raise invalid(message, "method.type", "unsupported_value")
         inner = method.supervised.hyperparameters if method.supervised else None

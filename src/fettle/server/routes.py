@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, jobs, models
+from fettle.server import chat, embeddings, graders, jobs, models
 
-ROUTERS = (chat.router, jobs.router, models.router)
+ROUTERS = (chat.router, embeddings.router, graders.router, jobs.router, models.router)

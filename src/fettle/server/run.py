@@ -8,8 +8,11 @@ from collections.abc import Callable
 import uvicorn
 
 from fettle.errors import ConfigError
+from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
+from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.app import create_app
 from fettle.server.context import ServerSettings, create_context
+from fettle.settings import get_settings
 from fettle.store.database import Store
 
 _SECONDS_TO_FINISH = 30
@@ -32,7 +35,7 @@ def run_server(
     """
     listening = _listen(host, port)
     config = uvicorn.Config(
-        create_app(create_context(store, settings)),
+        create_app(create_context(store, settings, code_runner=_code_runner())),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -42,6 +45,10 @@ def run_server(
     on_listening(f"http://{shown}:{listening.getsockname()[1]}")
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _code_runner() -> BubblewrapRunner:
+    return BubblewrapRunner(SandboxLimits(seconds=get_settings().grader_seconds))
 
 
 def _listen(host: str, port: int) -> socket.socket:
