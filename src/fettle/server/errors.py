@@ -21,7 +21,7 @@ from fettle.errors import BusyError, FettleError, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
-from fettle.store.models import NoSuchModelError
+from fettle.store.models import NoSuchModelError, WrongModelKindError
 from fettle.store.pages import UnknownPageError
 
 _logger = logging.getLogger("fettle.server")
@@ -92,6 +92,7 @@ _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
+    WrongModelKindError: (400, "model_not_supported"),
     BusyError: (429, "rate_limit_exceeded"),
 }
 
