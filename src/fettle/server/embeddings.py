@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import invalid
@@ -23,18 +31,28 @@ _MOST_CHARACTERS = 2_000_000
 """Of all inputs of a request together, so that one request cannot keep all others waiting for minutes."""
 
 _Tokens = Annotated[list[StrictInt], Field(min_length=1, max_length=_MOST_INPUTS)]
+_Inputs = (
+    StrictStr
+    | Annotated[list[StrictStr], Field(min_length=1, max_length=_MOST_INPUTS)]
+    | _Tokens
+    | Annotated[list[_Tokens], Field(min_length=1, max_length=_MOST_INPUTS)]
+)
+
+
+def _as_one_mistake(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError(
+            f"expected a text, a list of 1 to {_MOST_INPUTS:,} texts, a list of tokens, or a list of lists of tokens"
+        ) from None
 
 
 class CreateEmbeddings(RequestBody):
     """The body of `POST /embeddings`."""
 
     model: Annotated[Text, Field(min_length=1, max_length=255)]
-    input: (
-        StrictStr
-        | Annotated[list[StrictStr], Field(min_length=1, max_length=_MOST_INPUTS)]
-        | _Tokens
-        | Annotated[list[_Tokens], Field(min_length=1, max_length=_MOST_INPUTS)]
-    )
+    input: Annotated[_Inputs, WrapValidator(_as_one_mistake)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
     user: Text | None = None

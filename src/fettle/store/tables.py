@@ -131,6 +131,7 @@ jobs = Table(
     Column("lease_token", BigInteger, nullable=False, default=0),
     Column("lease_expires_at", Float(53)),
     Column("num_crashes", Integer, nullable=False, default=0),
+    Column("eval_id", _ID, index=True),  # of a run: what it belongs to
 )
 
 job_metadata = Table(  # the same as `jobs.metadata`, to be searched: paths into JSON do not take every key

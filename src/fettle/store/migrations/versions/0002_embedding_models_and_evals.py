@@ -18,6 +18,10 @@ def upgrade() -> None:
     with op.batch_alter_table("base_models", schema=None) as batch_op:
         batch_op.add_column(sa.Column("kind", sa.String(length=16), server_default="text", nullable=False))
 
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("eval_id", sa.String(length=64), nullable=True))
+        batch_op.create_index(batch_op.f("ix_jobs_eval_id"), ["eval_id"], unique=False)
+
     op.create_table(
         "evals",
         sa.Column("number", _NUMBER, autoincrement=True, nullable=False),
@@ -58,5 +62,9 @@ def downgrade() -> None:
     op.drop_table("eval_items")
     op.drop_index(op.f("ix_evals_project_id"), table_name="evals")
     op.drop_table("evals")
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_jobs_eval_id"))
+        batch_op.drop_column("eval_id")
+
     with op.batch_alter_table("base_models", schema=None) as batch_op:
         batch_op.drop_column("kind")
