@@ -58,7 +58,7 @@ def serving_chat(
             put_base_model(connection, name, str(base))
     tuned = _tuned(store, *next(iter(bases.items())), num_adapters)
     engines = EnginePool(max_bases=8, limits=limits, load=lambda source: load_model(source, Precision.EXACT))
-    app = create_app(create_context(store, ServerSettings(), engines))
+    app = create_app(create_context(store, ServerSettings(), engines=engines))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -8,8 +8,9 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fettle.answering.engine_pool import EnginePool
-from fettle.jobs.served_models import PoolSampler, StoreCatalogue
+from fettle.answering.engine_pool import EnginePool, ModelCatalogue
+from fettle.jobs.asked_models import PoolSampler
+from fettle.jobs.catalogue import StoreCatalogue
 from fettle.scoring.openai_grader import GradingServices
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
@@ -45,7 +46,7 @@ class Context:
 
     store: Store
     settings: ServerSettings
-    catalogue: StoreCatalogue
+    catalogue: ModelCatalogue
     engines: EnginePool
     chat_threads: ThreadPoolExecutor
     """In which conversations are rendered and models loaded: neither may hold up the event loop."""

@@ -20,7 +20,7 @@ _MOST_WAITING = 64
 class Embedded:
     """What has become of some texts."""
 
-    vectors_ND: NDArray[np.float32]  # noqa: N815 (shape suffix)
+    vectors_ND: NDArray[np.float32]
     num_tokens: int
     """Of all texts, with the two around each."""
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from fettle.errors import BusyError, FettleError, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
+from fettle.store.evals import NoSuchEvalError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError, WrongModelKindError
@@ -90,6 +91,7 @@ def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
 
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
+    NoSuchEvalError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
     WrongModelKindError: (400, "model_not_supported"),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, embeddings, graders, jobs, models
+from fettle.server import chat, embeddings, eval_runs, evals, graders, jobs, models
 
-ROUTERS = (chat.router, embeddings.router, graders.router, jobs.router, models.router)
+ROUTERS = (chat.router, embeddings.router, evals.router, eval_runs.router, graders.router, jobs.router, models.router)

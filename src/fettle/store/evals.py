@@ -168,14 +168,14 @@ def add_items(connection: Connection, run_id: str, rows: Sequence[NewItem]) -> N
         connection.execute(insert(eval_items), values)
 
 
-def next_items(connection: Connection, run_id: str, *, limit: int) -> tuple[EvalItem, ...]:
+def next_items(connection: Connection, run_id: str, limit: int) -> tuple[EvalItem, ...]:
     """The first items that were not graded yet, in the order of the data."""
     where = (eval_items.c.run_id == run_id, eval_items.c.status.is_(None))
     rows = connection.execute(select(eval_items).where(*where).order_by(eval_items.c.number).limit(limit))
     return tuple(map(_item, rows))
 
 
-def next_unsampled_items(connection: Connection, run_id: str, *, limit: int) -> tuple[EvalItem, ...]:
+def next_unsampled_items(connection: Connection, run_id: str, limit: int) -> tuple[EvalItem, ...]:
     """The first items of which there is no sample yet, in the order of the data."""
     where = (eval_items.c.run_id == run_id, eval_items.c.sample.is_(None))
     rows = connection.execute(select(eval_items).where(*where).order_by(eval_items.c.number).limit(limit))
@@ -187,9 +187,7 @@ def set_sample(connection: Connection, item_id: str, sample: Mapping[str, Any]) 
     connection.execute(update(eval_items).where(eval_items.c.id == item_id).values(sample=dict(sample)))
 
 
-def set_results(
-    connection: Connection, item_id: str, status: ItemStatus, results: Sequence[Mapping[str, Any]]
-) -> None:
+def set_results(connection: Connection, item_id: str, status: ItemStatus, results: Sequence[Mapping[str, Any]]) -> None:
     """Keep what was made of an item."""
     values = {"status": status.value, "results": [dict(result) for result in results]}
     connection.execute(update(eval_items).where(eval_items.c.id == item_id).values(**values))
@@ -225,4 +223,5 @@ def _eval(row: Row[Any]) -> StoredEval:
 def _item(row: Row[Any]) -> EvalItem:
     values = dict(row._mapping)
     del values["number"]
-    return EvalItem(**values | {"status": None if row.status is None else ItemStatus(row.status)})
+    values["status"] = None if row.status is None else ItemStatus(row.status)
+    return EvalItem(**values)

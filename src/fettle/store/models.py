@@ -75,9 +75,7 @@ def folder_of(store: Store, model: TunedModel) -> Path:
     return store.models / model.folder
 
 
-def put_base_model(
-    connection: Connection, model_id: str, source: str, *, kind: ModelKind = ModelKind.TEXT
-) -> None:
+def put_base_model(connection: Connection, model_id: str, source: str, *, kind: ModelKind = ModelKind.TEXT) -> None:
     """Have a base model, in place of an earlier one of that name."""
     connection.execute(delete(base_models).where(base_models.c.id == model_id))
     connection.execute(insert(base_models).values(id=model_id, source=source, kind=kind.value, created_at=now()))
@@ -134,14 +132,13 @@ def find_model(
     if kind is not None and has is not kind:
         does, wanted = ("embeds", "write") if has is ModelKind.EMBEDDING else ("writes", "embed")
         raise WrongModelKindError(
-            f"The model `{found.id}` {does} texts and does not {wanted} them", remedy="`GET /v1/models` lists all models"
+            f"The model `{found.id}` {does} texts and does not {wanted} them",
+            remedy="`GET /v1/models` lists all models",
         )
     return found
 
 
-def _find_model(
-    connection: Connection, project_id: str, name: str, kind: ModelKind | None
-) -> BaseModel | TunedModel:
+def _find_model(connection: Connection, project_id: str, name: str, kind: ModelKind | None) -> BaseModel | TunedModel:
     name = _canonical(connection, name)
     tuned = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
     if tuned is not None:

@@ -1,55 +1,20 @@
-"""The models of the store as the engine pool knows them, and a pool as graders know it."""
+"""Models of a pool asked several things at once by who can wait: a run of an eval, and graders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from fettle.answering.engine import GenerationOptions, JsonForm
-from fettle.answering.engine_pool import EnginePool, ServedModel
+from fettle.answering.engine_pool import EnginePool, ModelCatalogue, ServedModel
 from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
-from fettle.answering.stream import AnswerStream, Piece
-from fettle.errors import FettleError, ModelError
-from fettle.models.resolve import resolve_model
+from fettle.answering.stream import AnswerStream, Piece, joined
+from fettle.errors import FettleError
 from fettle.records import Message, Prompt
 from fettle.scoring.openai_grader import Question, Reply, SamplingParams, TokenUsage
-from fettle.store.database import Store
-from fettle.store.models import BaseModel, base_of, find_model, folder_of
 
 _TOKENS_A_REPLY = 1024
 _LEAST_TOP_P = 1e-6
-
-
-class StoreCatalogue:
-    """Finds models in the store.
-
-    Args:
-        store: The store.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def find(self, name: str, project_id: str) -> ServedModel:
-        """The model that a project means by a name, aliases followed.
-
-        Raises:
-            ModelError: There is none, or it is another project's, or its base model is not what it was trained on.
-        """
-        with self._store.reading() as connection:
-            model = find_model(connection, project_id, name)
-            base = resolve_model(base_of(connection, model).source)
-        if isinstance(model, BaseModel):
-            return ServedModel(name=model.id, base=base)
-        if not model.is_adapter:
-            return ServedModel(name=model.id, base=resolve_model(str(folder_of(self._store, model))))
-        if base.sha256() != model.base_sha256:
-            raise ModelError(
-                f"the base model of {model.id!r} is not the one any more that it was trained on",
-                where=base.public_id,
-                remedy="put the base model's earlier files back, or train again",
-            )
-        return ServedModel(name=model.id, base=base, adapter=folder_of(self._store, model))
 
 
 class AskedModel:
@@ -58,7 +23,7 @@ class AskedModel:
     Args:
         engine: Holds it.
         model: Which it is.
-        is_wanted: Whether somebody still waits; asked with every token. What it raises ends the asking.
+        is_wanted: Whether somebody still waits; asked with every token.
     """
 
     def __init__(self, engine: SharedEngine, model: ServedModel, is_wanted: Callable[[], bool]) -> None:
@@ -87,18 +52,15 @@ class AskedModel:
             return error
 
     def _whole(self, stream: AnswerStream) -> tuple[Piece, int] | FettleError | None:
-        texts: list[str] = []
+        pieces: list[Piece] = []
         try:
             for piece in stream:
                 if not self._is_wanted():
                     return None
-                texts.append(piece.text)
-                if piece.finish_reason is not None:
-                    whole = Piece(text="".join(texts), finish_reason=piece.finish_reason, num_tokens=piece.num_tokens)
-                    return whole, stream.num_prompt_tokens
-        except ModelError as error:
+                pieces.append(piece)
+        except FettleError as error:
             return error
-        raise AssertionError("a stream ends with a reason")
+        return joined(pieces), stream.num_prompt_tokens
 
 
 class PoolSampler:
@@ -114,7 +76,7 @@ class PoolSampler:
     def __init__(
         self,
         pool: EnginePool,
-        catalogue: StoreCatalogue,
+        catalogue: ModelCatalogue,
         project_id: str,
         *,
         is_wanted: Callable[[], bool] = lambda: True,
@@ -167,6 +129,4 @@ def _reply(answer: tuple[Piece, int] | FettleError) -> Reply:
     if isinstance(answer, FettleError):
         return Reply(text="", error=answer.describe())
     piece, num_prompt_tokens = answer
-    return Reply(
-        text=piece.text, usage=TokenUsage(prompt_tokens=num_prompt_tokens, completion_tokens=piece.num_tokens)
-    )
+    return Reply(text=piece.text, usage=TokenUsage(prompt_tokens=num_prompt_tokens, completion_tokens=piece.num_tokens))
