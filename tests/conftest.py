@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from databases import fresh_store
+from fettle.store.database import Store
 from tiny_models import load_tiny_model, save_tiny_model
 
 # A person's run draws new cases each time and may find something; a run that gates a change tries the same ones each time.
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store: SQLite, or PostgreSQL where the environment names one (`make test-postgres`)."""
+    with fresh_store(tmp_path / "home") as store:
+        yield store
 
 
 @pytest.fixture(scope="session")

@@ -140,16 +140,8 @@ def copy_folder(source: Path, target: Path) -> None:
     Raises:
         DiskFullError: No space is left.
     """
-    with disk_errors_explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+    with replaced_folder(target) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def iter_files(folder: Path) -> Iterator[Path]:

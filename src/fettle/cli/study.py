@@ -254,7 +254,9 @@ def study(
 def _run(settings: StudySettings) -> int:
     """Run the study, or take part in one; the exit code."""
     from fettle.cli.progress import ProgressBars
-    from fettle.settings import get_launch
+    from fettle.cli.store import open_store
+    from fettle.jobs.study_job import StudyJob
+    from fettle.settings import get_launch, get_settings
     from fettle.study.run import plan_study, run_plan
     from fettle.study.summary import print_summary
     from fettle.study.tuned import share_training
@@ -269,7 +271,8 @@ def _run(settings: StudySettings) -> int:
     with plan.loaded.in_use():
         expected = print_plan(console, plan)
         with ProgressBars(console) as bars:
-            result = run_plan(plan, bars, expected=expected, command=sys.argv)
+            kept = StudyJob(open_store(), plan, bars, lease_seconds=get_settings().lease_seconds)
+            result = run_plan(plan, kept, expected=expected, command=sys.argv, keeper=kept)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fettle.files import write_atomically
-from fettle.records import Example, Message, Tool, ToolCall
+from fettle.records import Example, Message, Prompt, Tool, ToolCall
 
 
 def write_chat_jsonl(examples: Sequence[Example], path: Path) -> None:
@@ -20,8 +20,13 @@ def write_chat_jsonl(examples: Sequence[Example], path: Path) -> None:
         DiskFullError: No space is left.
         ConfigError: The folder cannot be written.
     """
+    write_atomically(path, chat_lines(examples))
+
+
+def chat_lines(examples: Sequence[Example]) -> str:
+    """The content of such a file."""
     rows = (json.dumps(chat_row(example), ensure_ascii=False, allow_nan=False) for example in examples)
-    write_atomically(path, "".join(f"{row}\n" for row in rows))
+    return "".join(f"{row}\n" for row in rows)
 
 
 def chat_row(example: Example) -> dict[str, Any]:
@@ -32,6 +37,12 @@ def chat_row(example: Example) -> dict[str, Any]:
     if example.group is not None:
         row["group"] = example.group
     return row
+
+
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    """A prompt's messages and tools, as in such an object."""
+    row: dict[str, Any] = {"messages": [_message(message) for message in prompt.messages]}
+    return row | ({"tools": [_tool(tool) for tool in prompt.tools]} if prompt.tools else {})
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -7,12 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fettle.jobs.hyperparameters import derived_batch_size, derived_epochs
 from fettle.store.ids import new_model_letters
-
-_FEW_ROWS, _MANY_ROWS = 34, 8333
-_MOST_EPOCHS_OF_FEW = 25
-_MOST_BATCH_SIZE = 256
-_SHARE_OF_ROWS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +22,14 @@ class Hyperparameters:
     def resolved(self, num_rows: int) -> Hyperparameters:
         """With numbers in place of `auto`, which depend on the rows of the training file.
 
-        Epochs as OpenAI's guide has them; a batch of about 0.2 % of the rows.
-
         >>> Hyperparameters().resolved(20)
         Hyperparameters(n_epochs=5, batch_size=1, learning_rate_multiplier=1.0)
         >>> Hyperparameters(n_epochs=2).resolved(10_000)
         Hyperparameters(n_epochs=2, batch_size=20, learning_rate_multiplier=1.0)
         """
-        batch_size = max(1, min(_MOST_BATCH_SIZE, round(_SHARE_OF_ROWS * num_rows), num_rows))
         return Hyperparameters(
-            n_epochs=self.n_epochs or _auto_epochs(num_rows),
-            batch_size=self.batch_size or batch_size,
+            n_epochs=self.n_epochs or derived_epochs(num_rows),
+            batch_size=self.batch_size or derived_batch_size(num_rows),
             learning_rate_multiplier=self.learning_rate_multiplier or 1.0,
         )
 
@@ -44,12 +37,6 @@ class Hyperparameters:
     def as_wire(self) -> dict[str, Any]:
         """For an answer of the API."""
         return {name: "auto" if value is None else value for name, value in asdict(self).items()}
-
-
-def _auto_epochs(num_rows: int) -> int:
-    if num_rows < _FEW_ROWS:
-        return min(_MOST_EPOCHS_OF_FEW, 100 // num_rows)
-    return 3 if num_rows <= _MANY_ROWS else max(1, 25_000 // num_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

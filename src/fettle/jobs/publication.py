@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
-from fettle.files import copy_folder, write_atomically
+from fettle.files import replaced_folder, write_atomically
 from fettle.jobs.fine_tuning import FineTuningRequest, folder_of_job
 from fettle.jobs.held import HeldJob
+from fettle.jobs.job_folder import JobFolder, TrainingFinished, TrainingStarted
 from fettle.jobs.results_file import step_table, written_file
 from fettle.jobs.step_metrics import StepMetrics
 from fettle.jobs.told_steps import ToldSteps
-from fettle.jobs.training_job import TrainingJobResult, TrainingStarted, read_started
 from fettle.store.database import Store, now
 from fettle.store.files import add_file
 from fettle.store.ids import new_id
@@ -42,8 +44,8 @@ class Publication:
     def __init__(self, store: Store, job: Job, held: HeldJob, *, organization_id: str) -> None:
         self._store, self._job, self._held, self._organization_id = store, job, held, organization_id
         self._request = FineTuningRequest.from_json(job.request)
-        self._folder = folder_of_job(store.jobs, job.id)
-        self._told = ToldSteps(store, held, self._folder / "training" / "events.jsonl")
+        self._folder = JobFolder(folder_of_job(store.jobs, job.id))
+        self._told = ToldSteps(store, held, self._folder.events)
 
     def tell(self, *, is_over: bool = False) -> None:
         """Tell what is new.
@@ -55,15 +57,14 @@ class Publication:
             if step.epoch_folder is not None and step.step < step.total_steps:
                 self._keep_checkpoint(step)
 
-    def succeed(self, result: TrainingJobResult) -> None:
+    def succeed(self, result: TrainingFinished) -> None:
         """Have the tuned model and the results file, and end the job.
 
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
         """
         steps, names = self._told.steps, self._names()
-        place = f"{self._job.id}/final"
-        copy_folder(result.tuned, self._store.models / place)
+        place = self._placed(self._folder.path / result.adapter, "final")
         results = written_file(
             self._store,
             step_table(steps),
@@ -73,7 +74,7 @@ class Publication:
         )
         model = self._model(names["model"], place, step=None)
         checkpoint = JobCheckpoint(
-            job_id=self._job.id, step=result.num_steps, model=model.id, metrics=steps[-1].metrics
+            job_id=self._job.id, step=result.started.num_steps, model=model.id, metrics=steps[-1].metrics
         )
         with self._store.writing() as connection:
             require_held(connection, self._held.lease, JobStatus.RUNNING)
@@ -100,36 +101,56 @@ class Publication:
             )
         self._drop_old_checkpoints()
 
+    def _placed(self, adapter: Path, name: str) -> str:
+        """Copy an adapter, with prompts to check it by, to the models of the store; its place there."""
+        place = f"{self._job.id}/{name}"
+        with replaced_folder(self._store.models / place) as folder:
+            shutil.copytree(adapter, folder, dirs_exist_ok=True)
+            shutil.copy(self._folder.check_prompts, folder)
+        return place
+
     def _started(self) -> TrainingStarted:
-        started = read_started(self._folder)
+        started = self._folder.read_started()
         assert started is not None, "the process has trained"
         return started
 
     def _notices(self) -> list[JobEvent]:
         """What the process had to do to the rows."""
-        started = read_started(self._folder)
+        started = self._folder.read_started()
         if started is None:
             return []
+        parts = {"training": started.train, "validation": started.valid}
         notices = []
-        if started.num_truncated:
-            bound = f"the {started.max_tokens} tokens of the model's context"
-            text = f"{started.num_truncated} example(s) are longer than {bound}, and were cut"
-            notices.append(JobEvent(key="truncated", level=Level.WARN, message=text))
-        if started.num_skipped:
-            text = f"{started.num_skipped} example(s) have nothing to learn (left), and were skipped"
-            notices.append(JobEvent(key="skipped", level=Level.WARN, message=text))
+        for name, counts in parts.items():
+            if counts is None:
+                continue
+            texts = {
+                "truncated": (
+                    counts.num_truncated,
+                    f"are longer than the {started.max_tokens} tokens of the model's context, and were cut at their end",
+                ),
+                "skipped": (counts.num_skipped, "were skipped: nothing that could be learned is left of them"),
+                "partly-trained": (
+                    counts.num_partly_trained,
+                    "are learned from their last answer alone: the model's chat template rewrites earlier turns",
+                ),
+            }
+            notices += [
+                JobEvent(key=f"{name}-{key}", level=Level.WARN, message=f"{count} {name} example(s) {text}")
+                for key, (count, text) in texts.items()
+                if count
+            ]
         return notices
 
     def _keep_checkpoint(self, step: StepMetrics) -> None:
         """Have the model of an epoch's end."""
         assert step.epoch_folder is not None, "it ends an epoch"
-        source = self._folder / "training" / step.epoch_folder
+        source = self._folder.training / step.epoch_folder
         with self._store.reading() as connection:
             known = {checkpoint.step for checkpoint in all_checkpoints(connection, self._job.id)}
         if step.step in known or not source.is_dir():  # later epochs have taken its place
             return
-        place = f"{self._job.id}/step-{step.step}"
-        copy_folder(source, self._store.models / place)
+        place = self._placed(source, f"step-{step.step}")
         name = self._request.new_model_name(self._organization_id, step=step.step)
         checkpoint = JobCheckpoint(job_id=self._job.id, step=step.step, model=name, metrics=step.metrics)
         with self._store.writing() as connection:
@@ -152,7 +173,7 @@ class Publication:
 
     def _names(self) -> dict[str, str]:
         """Names of what the job leaves, chosen once: a worker that goes on after another uses the same."""
-        file = self._folder / "names.json"
+        file = self._folder.path / "names.json"
         if not file.exists():
             names = {
                 "model": self._request.new_model_name(self._organization_id),

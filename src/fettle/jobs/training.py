@@ -11,19 +11,12 @@ import subprocess
 import sys
 import threading
 
-from fettle.errors import disk_errors_explained
+from fettle.errors import EXIT_BUSY, EXIT_PAUSED, disk_errors_explained
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters, folder_of_job
 from fettle.jobs.held import HeldJob
+from fettle.jobs.job_folder import JobFolder, TrainingJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.publication import Publication
-from fettle.jobs.training_job import (
-    EXIT_BUSY,
-    EXIT_PAUSED,
-    TrainingJob,
-    read_failure,
-    read_result,
-    write_training_job,
-)
 from fettle.jobs.validation import TRAINING_COPY, VALIDATION_COPY
 from fettle.store.database import Store, now
 from fettle.store.job_log import JobEvent, add_events
@@ -47,7 +40,7 @@ class TrainingProcess:
 
     def __init__(self, store: Store, job: Job, held: HeldJob, *, organization_id: str) -> None:
         self._store, self._job, self._held = store, job, held
-        self._folder = folder_of_job(store.jobs, job.id)
+        self._folder = JobFolder(folder_of_job(store.jobs, job.id))
         self._publication = Publication(store, job, held, organization_id=organization_id)
 
     def run(self, stops: threading.Event) -> None:
@@ -57,7 +50,7 @@ class TrainingProcess:
             LeaseLostError: Another worker has the job, or it was cancelled.
         """
         self._begin()
-        if read_result(self._folder) is None:
+        if self._folder.read_finished() is None:
             process = self._start()
             try:
                 self._watch(process, stops)
@@ -66,12 +59,12 @@ class TrainingProcess:
             if not self._has_ended_well(process):
                 return
         self._publication.tell(is_over=True)
-        result = read_result(self._folder)
+        result = self._folder.read_finished()
         assert result is not None, "the process has ended well"
         self._publication.succeed(result)
 
     def _begin(self) -> None:
-        write_training_job(self._folder, self._training_job())
+        self._folder.write_job(self._training_job())
         started = JobEvent(key="started", message="Fine-tuning job started")
         with self._store.writing() as connection:
             if self._held.status is JobStatus.QUEUED:
@@ -84,17 +77,14 @@ class TrainingProcess:
         request = FineTuningRequest.from_json(self._job.request)
         assert self._job.used is not None, "it was validated"
         used = Hyperparameters(**self._job.used)
-        assert used.n_epochs, "it was derived"
-        assert used.batch_size, "it was derived"
-        assert used.learning_rate_multiplier, "it was derived"
         with self._store.reading() as connection:
             model = find_model(connection, self._job.project_id, request.continues or request.base)
             base = base_of(connection, model)
         return TrainingJob(
-            training_file=self._folder / TRAINING_COPY,
-            validation_file=self._folder / VALIDATION_COPY if self._job.validation_file else None,
-            base=base.source,
-            continues=folder_of(self._store, model) if isinstance(model, TunedModel) else None,
+            training_file=self._folder.path / TRAINING_COPY,
+            validation_file=self._folder.path / VALIDATION_COPY if self._job.validation_file else None,
+            model=base.source,
+            adapter=folder_of(self._store, model) if isinstance(model, TunedModel) else None,
             epochs=used.n_epochs,
             batch_size=used.batch_size,
             learning_rate_multiplier=used.learning_rate_multiplier,
@@ -103,9 +93,10 @@ class TrainingProcess:
         )
 
     def _start(self) -> subprocess.Popen[bytes]:
-        with disk_errors_explained(self._folder), (self._folder / "process.log").open("ab") as log:
+        folder = self._folder.path
+        with disk_errors_explained(folder), (folder / "process.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "fettle.jobs.training_process", str(self._folder)],
+                [sys.executable, "-P", "-m", "fettle.jobs.training_process", str(folder)],
                 stdin=subprocess.PIPE,  # closes when this process ends, and the other one ends with it
                 stdout=log,
                 stderr=log,
@@ -135,11 +126,11 @@ class TrainingProcess:
         """Whether there is a result. Otherwise the job has failed, or whoever claims it next goes on."""
         if self._held.status is not JobStatus.RUNNING or process.returncode in (EXIT_PAUSED, EXIT_BUSY):
             return False
-        if (failure := read_failure(self._folder)) is not None:
+        if (failure := self._folder.read_failed()) is not None:
             self._publication.tell(is_over=True)
             fail_job(self._store, self._held, JobError(code=failure.code, message=failure.message, param=failure.param))
             return False
-        if process.returncode == 0 and read_result(self._folder) is not None:
+        if process.returncode == 0 and self._folder.read_finished() is not None:
             return True
         self._count_crash(process.returncode)
         return False

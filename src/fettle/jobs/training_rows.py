@@ -20,6 +20,7 @@ from fettle.examples.row_formats.chat import parsed_tools, parsed_turns
 from fettle.records import Example, Location, Message
 
 LEAST_TRAINING_ROWS = 10
+"""Of a new job's training file."""
 _MOST_LINE_BYTES = 64 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PREFERENCE_KEYS = frozenset(
@@ -65,13 +66,14 @@ class TrainingRows:
     """What should be said of them, such as keys that are not used."""
 
 
-def read_training_rows(file: Path, role: FileRole, *, name: str) -> TrainingRows:
+def read_training_rows(file: Path, role: FileRole, *, name: str, least: int = 1) -> TrainingRows:
     """The rows of a supervised training or validation file.
 
     Args:
         file: Where it lies.
         role: What it is for.
         name: What it is called in messages: its id.
+        least: How many rows there must be.
 
     Raises:
         BadTrainingFileError: It breaks a rule; the message names the line.
@@ -88,7 +90,7 @@ def read_training_rows(file: Path, role: FileRole, *, name: str) -> TrainingRows
             noticed[note] += 1
             first_line.setdefault(note, line)
         examples.append(example)
-    _require_enough(examples, role)
+    _require_enough(examples, role, least)
     warnings = tuple(
         f"{note} (line {first_line[note]}" + (f" and {count - 1} more)" if count > 1 else ")")
         for note, count in noticed.items()
@@ -190,12 +192,12 @@ def _check_order(messages: tuple[Message, ...]) -> None:
         called.update(call.id for call in message.tool_calls)
 
 
-def _require_enough(examples: list[Example], role: FileRole) -> None:
+def _require_enough(examples: list[Example], role: FileRole, least: int) -> None:
     if not examples:
         _refuse(role, "the file holds no example")
-    if role is FileRole.TRAINING and len(examples) < LEAST_TRAINING_ROWS:
+    if len(examples) < least:
         raise BadTrainingFileError(
-            f"Training file has {len(examples)} example(s), but must have at least {LEAST_TRAINING_ROWS} examples",
+            f"Training file has {len(examples)} example(s), but must have at least {least} examples",
             code="invalid_n_examples",
             role=role,
         )

@@ -11,7 +11,13 @@ from fettle.errors import disk_errors_explained
 from fettle.jobs.fine_tuning import FineTuningRequest, folder_of_job
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
-from fettle.jobs.training_rows import BadTrainingFileError, FileRole, TrainingRows, read_training_rows
+from fettle.jobs.training_rows import (
+    LEAST_TRAINING_ROWS,
+    BadTrainingFileError,
+    FileRole,
+    TrainingRows,
+    read_training_rows,
+)
 from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
 from fettle.store.job_log import JobEvent, Level, add_events
@@ -57,7 +63,8 @@ def _read(store: Store, job: Job, role: FileRole, file_id: str) -> TrainingRows:
     except (NoSuchFileError, FileNotFoundError) as error:
         problem = f"The file {file_id} was deleted before the job had read it"
         raise BadTrainingFileError(problem, code=role.code, role=role) from error
-    return read_training_rows(copy, role, name=file_id)
+    least = LEAST_TRAINING_ROWS if role is FileRole.TRAINING else 1
+    return read_training_rows(copy, role, name=file_id, least=least)
 
 
 def _keep(content: Path, copy: Path) -> None:

@@ -201,22 +201,29 @@ def claim(
     owner: str,
     seconds: float,
     kind: JobKind = JobKind.FINE_TUNING,
-    job_id: str | None = None,
 ) -> Lease | None:
-    """Claim the oldest job of a kind and of some statuses that nobody works on, or this one; None: there is none."""
+    """Claim the oldest job of a kind and of some statuses that nobody works on; None: there is none."""
     wanted = select(jobs.c.id, jobs.c.lease_token).where(
         jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free()
     )
-    if job_id is not None:
-        wanted = wanted.where(jobs.c.id == job_id)
     row = connection.execute(wanted.order_by(jobs.c.number).limit(1)).first()
     if row is None:
         return None
-    values = {"lease_owner": owner, "lease_token": row.lease_token + 1, "lease_expires_at": epoch_now() + seconds}
-    same = and_(jobs.c.id == row.id, jobs.c.lease_token == row.lease_token)  # another worker may have been faster
-    if not connection.execute(update(jobs).where(same).values(**values)).rowcount:
+    return _taken(connection, Lease(row.id, row.lease_token), owner=owner, seconds=seconds)
+
+
+def claim_this(connection: Connection, job_id: str, *, owner: str, seconds: float) -> Lease | None:
+    """Claim a job from whoever holds it, for who knows otherwise that he is dead; None: somebody was faster."""
+    token = connection.execute(select(jobs.c.lease_token).where(jobs.c.id == job_id)).scalar_one()
+    return _taken(connection, Lease(job_id, token), owner=owner, seconds=seconds)
+
+
+def _taken(connection: Connection, last: Lease, *, owner: str, seconds: float) -> Lease | None:
+    """A new claim after the last one; None: another one came between."""
+    values = {"lease_owner": owner, "lease_token": last.token + 1, "lease_expires_at": epoch_now() + seconds}
+    if not connection.execute(update(jobs).where(_held(last)).values(**values)).rowcount:
         return None
-    return Lease(row.id, row.lease_token + 1)
+    return Lease(last.job_id, last.token + 1)
 
 
 def renew(connection: Connection, lease: Lease, *, seconds: float) -> JobStatus:

@@ -6,15 +6,14 @@ divided model it holds a part, until the first process has done with the model.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.errors import EXIT_INTERNAL, FettleError, exit_code
+from fettle.errors import FettleError, exit_code
 from fettle.settings import keep_freed_memory, let_others_run
+from fettle.training.lifeline import end_with_parent
 
 if TYPE_CHECKING:
     from fettle.training.helpers import Job, Loan, MeetingPlace
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Take part in the run that is described in a folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the first process, which ends this one
-    threading.Thread(target=_end_with_the_first_process, daemon=True).start()
+    end_with_parent()
     let_others_run()
     keep_freed_memory()
     try:
@@ -31,12 +30,6 @@ def main() -> None:
     except FettleError as error:
         sys.stderr.write(f"{error.describe()}\n")
         sys.exit(exit_code(error))
-
-
-def _end_with_the_first_process() -> None:
-    """It never writes to this pipe, which closes when it ends, be it killed."""
-    os.read(sys.stdin.fileno(), 1)  # a buffered read would hold a lock that the interpreter wants when it ends
-    os._exit(EXIT_INTERNAL)
 
 
 def _help(folder: Path, rank: int) -> None:

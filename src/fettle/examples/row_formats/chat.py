@@ -80,6 +80,16 @@ def parsed_turns(raw_messages: list[Any]) -> tuple[tuple[Message, ...], tuple[No
     return tuple(given), tuple(notes)
 
 
+def messages_and_tools(values: Mapping[str, Any]) -> tuple[tuple[Message, ...], tuple[Tool, ...]]:
+    """What an object with `messages` and perhaps `tools` says, whether or not it ends with an answer.
+
+    Raises:
+        UnusableRowError: It breaks the format.
+    """
+    messages, _ = parsed_turns(values["messages"])
+    return messages, parsed_tools(values)
+
+
 def _message(raw: Mapping[str, Any], number: int, before: list[Message], notes: list[Note]) -> Message:
     values = {key: value for key, value in raw.items() if value is not None}
     if unknown := sorted(set(values) - _KNOWN_KEYS):
