@@ -13,7 +13,7 @@ from openai import OpenAI
 
 from adapters import write_adapter
 from fettle.answering.engine_pool import EnginePool
-from fettle.answering.engines.shared_engine import ServingLimits
+from fettle.answering.engines.inbox import ServingLimits
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.server.app import create_app

@@ -16,7 +16,7 @@ from openai import OpenAI
 from pydantic import BaseModel
 
 import chat_templates as templates
-from fettle.answering.engines.shared_engine import ServingLimits
+from fettle.answering.engines.inbox import ServingLimits
 
 HERMES, LLAMA, MISTRAL = "hermes", "llama-tools", "mistral-tools"
 ASKED: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is my parcel?"}]

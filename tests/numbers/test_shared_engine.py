@@ -12,9 +12,11 @@ import torch
 
 from adapters import write_adapter
 from fettle.answering.engine import GenerationOptions, JsonForm
+from fettle.answering.engines.adapter_check import AdapterCheck
+from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.running_batch import RunningBatch
-from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
+from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError, ResourceError
 from fettle.models import lora_linear
@@ -109,7 +111,7 @@ def test_a_batch_is_no_larger_than_its_limit_and_the_queue_neither(
     monkeypatch.setattr(RunningBatch, "step", lambda batch: (sizes.append(batch.num_open), step(batch)))
     release = threading.Event()
     with SharedEngine(loaded, ServingLimits(max_rows=2, max_waiting=4)) as engine:
-        blocker = threading.Thread(target=lambda: engine._in_thread(lambda: release.wait(60)))
+        blocker = threading.Thread(target=lambda: engine._inbox.do_in_thread(lambda: release.wait(60)))
         blocker.start()
         waiting = [engine.submit(asked, OPTIONS) for asked in PROMPTS]
         with pytest.raises(BusyError):
@@ -136,7 +138,7 @@ def test_adapters_that_do_not_fit_into_memory_take_turns(
     with SharedEngine(loaded, ServingLimits(max_adapters=1)) as engine:
         for name, folder in adapters.items():
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(SharedEngine, "_require_as_trained", lambda *_: 0.0)
+                patched.setattr(AdapterCheck, "require_as_trained", lambda *_: 0.0)
                 engine.add(name, folder, PROMPTS[:1])
         streams = [engine.submit(PROMPTS[place], OPTIONS, adapter=who) for place in range(3) for who in WHO]
         assert [stream.whole().text for stream in streams] == [alone[who][place] for place in range(3) for who in WHO]

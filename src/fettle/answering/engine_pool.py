@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fettle.answering.engines.shared_engine import ServingLimits, SharedEngine
+from fettle.answering.engines.inbox import ServingLimits
+from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import ResolvedModel

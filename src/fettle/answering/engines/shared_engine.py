@@ -10,8 +10,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -20,75 +18,22 @@ import torch
 
 from fettle.answering.constrain import Constrainers
 from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
+from fettle.answering.engines.adapter_check import AdapterCheck
+from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
-from fettle.answering.engines.running_batch import NOTHING_SHARED, Row, RunningBatch, prefilled
-from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
-from fettle.answering.stream import AnswerStream, Piece
+from fettle.answering.engines.running_batch import Row, RunningBatch
+from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
 from fettle.chat.call_format import CallFormat, call_format
 from fettle.errors import BusyError, ConfigError, EngineError, FettleError, ModelError, ResourceError
-from fettle.models.adapter import require_active
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
-from fettle.models.understood import own_logits, require_understood
+from fettle.models.understood import require_understood
 from fettle.records import Prompt
 
 _NEWEST_SHARE = 0.1
 """How much the newest answer counts in the seconds that one takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingLimits:
-    """How much is done and kept at once."""
-
-    max_rows: int = 32
-    """Answers written at once; what comes beyond them waits."""
-    max_waiting: int = 256
-    """Requests that may wait; what comes beyond them is refused."""
-    max_adapters: int = 16
-    """Adapters in memory; others are loaded again when they are asked for."""
-    max_prefix_bytes: int = 256 << 20
-    """Keys and values of prompts' beginnings that are kept."""
-
-
-@dataclass(slots=True)
-class _Request:
-    token_ids: tuple[int, ...]
-    answer: AnswerInWriting
-    adapter: str | None
-    stream: AnswerStream
-    is_one_of_many: bool = False
-    """Others have the same prompt."""
-    num_log_probs: int = 0
-    admitted_at: float = 0.0
-    """Seconds, of `time.monotonic`."""
-
-    def pass_on(self) -> None:
-        """Give out what was written since the last step."""
-        answer = self.answer
-        if self.stream.is_given_up:
-            answer.give_up()
-        if answer.error is not None:
-            self.stream.put(answer.error)
-            return
-        text = answer.next_piece()
-        new = tuple(answer.log_probs[self.num_log_probs : answer.num_certain_tokens])
-        self.num_log_probs += len(new)
-        if text or new or not answer.is_open:
-            self.stream.put(
-                Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
-            )
-
-
-@dataclass(slots=True)
-class _Inbox:
-    """What other threads want of the one that runs the model."""
-
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    requests: deque[_Request] = field(default_factory=deque)
-    tasks: deque[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=deque)
-    is_closed: bool = False
 
 
 class SharedEngine:
@@ -108,6 +53,7 @@ class SharedEngine:
         self._loaded, self._model, self._renderer = loaded, loaded.model, loaded.renderer
         self._limits = limits or ServingLimits()
         self._adapters = RoutedAdapters(loaded)
+        self._check = AdapterCheck(loaded, self._adapters)
         self._folders: dict[str, Path] = {}
         self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
         self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
@@ -119,8 +65,8 @@ class SharedEngine:
         self._seconds_an_answer = 1.0
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
-        self._running: list[_Request] = []
-        self._inbox = _Inbox()
+        self._running: list[AskedAnswer] = []
+        self._inbox = Inbox()
         self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
         self._thread.start()
 
@@ -155,14 +101,14 @@ class SharedEngine:
                 raise BusyError("every adapter in memory is writing answers", remedy="try again in a few seconds")
             self._load(name, folder)
             try:
-                found = self._require_as_trained(name, rows)
+                found = self._check.require_as_trained(name, rows)
             except BaseException:
                 self._unload(name)
                 raise
             self._folders[name] = folder
             return found
 
-        return self._in_thread(put_and_check)
+        return self._inbox.do_in_thread(put_and_check)
 
     def remove(self, name: str) -> None:
         """Forget an adapter, once the answers that it is writing are whole.
@@ -172,7 +118,7 @@ class SharedEngine:
         """
         if self._folders.pop(name, None) is None:
             raise ModelError(f"there is no adapter called {name!r}")
-        self._in_thread(lambda: self._let_go(name))
+        self._inbox.do_in_thread(lambda: self._let_go(name))
 
     def submit(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
@@ -209,7 +155,7 @@ class SharedEngine:
         )
         constrainer = self._constrainers.of(options.form)
         requests = [
-            _Request(
+            AskedAnswer(
                 token_ids,
                 AnswerInWriting(limit, options, ending, constrainer=constrainer, number=number),
                 adapter,
@@ -221,7 +167,7 @@ class SharedEngine:
         with self._inbox.changed:
             if self._inbox.is_closed:
                 raise ResourceError("this engine was closed")
-            self._require_room(len(requests))
+            self._inbox.require_room(len(requests), limits=self._limits, seconds_an_answer=self._seconds_an_answer)
             self._inbox.requests.extend(requests)
             self._inbox.changed.notify()
         return tuple(request.stream for request in requests)
@@ -313,13 +259,10 @@ class SharedEngine:
 
     def _admit(self) -> None:
         """Let requests that wait join the batch, those that share prefix and adapter together."""
-        joining: dict[tuple[str | None, int], tuple[list[_Request], Any]] = {}
+        self._inbox.without_given_up()
+        joining: dict[tuple[str | None, int], tuple[list[AskedAnswer], Any]] = {}
         while self._inbox.requests and len(self._running) < self._limits.max_rows:
             request = self._inbox.requests[0]
-            if request.stream.is_given_up:
-                self._inbox.requests.popleft()
-                request.pass_on()
-                continue
             try:
                 is_there = self._has_adapter(request.adapter)
             except Exception as error:  # its files are gone: nobody else's answer suffers
@@ -381,7 +324,7 @@ class SharedEngine:
         if name in self._used:
             self._unload(name)
 
-    def _fail(self, concerns: Callable[[_Request], bool], error: FettleError) -> None:
+    def _fail(self, concerns: Callable[[AskedAnswer], bool], error: FettleError) -> None:
         """Tell some of those who wait that there will be no answer."""
         for request in filter(concerns, [*self._running, *self._inbox.requests]):
             request.answer.give_up()
@@ -389,67 +332,6 @@ class SharedEngine:
         self._running = [request for request in self._running if not concerns(request)]
         with self._inbox.changed:
             self._inbox.requests = deque(request for request in self._inbox.requests if not concerns(request))
-
-    def _require_as_trained(self, name: str, rows: Sequence[Sequence[int]]) -> float:
-        """As `LocalEngine.require_as_trained`: the adapter changes the answers, and by what it was trained to."""
-        with torch.inference_mode():
-            references = {who: torch.stack([self._reference(row, who)[-1] for row in rows]) for who in (None, name)}
-            ours = {who: self._first_logits(rows, who) for who in (None, name)}
-            require_active(ours[None], ours[name], what=f"the adapter {name!r}")
-            most = bound(difference(ours[None], references[None]), self._model.dtype)
-            found = difference(ours[name], references[name])
-            require_within(found, most, what=f"the adapter {name!r}")
-            for row, tokens in zip(rows, self._first_tokens(rows, name), strict=True):
-                reference_KV = self._reference([*row, *tokens[:-1]], name)[-len(tokens) :]
-                require_within(shortfall(tokens, reference_KV), most, what=f"the adapter {name!r}")
-        return found
-
-    def _reference(self, row: Sequence[int], name: str | None) -> torch.Tensor:
-        with self._adapters.as_peft_computes(name):
-            return own_logits(self._model, row)
-
-    def _first_logits(self, rows: Sequence[Sequence[int]], name: str | None) -> torch.Tensor:
-        with own_attention(self._model), self._adapters.serving([Route(name, None)]):
-            return prefilled(self._model, rows, NOTHING_SHARED)[1]
-
-    def _first_tokens(self, rows: Sequence[Sequence[int]], name: str) -> list[list[int]]:
-        """Greedy tokens of a batch in which the base model answers beside the adapter."""
-        options = GenerationOptions(max_new_tokens=NUM_TOKENS)
-        ending = Ending(stop_token_ids=self._loaded.stop_token_ids, decode=self._renderer.decode)
-        answers = {who: [AnswerInWriting(NUM_TOKENS, options, ending) for _ in rows] for who in (None, name)}
-        batch = RunningBatch(self._model, adapters=self._adapters)
-        with own_attention(self._model):
-            for who, of_whom in answers.items():
-                batch.join([Row(row, answer) for row, answer in zip(rows, of_whom, strict=True)], adapter=who)
-            while batch.num_open:
-                batch.step()
-        return [answer.tokens for answer in answers[name]]
-
-    # ------------------------------------------------------------------------------------------------------- helpers
-
-    def _require_room(self, num_requests: int) -> None:
-        waiting = self._inbox.requests
-        most = self._limits.max_waiting
-        if len(waiting) + num_requests > most:
-            given_up = [request for request in waiting if request.stream.is_given_up]
-            for request in given_up:
-                waiting.remove(request)
-                request.pass_on()
-        if len(waiting) + num_requests > most:
-            raise BusyError(
-                f"{len(waiting)} answers are waited for already, and at most {most} may be",
-                remedy="ask again in a few seconds",
-                retry_after_seconds=self._seconds_an_answer * (1 + len(waiting) / self._limits.max_rows),
-            )
-
-    def _in_thread(self, task: Callable[[], Any]) -> Any:
-        future: Future[Any] = Future()
-        with self._inbox.changed:
-            if self._inbox.is_closed:
-                raise ResourceError("this engine was closed")
-            self._inbox.tasks.append((task, future))
-            self._inbox.changed.notify()
-        return future.result()
 
 
 def _explained(error: Exception) -> FettleError:

@@ -1,0 +1,106 @@
+"""What other threads want of the one that runs the model, and how much of it may wait."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from fettle.answering.stream import AnswerStream, Piece
+from fettle.answering.writing import AnswerInWriting
+from fettle.errors import BusyError, ResourceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingLimits:
+    """How much is done and kept at once."""
+
+    max_rows: int = 32
+    """Answers written at once; what comes beyond them waits."""
+    max_waiting: int = 256
+    """Requests that may wait; what comes beyond them is refused."""
+    max_adapters: int = 16
+    """Adapters in memory; others are loaded again when they are asked for."""
+    max_prefix_bytes: int = 256 << 20
+    """Keys and values of prompts' beginnings that are kept."""
+
+
+@dataclass(slots=True)
+class AskedAnswer:
+    """An answer that somebody waits for."""
+
+    token_ids: tuple[int, ...]
+    answer: AnswerInWriting
+    adapter: str | None
+    stream: AnswerStream
+    is_one_of_many: bool = False
+    """Others have the same prompt."""
+    num_log_probs: int = 0
+    admitted_at: float = 0.0
+    """Seconds, of `time.monotonic`."""
+
+    def pass_on(self) -> None:
+        """Give out what was written since the last step."""
+        answer = self.answer
+        if self.stream.is_given_up:
+            answer.give_up()
+        if answer.error is not None:
+            self.stream.put(answer.error)
+            return
+        text = answer.next_piece()
+        new = tuple(answer.log_probs[self.num_log_probs : answer.num_certain_tokens])
+        self.num_log_probs += len(new)
+        if text or new or not answer.is_open:
+            self.stream.put(
+                Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
+            )
+
+
+@dataclass(slots=True)
+class Inbox:
+    """What other threads want of the one that runs the model."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    requests: deque[AskedAnswer] = field(default_factory=deque)
+    tasks: deque[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=deque)
+    is_closed: bool = False
+
+    def require_room(self, num_more: int, *, limits: ServingLimits, seconds_an_answer: float) -> None:
+        """Show that more answers may wait; to be called while `changed` is held.
+
+        Raises:
+            BusyError: Too many wait already; it says when to ask again.
+        """
+        num_waiting = sum(not request.stream.is_given_up for request in self.requests)
+        if num_waiting + num_more > limits.max_waiting:
+            raise BusyError(
+                f"{num_waiting} answers are waited for already, and at most {limits.max_waiting} may be",
+                remedy="ask again in a few seconds",
+                retry_after_seconds=seconds_an_answer * (1 + num_waiting / limits.max_rows),
+            )
+
+    def without_given_up(self) -> None:
+        """Let requests leave that nobody waits for any more."""
+        with self.changed:
+            given_up = [request for request in self.requests if request.stream.is_given_up]
+            if given_up:
+                self.requests = deque(request for request in self.requests if not request.stream.is_given_up)
+        for request in given_up:
+            request.pass_on()
+
+    def do_in_thread(self, task: Callable[[], Any]) -> Any:
+        """Have something done by the thread that runs the model, between two steps; its result.
+
+        Raises:
+            ResourceError: The engine was closed.
+        """
+        future: Future[Any] = Future()
+        with self.changed:
+            if self.is_closed:
+                raise ResourceError("this engine was closed")
+            self.tasks.append((task, future))
+            self.changed.notify()
+        return future.result()
