@@ -21,6 +21,7 @@ from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.export.settings import ExportSettings
 from fettle.models.adapter import LoraSettings
+from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.settings import Settings
 from fettle.study.settings import RemoteModel, StudySettings
 from fettle.training.settings import TrainingSettings
@@ -30,7 +31,7 @@ README = PACKAGE.parents[1] / "README.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__, "fettle."))
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
-    ColumnMapping, ExportSettings, AnswerWith,
+    ColumnMapping, ExportSettings, AnswerWith, SandboxLimits,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

@@ -124,7 +124,8 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The answer to a body, query or form that has not the form it should have, by its first mistake."""
     first = errors[0]
     kind, where = str(first["type"]), _path(first.get("loc", ()))
-    if kind in ("json_invalid", "model_attributes_type", "dict_type", "model_type") and where is None:
+    is_no_object = kind in ("model_attributes_type", "dict_type", "model_type") and where is None
+    if kind == "json_invalid" or is_no_object:
         return ApiError("We could not parse the JSON body of your request: expected a JSON object.")
     if kind == "missing":
         if where is None:

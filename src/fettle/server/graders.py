@@ -76,6 +76,7 @@ def run(body: RunGrader, context: ContextOf, owner: OwnerOf) -> GraderRun:
     require_services(grader, services)
     item = body.item or {}
     require_plain_json(item, "item")
+    require_plain_json(body.model_sample, "model_sample")
     started = time.perf_counter()
     (grade,) = grader.grade([Attempt(sample=Sample(output_text=body.model_sample), item=item)], services)
     return _body(grader, grade, seconds=time.perf_counter() - started)
