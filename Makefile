@@ -6,14 +6,16 @@ TORCH ?= torch==2.13.0
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help study test check format lock clean
+.PHONY: help study test test-postgres test-contract-full check format lock clean
 
 help:
-	@echo "make study   the main job on the bundled example data; says where the report lies"
-	@echo "make test    all tests"
-	@echo "make check   style, types, import contracts"
-	@echo "make format  put the code into the house style"
-	@echo "make lock    write the lock file from what is installed"
+	@echo "make study               the main job on the bundled example data; says where the report lies"
+	@echo "make test                all tests"
+	@echo "make test-postgres       those of the store and the server, on a PostgreSQL started for them"
+	@echo "make test-contract-full  the server's, with all cases that are drawn at random"
+	@echo "make check               style, types, import contracts"
+	@echo "make format              put the code into the house style"
+	@echo "make lock                write the lock file from what is installed"
 
 .venv/.installed: pyproject.toml requirements.lock requirements-bundled.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fettle needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -30,6 +32,12 @@ study: .venv/.installed
 
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-postgres: .venv/.installed
+	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract tests/unit/store
+
+test-contract-full: .venv/.installed
+	OMP_NUM_THREADS=1 FETTLE_TEST_CASES=full $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract
 
 check: .venv/.installed
 	$(BIN)/ruff check

@@ -28,6 +28,12 @@ from fettle.store.pages import UnknownPageError
 _logger = logging.getLogger("fettle.server")
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 60
 _MOST_SHOWN = 200
+_LONGEST_MESSAGE = 2000
+_NO_OBJECT = "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
+_SHORTER = ("at least", "min_length", "string_below_min_length")
+_LONGER = ("at most", "max_length", "string_above_max_length")
+_LENGTHS = {"too_short": _SHORTER, "string_too_short": _SHORTER, "too_long": _LONGER, "string_too_long": _LONGER}
+"""Of texts: in words, the bound's name, the code."""
 
 
 class ErrorDetail(BaseModel):
@@ -65,7 +71,8 @@ class ApiError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.message, self.status, self.code, self.param = message, status, code, param
+        self.message = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
+        self.status, self.code, self.param = status, code, param
         self.headers = dict(headers or {})
         super().__init__(message)
 
@@ -124,36 +131,39 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The answer to a body, query or form that has not the form it should have, by its first mistake."""
     first = errors[0]
     kind, where = str(first["type"]), _path(first.get("loc", ()))
-    is_no_object = kind in ("model_attributes_type", "dict_type", "model_type") and where is None
+    is_no_object = kind in ("missing", "model_attributes_type", "model_type", "dict_type") and where is None
     if kind == "json_invalid" or is_no_object:
-        return ApiError("We could not parse the JSON body of your request: expected a JSON object.")
+        return ApiError(_NO_OBJECT)
     if kind == "missing":
-        if where is None:
-            return ApiError("You must provide a JSON object as the body of this request.")
         return ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
     if kind == "extra_forbidden":
         return ApiError(f"Unknown parameter: '{where}'.", param=where, code="unknown_parameter")
-    message = f"Invalid value for '{where}': {_reason(first)}"
+    message = f"Invalid value for '{where}': {_reason(first)}" if where else _reason(first)
     return ApiError(message, param=where, code=_code(kind, first))
 
 
 def _path(loc: Sequence[Any]) -> str | None:
     """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
-    parts = [part for part in loc if part not in ("body", "query", "path", "header")]
+    parts = [part for part in loc if part not in ("body", "query", "path", "header", "[key]")]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or None
+    return text[:_MOST_SHOWN] or None
 
 
 def _reason(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input")
+    if isinstance(given, str) and (bound := _LENGTHS.get(str(error["type"]))):
+        few_or_many, name, _ = bound
+        message = f"expected {few_or_many} {error['ctx'][name]} characters, and it has {len(given)}"
     shown = "" if isinstance(given, dict | list) or given is None else f" (it is {str(given)[:_MOST_SHOWN]!r})"
     return f"{message}{shown}."
 
 
 def _code(kind: str, error: Mapping[str, Any]) -> str:
+    if kind in _LENGTHS and isinstance(error.get("input"), str):
+        return _LENGTHS[kind][2]
     bounds = {
         "greater_than_equal": "below_min_value",
         "greater_than": "below_min_value",
@@ -161,7 +171,7 @@ def _code(kind: str, error: Mapping[str, Any]) -> str:
         "less_than": "above_max_value",
     }
     if kind in bounds:
-        number = "integer" if isinstance(error.get("input"), int) else "decimal"
+        number = "decimal" if isinstance(next(iter(error["ctx"].values())), float) else "integer"
         return f"{number}_{bounds[kind]}"
     if kind.endswith(("_type", "_parsing")) or kind in ("int_from_float", "finite_number"):
         return "invalid_type"
@@ -193,6 +203,7 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
         messages = {
+            400: _NO_OBJECT,  # nothing else raises it: what FastAPI cannot read at all
             404: f"Invalid URL ({request.method} {request.url.path})",
             405: f"Not allowed to {request.method} on {request.url.path}.",
         }

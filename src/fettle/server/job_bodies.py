@@ -22,8 +22,7 @@ def _auto_is_nothing(value: Any) -> Any:
 _AUTO = BeforeValidator(_auto_is_nothing)
 _Epochs = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST_EPOCHS)] | None, _AUTO]
 _Batch = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST_BATCH)] | None, _AUTO]
-_Positive = Annotated[StrictFloat | StrictInt, Field(gt=0)]
-_Multiplier = Annotated[_Positive | None, _AUTO]
+_Multiplier = Annotated[Annotated[StrictFloat, Field(gt=0)] | None, _AUTO]  # a whole number is one, too
 _AtLeastOne = Annotated[Annotated[StrictInt, Field(ge=1)] | None, _AUTO]
 
 
@@ -36,24 +35,23 @@ class SupervisedHyperparameters(RequestBody):
 
     def as_record(self) -> Hyperparameters:
         """The inside form."""
-        rate = self.learning_rate_multiplier
         return Hyperparameters(
             n_epochs=self.n_epochs,
             batch_size=self.batch_size,
-            learning_rate_multiplier=None if rate is None else float(rate),
+            learning_rate_multiplier=self.learning_rate_multiplier,
         )
 
 
 class DpoHyperparameters(SupervisedHyperparameters):
     """Of preference training."""
 
-    beta: Annotated[Annotated[StrictFloat | StrictInt, Field(gt=0, le=2)] | None, _AUTO] = None
+    beta: Annotated[Annotated[StrictFloat, Field(gt=0, le=2)] | None, _AUTO] = None
 
 
 class ReinforcementHyperparameters(SupervisedHyperparameters):
     """Of training by graders."""
 
-    compute_multiplier: Annotated[Annotated[StrictFloat | StrictInt, Field(ge=1e-5, le=10)] | None, _AUTO] = None
+    compute_multiplier: Annotated[Annotated[StrictFloat, Field(ge=1e-5, le=10)] | None, _AUTO] = None
     eval_interval: _AtLeastOne = None
     eval_samples: _AtLeastOne = None
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
