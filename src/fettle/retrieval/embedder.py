@@ -93,7 +93,6 @@ class MiniLMEmbedder:
         if over := [token for token in token_ids if not 0 <= token < len(tokenizer)]:
             raise ConfigError(
                 f"{self.name} has no token {over[0]}: its tokens are 0 to {len(tokenizer) - 1}",
-                where="input",
                 remedy="send the text itself, for tokens of another model's tokenizer mean something else here",
             )
         return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))

@@ -60,7 +60,6 @@ class EmbedderThread:
         if (longest := max(lengths)) > most:
             raise ContextLengthError(
                 f"input {lengths.index(longest)} has {longest:,} tokens, and {self._embedder.name} reads at most {most}",
-                where="input",
                 remedy="cut the text into shorter passages",
             )
         return Embedded(self._embedder.embed(texts), num_tokens=sum(lengths))

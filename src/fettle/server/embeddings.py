@@ -19,6 +19,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from fettle.errors import ConfigError, ContextLengthError
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import invalid
 from fettle.server.wire import RequestBody, Text
@@ -109,7 +110,12 @@ async def create(body: CreateEmbeddings, context: ContextOf, owner: OwnerOf) -> 
     """Vectors of unit length, whose dot product is the cosine similarity of the texts."""
     inputs = body.inputs()
     model = await run_in_threadpool(_embedding_model, body.model, context, owner)
-    embedded = await context.embedder.embed(inputs)
+    try:
+        embedded = await context.embedder.embed(inputs)
+    except ContextLengthError as error:
+        raise invalid(error.describe(), "input", "context_length_exceeded") from error
+    except ConfigError as error:
+        raise invalid(error.describe(), "input") from error
     in_base64 = body.encoding_format == "base64"
     data = [
         EmbeddingBody(index=number, embedding=_base64(vector_D) if in_base64 else vector_D.tolist())
