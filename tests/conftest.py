@@ -14,7 +14,9 @@ from databases import fresh_store
 from fettle.store.database import Store
 from tiny_models import load_tiny_model, save_tiny_model
 
-collect_ignore_glob = ["*conftest.py"]  # they hold no doctests, and several of one name can be imported but not collected
+collect_ignore_glob = [
+    "*conftest.py"
+]  # they hold no doctests, and several of one name can be imported but not collected
 
 # A person's run draws new cases each time and may find something; a run that gates a change tries the same ones each time.
 settings.register_profile("ci", derandomize=True, deadline=None)
