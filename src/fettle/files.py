@@ -63,6 +63,17 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
                 shutil.rmtree(left_over, ignore_errors=True)
 
 
+def move_durably(source: Path, target: Path) -> None:
+    """Give a file that is whole and synced its place on the same disk, so that it is still there after a power cut."""
+    with disk_errors_explained(target):
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace a JSON-lines file by `rows`, all of them or none.
 

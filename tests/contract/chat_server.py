@@ -17,7 +17,8 @@ from fettle.answering.engines.inbox import ServingLimits
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.server.app import create_app
-from fettle.server.context import ServerSettings, create_context
+from fettle.server.context import create_context
+from fettle.server.settings import ServerSettings
 from fettle.store.database import Store, now
 from fettle.store.keys import create_key, list_keys
 from fettle.store.models import TunedModel, add_tuned_model, put_base_model

@@ -22,6 +22,7 @@ from fettle.examples.split import SplitSizes
 from fettle.export.settings import ExportSettings
 from fettle.models.adapter import LoraSettings
 from fettle.scoring.sandbox.limits import SandboxLimits
+from fettle.server.settings import ServerSettings
 from fettle.settings import Settings
 from fettle.study.settings import RemoteModel, StudySettings
 from fettle.training.settings import TrainingSettings
@@ -31,7 +32,7 @@ README = PACKAGE.parents[1] / "README.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__, "fettle."))
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
-    ColumnMapping, ExportSettings, AnswerWith, SandboxLimits,
+    ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

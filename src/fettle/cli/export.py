@@ -50,10 +50,11 @@ def export(
     console = Console()
     with ProgressBars(console) as bars:
         exported = run_export(settings, bars)
-    _print(console, exported)
+    print_exported(console, exported)
 
 
-def _print(console: Console, exported: Exported) -> None:
+def print_exported(console: Console, exported: Exported) -> None:
+    """Say what was written, and how it answers."""
     from fettle.study.figures import byte_size
 
     lines = list(exported.notes)

@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fettle.cli.backup import backup, restore
 from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.keys import app as keys_app
+from fettle.cli.models import app as models_app
 from fettle.cli.serve import serve
 from fettle.cli.study import study
 from fettle.cli.worker import worker
@@ -61,8 +63,11 @@ app.command()(check)
 app.command()(export)
 app.command()(serve)
 app.command()(worker)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(examples_app, name="examples")
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

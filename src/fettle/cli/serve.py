@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from fettle.errors import ConfigError
+from fettle.server.settings import MetricsAccess, ServerSettings
 
 if TYPE_CHECKING:
     from fettle.store.database import Store
@@ -29,10 +30,23 @@ def serve(
     without_keys: Annotated[
         bool, typer.Option("--without-keys", help="Ask nobody for a key; on the loopback interface alone.")
     ] = False,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Most requests of one key in a minute. Default: no limit.")
+    ] = None,
+    concurrent_requests: Annotated[
+        int | None, typer.Option(min=1, help="Most requests of one key at the same time. Default: no limit.")
+    ] = None,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest JSON body, MiB.")] = 32,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Let web pages of this origin (or * for all) use the server. May be given several times."),
+    ] = None,
+    metrics: Annotated[
+        MetricsAccess, typer.Option(help="Who may read /metrics: programs of this machine, everybody, or nobody.")
+    ] = MetricsAccess.LOOPBACK,
 ) -> None:
     """Serve the API. The official openai SDK works unchanged: set base_url and api_key to what the first start prints."""
     from fettle.cli.store import open_store
-    from fettle.server.context import ServerSettings
     from fettle.server.logs import log_to_stderr
     from fettle.server.run import run_server
     from fettle.server.workers import Workers
@@ -46,17 +60,21 @@ def serve(
     log_to_stderr()
     store = open_store()
     _put_base_models(store, model or [])
-    settings = ServerSettings(organization_id=f"org-{organization}", requires_key=not without_keys)
-    beside = Workers(workers, ["--organization", organization])
+    settings = ServerSettings(
+        organization_id=f"org-{organization}",
+        requires_key=not without_keys,
+        max_body_bytes=max_body_mb << 20,
+        cors_origins=tuple(cors_origin or ()),
+        requests_per_minute=requests_per_minute,
+        concurrent_requests=concurrent_requests,
+        metrics=metrics,
+    )
 
     def is_listening(url: str) -> None:
         _greet(store, url, requires_key=settings.requires_key)
 
-    beside.start()
-    try:
-        run_server(store, settings, host=host, port=port, on_listening=is_listening)
-    finally:
-        beside.stop()
+    beside = Workers(workers, ["--organization", organization])
+    run_server(store, settings, host=host, port=port, workers=beside, on_listening=is_listening)
 
 
 def _put_base_models(store: Store, names: list[str]) -> None:

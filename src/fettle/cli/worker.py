@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Annotated
@@ -24,17 +23,17 @@ def worker(
 ) -> None:
     """Do jobs until stopped. Any number of workers may share one store; `fettle serve` starts one by itself."""
     from fettle.cli.store import open_store
+    from fettle.jobs.stopping import stopped_by_signals
     from fettle.jobs.worker import Worker, WorkerSettings
     from fettle.server.logs import log_to_stderr
 
     log_to_stderr()
     settings = WorkerSettings(lease_seconds=get_settings().lease_seconds, organization_id=f"org-{organization}")
     working = Worker(open_store(), settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: working.stop())
     if with_parent:
         threading.Thread(target=_stop_with_parent, args=(working,), daemon=True).start()
-    working.run()
+    with stopped_by_signals(working.stop):
+        working.run()
 
 
 def _stop_with_parent(working: Worker) -> None:

@@ -17,12 +17,14 @@ from fettle.errors import FettleError
 from fettle.jobs.eval_run import EvalRun
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
+from fettle.jobs.signs import SignsOfLife
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.store.database import Store
-from fettle.store.files import remove_expired_files
+from fettle.store.files import remove_abandoned_contents, remove_expired_files
 from fettle.store.jobs import Job, JobError, JobKind, JobStatus, LeaseLostError, claim, read_job
+from fettle.store.uploads import expire_uploads
 
 _logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -60,11 +62,12 @@ class Worker:
             threading.Thread(target=self._evaluates, name="evaluates"),
             threading.Thread(target=self._sweeps, name="sweeps"),
         ]
-        for lane in lanes:
-            lane.start()
-        self._trains()
-        for lane in lanes:
-            lane.join()
+        with SignsOfLife(self._store, self._name):
+            for lane in lanes:
+                lane.start()
+            self._trains()
+            for lane in lanes:
+                lane.join()
 
     def stop(self) -> None:
         """Claim nothing more, and bring what runs to a point from which it can go on."""
@@ -138,6 +141,8 @@ class Worker:
         while True:
             try:
                 remove_expired_files(self._store)
+                expire_uploads(self._store)
+                remove_abandoned_contents(self._store)
             except FettleError as error:
                 _logger.warning("%s", error.describe())
             if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):

@@ -2,50 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from fettle.server.context import Context, owner_of_request
+from fettle.server import health
+from fettle.server.access import Access
+from fettle.server.boundary import Boundary
+from fettle.server.context import API_PREFIX, Context
 from fettle.server.errors import install_error_handlers
 from fettle.server.routes import ROUTERS
 from fettle.server.wire import ERRORS
-from fettle.store.ids import new_id
 from fettle.version import fettle_version
+
+_HEADERS_FOR_BROWSERS = (
+    "x-request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
+
+
+class _Application(FastAPI):
+    """FastAPI within our own outermost layers."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        super().__init__(
+            title="Fettle",
+            version=fettle_version(),
+            description="OpenAI's fine-tuning API on a machine of your own.",
+            lifespan=_closes_the_context,
+            docs_url=None,  # its page loads scripts from elsewhere
+            redoc_url=None,
+            openapi_url="/openapi.json",
+            redirect_slashes=False,
+            max_body_size=context.settings.max_body_bytes,  # routes that stream a body to the disk have a bound of their own
+        )
+        self.state.context = context
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """All layers, the outermost last. The handling of errors is inside, so that its answers are seen too."""
+        app = super().build_middleware_stack()
+        if self._context.settings.cors_origins:
+            app = CORSMiddleware(
+                app,
+                allow_origins=self._context.settings.cors_origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("*",),
+                expose_headers=_HEADERS_FOR_BROWSERS,
+            )
+        return Boundary(app, self._context)
+
+
+@asynccontextmanager
+async def _closes_the_context(app: FastAPI) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        app.state.context.close()
 
 
 def create_app(context: Context) -> FastAPI:
     """The application over one store."""
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            context.close()
-
-    app = FastAPI(
-        title="Fettle",
-        version=fettle_version(),
-        description="OpenAI's fine-tuning API on a machine of your own.",
-        lifespan=lifespan,
-        docs_url=None,  # its page loads scripts from elsewhere
-        redoc_url=None,
-        openapi_url="/openapi.json",
-        redirect_slashes=False,
-    )
-    app.state.context = context
+    app = _Application(context)
+    context.metrics.watch_store(context.store)
     install_error_handlers(app)
-    app.middleware("http")(_with_request_id)
-    v1 = APIRouter(prefix="/v1", dependencies=[Depends(owner_of_request)], responses=ERRORS)
+    app.add_middleware(Access, context=context)
+    v1 = APIRouter(prefix=API_PREFIX, responses=ERRORS)
     for router in ROUTERS:
         v1.include_router(router)
     app.include_router(v1)
+    app.include_router(health.router)
     return app
-
-
-async def _with_request_id(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers["x-request-id"] = new_id("req_")
-    return response

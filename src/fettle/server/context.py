@@ -15,29 +15,13 @@ from fettle.scoring.openai_grader import GradingServices
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
 from fettle.server.embedder_thread import EmbedderThread
-from fettle.server.errors import ApiError
+from fettle.server.metrics import Metrics
+from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
-from fettle.store.keys import DEFAULT_PROJECT, Owner, ensure_project, owner_of
+from fettle.store.keys import Owner
 
+API_PREFIX = "/v1"
 _CHAT_THREADS = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How a server behaves."""
-
-    organization_id: str = "org-fettle"
-    """What jobs say as `organization_id`, and the third field of tuned models' names without its `org-`."""
-    requires_key: bool = True
-    """False: everybody who reaches it works in the project `default`; only on the loopback interface."""
-    max_file_bytes: int = 512 << 20
-    """Largest file in one request."""
-    max_upload_bytes: int = 8 << 30
-    """Largest file in parts."""
-    max_body_bytes: int = 32 << 20
-    """Largest JSON body."""
-    max_base_models: int = 2
-    """Base models in memory at once, whole tuned models among them; their adapters come beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +30,7 @@ class Context:
 
     store: Store
     settings: ServerSettings
+    metrics: Metrics
     catalogue: ModelCatalogue
     engines: EnginePool
     chat_threads: ThreadPoolExecutor
@@ -78,6 +63,7 @@ def create_context(
     return Context(
         store=store,
         settings=settings,
+        metrics=Metrics(),
         catalogue=StoreCatalogue(store),
         engines=engines or EnginePool(max_bases=settings.max_base_models),
         chat_threads=ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat"),
@@ -92,26 +78,8 @@ def context_of(request: Request) -> Context:
 
 
 def owner_of_request(request: Request) -> Owner:
-    """Whose key the request carries.
-
-    Raises:
-        ApiError: None, or one that opens nothing.
-    """
-    context = context_of(request)
-    if not context.settings.requires_key:
-        with context.store.writing() as connection:
-            return Owner(project_id=ensure_project(connection, DEFAULT_PROJECT).id, key_id="none")
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        message = (
-            "You didn't provide an API key. Send it as `Authorization: Bearer KEY`; `fettle keys create` makes one."
-        )
-        raise ApiError(message, status=401, headers={"www-authenticate": "Bearer"})
-    owner = owner_of(context.store, secret.strip())
-    if owner is None:
-        message = "Incorrect API key provided. `fettle keys list` shows which keys are in use."
-        raise ApiError(message, status=401, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
-    return owner
+    """Whose key the request carries; `fettle.server.access` has let it pass."""
+    return cast("Owner", request.state.owner)
 
 
 ContextOf = Annotated[Context, Depends(context_of)]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,14 +19,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
-from fettle.errors import BusyError, FettleError, http_status
+from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
 from fettle.store.evals import NoSuchEvalError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError, WrongModelKindError
 from fettle.store.pages import UnknownPageError
+from fettle.store.uploads import NoSuchUploadError
 
 _logger = logging.getLogger("fettle.server")
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 2, 60
@@ -96,8 +101,20 @@ def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
     return ApiError(message, param=param, code=code)
 
 
+def too_large(max_bytes: int) -> ApiError:
+    """The answer to a body that is longer than the route takes."""
+    shown = f"{max_bytes / (1 << 20):g} MiB" if max_bytes >= 1 << 20 else f"{max_bytes} bytes"
+    return ApiError(f"The body of this request is larger than the {shown} that are taken here.", status=413)
+
+
+def unnamed_error(status: int) -> ApiError:
+    """The answer where all that is known is a status."""
+    return ApiError(f"{HTTPStatus(status).phrase}.", status=status)
+
+
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
+    NoSuchUploadError: (404, None),
     NoSuchEvalError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
@@ -119,12 +136,27 @@ def api_error(error: FettleError) -> ApiError:
             return ApiError(error.describe(), status=status, code=code, headers=headers)
     status = http_status(error)
     headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
-    return ApiError(error.describe(), status=status, headers=headers)
+    message = error.describe() if status < 500 else error.problem  # where, and what to do, is for who runs the server
+    return ApiError(message, status=status, headers=headers)
 
 
 def _seconds_to_wait(error: BusyError) -> str:
     """As clients obey it: whole seconds, and no more of them than they would wait."""
     return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
+
+
+@contextmanager
+def disk_faults_are_ours(place: Path) -> Iterator[None]:
+    """Let nobody be told to choose another folder who has sent something to a server that cannot write.
+
+    Raises:
+        ResourceError: The disk is full, or the place cannot be written.
+    """
+    try:
+        with disk_errors_explained(place):
+            yield
+    except ConfigError as error:
+        raise ResourceError("the server cannot write where it keeps files", where=str(place)) from error
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
@@ -202,6 +234,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
+        limit = request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
+        if error.status_code == 413 and limit is not None:
+            return too_large(limit).response()
         messages = {
             400: _NO_OBJECT,  # nothing else raises it: what FastAPI cannot read at all
             404: f"Invalid URL ({request.method} {request.url.path})",

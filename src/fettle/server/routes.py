@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, embeddings, eval_runs, evals, graders, jobs, models
+from fettle.server import chat, embeddings, eval_runs, evals, files, graders, jobs, models, uploads, weights
 
-ROUTERS = (chat.router, embeddings.router, evals.router, eval_runs.router, graders.router, jobs.router, models.router)
+ROUTERS = (
+    files.router,
+    uploads.router,
+    jobs.router,
+    graders.router,
+    evals.router,
+    eval_runs.router,
+    chat.router,
+    embeddings.router,
+    weights.router,
+    models.router,
+)

@@ -3,48 +3,81 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
 from fettle.errors import ConfigError
+from fettle.jobs.stopping import stopped_by_signals
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.app import create_app
-from fettle.server.context import ServerSettings, create_context
+from fettle.server.context import create_context
+from fettle.server.settings import ServerSettings
+from fettle.server.workers import Workers
 from fettle.settings import get_settings
 from fettle.store.database import Store
 
 _SECONDS_TO_FINISH = 30
 
 
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn raises them again once it has stopped, which would end the process before its workers have."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+
 def run_server(
-    store: Store, settings: ServerSettings, *, host: str, port: int, on_listening: Callable[[str], None]
+    store: Store,
+    settings: ServerSettings,
+    *,
+    host: str,
+    port: int,
+    workers: Workers,
+    on_listening: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, then end in order.
+
+    Requests are answered, for up to 30 seconds, and trainings brought to a checkpoint, for up to 120. A second signal ends
+    everything at once; what is lost is what was done since the last checkpoint.
 
     Args:
         store: What is served.
         settings: How.
         host: Address to listen on.
         port: 0: any free one.
+        workers: Started once the address is taken, and ended with the server.
         on_listening: Is told the URL once requests are taken.
 
     Raises:
         ConfigError: The address cannot be listened on.
     """
-    listening = _listen(host, port)
-    config = uvicorn.Config(
-        create_app(create_context(store, settings, code_runner=_code_runner())),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-    )
-    shown = f"[{host}]" if ":" in host else host
-    on_listening(f"http://{shown}:{listening.getsockname()[1]}")
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    with _listen(host, port) as listening:
+        config = uvicorn.Config(
+            create_app(create_context(store, settings, code_runner=_code_runner())),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+        )
+        server = _Server(config)
+
+        def stop() -> None:
+            server.should_exit = True
+            workers.ask_to_stop()
+
+        with stopped_by_signals(stop, before_leaving=workers.kill):
+            workers.start()
+            try:
+                shown = f"[{host}]" if ":" in host else host
+                on_listening(f"http://{shown}:{listening.getsockname()[1]}")
+                server.run(sockets=[listening])
+            finally:
+                workers.stop()
 
 
 def _code_runner() -> BubblewrapRunner:

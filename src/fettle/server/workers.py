@@ -26,22 +26,34 @@ class Workers:
     def __init__(self, count: int, arguments: Sequence[str]) -> None:
         self._command = [sys.executable, "-m", "fettle", "worker", "--with-parent", *arguments]
         self._stops = threading.Event()
-        self._threads = [threading.Thread(target=self._keep_one, name=f"worker {n}") for n in range(count)]
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
+        self._threads = [threading.Thread(target=self._keep_one, args=(n,), name=f"worker {n}") for n in range(count)]
 
     def start(self) -> None:
         """Start them."""
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Let each bring what it does to a point from which it can go on, and end."""
+    def ask_to_stop(self) -> None:
+        """Let each bring what it does to a point from which it can go on, and end. Nobody waits for that here."""
         self._stops.set()
+
+    def stop(self) -> None:
+        """Ask them, and wait until they have ended."""
+        self.ask_to_stop()
         for thread in self._threads:
             thread.join()
 
-    def _keep_one(self) -> None:
+    def kill(self) -> None:
+        """End them at once. What they train ends with them, and goes on from its last checkpoint the next time."""
+        self._stops.set()
+        for process in self._processes:
+            if process is not None:
+                process.kill()
+
+    def _keep_one(self, number: int) -> None:
         while not self._stops.is_set():
-            process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
+            process = self._processes[number] = subprocess.Popen(self._command, stdin=subprocess.PIPE)
             while process.poll() is None and not self._stops.wait(_SECONDS_BETWEEN_LOOKS):
                 pass
             if self._stops.is_set():

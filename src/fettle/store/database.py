@@ -80,6 +80,46 @@ class Store:
             with connection.begin() if not connection.in_transaction() else connection.get_transaction():  # type: ignore[union-attr]
                 yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A look at the database in which all that is read is of the same moment."""
+        with _database_errors_explained(self._engine), self._engine.connect() as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 (the same one)
+            else:
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+            connection.rollback()
+
+    @property
+    def version(self) -> str:
+        """Which tables there are, as the migrations count."""
+        with _database_errors_explained(self._engine), self._engine.connect() as connection:
+            return _version(connection) or ""
+
+    def knows_version(self, version: str) -> bool:
+        """Whether tables of that version can be made and brought to the newest form."""
+        return version in {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest form."""
+        with _database_errors_explained(self._engine):
+            _migrate(self._engine, self.home)
+
+    def make_anew(self, version: str) -> None:
+        """Have empty tables of an earlier version. All rows are lost."""
+        config = _alembic()
+        with _database_errors_explained(self._engine), _alone(self._engine, self.home) as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "base")
+            command.upgrade(config, version)
+            connection.commit()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the tables are those that this version knows; a newer one may have changed them meanwhile."""
+        return self.version == _newest_version()
+
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
@@ -143,12 +183,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _migrate(engine: Engine, home: Path) -> None:
     """Bring the tables to the newest form, one process at a time."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    newest = ScriptDirectory.from_config(config).get_current_head()
     with _alone(engine, home) as connection:
-        if _version(connection) == newest:
+        if _version(connection) == _newest_version():
             return
+        config = _alembic()
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
@@ -159,6 +197,16 @@ def _migrate(engine: Engine, home: Path) -> None:
                 remedy="install that version again, or restore a backup",
             ) from error
         connection.commit()
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _newest_version() -> str | None:
+    return ScriptDirectory.from_config(_alembic()).get_current_head()
 
 
 def _version(connection: Connection) -> str | None:

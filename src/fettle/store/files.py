@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select
 
-from fettle.errors import FettleError
+from fettle.errors import FettleError, disk_errors_explained
+from fettle.files import move_durably
 from fettle.store.database import Store, now
+from fettle.store.ids import new_id
 from fettle.store.pages import Page, PageRequest, read_page
 from fettle.store.tables import files
 
 FINE_TUNE = "fine-tune"
 RESULTS = "fine-tune-results"
+PART_PREFIX = "part_"
+"""Begins the ids of parts of uploads, whose contents lie beside those of files."""
+_INCOMING_PREFIX = ".incoming-"
+_SECONDS_BEFORE_ABANDONED = 24 * 3600
 
 
 class NoSuchFileError(FettleError):
@@ -41,6 +48,24 @@ class StoredFile:
 def content_of(store: Store, file: StoredFile) -> Path:
     """Where its bytes lie."""
     return store.files / file.id
+
+
+def incoming_place(store: Store) -> Path:
+    """Where a content is written that is not whole yet."""
+    with disk_errors_explained(store.files):
+        store.files.mkdir(parents=True, exist_ok=True)
+    return store.files / new_id(_INCOMING_PREFIX)
+
+
+def keep_file(store: Store, written: Path, file: StoredFile) -> None:
+    """Have a file whose content is whole and synced in an `incoming_place`."""
+    move_durably(written, content_of(store, file))
+    try:
+        with store.writing() as connection:
+            add_file(connection, file)
+    except BaseException:
+        content_of(store, file).unlink(missing_ok=True)
+        raise
 
 
 def add_file(connection: Connection, file: StoredFile) -> None:
@@ -101,6 +126,18 @@ def remove_expired_files(store: Store) -> int:
     for file_id in expired:
         (store.files / file_id).unlink(missing_ok=True)
     return len(expired)
+
+
+def remove_abandoned_contents(store: Store) -> None:
+    """Delete what killed processes left behind: contents that nobody goes on writing, and parts of uploads that are long over."""
+    oldest = time.time() - _SECONDS_BEFORE_ABANDONED
+    for prefix in (_INCOMING_PREFIX, PART_PREFIX):
+        for content in store.files.glob(f"{prefix}*"):
+            try:
+                if content.stat().st_mtime < oldest:
+                    content.unlink()
+            except FileNotFoundError:
+                continue  # its upload was completed just now
 
 
 def _of_project(project_id: str) -> list[ColumnElement[bool]]:

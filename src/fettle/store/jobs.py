@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
 
 from fettle.errors import FettleError
 from fettle.store.database import epoch_now
@@ -150,6 +150,12 @@ def read_job(connection: Connection, job_id: str) -> Job:
     if row is None:
         raise NoSuchJobError(job_id)
     return _record(row)
+
+
+def count_jobs(connection: Connection) -> dict[JobStatus, int]:
+    """How many jobs there are of each status that any has."""
+    rows = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+    return {JobStatus(status): count for status, count in rows}
 
 
 def list_jobs(

@@ -112,6 +112,11 @@ def owner_of(store: Store, secret: str) -> Owner | None:
     return None if row is None else Owner(project_id=row.project_id, key_id=row.id)
 
 
+def list_projects(connection: Connection) -> dict[str, Project]:
+    """All projects, by id."""
+    return {row.id: Project(**row._mapping) for row in connection.execute(select(projects))}
+
+
 def has_keys(store: Store) -> bool:
     """Whether a key was ever made."""
     with store.reading() as connection:

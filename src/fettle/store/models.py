@@ -9,11 +9,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from fettle.errors import ConfigError, ModelError
 from fettle.store.database import Store, now
-from fettle.store.tables import aliases, base_models, models
+from fettle.store.jobs import JobStatus
+from fettle.store.tables import aliases, base_models, jobs, models
+
+_FINAL = tuple(status.value for status in JobStatus if status.is_final)
 
 
 class ModelKind(StrEnum):
@@ -76,9 +79,33 @@ def folder_of(store: Store, model: TunedModel) -> Path:
 
 
 def put_base_model(connection: Connection, model_id: str, source: str, *, kind: ModelKind = ModelKind.TEXT) -> None:
-    """Have a base model, in place of an earlier one of that name."""
-    connection.execute(delete(base_models).where(base_models.c.id == model_id))
-    connection.execute(insert(base_models).values(id=model_id, source=source, kind=kind.value, created_at=now()))
+    """Have a base model, in place of an earlier one of that name.
+
+    Raises:
+        ConfigError: The name is an alias.
+    """
+    if model_id in list_aliases(connection):
+        raise ConfigError(f"{model_id!r} is an alias", remedy=f"`fettle models unalias {model_id}` removes it")
+    values = {"source": source, "kind": kind.value}
+    if not connection.execute(update(base_models).where(base_models.c.id == model_id).values(values)).rowcount:
+        connection.execute(insert(base_models).values(id=model_id, created_at=now(), **values))
+
+
+def remove_base_model(connection: Connection, model_id: str) -> None:
+    """Serve a base model no longer; its files stay where they are.
+
+    Raises:
+        ConfigError: There is none of this name, or something needs it.
+    """
+    tuned = connection.execute(select(models.c.id).where(models.c.base == model_id).order_by(models.c.number))
+    waiting = connection.execute(select(jobs.c.id, jobs.c.request).where(jobs.c.status.not_in(_FINAL)))
+    needing = [row.id for row in tuned] + [row.id for row in waiting if row.request.get("base") == model_id]
+    if needing:
+        raise ConfigError(
+            f"{model_id} is needed by {', '.join(needing)}", remedy="remove these models and cancel these jobs first"
+        )
+    if not connection.execute(delete(base_models).where(base_models.c.id == model_id)).rowcount:
+        raise ConfigError(f"there is no base model {model_id!r}", remedy="`fettle models list` shows them")
 
 
 def list_base_models(connection: Connection) -> tuple[BaseModel, ...]:
@@ -127,7 +154,7 @@ def find_model(
         NoSuchModelError: It means nothing.
         WrongModelKindError: It means a model of another kind.
     """
-    found = _find_model(connection, project_id, name, kind)
+    found = _find(connection, name, select(models).where(models.c.project_id == project_id), kind)
     has = found.kind if isinstance(found, BaseModel) else ModelKind.TEXT
     if kind is not None and has is not kind:
         does, wanted = ("embeds", "write") if has is ModelKind.EMBEDDING else ("writes", "embed")
@@ -138,9 +165,20 @@ def find_model(
     return found
 
 
-def _find_model(connection: Connection, project_id: str, name: str, kind: ModelKind | None) -> BaseModel | TunedModel:
+def find_model_of_any_project(connection: Connection, name: str) -> BaseModel | TunedModel:
+    """What a name means to who runs the server, aliases followed.
+
+    Raises:
+        NoSuchModelError: Nothing.
+    """
+    return _find(connection, name, select(models), None)
+
+
+def _find(
+    connection: Connection, name: str, among: Select[Any], kind: ModelKind | None
+) -> BaseModel | TunedModel:
     name = _canonical(connection, name)
-    tuned = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
+    tuned = connection.execute(among.where(models.c.id == name)).first()
     if tuned is not None:
         return _record(tuned)
     bases = {model.id: model for model in list_base_models(connection)}

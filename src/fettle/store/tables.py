@@ -232,6 +232,14 @@ eval_items = Table(
 )
 
 Index("ix_eval_items_run_number", eval_items.c.run_id, eval_items.c.number)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("seen_at", Float(53), nullable=False),  # by the database's clock
+)
+
 Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
 Index("ix_files_project_number", files.c.project_id, files.c.number)
 Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)

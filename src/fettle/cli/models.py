@@ -1,0 +1,193 @@
+"""`fettle models`: what the server serves, other names for it, and tuned models for other tools."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fettle.errors import ConfigError, ModelError
+from fettle.export.settings import ExportFormat, WeightType
+
+if TYPE_CHECKING:
+    from fettle.store.database import Store
+    from fettle.store.models import BaseModel, TunedModel
+
+app = typer.Typer(no_args_is_help=True, help="Models of the server: base models, tuned ones, and aliases.")
+Name = Annotated[str, typer.Argument(help="As `fettle models list` shows it, or an alias.")]
+_MOST_ALIAS_LENGTH = 255
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all models, of all projects."""
+    from fettle.cli.store import open_store
+    from fettle.store.keys import list_projects
+    from fettle.store.models import list_aliases, list_base_models, list_tuned_models
+
+    store = open_store()
+    with store.reading() as connection:
+        bases, tuned = list_base_models(connection), list_tuned_models(connection)
+        aliases, projects = list_aliases(connection), list_projects(connection)
+    table = Table()
+    table.add_column("model", overflow="fold")
+    for title in ("kind", "project", "size on disk", "job", "aliases"):
+        table.add_column(title)
+    rows = [(model, "", "") for model in bases]
+    rows += [(model, projects[model.project_id].name, model.job_id or "") for model in tuned]
+    for model, project, job in rows:
+        others = ", ".join(alias for alias, target in aliases.items() if target == model.id)
+        table.add_row(model.id, _kind(model), project, _size(store, model), job, others)
+    Console().print(table)
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Show what is known of a model."""
+    from fettle.cli.store import open_store
+    from fettle.store.keys import list_projects
+    from fettle.store.models import TunedModel, find_model_of_any_project, folder_of, list_aliases, list_tuned_models
+
+    store = open_store()
+    with store.reading() as connection:
+        model = find_model_of_any_project(connection, name)
+        aliases = [alias for alias, target in list_aliases(connection).items() if target == model.id]
+        facts = {"model": model.id, "kind": _kind(model), "size on disk": _size(store, model)}
+        if isinstance(model, TunedModel):
+            facts["base model"] = model.base
+            facts["project"] = list_projects(connection)[model.project_id].name
+            facts["job"] = model.job_id or "none"
+            facts["files"] = str(folder_of(store, model))
+        else:
+            tuned = [other.id for other in list_tuned_models(connection) if other.base == model.id]
+            facts["files"] = model.source
+            facts["tuned from it"] = ", ".join(tuned) or "nothing"
+    facts["aliases"] = ", ".join(aliases) or "none"
+    facts["made"] = datetime.fromtimestamp(model.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
+    for title, value in facts.items():
+        typer.echo(f"{title + ':':<15} {value}")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="A folder, a GGUF file, or org/name, which is downloaded.")],
+) -> None:
+    """Serve a base model, which can then be asked and tuned."""
+    from fettle.cli.store import open_store
+    from fettle.models.resolve import EMBEDDED_ID, resolve_model
+    from fettle.store.models import list_tuned_models, put_base_model
+
+    found = resolve_model(name)
+    source = EMBEDDED_ID if found.public_id == EMBEDDED_ID else str(found.path.resolve())
+    with open_store().writing() as connection:
+        tuned = [model for model in list_tuned_models(connection) if model.base == found.public_id]
+        others = [model.id for model in tuned if model.base_sha256 != found.sha256()]
+        if others:
+            raise ConfigError(
+                f"{found.public_id} is another model already, from which {', '.join(others)} were tuned",
+                where=name,
+                remedy="give the folder or file another name, which becomes the model's",
+            )
+        put_base_model(connection, found.public_id, source)
+    typer.echo(f"Served as {found.public_id}: {found.path}")
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Delete a tuned model with its weights, or serve a base model no longer (its files stay where they are)."""
+    from fettle.cli.store import open_store
+    from fettle.store.models import TunedModel, find_model_of_any_project, remove_base_model, remove_tuned_model
+
+    store = open_store()
+    with store.writing() as connection:
+        model = find_model_of_any_project(connection, name)
+        if not isinstance(model, TunedModel):
+            remove_base_model(connection, model.id)
+    if isinstance(model, TunedModel):
+        remove_tuned_model(store, model.project_id, model.id)
+    typer.echo(f"Removed: {model.id}")
+
+
+@app.command()
+def alias(
+    new_name: Annotated[str, typer.Argument(help="Another name, such as gpt-4o-mini-2024-07-18.")], name: Name
+) -> None:
+    """Let a name mean a model, so that a script that has it needs no change."""
+    from fettle.cli.store import open_store
+    from fettle.store.models import find_model_of_any_project, put_alias
+
+    if not new_name or len(new_name) > _MOST_ALIAS_LENGTH or not new_name.isprintable() or " " in new_name:
+        raise ConfigError(
+            f"expected a name of 1 to {_MOST_ALIAS_LENGTH} characters without spaces, and it is {new_name[:300]!r}",
+            remedy="give the name that the script has",
+        )
+    with open_store().writing() as connection:
+        target = find_model_of_any_project(connection, name)
+        put_alias(connection, new_name, target.id)
+    typer.echo(f"{new_name} means {target.id}")
+
+
+@app.command()
+def unalias(old_name: Annotated[str, typer.Argument(metavar="ALIAS", help="The alias.")]) -> None:
+    """Let an alias mean nothing any more."""
+    from fettle.cli.store import open_store
+    from fettle.store.models import remove_alias
+
+    with open_store().writing() as connection:
+        remove_alias(connection, old_name)
+    typer.echo(f"Removed: {old_name}")
+
+
+@app.command()
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")],
+    format_: Annotated[
+        ExportFormat,
+        typer.Option(
+            "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
+        ),
+    ] = ExportFormat.MERGED,
+    weight_type: Annotated[
+        WeightType | None,
+        typer.Option("--type", help="How weights are stored. Default: merged as the base model is, gguf q8_0."),
+    ] = None,
+) -> None:
+    """Write a tuned model for other tools. What is written is read back, and must answer as the tuned model does."""
+    from fettle.cli.export import print_exported
+    from fettle.cli.progress import ProgressBars
+    from fettle.cli.store import open_store
+    from fettle.export.kept import settings_for_kept
+    from fettle.export.run import export as run_export
+
+    settings = settings_for_kept(open_store(), name, out, format_=format_, weight_type=weight_type)
+    console = Console()
+    with ProgressBars(console) as bars:
+        exported = run_export(settings, bars)
+    print_exported(console, exported)
+
+
+def _kind(model: BaseModel | TunedModel) -> str:
+    from fettle.store.models import TunedModel
+
+    if not isinstance(model, TunedModel):
+        return "base"
+    return "tuned" if model.step is None else f"checkpoint, step {model.step}"
+
+
+def _size(store: Store, model: BaseModel | TunedModel) -> str:
+    from fettle.files import iter_files
+    from fettle.models.resolve import resolve_model
+    from fettle.store.models import TunedModel, folder_of
+    from fettle.study.figures import byte_size
+
+    if isinstance(model, TunedModel):
+        return byte_size(sum(file.stat().st_size for file in iter_files(folder_of(store, model))))
+    try:
+        return byte_size(resolve_model(model.source).num_weight_bytes)
+    except ModelError:
+        return "not there"

@@ -1,0 +1,137 @@
+"""What Prometheus is told. No label has more than a few values: no ids, no keys, no names of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fettle.errors import FettleError
+from fettle.store.database import Store
+from fettle.store.jobs import JobStatus, count_jobs
+from fettle.store.workers import read_workers
+
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLoad:
+    """What the engines do at a moment."""
+
+    num_waiting: int
+    """Chats that wait for a place in a batch."""
+    num_running: int
+    """Chats that are being answered."""
+    num_adapters: int
+    """Adapters in memory."""
+    num_bases: int
+    """Base models in memory."""
+
+
+class Metrics:
+    """The numbers of one server process, and of the store that it shares with others."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "fettle_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+        )
+        self._request_seconds = Histogram(
+            "fettle_request_seconds",
+            "Seconds until the last byte of an answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._tokens = Counter("fettle_tokens", "Tokens read and written.", ["direction"], registry=self._registry)
+        self._first_token_seconds = Histogram(
+            "fettle_first_token_seconds",
+            "Seconds until the first token of an answer.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def on_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def on_tokens(self, *, num_read: int, num_written: int) -> None:
+        """A model has read a prompt and written an answer."""
+        self._tokens.labels("in").inc(num_read)
+        self._tokens.labels("out").inc(num_written)
+
+    def on_first_token(self, seconds: float) -> None:
+        """So long an answer let wait for its first token."""
+        self._first_token_seconds.observe(seconds)
+
+    def watch_store(self, store: Store) -> None:
+        """Tell of jobs and workers too."""
+        self._registry.register(_OfStore(store))
+
+    def watch_engines(self, look: Callable[[], EngineLoad]) -> None:
+        """Tell of the engines too."""
+        self._registry.register(_OfEngines(look))
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _OfStore(Collector):
+    """Asks the store each time: other processes write there as well."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: to register must not ask the database."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Jobs by status, and workers."""
+        try:
+            with self._store.reading() as connection:
+                counts = count_jobs(connection)
+                seen = read_workers(connection)
+        except FettleError:
+            yield _gauge("fettle_database_up", "Whether the database answers.", 0)
+            return
+        yield _gauge("fettle_database_up", "Whether the database answers.", 1)
+        jobs = GaugeMetricFamily("fettle_jobs", "Jobs by status.", labels=["status"])
+        for status in JobStatus:
+            jobs.add_metric([status.value], counts.get(status, 0))
+        yield jobs
+        yield _gauge("fettle_workers", "Workers that have given a sign of life lately.", seen.num_alive)
+        if seen.seconds_since_last_sign is not None:
+            help_ = "Seconds since any worker has given a sign of life."
+            yield _gauge("fettle_worker_last_sign_seconds", help_, seen.seconds_since_last_sign)
+
+
+class _OfEngines(Collector):
+    def __init__(self, look: Callable[[], EngineLoad]) -> None:
+        self._look = look
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: there may be no engine yet."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Chats and what is in memory for them."""
+        load = self._look()
+        chats = GaugeMetricFamily("fettle_chats", "Chats that wait and that are answered.", labels=["state"])
+        chats.add_metric(["waiting"], load.num_waiting)
+        chats.add_metric(["running"], load.num_running)
+        yield chats
+        yield _gauge("fettle_adapters_in_memory", "Adapters in memory.", load.num_adapters)
+        yield _gauge("fettle_base_models_in_memory", "Base models in memory.", load.num_bases)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
