@@ -54,8 +54,9 @@ class AdapterArchive:
         with tempfile.TemporaryDirectory() as written:
             tokenizer.save_pretrained(written)
             try:
+                trained_at = int((folder / ADAPTER_FILES[0]).stat().st_mtime)  # of all files: twice the same archive
                 for file in (*(folder / name for name in ADAPTER_FILES), *sorted(Path(written).iterdir())):
-                    self._members.append(_member(file, PurePosixPath(name)))
+                    self._members.append(_member(file, PurePosixPath(name), trained_at))
             except FileNotFoundError as error:
                 self.close()
                 raise ModelError("the weights of this model are not on this server any more") from error
@@ -84,9 +85,9 @@ class AdapterArchive:
             member.content.close()
 
 
-def _member(file: Path, folder: PurePosixPath) -> _Member:
+def _member(file: Path, folder: PurePosixPath, changed_at: int) -> _Member:
     content = file.open("rb")
     info = tarfile.TarInfo(str(folder / file.name))
-    info.size, info.mtime = content.seek(0, 2), int(file.stat().st_mtime)
+    info.size, info.mtime = content.seek(0, 2), changed_at
     content.seek(0)
     return _Member(info, content)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, StrictInt
 from starlette.concurrency import run_in_threadpool
 
 from fettle.server.context import ContextOf, OwnerOf
-from fettle.server.multipart import FormRules, ReceivedForm, received_form
+from fettle.server.multipart import UNBOUNDED, FormRules, ReceivedForm, received_form
 from fettle.server.wire import After, Deleted, RequestBody, Text
 from fettle.store.database import now
 from fettle.store.files import (
@@ -106,7 +106,7 @@ _FORM = form_documentation(
 )
 
 
-@router.post("", openapi_extra=_FORM)
+@router.post("", openapi_extra=_FORM, max_body_size=UNBOUNDED)
 async def create(request: Request, context: ContextOf, owner: OwnerOf) -> FileBody:
     """Send a file."""
     store = context.store

@@ -20,6 +20,8 @@ from starlette.requests import ClientDisconnect
 
 from fettle.server.errors import ApiError, disk_faults_are_ours, invalid
 
+UNBOUNDED = 1 << 62
+"""`max_body_size` of routes that read a form by `received_form`, which has a bound of its own."""
 _BLOCK_BYTES = 1 << 20
 _MOST_FIELD_BYTES = 8192
 _MOST_BYTES_AROUND = 1 << 20  # of a form, beside the content of its file

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import disk_faults_are_ours, invalid
 from fettle.server.files import ExpiresAfter, FileBody, Purpose, form_documentation
-from fettle.server.multipart import FormRules, received_form
+from fettle.server.multipart import UNBOUNDED, FormRules, received_form
 from fettle.server.wire import RequestBody, Text
 from fettle.store import uploads as kept
 from fettle.store.database import now
@@ -90,7 +90,7 @@ def create(body: CreateUpload, context: ContextOf, owner: OwnerOf) -> UploadBody
     return _body(context, upload)
 
 
-@router.post("/{upload_id}/parts", openapi_extra=form_documentation("data", {}, []))
+@router.post("/{upload_id}/parts", openapi_extra=form_documentation("data", {}, []), max_body_size=UNBOUNDED)
 async def add_part(upload_id: str, request: Request, context: ContextOf, owner: OwnerOf) -> PartBody:
     """Send a part."""
     upload = await run_in_threadpool(_pending, context, owner, upload_id)

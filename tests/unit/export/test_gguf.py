@@ -10,7 +10,6 @@ import gguf
 import pytest
 import torch
 from test_merged import IDS, relative
-from tuned_models import adapter_logits, exported, folder_logits, save_tuned_adapter
 
 from fettle.errors import IntegrityError, ModelError
 from fettle.export import error_feedback, gguf_check, gguf_tensors
@@ -24,6 +23,7 @@ from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import resolve_model
 from tiny_models import load_tiny_model, save_tiny_model
+from tuned_models import adapter_logits, exported, folder_logits, save_tuned_adapter
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 # A wide random model is more sensitive than a trained one.

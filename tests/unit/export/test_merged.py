@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoTokenizer
-from tuned_models import adapter_logits, exported, folder_logits, save_tuned_adapter
 
 from fettle.errors import ConfigError, ModelError
 from fettle.export.settings import ExportFormat, WeightType
 from fettle.models.adapter import LoraVariant
 from tiny_models import save_tiny_model, save_unknown_model
+from tuned_models import adapter_logits, exported, folder_logits, save_tuned_adapter
 
 IDS = [5, 300, 17, 41, 260, 99, 33, 120]
 MOST_DIFFERENCE = {WeightType.F32: 1e-5, WeightType.F16: 5e-3, WeightType.BF16: 4e-2}

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tuned_models import save_tuned_adapter
 
 from fettle.errors import ConfigError, ModelError
 from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.export.source import find_source, tuned_model
 from fettle.models.resolve import resolve_model
 from tiny_models import save_tiny_model
+from tuned_models import save_tuned_adapter
 
 
 @pytest.fixture
