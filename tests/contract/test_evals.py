@@ -72,7 +72,10 @@ def test_a_run_over_answers_that_are_there(client: openai.OpenAI) -> None:
     assert items[0].sample.output[0].content == "42"
     failed = client.evals.runs.output_items.list(run.id, eval_id=made.id, status="fail").data
     assert [item.id for item in failed] == [items[1].id, items[2].id]
-    assert client.evals.runs.output_items.retrieve(items[0].id, eval_id=made.id, run_id=run.id) == items[0]
+    assert (
+        client.evals.runs.output_items.retrieve(items[0].id, eval_id=made.id, run_id=run.id).to_dict()
+        == items[0].to_dict()
+    )
 
 
 def test_a_run_in_which_a_model_answers_rows_of_a_file(client: openai.OpenAI, server: RunningServer) -> None:
@@ -188,7 +191,7 @@ def test_evals_are_listed_changed_and_deleted(idle_client: openai.OpenAI) -> Non
     assert [found.id for found in idle_client.evals.list(limit=2, order="desc")] == ids[::-1]
     changed = idle_client.evals.update(ids[0], name="another", metadata={"a": "b"})
     assert (changed.name, changed.metadata) == ("another", {"a": "b"})
-    assert idle_client.evals.retrieve(ids[0]) == changed
+    assert idle_client.evals.retrieve(ids[0]).to_dict() == changed.to_dict()
     config = changed.data_source_config.model_dump(by_alias=True)
     assert config["schema"]["properties"]["item"] == ITEM_SCHEMA
     run = idle_client.evals.runs.create(ids[0], data_source={"type": "jsonl", "source": content(ROWS)})  # type: ignore[arg-type]

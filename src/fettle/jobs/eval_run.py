@@ -220,7 +220,7 @@ class EvalRun:
     def _is_wanted(self) -> bool:
         """Whether this worker goes on, and the run was not cancelled."""
         try:
-            return not self._stops.is_set() and self._held.status is JobStatus.RUNNING
+            return not self._stops.is_set() and not self._held.status.is_final
         except LeaseLostError:
             return False
 

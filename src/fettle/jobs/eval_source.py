@@ -222,9 +222,11 @@ def _prompt(value: Mapping[str, Any], where: str) -> tuple[tuple[MessageTemplate
         return messages, None
     place = join(where, "item_reference")
     text = read(ItemReferenceWire, value, where).item_reference
-    [reference] = parse_template("{{" + text + "}}", place).variables or [None]
-    _require_items([] if reference is None else [reference.namespace], place)
-    return (), reference
+    variables = parse_template("{{" + text + "}}", place).variables
+    if len(variables) != 1:
+        raise InvalidGraderError(f"{shown(text)} is no place in an item", where=place, remedy="write item.KEY")
+    _require_items([variables[0].namespace], place)
+    return (), variables[0]
 
 
 def _require_items(namespaces: list[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -11,7 +12,7 @@ from fastapi import Depends, Request
 from fettle.answering.engine_pool import EnginePool, ModelCatalogue
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
-from fettle.scoring.openai_grader import GradingServices
+from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
 from fettle.server.embedder_thread import EmbedderThread
@@ -39,10 +40,12 @@ class Context:
     code_runner: CodeRunner
     """Runs python graders."""
 
+    sampler_of: Callable[[Owner], Sampler]
+    """What graders ask models with: those that an owner may ask."""
+
     def grading_services(self, owner: Owner) -> GradingServices:
         """What graders need, for one owner."""
-        sampler = PoolSampler(self.engines, self.catalogue, owner.project_id)
-        return GradingServices(code_runner=self.code_runner, sampler=sampler)
+        return GradingServices(code_runner=self.code_runner, sampler=self.sampler_of(owner))
 
     def close(self) -> None:
         """Let go of everything. Answers that are not whole end with an error."""
@@ -58,17 +61,21 @@ def create_context(
     *,
     engines: EnginePool | None = None,
     code_runner: CodeRunner | None = None,
+    sampler_of: Callable[[Owner], Sampler] | None = None,
 ) -> Context:
-    """What the resources share, for a store; `engines` and `code_runner` may be given by tests."""
+    """What the resources share, for a store; what has a default may be given by tests."""
+    catalogue = StoreCatalogue(store)
+    pool = engines or EnginePool(max_bases=settings.max_base_models)
     return Context(
         store=store,
         settings=settings,
         metrics=Metrics(),
-        catalogue=StoreCatalogue(store),
-        engines=engines or EnginePool(max_bases=settings.max_base_models),
+        catalogue=catalogue,
+        engines=pool,
         chat_threads=ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat"),
         embedder=EmbedderThread(),
         code_runner=code_runner or BubblewrapRunner(),
+        sampler_of=sampler_of or (lambda owner: PoolSampler(pool, catalogue, owner.project_id)),
     )
 
 

@@ -223,6 +223,7 @@ def show(eval_id: str, run_id: str, request: Request, context: ContextOf, owner:
 
 
 @router.post("/{run_id}")
+@router.post("/{run_id}/cancel")  # as the official Python client spells it
 def cancel(eval_id: str, run_id: str, request: Request, context: ContextOf, owner: OwnerOf) -> RunBody:
     """Stop a run for good."""
     with context.store.writing() as connection:

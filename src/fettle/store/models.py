@@ -174,9 +174,7 @@ def find_model_of_any_project(connection: Connection, name: str) -> BaseModel | 
     return _find(connection, name, select(models), None)
 
 
-def _find(
-    connection: Connection, name: str, among: Select[Any], kind: ModelKind | None
-) -> BaseModel | TunedModel:
+def _find(connection: Connection, name: str, among: Select[Any], kind: ModelKind | None) -> BaseModel | TunedModel:
     name = _canonical(connection, name)
     tuned = connection.execute(among.where(models.c.id == name)).first()
     if tuned is not None:
