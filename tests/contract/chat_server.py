@@ -17,7 +17,7 @@ from fettle.answering.engines.inbox import ServingLimits
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.server.app import create_app
-from fettle.server.context import create_context
+from fettle.server.context import Context
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store, now
 from fettle.store.keys import create_key, list_keys
@@ -59,7 +59,7 @@ def serving_chat(
             put_base_model(connection, name, str(base))
     tuned = _tuned(store, *next(iter(bases.items())), num_adapters)
     engines = EnginePool(max_bases=8, limits=limits, load=lambda source: load_model(source, Precision.EXACT))
-    app = create_app(create_context(store, ServerSettings(), engines=engines))
+    app = create_app(Context(store=store, settings=ServerSettings(), engines=engines))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

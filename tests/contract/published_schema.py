@@ -24,8 +24,8 @@ _PLACES += [parent / "shared/spec/openai_fine_tuning.json" for parent in Path(__
 SCHEMA_FILE = next((place for place in _PLACES if place.is_file()), None)
 _URI = "urn:openai"
 _TIMES = frozenset({"created", "created_at", "finished_at", "expires_at", "estimated_finish", "started_at"})
-_NULL_UNLESS_SET = re.compile(r"\$(\.data\[\d+\])?(\.sample)?\.error")
-"""Of runs of evals and their items: an object by the description, null in its examples and with us where nothing went wrong."""
+_NULL_UNLESS_SET = re.compile(r"\$(\.data\[\d+\])?(\.sample)?\.error|\$\.(first|last)_id")
+"""Null with us where there is nothing: errors of evals (as in the description's examples), ids of an empty page."""
 _ERROR_KEYS = {"message", "type", "param", "code"}
 
 

@@ -21,6 +21,7 @@ from fettle.answering.sampling import Sampling
 from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError, ResourceError
 from fettle.models import lora_linear
 from fettle.models.adapter import LoraVariant, adapter_layers
+from fettle.models.row_cache import key_value_bytes
 from fettle.records import FinishReason, Message, Prompt
 
 INSTRUCTION = (
@@ -143,6 +144,30 @@ def test_adapters_that_do_not_fit_into_memory_take_turns(
         streams = [engine.submit(PROMPTS[place], OPTIONS, adapter=who) for place in range(3) for who in WHO]
         assert [stream.whole().text for stream in streams] == [alone[who][place] for place in range(3) for who in WHO]
         assert len(engine._used) == 1
+
+
+def test_answers_that_do_not_fit_into_memory_step_back_and_go_on(
+    loaded: Any, adapters: dict[str, Path], alone: dict[str | None, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    left: list[int] = []
+    step, leave = RunningBatch.step, RunningBatch.leave
+    monkeypatch.setattr(RunningBatch, "step", lambda batch: (sizes.append(batch.num_slots), step(batch)))
+    monkeypatch.setattr(RunningBatch, "leave", lambda batch, answer: (left.append(1), leave(batch, answer)))
+    most = 700
+    with SharedEngine(loaded, ServingLimits(max_cache_bytes=most * key_value_bytes(loaded.model))) as engine:
+        engine.add("first", adapters["first"], PROMPTS[:1])
+        sizes.clear()
+        streams = {
+            (who, place): engine.submit(asked, OPTIONS, adapter=who)
+            for place, asked in enumerate(PROMPTS)
+            for who in (None, "first")
+        }
+        assert {key: stream.whole().text for key, stream in streams.items()} == {
+            (who, place): alone[who][place] for place in range(len(PROMPTS)) for who in (None, "first")
+        }
+    assert max(sizes) <= most
+    assert left
 
 
 def test_an_adapter_that_is_removed_ends_its_answers_first(

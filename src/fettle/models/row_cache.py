@@ -96,8 +96,9 @@ class RowCache:
     def select(self, rows: Sequence[int]) -> None:
         """Keep some rows only."""
         rows_R = torch.tensor(rows, device=self.device)
-        self._replace(lambda slots_BSHD: slots_BSHD.index_select(0, rows_R))
         self.lengths = [self.lengths[row] for row in rows]
+        self.num_slots = min(self.num_slots, aligned(max(self.lengths) + _SPARE_SLOTS))  # a long row may have left
+        self._replace(lambda slots_BSHD: slots_BSHD[:, : self.num_slots].index_select(0, rows_R))
 
     def join(self, other: RowCache) -> None:
         """Take over the rows of another cache, which come after the same prefix, behind those that are here."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fettle.answering.engine_pool import EnginePool, ModelCatalogue
+from fettle.answering.engine_pool import EnginePool
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.scoring.openai_grader import GradingServices, Sampler
@@ -31,21 +31,24 @@ class Context:
 
     store: Store
     settings: ServerSettings
-    metrics: Metrics
-    catalogue: ModelCatalogue
-    engines: EnginePool
-    chat_threads: ThreadPoolExecutor
-    """In which conversations are rendered and models loaded: neither may hold up the event loop."""
-    embedder: EmbedderThread
-    code_runner: CodeRunner
+    metrics: Metrics = field(default_factory=Metrics)
+    code_runner: CodeRunner = field(default_factory=BubblewrapRunner)
     """Runs python graders."""
+    sampler_of: Callable[[Owner], Sampler] | None = None
+    """What graders ask models with; None: the engines, those models that an owner may ask."""
+    engines: EnginePool = field(default_factory=EnginePool)
+    """What answers."""
+    chat_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat")
+    )
+    """In which conversations are rendered and models loaded: neither may hold up the event loop."""
 
-    sampler_of: Callable[[Owner], Sampler]
-    """What graders ask models with: those that an owner may ask."""
+    embedder: EmbedderThread = field(default_factory=EmbedderThread)
 
-    def grading_services(self, owner: Owner) -> GradingServices:
-        """What graders need, for one owner."""
-        return GradingServices(code_runner=self.code_runner, sampler=self.sampler_of(owner))
+    @property
+    def catalogue(self) -> StoreCatalogue:
+        """Which models there are to answer."""
+        return StoreCatalogue(self.store)
 
     def close(self) -> None:
         """Let go of everything. Answers that are not whole end with an error."""
@@ -54,29 +57,12 @@ class Context:
         self.embedder.close()
         self.store.close()
 
-
-def create_context(
-    store: Store,
-    settings: ServerSettings,
-    *,
-    engines: EnginePool | None = None,
-    code_runner: CodeRunner | None = None,
-    sampler_of: Callable[[Owner], Sampler] | None = None,
-) -> Context:
-    """What the resources share, for a store; what has a default may be given by tests."""
-    catalogue = StoreCatalogue(store)
-    pool = engines or EnginePool(max_bases=settings.max_base_models)
-    return Context(
-        store=store,
-        settings=settings,
-        metrics=Metrics(),
-        catalogue=catalogue,
-        engines=pool,
-        chat_threads=ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat"),
-        embedder=EmbedderThread(),
-        code_runner=code_runner or BubblewrapRunner(),
-        sampler_of=sampler_of or (lambda owner: PoolSampler(pool, catalogue, owner.project_id)),
-    )
+    def grading_services(self, owner: Owner) -> GradingServices:
+        """What graders need, for one owner."""
+        sampler = PoolSampler(self.engines, self.catalogue, owner.project_id)
+        return GradingServices(
+            code_runner=self.code_runner, sampler=self.sampler_of(owner) if self.sampler_of else sampler
+        )
 
 
 def context_of(request: Request) -> Context:

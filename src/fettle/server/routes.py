@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, embeddings, eval_runs, evals, files, graders, jobs, models, uploads, weights
+from fettle.server import chat, embeddings, eval_runs, evals, files, graders, jobs, models, responses, uploads, weights
 
 ROUTERS = (
     files.router,
@@ -12,6 +12,7 @@ ROUTERS = (
     evals.router,
     eval_runs.router,
     chat.router,
+    responses.router,
     embeddings.router,
     weights.router,
     models.router,

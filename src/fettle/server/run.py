@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from fettle.answering.engine_pool import EnginePool
 from fettle.errors import ConfigError
 from fettle.jobs.stopping import stopped_by_signals
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.app import create_app
-from fettle.server.context import create_context
+from fettle.server.context import Context
 from fettle.server.settings import ServerSettings
 from fettle.server.workers import Workers
 from fettle.settings import get_settings
@@ -58,7 +59,7 @@ def run_server(
     """
     with _listen(host, port) as listening:
         config = uvicorn.Config(
-            create_app(create_context(store, settings, code_runner=_code_runner())),
+            create_app(_context(store, settings)),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -78,6 +79,11 @@ def run_server(
                 server.run(sockets=[listening])
             finally:
                 workers.stop()
+
+
+def _context(store: Store, settings: ServerSettings) -> Context:
+    engines = EnginePool(max_bases=settings.max_base_models)
+    return Context(store=store, settings=settings, code_runner=_code_runner(), engines=engines)
 
 
 def _code_runner() -> BubblewrapRunner:

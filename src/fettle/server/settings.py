@@ -31,6 +31,8 @@ class ServerSettings:
     """Largest file in parts."""
     max_body_bytes: int = 32 << 20
     """Largest JSON body."""
+    max_base_models: int = 2
+    """Base models in memory at once, whole tuned models among them; their adapters come beside them."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose web pages may use the server from a browser, `*` for all; empty: none."""
     requests_per_minute: int | None = None
@@ -39,7 +41,5 @@ class ServerSettings:
     """Of one key, being answered at the same time; None: no limit."""
     metrics: MetricsAccess = MetricsAccess.LOOPBACK
     """Who may read `/metrics`."""
-    max_base_models: int = 2
-    """Base models in memory at once, whole tuned models among them; their adapters come beside them."""
     min_free_bytes: int = 256 << 20
     """`/readyz` says no where less of the disk is free."""

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from fettle.server.app import create_app
-from fettle.server.context import Context, create_context
+from fettle.server.context import Context
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import create_key
@@ -41,7 +41,7 @@ class Served:
 def served(store: Store, host: str = "127.0.0.1", **settings: Any) -> Iterator[Served]:
     """With the given settings; requests come from `host`."""
     secret, _ = create_key(store, "of a test")
-    context = create_context(store, ServerSettings(**settings))
+    context = Context(store=store, settings=ServerSettings(**settings))
     app = create_app(context)
     with TestClient(app, base_url="http://127.0.0.1:8321", client=(host, 50000)) as client:
         yield Served(app=app, client=client, context=context, key=secret)

@@ -15,7 +15,7 @@ from databases import fresh_store
 from fettle.scoring.openai_grader import GraderErrors, Reply, TokenUsage
 from fettle.scoring.sandbox.code_runner import CodeRunner
 from fettle.server.app import create_app
-from fettle.server.context import ServerSettings, create_context
+from fettle.server.context import Context, ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import create_key
 from grading import NoRunner, ScriptedModel, string_check
@@ -37,9 +37,9 @@ class Api:
     """A client of a server in this process."""
 
     def __init__(self, store: Store, code_runner: CodeRunner, *replies: Reply) -> None:
-        context = create_context(
-            store,
-            ServerSettings(),
+        context = Context(
+            store=store,
+            settings=ServerSettings(),
             code_runner=code_runner,
             sampler_of=lambda _owner: ScriptedModel(*replies),
         )

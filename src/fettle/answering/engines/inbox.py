@@ -24,6 +24,8 @@ class ServingLimits:
     """Requests that may wait; what comes beyond them is refused."""
     max_adapters: int = 16
     """Adapters in memory; others are loaded again when they are asked for."""
+    max_cache_bytes: int = 2 << 30
+    """Keys and values of answers that are being written. Where they grow beyond it, the newest step back and go on later."""
     max_prefix_bytes: int = 256 << 20
     """Keys and values of prompts' beginnings that are kept."""
 

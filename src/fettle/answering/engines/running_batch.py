@@ -78,9 +78,13 @@ class _Group:
         """Let whole answers leave, once they are enough to be worth the copying."""
         is_open = [index for index, row in enumerate(self.rows) if row.answer.is_open]
         if is_open and len(is_open) < _COMPACT_BELOW * len(self.rows):
-            self.cache.select(is_open)
-            self.rows = [self.rows[index] for index in is_open]
-            self.new = [self.new[index] for index in is_open]
+            self.keep(is_open)
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Let all other rows leave."""
+        self.cache.select(indices)
+        self.rows = [self.rows[index] for index in indices]
+        self.new = [self.new[index] for index in indices]
 
 
 class RunningBatch:
@@ -99,6 +103,28 @@ class RunningBatch:
     def num_open(self) -> int:
         """Rows that are being written."""
         return sum(row.answer.is_open for group in self._groups for row in group.rows)
+
+    @property
+    def num_slots(self) -> int:
+        """Tokens that there is room for in the keys and values of all rows, used or not."""
+        return sum(len(group.rows) * group.cache.num_slots for group in self._groups)
+
+    def leave(self, answer: AnswerInWriting) -> None:
+        """Let a row go whose answer is not whole. To go on with it, its prompt and what was written join again."""
+        self._keep(lambda row: row.answer is not answer)
+
+    def drop_finished(self) -> None:
+        """Let all whole answers leave now, which costs a copy of the others."""
+        self._keep(lambda row: row.answer.is_open)
+
+    def _keep(self, is_kept: Callable[[Row], bool]) -> None:
+        for group in self._groups:
+            kept = [index for index, row in enumerate(group.rows) if is_kept(row)]
+            if not kept:
+                group.rows = []
+            elif len(kept) < len(group.rows):
+                group.keep(kept)
+        self._groups = [group for group in self._groups if group.rows]
 
     def join(self, rows: Sequence[Row], prefix: SharedPrefix = NOTHING_SHARED, *, adapter: str | None = None) -> None:
         """Run some prompts after their prefix, and choose the first token of each answer."""

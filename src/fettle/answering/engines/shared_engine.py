@@ -29,6 +29,7 @@ from fettle.errors import BusyError, ConfigError, EngineError, FettleError, Mode
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
+from fettle.models.row_cache import key_value_bytes
 from fettle.models.understood import require_understood
 from fettle.records import Prompt
 
@@ -65,6 +66,7 @@ class SharedEngine:
         self._seconds_an_answer = 1.0
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
+        self._max_slots = self._limits.max_cache_bytes // key_value_bytes(loaded.model)
         self._running: list[AskedAnswer] = []
         self._inbox = Inbox()
         self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
@@ -241,6 +243,7 @@ class SharedEngine:
         try:
             if takes_in:
                 self._admit()
+            self._keep_within_memory()
             self._batch.step()
         except Exception as error:  # whatever it is, those who wait must be told
             self._fail(lambda _: True, _explained(error))
@@ -261,8 +264,12 @@ class SharedEngine:
         """Let requests that wait join the batch, those that share prefix and adapter together."""
         self._inbox.without_given_up()
         joining: dict[tuple[str | None, int], tuple[list[AskedAnswer], Any]] = {}
+        joining_tokens = 0
         while self._inbox.requests and len(self._running) < self._limits.max_rows:
             request = self._inbox.requests[0]
+            joining_tokens += len(request.token_ids) + len(request.answer.tokens)
+            if self._running and self._batch.num_slots + joining_tokens > self._max_slots:
+                break
             try:
                 is_there = self._has_adapter(request.adapter)
             except Exception as error:  # its files are gone: nobody else's answer suffers
@@ -281,9 +288,19 @@ class SharedEngine:
                 )
             joining.setdefault((request.adapter, id(prefix)), ([], prefix))[0].append(request)
         for (adapter, _), (requests, prefix) in joining.items():
-            rows = [Row(request.token_ids, request.answer) for request in requests]
+            rows = [Row((*request.token_ids, *request.answer.tokens), request.answer) for request in requests]
             self._batch.join(rows, prefix, adapter=adapter)
         self._pass_on()
+
+    def _keep_within_memory(self) -> None:
+        """Let the newest answers step back while keys and values take more memory than they may."""
+        if self._batch.num_slots > self._max_slots:
+            self._batch.drop_finished()
+        while self._batch.num_slots > self._max_slots and len(self._running) > 1:
+            newest = self._running.pop()
+            self._batch.leave(newest.answer)
+            with self._inbox.changed:
+                self._inbox.requests.appendleft(newest)
 
     def _has_adapter(self, name: str | None) -> bool:
         """Whether an adapter is in memory, after trying to have it there."""
