@@ -1,4 +1,4 @@
-"""Section 5.3 of the contract: jobs that run are cancelled, paused and resumed; several wait for each other; a worker may be killed."""
+"""Section 5.3 of the contract: jobs are cancelled, paused and resumed; several wait for each other; a worker may be killed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _ROWS_OF_A_BATCH = 500
 _FEWEST_ROWS, _MOST_ROWS, _SEEN_ROWS, _MOST_SEEN_ROWS = 34, 8333, 100, 25_000
 _EPOCHS, _MOST_EPOCHS = 3, 25
 _QUICK_VALID_ROWS = 8
-_STEPS_OF_AN_EVALUATION, _MOST_EVALUATIONS = 10, 10
+_STEPS_OF_AN_EVALUATION, _FEWEST_EVALUATIONS, _MOST_EVALUATIONS = 10, 2, 10
 
 
 def derived_epochs(num_rows: int) -> int:
@@ -68,12 +68,13 @@ def run_settings(job: TrainingJob, used: Hyperparameters, *, num_rows: int, num_
             "can train anything",
             remedy=f"Use a learning_rate_multiplier below {1 / fitting_rate:.0f}; 1 is what fits the model",
         )
-    num_evaluations = num_steps_per_epoch(num_rows, used.batch_size) // _STEPS_OF_AN_EVALUATION
+    num_steps = num_steps_per_epoch(num_rows, used.batch_size)
+    num_evaluations = max(_FEWEST_EVALUATIONS, min(_MOST_EVALUATIONS, num_steps // _STEPS_OF_AN_EVALUATION))
     return TrainingSettings(
         epochs=used.epochs,
         batch_size=used.batch_size,
         learning_rate=rate,
-        evals_per_epoch=min(_MOST_EVALUATIONS, max(1, num_evaluations)),
+        evals_per_epoch=min(num_evaluations, num_steps),
         quick_valid_rows=_QUICK_VALID_ROWS,
         evaluates_untrained=False,
         keep=Keep.LAST,

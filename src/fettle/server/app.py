@@ -42,13 +42,13 @@ class _Application(FastAPI):
             redoc_url=None,
             openapi_url="/openapi.json",
             redirect_slashes=False,
-            max_body_size=context.settings.max_body_bytes,  # routes that stream a body to the disk have a bound of their own
+            max_body_size=context.settings.max_body_bytes,  # but for routes that stream to the disk
         )
         self.state.context = context
 
     def build_middleware_stack(self) -> ASGIApp:
         """All layers, the outermost last. The handling of errors is inside, so that its answers are seen too."""
-        app = super().build_middleware_stack()
+        app: ASGIApp = Access(super().build_middleware_stack(), self._context)
         if self._context.settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -73,7 +73,6 @@ def create_app(context: Context) -> FastAPI:
     app = _Application(context)
     context.metrics.watch_store(context.store)
     install_error_handlers(app)
-    app.add_middleware(Access, context=context)
     v1 = APIRouter(prefix=API_PREFIX, responses=ERRORS)
     for router in ROUTERS:
         v1.include_router(router)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from serving import Served, served
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from fettle.store.database import Store
+from serving import Served, served
 
 _LIMIT = 1000
 
@@ -146,3 +146,15 @@ def test_browsers_are_not_let_in_unless_their_origin_is_named(store: Store) -> N
         assert "x-request-id" in named.headers["access-control-expose-headers"]
         other = server.get("/v1/models", headers={"origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+def test_files_have_a_bound_of_their_own(store: Store) -> None:
+    with served(store, max_body_bytes=_LIMIT, max_file_bytes=5 * _LIMIT) as server:
+        for num_bytes, status in ((4 * _LIMIT, 200), (6 * _LIMIT, 413)):
+            form = {"files": {"file": ("rows.jsonl", b"x" * num_bytes)}, "data": {"purpose": "fine-tune"}}
+            assert server.post("/v1/files", **form).status_code == status
+            assert_is_error(server.client.post("/v1/files", **form), 401)
+        upload = {"filename": "rows.jsonl", "bytes": 4 * _LIMIT, "mime_type": "text/plain", "purpose": "fine-tune"}
+        upload_id = server.post("/v1/uploads", json=upload).json()["id"]
+        part = server.post(f"/v1/uploads/{upload_id}/parts", files={"data": ("part", b"x" * 4 * _LIMIT)})
+        assert part.status_code == 200
