@@ -48,7 +48,9 @@ def api(served: InProcess, known: dict[str, str]) -> Any:
 
     @schema.hook
     def map_path_parameters(context: Any, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
-        return path_parameters and {
+        if path_parameters is None or context.operation.method == "delete":  # what is known shall stay
+            return path_parameters
+        return {
             name: known[name] if name in known and _is_every_second(value) else value
             for name, value in path_parameters.items()
         }
