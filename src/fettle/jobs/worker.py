@@ -1,4 +1,4 @@
-"""A worker: claims jobs and does them, one training at a time, and reads files meanwhile.
+"""A worker: claims jobs and does them, one training and one run of an eval at a time, and reads files meanwhile.
 
 Any number of workers share a store. One that is killed leaves its claim to run out; then another goes on with the job.
 """
@@ -14,14 +14,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from fettle.errors import FettleError
+from fettle.jobs.eval_run import EvalRun
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.signs import SignsOfLife
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
+from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.store.database import Store
 from fettle.store.files import remove_abandoned_contents, remove_expired_files
-from fettle.store.jobs import Job, JobError, JobStatus, LeaseLostError, claim, read_job
+from fettle.store.jobs import Job, JobError, JobKind, JobStatus, LeaseLostError, claim, read_job
 from fettle.store.uploads import expire_uploads
 
 _logger = logging.getLogger("fettle.worker")
@@ -50,12 +52,14 @@ class Worker:
     def __init__(self, store: Store, settings: WorkerSettings) -> None:
         self._store, self._settings = store, settings
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._code_runner = BubblewrapRunner()
         self._stops = threading.Event()
 
     def run(self) -> None:
         """Work until `stop` is called; a training that runs then is brought to a checkpoint."""
         lanes = [
             threading.Thread(target=self._reads_files, name="reads files"),
+            threading.Thread(target=self._evaluates, name="evaluates"),
             threading.Thread(target=self._sweeps, name="sweeps"),
         ]
         with SignsOfLife(self._store, self._name):
@@ -72,6 +76,12 @@ class Worker:
     def _reads_files(self) -> None:
         self._work([JobStatus.VALIDATING_FILES], lambda job, held: validate_job(self._store, job, held))
 
+    def _evaluates(self) -> None:
+        def evaluate(job: Job, held: HeldJob) -> None:
+            EvalRun(self._store, job, held, code_runner=self._code_runner).run(self._stops)
+
+        self._work([JobStatus.RUNNING, JobStatus.QUEUED], evaluate, kind=JobKind.EVAL_RUN)
+
     def _trains(self) -> None:
         def train(job: Job, held: HeldJob) -> None:
             organization = self._settings.organization_id
@@ -79,21 +89,27 @@ class Worker:
 
         self._work([JobStatus.RUNNING, JobStatus.QUEUED], train)
 
-    def _work(self, statuses: Collection[JobStatus], do: Callable[[Job, HeldJob], None]) -> None:
+    def _work(
+        self,
+        statuses: Collection[JobStatus],
+        do: Callable[[Job, HeldJob], None],
+        *,
+        kind: JobKind = JobKind.FINE_TUNING,
+    ) -> None:
         while not self._stops.is_set():
             try:
-                is_idle = not self._do_next(statuses, do)
+                is_idle = not self._do_next(statuses, do, kind)
             except FettleError as error:  # the database does not answer: it may again
                 _logger.warning("%s", error.describe())
                 is_idle = True
             if is_idle:
                 self._stops.wait(_SECONDS_BETWEEN_LOOKS)
 
-    def _do_next(self, statuses: Collection[JobStatus], do: Callable[[Job, HeldJob], None]) -> bool:
+    def _do_next(self, statuses: Collection[JobStatus], do: Callable[[Job, HeldJob], None], kind: JobKind) -> bool:
         """Do the oldest job that waits; False: none does."""
         seconds = self._settings.lease_seconds
         with self._store.writing() as connection:
-            lease = claim(connection, statuses=statuses, owner=self._name, seconds=seconds)
+            lease = claim(connection, statuses=statuses, owner=self._name, seconds=seconds, kind=kind)
             if lease is None:
                 return False
             job = read_job(connection, lease.job_id)

@@ -31,7 +31,7 @@ from fettle.store.models import NoSuchModelError
 
 router = APIRouter(prefix="/chat/completions", tags=["chat"])
 _logger = logging.getLogger("fettle.server")
-_HUNG_UP = 499
+HUNG_UP = 499
 _Indexed = tuple[int, ChoiceDelta]
 """A piece, and which choice it is of."""
 _Deltas = AsyncGenerator[_Indexed, None]
@@ -43,7 +43,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
     """Answer a conversation."""
     asked, started = body.as_request(), time.monotonic()
     try:
-        engine, choices = await unless_hung_up(request, _begun(context, owner, body.model, asked))
+        engine, choices = await unless_hung_up(request, begun(context, owner, body.model, asked))
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
             deltas = _measured(choices, context.metrics, started)
@@ -54,10 +54,10 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
             give_up_all(choices)
             raise
     except HungUpError:
-        return Response(status_code=_HUNG_UP)
+        return Response(status_code=HUNG_UP)
 
 
-async def _begun(
+async def begun(
     context: Context, owner: Owner, model: str, asked: ChatRequest
 ) -> tuple[SharedEngine, tuple[Choice, ...]]:
     """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""

@@ -23,9 +23,10 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
+from fettle.store.evals import NoSuchEvalError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
-from fettle.store.models import NoSuchModelError
+from fettle.store.models import NoSuchModelError, WrongModelKindError
 from fettle.store.pages import UnknownPageError
 from fettle.store.uploads import NoSuchUploadError
 
@@ -115,8 +116,10 @@ def unnamed_error(status: int) -> ApiError:
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
     NoSuchUploadError: (404, None),
+    NoSuchEvalError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
+    WrongModelKindError: (400, "model_not_supported"),
     BusyError: (429, "rate_limit_exceeded"),
 }
 
@@ -138,6 +141,11 @@ def api_error(error: FettleError) -> ApiError:
     return ApiError(message, status=status, headers=headers)
 
 
+def _seconds_to_wait(error: BusyError) -> str:
+    """As clients obey it: whole seconds, and no more of them than they would wait."""
+    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
+
+
 @contextmanager
 def disk_faults_are_ours(place: Path) -> Iterator[None]:
     """Let nobody be told to choose another folder who has sent something to a server that cannot write.
@@ -150,11 +158,6 @@ def disk_faults_are_ours(place: Path) -> Iterator[None]:
             yield
     except ConfigError as error:
         raise ResourceError("the server cannot write where it keeps files", where=str(place)) from error
-
-
-def _seconds_to_wait(error: BusyError) -> str:
-    """As clients obey it: whole seconds, and no more of them than they would wait."""
-    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:

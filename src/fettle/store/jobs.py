@@ -42,6 +42,7 @@ class JobKind(StrEnum):
 
     FINE_TUNING = "fine_tuning"
     STUDY = "study"
+    EVAL_RUN = "eval_run"
 
 
 class NoSuchJobError(FettleError):
@@ -90,6 +91,8 @@ class Job:
     error: JobError | None = None
     num_crashes: int = 0
     """How often its process has died since it last came further."""
+    eval_id: str | None = None
+    """What a run belongs to; None: it is no run of an eval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def add_job(connection: Connection, job: Job) -> None:
             validation_file=job.validation_file,
             lease_token=0,
             num_crashes=0,
+            eval_id=job.eval_id,
         )
     )
     if job.metadata:
@@ -123,13 +127,13 @@ def add_job(connection: Connection, job: Job) -> None:
         connection.execute(insert(job_metadata), pairs)
 
 
-def find_job(connection: Connection, project_id: str, job_id: str) -> Job:
-    """A project's job.
+def find_job(connection: Connection, project_id: str, job_id: str, *, eval_id: str | None = None) -> Job:
+    """A project's job; with an eval's id a run of it.
 
     Raises:
         NoSuchJobError: There is none of this id.
     """
-    where = (jobs.c.project_id == project_id, jobs.c.id == job_id)
+    where = (jobs.c.project_id == project_id, jobs.c.id == job_id, _of_eval(eval_id))
     row = connection.execute(select(jobs).where(*where)).first()
     if row is None:
         raise NoSuchJobError(job_id)
@@ -161,6 +165,8 @@ def list_jobs(
     *,
     metadata: Mapping[str, str] | None = None,
     without_metadata: bool = False,
+    eval_id: str | None = None,
+    status: JobStatus | None = None,
 ) -> Page[Job]:
     """A page of a project's jobs.
 
@@ -170,11 +176,15 @@ def list_jobs(
         request: Which page.
         metadata: Pairs that a job must all have.
         without_metadata: Only jobs that have none at all.
+        eval_id: Runs of this eval; None: what is no run of an eval.
+        status: Only jobs that are so far; None: all.
     """
-    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id]
+    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id, _of_eval(eval_id)]
     where += [_has_pair(key, value) for key, value in (metadata or {}).items()]
     if without_metadata:
         where.append(jobs.c.metadata.is_(None))
+    if status is not None:
+        where.append(jobs.c.status == status.value)
     return read_page(connection, jobs, where, request, _record)
 
 
@@ -264,6 +274,10 @@ def _is_free() -> ColumnElement[bool]:
     return or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < epoch_now())
 
 
+def _of_eval(eval_id: str | None) -> ColumnElement[bool]:
+    return jobs.c.eval_id.is_(None) if eval_id is None else jobs.c.eval_id == eval_id
+
+
 def _has_pair(key: str, value: str) -> ColumnElement[bool]:
     pair = (job_metadata.c.job_id == jobs.c.id, job_metadata.c.key == key, job_metadata.c.value == value)
     return exists().where(*pair)
@@ -298,4 +312,5 @@ def _record(row: Row[Any]) -> Job:
         results_files=tuple(row.results_files or ()),
         error=None if row.error is None else JobError(**row.error),
         num_crashes=row.num_crashes,
+        eval_id=row.eval_id,
     )
