@@ -122,6 +122,10 @@ class TrainingProcess:
                 process.kill()
                 process.wait()
                 break
+            if not self._folder.is_there:  # somebody has removed it: the next life begins anew, and tells what is new
+                process.kill()
+                process.wait()
+                break
             if not is_asked and (stops.is_set() or status is not JobStatus.RUNNING):
                 process.send_signal(signal.SIGTERM)  # after the step it writes a checkpoint and ends
                 is_asked = True
