@@ -36,8 +36,6 @@ def failure_of(error: Exception) -> TrainingFailed:
             return _failed("model_not_available", error, "Use another base model, or restore its files on the server")
         case ConfigError():
             return _failed("invalid_hyperparameters", error, error.remedy or "Change them")
-        case FettleError():
-            return TrainingFailed(code="server_error", message=_without_folders(error.describe()))
         case _:
             message = "The job failed because of an error in the server; its log says more."
             return TrainingFailed(code="server_error", message=message)

@@ -140,10 +140,8 @@ class Worker:
             status = read_job(connection, job.id).status
         if status.is_final:
             return
-        failure = failure_of(error)
-        reason = JobError(code=failure.code, message=failure.message, param=failure.param)
         try:
-            fail_job(self._store, held, reason, status=status)
+            fail_job(self._store, held, _reason(job, error), status=status)
         except LeaseLostError:
             _logger.info("job %s: cancelled or claimed by another worker meanwhile", job.id)
 
@@ -160,3 +158,10 @@ class Worker:
                 _logger.exception("a fault of ours")
             if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):
                 return
+
+
+def _reason(job: Job, error: Exception) -> JobError:
+    if job.kind is JobKind.EVAL_RUN and isinstance(error, FettleError):
+        return JobError(code="server_error", message=error.describe())
+    failure = failure_of(error)
+    return JobError(code=failure.code, message=failure.message, param=failure.param)
