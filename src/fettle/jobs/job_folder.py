@@ -141,6 +141,11 @@ class JobFolder:
         """The run's event stream (`fettle.training.events`)."""
         return self.training / "events.jsonl"
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it says what to train."""
+        return (self.path / "job.json").exists()
+
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Within it no other process works here; False: one does already."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fettle.errors import FettleError
@@ -31,6 +31,7 @@ from fettle.store.jobs import (
     Job,
     JobKind,
     JobStatus,
+    LeaseLostError,
     add_job,
     change_status,
     claim_this,
@@ -101,7 +102,7 @@ class StudyJob:
         """Have the model, the table of steps and the reports, and end the job."""
         if self._held is None or self._told is None:
             return
-        self._told.tell(is_over=True)
+        self._told.tell(self._told.new_steps(is_over=True))
         held, job_id, project_id = self._held, self._held.lease.job_id, self._project_id()
         model = self._tuned_model(result, job_id, project_id)
         reports = [(step_table(self._told.steps), "results.csv")]
@@ -154,7 +155,7 @@ class StudyJob:
                 if status is JobStatus.PAUSED
                 else "the same command begins it anew as another job; what was finished is kept",
             )
-        self._told.tell()
+        self._told.tell(self._told.new_steps())
 
     def on_message(self, text: str) -> None:
         """Pass it on."""
@@ -166,11 +167,12 @@ class StudyJob:
         event = JobEvent(
             key=new_id("stopped-"), level=Level.WARN, message=f"The study stopped ({reason}); the same command goes on"
         )
-        with self._store.writing() as connection:
-            if change_status(
+        with suppress(LeaseLostError), self._store.writing() as connection:  # another process has it, or it is over
+            require_held(connection, held.lease, JobStatus.RUNNING)
+            change_status(
                 connection, held.lease.job_id, from_=[JobStatus.RUNNING], to=JobStatus.PAUSED, estimated_finish=None
-            ):
-                add_events(connection, held.lease.job_id, event)
+            )
+            add_events(connection, held.lease.job_id, event)
 
     def _project_id(self) -> str:
         with self._store.writing() as connection:

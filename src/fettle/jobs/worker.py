@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 from fettle.errors import FettleError
 from fettle.jobs.eval_run import EvalRun
+from fettle.jobs.failures import failure_of
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.signs import SignsOfLife
+from fettle.jobs.tidying import tidy_job, tidy_jobs
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
-from fettle.store.database import Store
+from fettle.store.database import DatabaseAwayError, Store
 from fettle.store.files import remove_abandoned_contents, remove_expired_files
 from fettle.store.jobs import Job, JobError, JobKind, JobStatus, LeaseLostError, claim, read_job
 from fettle.store.uploads import expire_uploads
@@ -102,6 +104,9 @@ class Worker:
             except FettleError as error:  # the database does not answer: it may again
                 _logger.warning("%s", error.describe())
                 is_idle = True
+            except Exception:  # a worker whose lane has ended would look alive and do nothing
+                _logger.exception("a fault of ours")
+                is_idle = True
             if is_idle:
                 self._stops.wait(_SECONDS_BETWEEN_LOOKS)
 
@@ -119,21 +124,24 @@ class Worker:
                 do(job, held)
             except LeaseLostError:
                 _logger.info("job %s: left, it is not ours any more or is over", job.id)
+            except DatabaseAwayError:  # no fault of the job's: whoever claims it next goes on
+                raise
             except FettleError as error:
+                _logger.error("job %s: %s", job.id, error.describe())
                 self._fail(job, held, error)
             except Exception as error:
                 _logger.exception("job %s: a fault of ours", job.id)
-                self._fail(job, held, FettleError(f"the server had an error ({type(error).__name__})"))
+                self._fail(job, held, error)
+        tidy_job(self._store, job.id)
         return True
 
-    def _fail(self, job: Job, held: HeldJob, error: FettleError) -> None:
-        _logger.error("job %s: %s", job.id, error.problem)
+    def _fail(self, job: Job, held: HeldJob, error: Exception) -> None:
         with self._store.reading() as connection:
             status = read_job(connection, job.id).status
         if status.is_final:
             return
         try:
-            fail_job(self._store, held, JobError(code="server_error", message=error.describe()), status=status)
+            fail_job(self._store, held, _reason(job, error), status=status)
         except LeaseLostError:
             _logger.info("job %s: cancelled or claimed by another worker meanwhile", job.id)
 
@@ -143,7 +151,17 @@ class Worker:
                 remove_expired_files(self._store)
                 expire_uploads(self._store)
                 remove_abandoned_contents(self._store)
+                tidy_jobs(self._store)
             except FettleError as error:
                 _logger.warning("%s", error.describe())
+            except Exception:
+                _logger.exception("a fault of ours")
             if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):
                 return
+
+
+def _reason(job: Job, error: Exception) -> JobError:
+    if job.kind is JobKind.EVAL_RUN and isinstance(error, FettleError):
+        return JobError(code="server_error", message=error.describe())
+    failure = failure_of(error)
+    return JobError(code=failure.code, message=failure.message, param=failure.param)

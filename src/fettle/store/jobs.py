@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func, insert, or_, select, update
 
 from fettle.errors import FettleError
 from fettle.store.database import epoch_now
@@ -90,7 +90,8 @@ class Job:
     results_files: tuple[str, ...] = ()
     error: JobError | None = None
     num_crashes: int = 0
-    """How often its process has died since it last came further."""
+    """How often its process has died since it last came further; while its files are read: how often a worker was gone before it
+    had read them."""
     eval_id: str | None = None
     """What a run belongs to; None: it is no run of an eval."""
 
@@ -208,14 +209,14 @@ def claim(
     seconds: float,
     kind: JobKind = JobKind.FINE_TUNING,
 ) -> Lease | None:
-    """Claim the oldest job of a kind and of some statuses that nobody works on; None: there is none."""
-    wanted = select(jobs.c.id, jobs.c.lease_token).where(
-        jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free()
-    )
-    row = connection.execute(wanted.order_by(jobs.c.number).limit(1)).first()
+    """Claim the oldest job of a kind and of some statuses that nobody works on; None: there is none, or another one was faster."""
+    is_wanted = and_(jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free())
+    wanted = select(jobs.c.id, jobs.c.lease_token).where(is_wanted).order_by(jobs.c.number)
+    row = connection.execute(wanted.limit(1)).first()
     if row is None:
         return None
-    return _taken(connection, Lease(row.id, row.lease_token), owner=owner, seconds=seconds)
+    # Once more, for its worker may have renewed the claim since, and its user may have cancelled it.
+    return _taken(connection, Lease(row.id, row.lease_token), is_wanted, owner=owner, seconds=seconds)
 
 
 def claim_this(connection: Connection, job_id: str, *, owner: str, seconds: float) -> Lease | None:
@@ -224,10 +225,18 @@ def claim_this(connection: Connection, job_id: str, *, owner: str, seconds: floa
     return _taken(connection, Lease(job_id, token), owner=owner, seconds=seconds)
 
 
-def _taken(connection: Connection, last: Lease, *, owner: str, seconds: float) -> Lease | None:
-    """A new claim after the last one; None: another one came between."""
-    values = {"lease_owner": owner, "lease_token": last.token + 1, "lease_expires_at": epoch_now() + seconds}
-    if not connection.execute(update(jobs).where(_held(last)).values(**values)).rowcount:
+def _taken(
+    connection: Connection, last: Lease, *conditions: ColumnElement[bool], owner: str, seconds: float
+) -> Lease | None:
+    """A new claim after the last one; None: another one came between, or a condition holds no longer."""
+    ran_out = and_(jobs.c.status == JobStatus.VALIDATING_FILES.value, jobs.c.lease_expires_at.is_not(None))
+    values = {
+        "lease_owner": owner,
+        "lease_token": last.token + 1,
+        "lease_expires_at": epoch_now() + seconds,
+        "num_crashes": jobs.c.num_crashes + case((ran_out, 1), else_=0),
+    }
+    if not connection.execute(update(jobs).where(_held(last), *conditions).values(**values)).rowcount:
         return None
     return Lease(last.job_id, last.token + 1)
 

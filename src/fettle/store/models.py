@@ -208,13 +208,20 @@ def remove_tuned_model(store: Store, project_id: str, name: str) -> TunedModel:
         NoSuchModelError: There is none of this name.
     """
     with store.writing() as connection:
-        row = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
-        if row is None:
-            raise NoSuchModelError(name)
-        connection.execute(delete(models).where(models.c.id == name))
-    model = _record(row)
+        model = forget_tuned_model(connection, project_id, name)
+    if model is None:
+        raise NoSuchModelError(name)
     shutil.rmtree(folder_of(store, model), ignore_errors=True)
     return model
+
+
+def forget_tuned_model(connection: Connection, project_id: str, name: str) -> TunedModel | None:
+    """Delete a tuned model from the tables alone; None: there is none of this name."""
+    row = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
+    if row is None:
+        return None
+    connection.execute(delete(models).where(models.c.id == name))
+    return _record(row)
 
 
 def put_alias(connection: Connection, alias: str, target: str) -> None:
