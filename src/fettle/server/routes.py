@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, files, graders, jobs, models, uploads, weights
+from fettle.server import chat, estimates, files, graders, jobs, models, uploads, weights
 
-ROUTERS = (chat.router, files.router, uploads.router, jobs.router, graders.router, weights.router, models.router)
+ROUTERS = (
+    chat.router,
+    files.router,
+    uploads.router,
+    jobs.router,
+    estimates.router,
+    graders.router,
+    weights.router,
+    models.router,
+)
