@@ -45,21 +45,24 @@ class TokenisedSplit:
 class Estimate:
     """What is to be expected, from one measured training step and one measured batch of answers."""
 
-    training: TrainingCost
-    """For all epochs."""
+    training: TrainingCost | None
+    """For all epochs; None: nothing is trained."""
     answer_seconds: float
     base_bytes: int
     """The weights of the base model, as they are held while it is trained."""
+    price_per_hour: float | None = None
+    """Of the machine, in the user's currency; None: it was not said."""
 
     @property
     def minutes(self) -> float:
         """Everything together."""
-        return (self.training.seconds + self.answer_seconds) / 60
+        training_seconds = 0.0 if self.training is None else self.training.seconds
+        return (training_seconds + self.answer_seconds) / 60
 
     @property
     def price(self) -> float | None:
         """Of everything together, in the user's currency; None: what the machine costs was not said."""
-        return self.training.price_of(60 * self.minutes)
+        return None if self.price_per_hour is None else self.minutes / 60 * self.price_per_hour
 
 
 def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
@@ -152,9 +155,15 @@ def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
 
 
 def estimate(
-    loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
+    loaded: LoadedModel,
+    tokens: TokenisedSplit,
+    data: Split,
+    settings: StudySettings,
+    options: GenerationOptions,
+    *,
+    trains: bool = True,
 ) -> Estimate:
-    """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either.
+    """Measure one training step, where one is trained, and one small batch of answers, and multiply. Nothing is kept of either.
 
     Raises:
         ResourceError: The machine has not the memory for the training.
@@ -164,15 +173,18 @@ def estimate(
 
     with base_of(settings.training.method, loaded) as base:
         base_bytes = num_weight_bytes(base.model)
-        training = expected_cost(
-            base, tokens.train, tokens.valid, settings.training, price_per_hour=settings.price_per_hour
-        )
+        training = None
+        if trains:
+            training = expected_cost(
+                base, tokens.train, tokens.valid, settings.training, price_per_hour=settings.price_per_hour
+            )
     num_answers = len(data.valid) + len(data.test)
     answer_seconds = _seconds_per_answer(loaded, data.valid, options)
     return Estimate(
         training=training,
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * answer_seconds,
         base_bytes=base_bytes,
+        price_per_hour=settings.price_per_hour,
     )
 
 
