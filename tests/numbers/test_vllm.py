@@ -16,6 +16,7 @@ from fettle.answering.answer_with import AnswerWith, EngineKind, parse_answer_wi
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.vllm import VllmEngine
+from fettle.answering.engines.vllm_server import VllmServer
 from fettle.answering.same_answers import require_same_answers
 from fettle.errors import ConfigError, DataError, IntegrityError, RemoteError
 
@@ -32,11 +33,11 @@ def server(case: Case) -> Iterator[FakeVllm]:
 
 
 def tuned(case: Case, server: FakeVllm) -> VllmEngine:
-    return VllmEngine(case.loaded, server.url, adapter=case.adapter, adapter_name="tuned-1")
+    return VllmEngine(case.loaded, VllmServer(server.url), adapter=case.adapter, adapter_name="tuned-1")
 
 
 def test_a_server_that_answers_as_the_reference_passes(case: Case, server: FakeVllm) -> None:
-    base = VllmEngine(case.loaded, server.url)
+    base = VllmEngine(case.loaded, VllmServer(server.url))
     noise = require_same_answers(base, case.expected(is_tuned=False), case.rows())
     engine = tuned(case, server)
     assert require_same_answers(engine, case.expected(noise=noise), case.rows()) < 1e-4
@@ -85,7 +86,9 @@ def test_it_writes_and_chooses_as_the_reference(case: Case, server: FakeVllm) ->
 
 
 def test_an_answer_in_a_form_is_asked_for_as_structured_output(case: Case, server: FakeVllm) -> None:
-    VllmEngine(case.loaded, server.url).generate(PROMPTS[:1], GenerationOptions(max_new_tokens=2, form=FORM))
+    VllmEngine(case.loaded, VllmServer(server.url)).generate(
+        PROMPTS[:1], GenerationOptions(max_new_tokens=2, form=FORM)
+    )
     schema = server.bodies[-1]["response_format"]["json_schema"]["schema"]
     assert schema["required"] == ["queue", "urgent"]
 
@@ -105,15 +108,15 @@ def test_a_server_that_loads_no_adapters_is_refused_with_a_remedy(case: Case) ->
 
 def test_what_is_no_vllm_server_is_told_in_words(case: Case, server: FakeVllm) -> None:
     with pytest.raises(RemoteError, match="HTTP 404"):
-        VllmEngine(case.loaded, server.url.replace("/v1", "/v2"))
-    engine = VllmEngine(case.loaded, server.url)
+        VllmEngine(case.loaded, VllmServer(server.url.replace("/v1", "/v2")))
+    engine = VllmEngine(case.loaded, VllmServer(server.url))
     with pytest.raises(DataError, match="leaves no room"):
         engine.generate([prompt("Where is my parcel? " * 200)], GenerationOptions(max_new_tokens=4))
 
 
 def test_nothing_listens_there(case: Case) -> None:
     with pytest.raises(RemoteError, match="APIConnectionError"):
-        VllmEngine(case.loaded, "http://127.0.0.1:9/v1")
+        VllmEngine(case.loaded, VllmServer("http://127.0.0.1:9/v1"))
 
 
 def test_the_name_on_the_command_line() -> None:

@@ -72,6 +72,7 @@ def create_app(context: Context) -> FastAPI:
     """The application over one store."""
     app = _Application(context)
     context.metrics.watch_store(context.store)
+    context.metrics.watch_engines(lambda: context.engines.load)
     install_error_handlers(app)
     v1 = APIRouter(prefix=API_PREFIX, responses=ERRORS)
     for router in ROUTERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
@@ -13,11 +14,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
-from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.answering.chat import ChatRequest, Choice, begin_chat, give_up_all
+from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
-from fettle.server.chat_answers import ChatCompletionBody, ChunkWriter, TokenTexts, WholeChoice, usage_body
+from fettle.server.chat_answers import ChatCompletionBody, ChatFrame, ChunkWriter, TokenTexts, WholeChoice, usage_body
 from fettle.server.chat_bodies import CreateChatCompletion
+from fettle.server.chat_metrics import IndexedDelta, measured
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
@@ -29,22 +31,28 @@ from fettle.store.models import NoSuchModelError
 router = APIRouter(prefix="/chat/completions", tags=["chat"])
 _logger = logging.getLogger("fettle.server")
 _HUNG_UP = 499
-_Indexed = tuple[int, ChoiceDelta]
-"""A piece, and which choice it is of."""
 _DONE = "data: [DONE]\n\n"
 
 
 @router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateChatCompletion, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked = body.as_request()
+    asked, started = body.as_request(), time.monotonic()
     try:
         engine, choices = await unless_hung_up(request, _begun(context, owner, body.model, asked))
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
+            frame = ChatFrame(
+                id=new_id("chatcmpl-"),
+                created=now(),
+                model=body.model,
+                system_fingerprint=await _fingerprint(context, owner, body.model),
+            )
+            deltas = measured(_merged(choices), choices, context.metrics, started)
             if body.stream:
-                return await _streamed(request, body, choices, token_texts)
-            return await unless_hung_up(request, _whole(body, choices, token_texts))
+                writer = ChunkWriter(frame=frame, wants_usage=body.wants_usage, token_texts=token_texts)
+                return await _streamed(request, writer, choices, deltas)
+            return await unless_hung_up(request, _whole(frame, choices, deltas, token_texts))
         except BaseException:
             give_up_all(choices)
             raise
@@ -54,7 +62,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
 
 async def _begun(
     context: Context, owner: Owner, model: str, asked: ChatRequest
-) -> tuple[SharedEngine, tuple[Choice, ...]]:
+) -> tuple[ServingEngine, tuple[Choice, ...]]:
     """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""
     begun = context.chat_threads.submit(_begin, context, owner, model, asked)
     try:
@@ -64,7 +72,7 @@ async def _begun(
         raise
 
 
-def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[SharedEngine, tuple[Choice, ...]]:
+def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[ServingEngine, tuple[Choice, ...]]:
     served = context.catalogue.find(model, owner.project_id)
     try:
         with context.engines.engine_of(served) as engine:
@@ -84,45 +92,46 @@ def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tu
         raise ApiError(f"The model `{model}` cannot be loaded. What is wrong was recorded.", status=500) from error
 
 
-def _give_up_what_was_begun(begun: Future[tuple[SharedEngine, tuple[Choice, ...]]]) -> None:
+def _give_up_what_was_begun(begun: Future[tuple[ServingEngine, tuple[Choice, ...]]]) -> None:
     if not begun.cancelled() and begun.exception() is None:
         give_up_all(begun.result()[1])
 
 
-async def _whole(body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None) -> Response:
+async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
+    """Of what answers; hashing weights, once, takes seconds."""
+
+    def fingerprint() -> str:
+        return context.catalogue.find(model, owner.project_id).fingerprint
+
+    return await asyncio.wrap_future(context.chat_threads.submit(fingerprint))
+
+
+async def _whole(
+    frame: ChatFrame,
+    choices: Sequence[Choice],
+    deltas: AsyncGenerator[IndexedDelta, None],
+    token_texts: TokenTexts | None,
+) -> Response:
     collected = [WholeChoice() for _ in choices]
-    async for index, delta in _merged(choices):
+    async for index, delta in deltas:
         collected[index].add(delta)
-    return JSONResponse(
-        {
-            "id": new_id("chatcmpl-"),
-            "object": "chat.completion",
-            "created": now(),
-            "model": body.model,
-            "choices": [choice.body(index, token_texts) for index, choice in enumerate(collected)],
-            "usage": usage_body(choices),
-        }
-    )
+    bodies = [choice.body(index, token_texts) for index, choice in enumerate(collected)]
+    return JSONResponse(frame.body("chat.completion", bodies) | {"usage": usage_body(choices)})
 
 
 async def _streamed(
-    request: Request, body: CreateChatCompletion, choices: Sequence[Choice], token_texts: TokenTexts | None
+    request: Request,
+    writer: ChunkWriter,
+    choices: Sequence[Choice],
+    deltas: AsyncGenerator[IndexedDelta, None],
 ) -> Response:
     """A stream. What goes wrong before anything is written is an answer of its own."""
-    writer = ChunkWriter(
-        id=new_id("chatcmpl-"),
-        created=now(),
-        model=body.model,
-        wants_usage=body.wants_usage,
-        token_texts=token_texts,
-    )
-    deltas = _merged(choices)
     first = await unless_hung_up(request, anext(deltas))
     return StreamingResponse(_events(writer, choices, first, deltas), media_type="text/event-stream")
 
 
 async def _events(
-    writer: ChunkWriter, choices: Sequence[Choice], first: _Indexed, deltas: AsyncGenerator[_Indexed, None]
+    writer: ChunkWriter, choices: Sequence[Choice], first: IndexedDelta, deltas: AsyncGenerator[IndexedDelta, None]
 ) -> AsyncIterator[str]:
     try:
         for index in range(len(choices)):
@@ -149,9 +158,9 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[_Indexed, None]:
+async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[IndexedDelta, None]:
     """What all choices say, in the order in which it is said; each with its choice's index."""
-    arrived: asyncio.Queue[_Indexed | BaseException | None] = asyncio.Queue()
+    arrived: asyncio.Queue[IndexedDelta | BaseException | None] = asyncio.Queue()
 
     async def read(index: int, choice: Choice) -> None:
         try:
@@ -177,7 +186,7 @@ async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[_Indexed, None]:
             task.cancel()
 
 
-def _token_texts(engine: SharedEngine) -> TokenTexts:
+def _token_texts(engine: ServingEngine) -> TokenTexts:
     @lru_cache(maxsize=4096)
     def texts(token_id: int) -> tuple[str, bytes]:
         raw = engine.token_bytes(token_id)

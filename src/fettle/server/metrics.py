@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fettle.answering.serving_engine import EngineLoad
 from fettle.errors import FettleError
 from fettle.store.database import Store
 from fettle.store.jobs import JobStatus, count_jobs
@@ -16,20 +16,6 @@ from fettle.store.workers import read_workers
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLoad:
-    """What the engines do at a moment."""
-
-    num_waiting: int
-    """Chats that wait for a place in a batch."""
-    num_running: int
-    """Chats that are being answered."""
-    num_adapters: int
-    """Adapters in memory."""
-    num_bases: int
-    """Base models in memory."""
 
 
 class Metrics:

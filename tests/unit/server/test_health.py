@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import served
 
-from fettle.server.metrics import EngineLoad
+from fettle.answering.serving_engine import EngineLoad
 from fettle.server.settings import MetricsAccess
 from fettle.store.database import Store
 from fettle.store.workers import give_sign
+from serving import served
 
 
 def test_a_server_that_can_work_says_so_without_a_key(store: Store) -> None:
@@ -72,12 +72,13 @@ def test_jobs_workers_and_engines_are_counted(store: Store) -> None:
             give_sign(connection, "host/1/a")
             give_sign(connection, "host/1/a")
             give_sign(connection, "host/2/b")
-        server.context.metrics.watch_engines(
-            lambda: EngineLoad(num_waiting=3, num_running=8, num_adapters=4, num_bases=1)
-        )
+        of_engines = Metrics()
+        of_engines.watch_engines(lambda: EngineLoad(num_waiting=3, num_running=8, num_adapters=4, num_bases=1))
         server.context.metrics.on_tokens(num_read=12, num_written=5)
         server.context.metrics.on_first_token(0.3)
         text = server.client.get("/metrics").text
+        assert "fettle_base_models_in_memory 0.0" in text
+        text += of_engines.text().decode()
         for line in (
             "fettle_workers 2.0",
             'fettle_jobs{status="running"} 0.0',

@@ -22,6 +22,7 @@ from fettle.answering.engines.adapter_check import AdapterCheck
 from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import Row, RunningBatch
+from fettle.answering.serving_engine import EngineLoad
 from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
 from fettle.chat.call_format import CallFormat, call_format
@@ -181,13 +182,28 @@ class SharedEngine:
             return not (self._running or self._inbox.requests or self._inbox.tasks)
 
     @property
+    def load(self) -> EngineLoad:
+        """What it does now."""
+        with self._inbox.changed:
+            return EngineLoad(
+                num_waiting=len(self._inbox.requests),
+                num_running=len(self._running),
+                num_adapters=len(self._used),
+                num_bases=1,
+            )
+
+    @property
     def loaded(self) -> LoadedModel:
         """The base model: for its tokenizer and template, not to be run."""
         return self._loaded
 
-    @cached_property
+    @property
     def call_format(self) -> CallFormat | None:
         """How the model writes function calls; None: its template does not say."""
+        return self._call_format
+
+    @cached_property
+    def _call_format(self) -> CallFormat | None:
         return call_format(self._renderer)
 
     def token_bytes(self, token_id: int) -> bytes:
