@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     remote_api_key: SecretStr | None = None
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
     vllm_url: str | None = None
-    """vLLM servers that answer chats of the base models that they serve, ending in /v1, with commas between; None: there are none."""
+    """vLLM servers, with commas between; each answers for the base model that it serves. None: there are none."""
     vllm_api_key: SecretStr | None = None
     """Key sent to these servers, and to the one named by `--answer-with vllm=URL`; None: they need none."""
     database_url: SecretStr | None = None

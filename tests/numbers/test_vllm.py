@@ -28,7 +28,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture
 def server(case: Case) -> Iterator[FakeVllm]:
-    with serving(FakeVllm(case)) as served:
+    with serving(FakeVllm(case.bare)) as served:
         yield served
 
 
@@ -62,14 +62,14 @@ def test_a_server_that_answers_as_the_reference_passes(case: Case, server: FakeV
     ids=lambda fault: "-".join(fault) if isinstance(fault, dict) else "",
 )
 def test_a_server_with_a_fault_is_refused(case: Case, fault: dict[str, object], match: str) -> None:
-    with serving(replace(FakeVllm(case), **fault)) as server, pytest.raises(IntegrityError, match=match):
+    with serving(replace(FakeVllm(case.bare), **fault)) as server, pytest.raises(IntegrityError, match=match):
         require_same_answers(tuned(case, server), case.expected(torch.bfloat16), case.rows())
 
 
 def test_a_server_that_stops_at_another_token_is_refused(case: Case) -> None:
     stops = case.loaded.stop_token_ids | {case.rows()[1].answer[1]}
     with (
-        serving(FakeVllm(case, stops=stops)) as server,
+        serving(FakeVllm(case.bare, stops=stops)) as server,
         pytest.raises(IntegrityError, match="has not written an end of turn"),
     ):
         require_same_answers(tuned(case, server), case.expected(), case.rows())
@@ -100,7 +100,7 @@ def test_an_adapter_that_an_earlier_run_left_is_replaced(case: Case, server: Fak
 
 
 def test_a_server_that_loads_no_adapters_is_refused_with_a_remedy(case: Case) -> None:
-    with serving(FakeVllm(case, allows_adapters=False)) as server, pytest.raises(RemoteError) as raised:
+    with serving(FakeVllm(case.bare, allows_adapters=False)) as server, pytest.raises(RemoteError) as raised:
         tuned(case, server)
     assert raised.value.remedy is not None
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in raised.value.remedy

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fettle.answering.serving_engine import EngineLoad
+from fettle.server.metrics import Metrics
 from fettle.server.settings import MetricsAccess
 from fettle.store.database import Store
 from fettle.store.workers import give_sign

@@ -110,6 +110,13 @@ class VllmAnswer:
     stop: Sequence[str]
     """Texts before which it ends."""
     num_top_log_probs: int | None
+    is_whole: bool = False
+    """Its end, or what went wrong, has been passed on."""
+
+    def end(self, last: Piece | FettleError) -> None:
+        """Pass on what comes last."""
+        self.is_whole = True
+        self.stream.put(last)
 
     async def write(self, client: AsyncOpenAI, load_again: Callable[[str], Awaitable[bool]]) -> None:
         """Ask for it, and pass on what comes, up to its end or to what went wrong.
@@ -129,15 +136,15 @@ class VllmAnswer:
                     raise
                 await self._written(client)
         except FettleError as error:
-            self.stream.put(error)
+            self.end(error)
         except APIStatusError as error:
-            self.stream.put(_of_status(error))
+            self.end(_of_status(error))
         except (OpenAIError, ValidationError, ValueError, OSError) as error:
-            self.stream.put(explained(error, str(client.base_url.host)))
+            self.end(explained(error, str(client.base_url.host)))
         except asyncio.CancelledError:  # nobody waits any more
             raise
         except Exception as error:  # whatever it is, who waits must be told
-            self.stream.put(RemoteError(f"what the vLLM server says cannot be read ({type(error).__name__})"))
+            self.end(RemoteError(f"what the vLLM server says cannot be read ({type(error).__name__})"))
 
     async def _written(self, client: AsyncOpenAI) -> None:
         chunks = await client.completions.create(**self.request, stream=True)
@@ -189,10 +196,11 @@ class _Reader:
     def _give(self, text: str, reason: FinishReason | None) -> None:
         certain = self._log_probs[self._num_given : self._text.num_certain_tokens]
         self._num_given += len(certain)
-        if text or certain or reason:
-            self._answer.stream.put(
-                Piece(text=text, log_probs=tuple(certain), finish_reason=reason, num_tokens=len(self._tokens))
-            )
+        piece = Piece(text=text, log_probs=tuple(certain), finish_reason=reason, num_tokens=len(self._tokens))
+        if reason:
+            self._answer.end(piece)
+        elif text or certain:
+            self._answer.stream.put(piece)
 
     def _log_probs_of(self, piece: _Piece, tokens: Sequence[int]) -> list[TokenLogProb]:
         """Of the tokens of a piece.

@@ -189,14 +189,12 @@ class VllmServingEngine:
     @property
     def is_idle(self) -> bool:
         """Nothing is being written."""
-        with self._changed:
-            return not self._open
+        return not self._num_open()
 
     @property
     def load(self) -> EngineLoad:
         """What it does now; which of the answers wait is not told."""
-        with self._changed:
-            return EngineLoad(num_running=len(self._open), num_adapters=len(self._folders), num_bases=1)
+        return EngineLoad(num_running=self._num_open(), num_adapters=len(self._folders), num_bases=1)
 
     @property
     def loaded(self) -> LoadedModel:
@@ -245,6 +243,11 @@ class VllmServingEngine:
             noise=self._noise,
         )
 
+    def _num_open(self) -> int:
+        """Answers that are waited for."""
+        with self._changed:
+            return sum(not answer.is_whole for answer in self._open)
+
     def _require_room(self, num_more: int) -> None:
         """Show that more answers may be asked for; to be called while `_changed` is held.
 
@@ -254,9 +257,10 @@ class VllmServingEngine:
         """
         if self._is_closed:
             raise ResourceError("this engine was closed")
-        if len(self._open) + num_more > self._max_open:
+        num_open = self._num_open()
+        if num_open + num_more > self._max_open:
             raise BusyError(
-                f"{len(self._open)} answers are under way, and at most {self._max_open} may be",
+                f"{num_open} answers are under way, and at most {self._max_open} may be",
                 remedy="ask again in a few seconds",
             )
 
