@@ -36,6 +36,8 @@ class FakeVllm:
     """It makes tokens of its own of a prompt."""
     stops: frozenset[int] | None = None
     """Where it ends an answer; None: where it is told to."""
+    mixes_up: bool = False
+    """It runs the base model with an adapter while both are asked for, as vLLM 0.32 does on a processor."""
     allows_adapters: bool = True
     tells_token_ids: bool = True
     status: int = 200
@@ -49,6 +51,7 @@ class FakeVllm:
     paths: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
+    running: Counter[str] = field(default_factory=Counter)
     num_hung_up: int = 0
     """Streams that were given up by who asked."""
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -96,6 +99,19 @@ class FakeVllm:
 
     def pieces(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """One choice for each token, as a stream has them."""
+        with self.changed:
+            self.running[body["model"]] += 1
+            self.changed.notify_all()
+            if self.mixes_up and self.adapters:  # time for the other one to come
+                self.changed.wait_for(lambda: len(self.running) > 1, 0.5)
+        try:
+            yield from self._pieces(body)
+        finally:
+            with self.changed:
+                self.running[body["model"]] -= 1
+                self.running = +self.running
+
+    def _pieces(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         prompt, tokens = self.prompt(body), []
         stops = frozenset(body["stop_token_ids"]) if self.stops is None else self.stops
         generator = torch.Generator().manual_seed(body.get("seed") or 0)
@@ -137,8 +153,10 @@ class FakeVllm:
 
     def logits(self, model: str, row: Sequence[int]) -> torch.Tensor:
         """The logits [T, V] of a row, by the base model or by an adapter."""
-        place = None if model == self.model or self.ignores_adapter else self.adapters[model]
         with self.changed:  # the tiny model has its adapter put on and taken off
+            with_adapter = next((name for name in self.running if name != self.model), None) if self.mixes_up else None
+            asked = with_adapter if model == self.model else model
+            place = None if asked is None or asked == self.model or self.ignores_adapter else self.adapters[asked]
             key = (place, tuple(row))
             if key not in self.known:
                 peft = load_adapter(self.loaded, Path(place), name="tuned") if place else None

@@ -10,7 +10,6 @@ import torch
 from engine_cases import PROMPTS, Case, make_case
 from test_other_engines import FORM, LABELS, told
 from training_runs import prompt
-from vllm_server import MODEL, FakeVllm, serving
 
 from fettle.answering.answer_with import AnswerWith, EngineKind, parse_answer_with
 from fettle.answering.engine import GenerationOptions
@@ -19,6 +18,7 @@ from fettle.answering.engines.vllm import VllmEngine
 from fettle.answering.engines.vllm_server import VllmServer
 from fettle.answering.same_answers import require_same_answers
 from fettle.errors import ConfigError, DataError, IntegrityError, RemoteError
+from vllm_server import MODEL, FakeVllm, serving
 
 
 @pytest.fixture(scope="module")

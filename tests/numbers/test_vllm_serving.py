@@ -192,6 +192,7 @@ def test_nothing_is_left_to_the_generation_settings_of_the_server(
     [
         ({"ignores_adapter": True}, "what was trained is left out"),
         ({"own_template": True}, "given other tokens"),
+        ({"mixes_up": True}, "asked at the same time"),
         ({"tells_token_ids": False}, "does not say which tokens"),
     ],
     ids=lambda fault: "-".join(fault) if isinstance(fault, dict) else "",
@@ -278,7 +279,8 @@ def test_who_hangs_up_ends_the_answer_at_the_server(home: Home, pool: EnginePool
     server.gate = threading.Event()
     with pool.engine_of(home.base) as engine:
         stream = engine.submit(prompt("ok"), GenerationOptions(max_new_tokens=300), adapter=None)
-        assert next(iter(stream)).finish_reason is None
+        with server.changed:
+            assert server.changed.wait_for(lambda: server.running[BASE], 60)
         stream.give_up()
         assert engine.is_idle
     server.gate.set()

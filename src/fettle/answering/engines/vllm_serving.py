@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,14 @@ from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.vllm import VllmEngine
 from fettle.answering.engines.vllm_answer import VllmAnswer, request_of
 from fettle.answering.engines.vllm_server import ServedBase, VllmServer
-from fettle.answering.same_answers import CheckRow, Expected, check_row, reference_of, require_same_answers
+from fettle.answering.same_answers import (
+    CheckRow,
+    Expected,
+    check_row,
+    reference_of,
+    require_apart,
+    require_same_answers,
+)
 from fettle.answering.serving_engine import EngineLoad
 from fettle.answering.stream import AnswerStream
 from fettle.chat.call_format import CallFormat, call_format
@@ -108,20 +116,12 @@ class VllmServingEngine:
         """
         if name in self._folders:
             raise ConfigError(f"there is an adapter called {name!r} already", remedy="remove it first")
-        rows, reference = self._check_rows(prompts), self._load_reference()
-        base = reference_of(reference)
-        untuned = {row.prompt: base(row.prompt)[-1:].clone() for row in rows}
-        peft = load_adapter(reference, folder, name=_ADAPTER_NAME)
+        engine = VllmEngine(self._loaded, self._server, base=self._base, adapter=folder, adapter_name=name)
         try:
-            engine = VllmEngine(self._loaded, self._server, base=self._base, adapter=folder, adapter_name=name)
-            try:
-                expected = self._expected(reference, untuned=lambda row: untuned[tuple(row)])
-                found = require_same_answers(engine, expected, rows)
-            except BaseException:
-                engine.close()
-                raise
-        finally:
-            unload_adapters(peft)
+            found = self._require_as_trained(engine, folder, self._check_rows(prompts))
+        except BaseException:
+            engine.close()
+            raise
         self._folders[name] = folder
         return found
 
@@ -230,6 +230,25 @@ class VllmServingEngine:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _require_as_trained(self, engine: VllmEngine, folder: Path, rows: Sequence[CheckRow]) -> float:
+        """Show that an adapter answers as it was trained, alone and while the base model is asked; the largest difference, nats."""
+        reference = self._load_reference()
+        says = reference_of(reference)
+
+        def untuned(row: Sequence[int]) -> torch.Tensor:
+            with peft.disable_adapter():
+                return says(row)
+
+        peft = load_adapter(reference, folder, name=_ADAPTER_NAME)
+        try:
+            expected = self._expected(reference, untuned=untuned)
+            found = require_same_answers(engine, expected, rows)
+            base = VllmEngine(self._loaded, self._server, base=self._base)
+            require_apart((base, replace(expected, reference=untuned, untuned=None)), (engine, expected), rows)
+        finally:
+            unload_adapters(peft)
+        return found
 
     def _check_rows(self, prompts: Sequence[Prompt]) -> list[CheckRow]:
         return [check_row(self._renderer, prompt, _WHOLE_ANSWER) for prompt in prompts]
