@@ -210,8 +210,8 @@ def memory_errors_explained(doing: str) -> Iterator[None]:
 
 
 def _error_number(error: Exception) -> int:
-    """The operating system's error number, 0 for none; the Rust side of safetensors passes it on in words only."""
-    if isinstance(error, OSError):
-        return error.errno or 0
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else 0
+    """The operating system's error number, 0 for none; safetensors and copies of folders pass it on in words only."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)|\[Errno (\d+)\]", str(error))
+    return int(found[1] or found[2]) if found else 0

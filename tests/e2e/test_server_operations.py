@@ -3,89 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
+from served import SECONDS, Running, environment, running, until
 
-from fettle.store.database import Store
-from fettle.store.keys import create_key
 from tiny_models import save_tiny_model
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 120.0
 LINES_THAT_ARE_NO_JSON = re.compile(r"Fettle listens on |This is the first start|^$|^ ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A server process."""
-
-    process: subprocess.Popen[bytes]
-    home: Path
-    log: Path
-    url: str
-    key: str
-
-    def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=SECONDS)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(SECONDS)
-
-
-def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:
-    """What `is_so` says once it is no longer nothing."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        if found := is_so():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"it never came to this; the process: {process.poll()}")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", "qwen2")
-
-
-def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"FETTLE_HOME": str(home), "FETTLE_LEASE_SECONDS": "3", "OMP_NUM_THREADS": "1"}
-
-
-@contextmanager
-def running(home: Path, model: Path, *options: str) -> Iterator[Running]:
-    """`fettle serve`, whose process group is gone at the end."""
-    store = Store(home)
-    key, _ = create_key(store, "of a test")
-    store.close()
-    log = home / "log"
-    command = [sys.executable, "-m", "fettle", "serve", "--port", "0", "--model", str(model), *options]
-    with log.open("ab") as file:
-        start = file.tell()
-        process = subprocess.Popen(
-            command, env=environment(home), stdout=file, stderr=file, start_new_session=True
-        )  # fmt: skip
-    try:
-        found = until(lambda: re.search(rb"listens on (\S+)", log.read_bytes()[start:]), process)
-        yield Running(process=process, home=home, log=log, url=found[1].decode(), key=key)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def rows(count: int) -> bytes:
@@ -206,6 +146,12 @@ def test_the_log_tells_of_every_request_and_of_nothing_that_was_sent(tmp_path: P
         for model_name in ("tiny", secrets["path"]):
             client.post("/v1/chat/completions", json={"model": model_name, **asked})
             client.post("/v1/chat/completions", json={"model": model_name, **asked, "stream": True})
+        numbers = client.get("/metrics").text
+        assert re.search(r'fettle_tokens_total{direction="in"} [1-9]', numbers)
+        assert 'fettle_requests_total{method="POST",route="/v1/chat/completions",status="200"} 2.0' in numbers
+        assert "fettle_first_token_seconds_count 2.0" in numbers
+        assert "fettle_base_models_in_memory 1.0" in numbers
+        assert "fettle_workers 1.0" in numbers
         client.post("/v1/fine_tuning/jobs", content=secrets["message"])
         client.post("/v1/fine_tuning/jobs", json={"model": secrets["message"], "training_file": secrets["message"]})
         client.get(f"/v1/models/{secrets['path']}?q={secrets['query']}")

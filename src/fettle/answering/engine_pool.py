@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.engines.vllm_server import SETTING, ServedBase, VllmServer
 from fettle.answering.engines.vllm_serving import VllmServingEngine
-from fettle.answering.serving_engine import EngineLoad, ServingEngine
+from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.files import sha256_of_json
 from fettle.models.load import LoadedModel, load_model
@@ -82,6 +81,20 @@ class ModelCatalogue(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLoad:
+    """What the engines of a pool do at a moment."""
+
+    num_waiting: int
+    """Answers that wait for a place in a batch."""
+    num_running: int
+    """Answers that are being written."""
+    num_adapters: int
+    """Adapters in memory."""
+    num_bases: int
+    """Base models in memory."""
+
+
 @dataclass(slots=True)
 class _Entry:
     """A base model, from the moment in which it is first asked for."""
@@ -126,12 +139,16 @@ class EnginePool:
             return tuple(self._entries)
 
     @property
-    def load(self) -> EngineLoad:
-        """What all engines do now."""
+    def load(self) -> PoolLoad:
+        """What the engines do now, without waiting for one that is being loaded."""
         with self._lock:
-            engines = [entry.engine for entry in self._entries.values()]
-        loads = [engine.load for engine in engines if engine is not None]
-        return reduce(EngineLoad.plus, loads, EngineLoad())
+            engines = [entry.engine for entry in self._entries.values() if entry.engine is not None]
+        return PoolLoad(
+            num_waiting=sum(engine.num_waiting for engine in engines),
+            num_running=sum(engine.num_running for engine in engines),
+            num_adapters=sum(engine.num_adapters_in_memory for engine in engines),
+            num_bases=len(engines),
+        )
 
     @contextmanager
     def engine_of(self, model: ServedModel) -> Iterator[ServingEngine]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,29 +13,6 @@ from fettle.records import Prompt
 if TYPE_CHECKING:
     from fettle.chat.call_format import CallFormat
     from fettle.models.load import LoadedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLoad:
-    """What engines do at a moment."""
-
-    num_waiting: int = 0
-    """Answers that wait for a place in a batch."""
-    num_running: int = 0
-    """Answers that are being written."""
-    num_adapters: int = 0
-    """Adapters in memory."""
-    num_bases: int = 0
-    """Base models in memory, or at a vLLM server."""
-
-    def plus(self, other: EngineLoad) -> EngineLoad:
-        """What both do."""
-        return EngineLoad(
-            num_waiting=self.num_waiting + other.num_waiting,
-            num_running=self.num_running + other.num_running,
-            num_adapters=self.num_adapters + other.num_adapters,
-            num_bases=self.num_bases + other.num_bases,
-        )
 
 
 class ServingEngine(Protocol):
@@ -94,8 +70,18 @@ class ServingEngine(Protocol):
         ...
 
     @property
-    def load(self) -> EngineLoad:
-        """What it does now."""
+    def num_waiting(self) -> int:
+        """Answers that wait for their turn, where the engine knows."""
+        ...
+
+    @property
+    def num_running(self) -> int:
+        """Answers that are being written."""
+        ...
+
+    @property
+    def num_adapters_in_memory(self) -> int:
+        """Adapters that answer without being loaded first."""
         ...
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -80,13 +80,7 @@ class AnswerStream:
 
     def whole(self) -> Piece:
         """Wait for the whole answer; all its pieces as one."""
-        pieces = list(self)
-        return Piece(
-            text="".join(piece.text for piece in pieces),
-            log_probs=tuple(token for piece in pieces for token in piece.log_probs),
-            finish_reason=pieces[-1].finish_reason,
-            num_tokens=pieces[-1].num_tokens,
-        )
+        return joined(list(self))
 
     def give_up(self) -> None:
         """Say that nobody waits any more: the answer leaves at the next step."""
@@ -101,6 +95,16 @@ class AnswerStream:
     def is_given_up(self) -> bool:
         """Nobody waits any more."""
         return self._is_given_up.is_set()
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """All pieces of an answer as one."""
+    return Piece(
+        text="".join(piece.text for piece in pieces),
+        log_probs=tuple(token for piece in pieces for token in piece.log_probs),
+        finish_reason=pieces[-1].finish_reason,
+        num_tokens=pieces[-1].num_tokens,
+    )
 
 
 def _checked(piece: Piece | FettleError) -> Piece:

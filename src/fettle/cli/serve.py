@@ -86,12 +86,15 @@ def serve(
 
 
 def _put_base_models(store: Store, names: list[str]) -> None:
-    """Have the embedded model and those that are named."""
+    """Have the embedded model, the packaged embedder where it is installed, and those that are named."""
     from fettle.models.resolve import EMBEDDED_ID, resolve_model
-    from fettle.store.models import put_base_model
+    from fettle.retrieval.embedder import EMBEDDER_ID, EMBEDDER_PACKAGE, is_installed
+    from fettle.store.models import ModelKind, put_base_model
 
     with store.writing() as connection:
         put_base_model(connection, EMBEDDED_ID, EMBEDDED_ID)
+        if is_installed():
+            put_base_model(connection, EMBEDDER_ID, EMBEDDER_PACKAGE, kind=ModelKind.EMBEDDING)
         for name in names:
             found = resolve_model(name)
             put_base_model(connection, found.public_id, str(found.path.resolve()))

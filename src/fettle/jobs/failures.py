@@ -37,7 +37,7 @@ def failure_of(error: Exception) -> TrainingFailed:
         case ConfigError():
             return _failed("invalid_hyperparameters", error, error.remedy or "Change them")
         case _:
-            message = "The training failed because of an error in the server; its log says more."
+            message = "The job failed because of an error in the server; its log says more."
             return TrainingFailed(code="server_error", message=message)
 
 

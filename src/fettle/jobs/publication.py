@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from fettle.files import replaced_folder, write_atomically
 from fettle.jobs.fine_tuning import FineTuningRequest, folder_of_job
@@ -24,9 +27,10 @@ from fettle.store.job_log import (
     add_events,
     all_checkpoints,
     remove_checkpoint,
+    was_told,
 )
 from fettle.store.jobs import Job, JobStatus, change_status, require_held
-from fettle.store.models import NoSuchModelError, TunedModel, add_tuned_model, remove_tuned_model
+from fettle.store.models import TunedModel, add_tuned_model, folder_of, forget_tuned_model
 
 _KEPT_CHECKPOINTS = 3
 
@@ -48,14 +52,24 @@ class Publication:
         self._told = ToldSteps(store, held, self._folder.events)
 
     def tell(self, *, is_over: bool = False) -> None:
-        """Tell what is new.
+        """Tell what is new: each epoch's steps, and its model with the last of them.
 
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
+            DatabaseAwayError: The database does not answer. What was not told is told by the next call.
         """
-        for step in self._told.tell(self._notices(), is_over=is_over):
-            if step.epoch_folder is not None and step.step < step.total_steps:
-                self._keep_checkpoint(step)
+        new = self._told.new_steps(is_over=is_over)
+        notices = self._notices() if new else []
+        for steps in _up_to_epochs(new):
+            model = self._copied_epoch(steps[-1])
+            dropped: list[TunedModel] = []
+
+            def keep(connection: Connection, last: StepMetrics = steps[-1], model: TunedModel | None = model) -> None:
+                if model is not None:
+                    dropped.extend(self._add_checkpoint(connection, last, model))  # noqa: B023 (called within this turn)
+
+            self._told.tell(steps, notices, and_then=keep)
+            self._remove_weights(dropped)
 
     def succeed(self, result: TrainingFinished) -> None:
         """Have the tuned model and the results file, and end the job.
@@ -73,18 +87,13 @@ class Publication:
             filename=f"{self._job.id}-results.csv",
         )
         model = self._model(names["model"], place, step=None)
-        checkpoint = JobCheckpoint(
-            job_id=self._job.id, step=result.started.num_steps, model=model.id, metrics=steps[-1].metrics
-        )
         with self._store.writing() as connection:
             require_held(connection, self._held.lease, JobStatus.RUNNING)
-            add_tuned_model(connection, model)
             add_file(connection, results)
-            add_checkpoint(connection, checkpoint)
+            dropped = self._add_checkpoint(connection, steps[-1], model)
             add_events(
                 connection,
                 self._job.id,
-                _checkpoint_event(checkpoint),
                 JobEvent(key="model", message=f"New fine-tuned model created: {model.id}"),
                 JobEvent(key="succeeded", message="The job has successfully completed"),
             )
@@ -99,11 +108,14 @@ class Publication:
                 num_trained_tokens=result.num_trained_tokens,
                 results_files=[results.id],
             )
-        self._drop_old_checkpoints()
+        self._remove_weights(dropped)
 
     def _placed(self, adapter: Path, name: str) -> str:
-        """Copy an adapter, with prompts to check it by, to the models of the store; its place there."""
-        place = f"{self._job.id}/{name}"
+        """Copy an adapter, with prompts to check it by, to the models of the store; its place there.
+
+        No two claims use the same place: a worker that was thought dead, and goes on, touches nothing that another one has made.
+        """
+        place = f"{self._job.id}/{name}-{self._held.lease.token}"
         with replaced_folder(self._store.models / place) as folder:
             shutil.copytree(adapter, folder, dirs_exist_ok=True)
             shutil.copy(self._folder.check_prompts, folder)
@@ -142,34 +154,34 @@ class Publication:
             ]
         return notices
 
-    def _keep_checkpoint(self, step: StepMetrics) -> None:
-        """Have the model of an epoch's end."""
-        assert step.epoch_folder is not None, "it ends an epoch"
-        source = self._folder.training / step.epoch_folder
+    def _copied_epoch(self, last: StepMetrics) -> TunedModel | None:
+        """The model of a step that ends an epoch, its weights in their place already; None: it has none, or was told of before."""
+        if last.epoch_folder is None or last.step == last.total_steps:
+            return None
+        source = self._folder.training / last.epoch_folder
         with self._store.reading() as connection:
-            known = {checkpoint.step for checkpoint in all_checkpoints(connection, self._job.id)}
-        if step.step in known or not source.is_dir():  # later epochs have taken its place
-            return
-        place = self._placed(source, f"step-{step.step}")
-        name = self._request.new_model_name(self._organization_id, step=step.step)
-        checkpoint = JobCheckpoint(job_id=self._job.id, step=step.step, model=name, metrics=step.metrics)
-        with self._store.writing() as connection:
-            require_held(connection, self._held.lease, JobStatus.RUNNING)
-            add_tuned_model(connection, self._model(name, place, step=step.step))
-            add_checkpoint(connection, checkpoint)
-            add_events(connection, self._job.id, _checkpoint_event(checkpoint))
-        self._drop_old_checkpoints()
+            is_known = was_told(connection, self._job.id, _checkpoint_key(last.step))
+        if is_known or not source.is_dir():  # many later epochs have taken its place
+            return None
+        place = self._placed(source, f"step-{last.step}")
+        return self._model(self._request.new_model_name(self._organization_id, step=last.step), place, step=last.step)
 
-    def _drop_old_checkpoints(self) -> None:
-        with self._store.reading() as connection:
-            old = all_checkpoints(connection, self._job.id)[:-_KEPT_CHECKPOINTS]
-        for checkpoint in old:
-            with self._store.writing() as connection:
-                remove_checkpoint(connection, checkpoint)
-            try:
-                remove_tuned_model(self._store, self._job.project_id, checkpoint.model)
-            except NoSuchModelError:
-                continue  # the user has deleted it
+    def _add_checkpoint(self, connection: Connection, last: StepMetrics, model: TunedModel) -> list[TunedModel]:
+        """Have a model and the checkpoint that names it; the models of those that are listed no longer."""
+        checkpoint = JobCheckpoint(job_id=self._job.id, step=last.step, model=model.id, metrics=last.metrics)
+        add_tuned_model(connection, model)
+        add_checkpoint(connection, checkpoint)
+        message = f"Checkpoint created at step {last.step} with Snapshot ID: {model.id}"
+        add_events(connection, self._job.id, JobEvent(key=_checkpoint_key(last.step), message=message))
+        old = all_checkpoints(connection, self._job.id)[:-_KEPT_CHECKPOINTS]
+        for each in old:
+            remove_checkpoint(connection, each)
+        forgotten = [forget_tuned_model(connection, self._job.project_id, each.model) for each in old]
+        return [each for each in forgotten if each is not None]  # the user may have deleted it
+
+    def _remove_weights(self, models: Sequence[TunedModel]) -> None:
+        for model in models:
+            shutil.rmtree(folder_of(self._store, model), ignore_errors=True)
 
     def _names(self) -> dict[str, str]:
         """Names of what the job leaves, chosen once: a worker that goes on after another uses the same."""
@@ -198,6 +210,17 @@ class Publication:
         )
 
 
-def _checkpoint_event(checkpoint: JobCheckpoint) -> JobEvent:
-    message = f"Checkpoint created at step {checkpoint.step} with Snapshot ID: {checkpoint.model}"
-    return JobEvent(key=f"checkpoint-{checkpoint.step}", message=message)
+def _checkpoint_key(step: int) -> str:
+    return f"checkpoint-{step}"
+
+
+def _up_to_epochs(steps: Sequence[StepMetrics]) -> Iterator[list[StepMetrics]]:
+    """The steps in turn, cut after each that ends an epoch."""
+    part: list[StepMetrics] = []
+    for step in steps:
+        part.append(step)
+        if step.epoch_folder is not None:
+            yield part
+            part = []
+    if part:
+        yield part

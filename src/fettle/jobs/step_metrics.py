@@ -108,8 +108,7 @@ def _with(step: StepMetrics, event: TrainingEvent) -> StepMetrics:
     seconds = step.seconds + event.seconds
     if event.epoch_folder is not None:
         return replace(step, epoch_folder=event.epoch_folder, seconds=seconds)
-    if event.is_full_evaluation:
-        return replace(
-            step, full_valid_loss=event.valid_loss, full_valid_accuracy=event.valid_accuracy, seconds=seconds
-        )
-    return replace(step, valid_loss=event.valid_loss, valid_accuracy=event.valid_accuracy, seconds=seconds)
+    step = replace(step, valid_loss=event.valid_loss, valid_accuracy=event.valid_accuracy, seconds=seconds)
+    if event.is_full_evaluation:  # whoever reads the small ones alone sees these too
+        return replace(step, full_valid_loss=event.valid_loss, full_valid_accuracy=event.valid_accuracy)
+    return step

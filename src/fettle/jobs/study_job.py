@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fettle.answering.check_prompts import write_check_prompts
@@ -33,6 +33,7 @@ from fettle.store.jobs import (
     Job,
     JobKind,
     JobStatus,
+    LeaseLostError,
     add_job,
     change_status,
     claim_this,
@@ -104,10 +105,10 @@ class StudyJob:
         """Have the model, the table of steps and the reports, and end the job."""
         if self._held is None or self._told is None:
             return
-        self._told.tell(is_over=True)
+        self._told.tell(self._told.new_steps(is_over=True))
         held, job_id, project_id = self._held, self._held.lease.job_id, self._project_id()
-        model = self._tuned_model(result, job_id, project_id)
-        reports = [(step_table(self._told.steps), "results.csv")]
+        model = self._tuned_model(result, job_id, project_id) if self._plan.given is None else None
+        reports = [(step_table(self._told.steps), "results.csv")] if self._plan.given is None else []
         reports += [(path.read_bytes(), path.name) for path in (result.paths.html, result.paths.json)]
         files = [
             written_file(
@@ -157,7 +158,7 @@ class StudyJob:
                 if status is JobStatus.PAUSED
                 else "the same command begins it anew as another job; what was finished is kept",
             )
-        self._told.tell()
+        self._told.tell(self._told.new_steps())
 
     def on_message(self, text: str) -> None:
         """Pass it on."""
@@ -169,11 +170,12 @@ class StudyJob:
         event = JobEvent(
             key=new_id("stopped-"), level=Level.WARN, message=f"The study stopped ({reason}); the same command goes on"
         )
-        with self._store.writing() as connection:
-            if change_status(
+        with suppress(LeaseLostError), self._store.writing() as connection:  # another process has it, or it is over
+            require_held(connection, held.lease, JobStatus.RUNNING)
+            change_status(
                 connection, held.lease.job_id, from_=[JobStatus.RUNNING], to=JobStatus.PAUSED, estimated_finish=None
-            ):
-                add_events(connection, held.lease.job_id, event)
+            )
+            add_events(connection, held.lease.job_id, event)
 
     def _project_id(self) -> str:
         with self._store.writing() as connection:
@@ -194,6 +196,7 @@ class StudyJob:
         split, source = self._plan.split, self._plan.loaded.source
         parts = {"train": split.train, "valid": split.valid}
         files = {name: self._split_file(project_id, name, part) for name, part in parts.items() if part}
+        given = self._plan.given
         used = {
             "n_epochs": self._plan.settings.training.epochs,
             "batch_size": self._plan.settings.training.batch_size,
@@ -206,7 +209,7 @@ class StudyJob:
             status=JobStatus.QUEUED,
             created_at=now(),
             request=self._request.as_json,
-            model=source.public_id,
+            model=source.public_id if given is None else given.name,
             metadata={_KEY: self._plan.key},
             training_file=files["train"].id,
             validation_file=files["valid"].id if "valid" in files else None,
@@ -217,8 +220,11 @@ class StudyJob:
             for file in files.values():
                 add_file(connection, file)
             add_job(connection, job)
-            change_status(connection, job.id, from_=[JobStatus.QUEUED], to=JobStatus.QUEUED, used=used)
+            if given is None:
+                change_status(connection, job.id, from_=[JobStatus.QUEUED], to=JobStatus.QUEUED, used=used)
             about = f"a study of {self._plan.data.name}, {len(split.train)} training examples"
+            if given is not None:
+                about = f"a study of {given.name} with {self._plan.data.name}, {len(split.test)} test examples"
             add_events(
                 connection, job.id, JobEvent(key="created", message=f"Created fine-tuning job: {job.id} ({about})")
             )
@@ -259,13 +265,14 @@ class StudyJob:
 
 
 def _request_of(plan: StudyPlan) -> FineTuningRequest:
-    training = plan.settings.training
+    training, is_given = plan.settings.training, plan.given is not None
+    hyperparameters = Hyperparameters(
+        n_epochs=training.epochs, batch_size=training.batch_size, learning_rate_multiplier=1.0
+    )
     return FineTuningRequest(
         base=plan.loaded.source.public_id,
-        continues=None,
+        continues=None if plan.given is None else plan.given.name,
         seed=training.seed,
         suffix=plan.data.name[:_MOST_SUFFIX],
-        hyperparameters=Hyperparameters(
-            n_epochs=training.epochs, batch_size=training.batch_size, learning_rate_multiplier=1.0
-        ),
+        hyperparameters=Hyperparameters() if is_given else hyperparameters,
     )

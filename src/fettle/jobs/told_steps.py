@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -30,7 +30,7 @@ class ToldSteps:
 
     def __init__(self, store: Store, held: HeldJob, stream: Path) -> None:
         self._store, self._held, self._stream = store, held, stream
-        self._num_told = 0
+        self._num_told = self._num_found = 0
         self._seen: tuple[int, int] | None = None
         self._estimates_after = 0.0
 
@@ -39,29 +39,45 @@ class ToldSteps:
         """All steps of the stream."""
         return merged_steps(read_events(self._stream).events)
 
-    def tell(self, notices: Sequence[JobEvent] = (), *, is_over: bool = False) -> list[StepMetrics]:
-        """Tell of the steps since the last call, after some notices; which steps those were.
+    def new_steps(self, *, is_over: bool = False) -> list[StepMetrics]:
+        """The steps that nobody was told of by this one.
 
         The newest step waits until it is known what was measured after it, unless the training is over.
+        """
+        if not self._has_changed() and not is_over and self._num_told >= self._num_found:
+            return []
+        steps = self.steps if is_over else self.steps[:-1]
+        self._num_found = len(steps)
+        return steps[self._num_told :]
+
+    def tell(
+        self,
+        steps: Sequence[StepMetrics],
+        notices: Sequence[JobEvent] = (),
+        *,
+        and_then: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        """Tell of the next few `new_steps`: at once, or not at all.
+
+        Args:
+            steps: Which.
+            notices: Told before.
+            and_then: Belongs to the last of these steps, and happens with it or not at all.
 
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
         """
-        if not self._has_changed() and not is_over:
-            return []
-        steps = self.steps
-        certain = steps if is_over else steps[:-1]
-        if len(certain) <= self._num_told:
-            return []
-        new = thinned(certain[self._num_told :], most=_MOST_STEP_EVENTS)
-        events = [JobEvent(key=f"step-{step.step}", message=step.message, data=_data(step)) for step in new]
+        if not steps:
+            return
+        shown = thinned(steps, most=_MOST_STEP_EVENTS)
+        events = [JobEvent(key=f"step-{step.step}", message=step.message, data=_data(step)) for step in shown]
         with self._store.writing() as connection:
             require_held(connection, self._held.lease, JobStatus.RUNNING)
             if add_events(connection, self._held.lease.job_id, *notices, *events):
                 set_values(connection, self._held.lease, num_crashes=0)
-            self._estimate(connection, certain)
-        self._num_told = len(certain)
-        return new
+            self._estimate(connection, steps)
+            and_then(connection)
+        self._num_told += len(steps)
 
     def _has_changed(self) -> bool:
         """Whether something was written since this was last asked."""

@@ -6,6 +6,7 @@ the job next starts the process again, and it goes on from its last checkpoint; 
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -17,15 +18,19 @@ from fettle.jobs.held import HeldJob
 from fettle.jobs.job_folder import JobFolder, TrainingJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.publication import Publication
-from fettle.jobs.validation import TRAINING_COPY, VALIDATION_COPY
-from fettle.store.database import Store, now
+from fettle.jobs.validation import have_copies
+from fettle.store.database import DatabaseAwayError, Store, now
 from fettle.store.job_log import JobEvent, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held, set_values
 from fettle.store.models import TunedModel, base_of, find_model, folder_of
+from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
+_logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_WHILE_BUSY = 2.0
 _MOST_CRASHES = 5
-_KEPT_EPOCHS = 3
+_KEPT_EPOCHS = 10
+"""More than there are checkpoints: short epochs must not be gone before they were copied."""
 
 
 class TrainingProcess:
@@ -56,6 +61,10 @@ class TrainingProcess:
                 self._watch(process, stops)
             finally:
                 _end(process)
+            if (
+                process.returncode == EXIT_BUSY
+            ):  # of a worker that was thought dead: it ends with it, or comes to the result
+                stops.wait(_SECONDS_WHILE_BUSY)
             if not self._has_ended_well(process):
                 return
         self._publication.tell(is_over=True)
@@ -64,6 +73,7 @@ class TrainingProcess:
         self._publication.succeed(result)
 
     def _begin(self) -> None:
+        have_copies(self._store, self._job)
         self._folder.write_job(self._training_job())
         started = JobEvent(key="started", message="Fine-tuning job started")
         with self._store.writing() as connection:
@@ -72,6 +82,7 @@ class TrainingProcess:
                 change_status(connection, self._job.id, from_=[JobStatus.QUEUED], to=JobStatus.RUNNING, **first)
             require_held(connection, self._held.lease, JobStatus.RUNNING)
             add_events(connection, self._job.id, started)
+        self._held.renew()  # until then it would say `queued`, which asks a process to stop
 
     def _training_job(self) -> TrainingJob:
         request = FineTuningRequest.from_json(self._job.request)
@@ -112,15 +123,25 @@ class TrainingProcess:
                 process.kill()
                 process.wait()
                 break
+            if not self._folder.is_there:  # somebody has removed it: the next life begins anew, and tells what is new
+                process.kill()
+                process.wait()
+                break
             if not is_asked and (stops.is_set() or status is not JobStatus.RUNNING):
                 process.send_signal(signal.SIGTERM)  # after the step it writes a checkpoint and ends
                 is_asked = True
             if status is JobStatus.RUNNING:
-                self._publication.tell()
+                self._tell()
             try:
                 process.wait(_SECONDS_BETWEEN_LOOKS)
             except subprocess.TimeoutExpired:
                 continue
+
+    def _tell(self) -> None:
+        try:
+            self._publication.tell()
+        except DatabaseAwayError as error:  # no reason to stop: it is told once the database answers
+            _logger.warning("job %s: %s", self._job.id, error.describe())
 
     def _has_ended_well(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether there is a result. Otherwise the job has failed, or whoever claims it next goes on."""

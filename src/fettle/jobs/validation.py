@@ -22,13 +22,21 @@ from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
 from fettle.store.job_log import JobEvent, Level, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held
+from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
-TRAINING_COPY, VALIDATION_COPY = "training.jsonl", "validation.jsonl"
+_MOST_DEATHS = 5
 _COPIES = {FileRole.TRAINING: TRAINING_COPY, FileRole.VALIDATION: VALIDATION_COPY}
 
 
 def validate_job(store: Store, job: Job, held: HeldJob) -> None:
-    """Read a job's files, and let it wait for its turn; a file that breaks a rule fails the job, and the reason says where."""
+    """Read a job's files, and let it wait for its turn; a file that breaks a rule fails the job, and the reason says where.
+
+    So does a file that has ended one worker after the other: reading it does not get better by trying for ever.
+    """
+    if job.num_crashes >= _MOST_DEATHS:
+        message = f"{job.num_crashes} workers ended while they read its files. If they were killed for memory, use smaller files."
+        fail_job(store, held, JobError(code="server_error", message=message), status=JobStatus.VALIDATING_FILES)
+        return
     try:
         rows = {role: _read(store, job, role, file_id) for role, file_id in _files_of(job)}
     except BadTrainingFileError as error:
@@ -46,7 +54,25 @@ def validate_job(store: Store, job: Job, held: HeldJob) -> None:
     with store.writing() as connection:
         require_held(connection, held.lease, JobStatus.VALIDATING_FILES)
         add_events(connection, job.id, *warnings, ready)
-        change_status(connection, job.id, from_=[JobStatus.VALIDATING_FILES], to=JobStatus.QUEUED, used=asdict(used))
+        change_status(
+            connection,
+            job.id,
+            from_=[JobStatus.VALIDATING_FILES],
+            to=JobStatus.QUEUED,
+            used=asdict(used),
+            num_crashes=0,
+        )
+
+
+def have_copies(store: Store, job: Job) -> None:
+    """Have the files in the job's folder, as they were read, wherever somebody has removed them there.
+
+    Raises:
+        BadTrainingFileError: They are deleted in the store as well.
+    """
+    for role, file_id in _files_of(job):
+        if not _copy_of(store, job, role).exists():
+            _have_copy(store, job, role, file_id)
 
 
 def _files_of(job: Job) -> list[tuple[FileRole, str]]:
@@ -55,7 +81,17 @@ def _files_of(job: Job) -> list[tuple[FileRole, str]]:
 
 
 def _read(store: Store, job: Job, role: FileRole, file_id: str) -> TrainingRows:
-    copy = folder_of_job(store.jobs, job.id) / _COPIES[role]
+    copy = _have_copy(store, job, role, file_id)
+    least = LEAST_TRAINING_ROWS if role is FileRole.TRAINING else 1
+    return read_training_rows(copy, role, name=file_id, least=least)
+
+
+def _copy_of(store: Store, job: Job, role: FileRole) -> Path:
+    return folder_of_job(store.jobs, job.id) / _COPIES[role]
+
+
+def _have_copy(store: Store, job: Job, role: FileRole, file_id: str) -> Path:
+    copy = _copy_of(store, job, role)
     try:
         with store.reading() as connection:
             file = find_file(connection, job.project_id, file_id)
@@ -63,8 +99,7 @@ def _read(store: Store, job: Job, role: FileRole, file_id: str) -> TrainingRows:
     except (NoSuchFileError, FileNotFoundError) as error:
         problem = f"The file {file_id} was deleted before the job had read it"
         raise BadTrainingFileError(problem, code=role.code, role=role) from error
-    least = LEAST_TRAINING_ROWS if role is FileRole.TRAINING else 1
-    return read_training_rows(copy, role, name=file_id, least=least)
+    return copy
 
 
 def _keep(content: Path, copy: Path) -> None:

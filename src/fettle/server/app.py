@@ -37,7 +37,7 @@ class _Application(FastAPI):
             title="Fettle",
             version=fettle_version(),
             description="OpenAI's fine-tuning API on a machine of your own.",
-            lifespan=_closes_the_store,
+            lifespan=_closes_the_context,
             docs_url=None,  # its page loads scripts from elsewhere
             redoc_url=None,
             openapi_url="/openapi.json",
@@ -61,7 +61,7 @@ class _Application(FastAPI):
 
 
 @asynccontextmanager
-async def _closes_the_store(app: FastAPI) -> AsyncIterator[None]:
+async def _closes_the_context(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:

@@ -8,21 +8,22 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from fettle.answering.chat import ChatRequest, Choice, begin_chat, give_up_all
+from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
 from fettle.server.chat_answers import ChatCompletionBody, ChatFrame, ChunkWriter, TokenTexts, WholeChoice, usage_body
 from fettle.server.chat_bodies import CreateChatCompletion
-from fettle.server.chat_metrics import IndexedDelta, measured
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
+from fettle.server.metrics import Metrics
 from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.keys import Owner
@@ -30,7 +31,10 @@ from fettle.store.models import NoSuchModelError
 
 router = APIRouter(prefix="/chat/completions", tags=["chat"])
 _logger = logging.getLogger("fettle.server")
-_HUNG_UP = 499
+HUNG_UP = 499
+_Indexed = tuple[int, ChoiceDelta]
+"""A piece, and which choice it is of."""
+_Deltas = AsyncGenerator[_Indexed, None]
 _DONE = "data: [DONE]\n\n"
 
 
@@ -39,7 +43,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
     """Answer a conversation."""
     asked, started = body.as_request(), time.monotonic()
     try:
-        engine, choices = await unless_hung_up(request, _begun(context, owner, body.model, asked))
+        engine, choices = await unless_hung_up(request, begun(context, owner, body.model, asked))
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
             frame = ChatFrame(
@@ -48,7 +52,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
                 model=body.model,
                 system_fingerprint=await _fingerprint(context, owner, body.model),
             )
-            deltas = measured(_merged(choices), choices, context.metrics, started)
+            deltas = _measured(choices, context.metrics, started)
             if body.stream:
                 writer = ChunkWriter(frame=frame, wants_usage=body.wants_usage, token_texts=token_texts)
                 return await _streamed(request, writer, choices, deltas)
@@ -57,10 +61,10 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
             give_up_all(choices)
             raise
     except HungUpError:
-        return Response(status_code=_HUNG_UP)
+        return Response(status_code=HUNG_UP)
 
 
-async def _begun(
+async def begun(
     context: Context, owner: Owner, model: str, asked: ChatRequest
 ) -> tuple[ServingEngine, tuple[Choice, ...]]:
     """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""
@@ -107,10 +111,7 @@ async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
 
 
 async def _whole(
-    frame: ChatFrame,
-    choices: Sequence[Choice],
-    deltas: AsyncGenerator[IndexedDelta, None],
-    token_texts: TokenTexts | None,
+    frame: ChatFrame, choices: Sequence[Choice], deltas: _Deltas, token_texts: TokenTexts | None
 ) -> Response:
     collected = [WholeChoice() for _ in choices]
     async for index, delta in deltas:
@@ -119,19 +120,14 @@ async def _whole(
     return JSONResponse(frame.body("chat.completion", bodies) | {"usage": usage_body(choices)})
 
 
-async def _streamed(
-    request: Request,
-    writer: ChunkWriter,
-    choices: Sequence[Choice],
-    deltas: AsyncGenerator[IndexedDelta, None],
-) -> Response:
+async def _streamed(request: Request, writer: ChunkWriter, choices: Sequence[Choice], deltas: _Deltas) -> Response:
     """A stream. What goes wrong before anything is written is an answer of its own."""
     first = await unless_hung_up(request, anext(deltas))
     return StreamingResponse(_events(writer, choices, first, deltas), media_type="text/event-stream")
 
 
 async def _events(
-    writer: ChunkWriter, choices: Sequence[Choice], first: IndexedDelta, deltas: AsyncGenerator[IndexedDelta, None]
+    writer: ChunkWriter, choices: Sequence[Choice], first: _Indexed, deltas: _Deltas
 ) -> AsyncIterator[str]:
     try:
         for index in range(len(choices)):
@@ -158,9 +154,24 @@ def _event(content: dict[str, Any]) -> str:
     return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-async def _merged(choices: Sequence[Choice]) -> AsyncGenerator[IndexedDelta, None]:
+async def _measured(choices: Sequence[Choice], metrics: Metrics, started: float) -> _Deltas:
+    """What all choices say; how long the first piece took, and how many tokens they all are, is counted."""
+    is_first = True
+    try:
+        async with aclosing(_merged(choices)) as deltas:
+            async for indexed in deltas:
+                if is_first:
+                    metrics.on_first_token(time.monotonic() - started)
+                    is_first = False
+                yield indexed
+    finally:
+        num_written = sum(choice.num_tokens for choice in choices)
+        metrics.on_tokens(num_read=choices[0].num_prompt_tokens, num_written=num_written)
+
+
+async def _merged(choices: Sequence[Choice]) -> _Deltas:
     """What all choices say, in the order in which it is said; each with its choice's index."""
-    arrived: asyncio.Queue[IndexedDelta | BaseException | None] = asyncio.Queue()
+    arrived: asyncio.Queue[_Indexed | BaseException | None] = asyncio.Queue()
 
     async def read(index: int, choice: Choice) -> None:
         try:

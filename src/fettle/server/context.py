@@ -10,10 +10,13 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from fettle.answering.engine_pool import EnginePool
-from fettle.scoring.openai_grader import GradingServices, NoSampler, Sampler
+from fettle.jobs.asked_models import PoolSampler
+from fettle.jobs.catalogue import StoreCatalogue
+from fettle.jobs.estimator import Estimator
+from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
-from fettle.server.catalogue import StoreCatalogue
+from fettle.server.embedder_thread import EmbedderThread
 from fettle.server.metrics import Metrics
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
@@ -21,11 +24,6 @@ from fettle.store.keys import Owner
 
 API_PREFIX = "/v1"
 _CHAT_THREADS = 32
-
-
-def no_sampler(_owner: Owner) -> Sampler:
-    """Nobody may ask any model."""
-    return NoSampler()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +35,18 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     code_runner: CodeRunner = field(default_factory=BubblewrapRunner)
     """Runs python graders."""
-    sampler_of: Callable[[Owner], Sampler] = no_sampler
-    """What graders ask models with: those that an owner may ask."""
+    sampler_of: Callable[[Owner], Sampler] | None = None
+    """What graders ask models with; None: the engines, those models that an owner may ask."""
     engines: EnginePool = field(default_factory=EnginePool)
     """What answers."""
+    estimator: Estimator = field(default_factory=Estimator)
+    """Says what a job would take."""
     chat_threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat")
     )
     """In which conversations are rendered and models loaded: neither may hold up the event loop."""
+
+    embedder: EmbedderThread = field(default_factory=EmbedderThread)
 
     @property
     def catalogue(self) -> StoreCatalogue:
@@ -55,11 +57,15 @@ class Context:
         """Let go of everything. Answers that are not whole end with an error."""
         self.engines.close()
         self.chat_threads.shutdown(cancel_futures=True)
+        self.embedder.close()
         self.store.close()
 
     def grading_services(self, owner: Owner) -> GradingServices:
         """What graders need, for one owner."""
-        return GradingServices(code_runner=self.code_runner, sampler=self.sampler_of(owner))
+        sampler = PoolSampler(self.engines, self.catalogue, owner.project_id)
+        return GradingServices(
+            code_runner=self.code_runner, sampler=self.sampler_of(owner) if self.sampler_of else sampler
+        )
 
 
 def context_of(request: Request) -> Context:

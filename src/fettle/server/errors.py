@@ -23,9 +23,10 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
+from fettle.store.evals import NoSuchEvalError
 from fettle.store.files import NoSuchFileError
 from fettle.store.jobs import NoSuchJobError
-from fettle.store.models import NoSuchModelError
+from fettle.store.models import NoSuchModelError, WrongModelKindError
 from fettle.store.pages import UnknownPageError
 from fettle.store.uploads import NoSuchUploadError
 
@@ -75,8 +76,9 @@ class ApiError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = _as_text(message)
         self.message = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.param = status, code, None if param is None else _as_text(param)
         self.headers = dict(headers or {})
         super().__init__(message)
 
@@ -89,6 +91,15 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """The answer."""
         return JSONResponse(self.body.model_dump(), status_code=self.status, headers=self.headers)
+
+
+def _as_text(text: str) -> str:
+    """Text that can be sent: what a user gave, and we repeat, may hold halves of surrogate pairs.
+
+    >>> _as_text("a\\ud800")
+    'a?'
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:
@@ -108,14 +119,17 @@ def too_large(max_bytes: int) -> ApiError:
 
 def unnamed_error(status: int) -> ApiError:
     """The answer where all that is known is a status."""
-    return ApiError(f"{HTTPStatus(status).phrase}.", status=status)
+    phrase = next((known.phrase for known in HTTPStatus if known == status), f"Status {status}")
+    return ApiError(f"{phrase}.", status=status)
 
 
 _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
     NoSuchUploadError: (404, None),
+    NoSuchEvalError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
+    WrongModelKindError: (400, "model_not_supported"),
     BusyError: (429, "rate_limit_exceeded"),
 }
 
@@ -137,6 +151,11 @@ def api_error(error: FettleError) -> ApiError:
     return ApiError(message, status=status, headers=headers)
 
 
+def _seconds_to_wait(error: BusyError) -> str:
+    """As clients obey it: whole seconds, and no more of them than they would wait."""
+    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
+
+
 @contextmanager
 def disk_faults_are_ours(place: Path) -> Iterator[None]:
     """Let nobody be told to choose another folder who has sent something to a server that cannot write.
@@ -149,11 +168,6 @@ def disk_faults_are_ours(place: Path) -> Iterator[None]:
             yield
     except ConfigError as error:
         raise ResourceError("the server cannot write where it keeps files", where=str(place)) from error
-
-
-def _seconds_to_wait(error: BusyError) -> str:
-    """As clients obey it: whole seconds, and no more of them than they would wait."""
-    return str(min(max(math.ceil(error.retry_after_seconds), 1), _MOST_RETRY_SECONDS))
 
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fettle.answering.serving_engine import EngineLoad
+from fettle.answering.engine_pool import PoolLoad
 from fettle.errors import FettleError
 from fettle.store.database import Store
 from fettle.store.jobs import JobStatus, count_jobs
@@ -61,7 +61,7 @@ class Metrics:
         """Tell of jobs and workers too."""
         self._registry.register(_OfStore(store))
 
-    def watch_engines(self, look: Callable[[], EngineLoad]) -> None:
+    def watch_engines(self, look: Callable[[], PoolLoad]) -> None:
         """Tell of the engines too."""
         self._registry.register(_OfEngines(look))
 
@@ -101,7 +101,7 @@ class _OfStore(Collector):
 
 
 class _OfEngines(Collector):
-    def __init__(self, look: Callable[[], EngineLoad]) -> None:
+    def __init__(self, look: Callable[[], PoolLoad]) -> None:
         self._look = look
 
     def describe(self) -> Iterable[Metric]:
@@ -109,9 +109,9 @@ class _OfEngines(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Chats and what is in memory for them."""
+        """Answers, and what is in memory for them."""
         load = self._look()
-        chats = GaugeMetricFamily("fettle_chats", "Chats that wait and that are answered.", labels=["state"])
+        chats = GaugeMetricFamily("fettle_chats", "Answers of chats that wait and that are written.", labels=["state"])
         chats.add_metric(["waiting"], load.num_waiting)
         chats.add_metric(["running"], load.num_running)
         yield chats

@@ -45,14 +45,14 @@ def index(context: ContextOf, owner: OwnerOf) -> ModelList:
 def show(name: str, context: ContextOf, owner: OwnerOf) -> ModelBody:
     """One model."""
     with context.store.reading() as connection:
-        return _body(find_model(connection, owner.project_id, name), context)
+        return _body(find_model(connection, owner.project_id, name, kind=None), context)
 
 
 @router.delete("/{name:path}")
 def delete(name: str, context: ContextOf, owner: OwnerOf) -> Deleted:
     """Delete a tuned model, its weights included."""
     with context.store.reading() as connection:
-        model = find_model(connection, owner.project_id, name)
+        model = find_model(connection, owner.project_id, name, kind=None)
     if not isinstance(model, TunedModel):
         message = f"The model `{name}` is a base model, which only who runs the server can take off."
         raise ApiError(message, status=403, code="insufficient_permissions", param="model")

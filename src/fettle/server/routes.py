@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, files, graders, jobs, models, uploads, weights
+from fettle.server import (
+    chat,
+    embeddings,
+    estimates,
+    eval_runs,
+    evals,
+    files,
+    graders,
+    jobs,
+    models,
+    responses,
+    uploads,
+    weights,
+)
 
-ROUTERS = (chat.router, files.router, uploads.router, jobs.router, graders.router, weights.router, models.router)
+ROUTERS = (
+    files.router,
+    uploads.router,
+    jobs.router,
+    estimates.router,
+    graders.router,
+    evals.router,
+    eval_runs.router,
+    chat.router,
+    responses.router,
+    embeddings.router,
+    weights.router,
+    models.router,
+)

@@ -15,7 +15,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float
@@ -28,6 +29,20 @@ _WAIT_SECONDS = 30
 _MIGRATION_LOCK = (
     0x6665_7474  # an advisory lock of PostgreSQL: processes that start together migrate one after the other
 )
+
+
+_GIVES_UP_AFTER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""To PostgreSQL: a machine that is gone is noticed in half a minute, not in the two hours of the system's default."""
+
+
+class DatabaseAwayError(ResourceError):
+    """The database does not answer, is full, or has been locked for too long. It may answer again a little later."""
 
 
 class Store:
@@ -153,8 +168,8 @@ def _engine(url: str) -> Engine:
                 where="FETTLE_DATABASE_URL",
                 remedy="give postgresql://user:password@host/name, or unset it for SQLite in FETTLE_HOME",
             )
-        options = {"connect_args": {"timeout": _WAIT_SECONDS}} if parsed.get_backend_name() == "sqlite" else {}
-        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=40, **options)
+        options = {"timeout": _WAIT_SECONDS} if parsed.get_backend_name() == "sqlite" else _GIVES_UP_AFTER
+        engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=40, connect_args=options)
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(
             f"this is no URL of a database ({error})",
@@ -240,12 +255,13 @@ def _database_errors_explained(engine: Engine) -> Iterator[None]:
     """Turn the database's own errors that a user can mend into messages.
 
     Raises:
-        ResourceError: It does not answer, is full, or has been locked for too long.
+        DatabaseAwayError: It does not answer, is full, or has been locked for too long.
+        ResourceError: It is damaged.
     """
     try:
         yield
-    except OperationalError as error:
-        raise ResourceError(
+    except (OperationalError, InterfaceError, NoConnectionError) as error:
+        raise DatabaseAwayError(
             f"the database does not answer ({_first_line(error)})",
             where=engine.url.render_as_string(hide_password=True),
             remedy="see that it runs, that its disk has room, and that FETTLE_DATABASE_URL is right; what was finished is kept",
@@ -260,8 +276,9 @@ def _database_errors_explained(engine: Engine) -> Iterator[None]:
         ) from error
 
 
-def _first_line(error: DatabaseError) -> str:
-    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+def _first_line(error: Exception) -> str:
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return next(iter(str(said).strip().splitlines()), type(said).__name__)
 
 
 def now() -> int:

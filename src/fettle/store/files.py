@@ -21,6 +21,8 @@ RESULTS = "fine-tune-results"
 PART_PREFIX = "part_"
 """Begins the ids of parts of uploads, whose contents lie beside those of files."""
 _INCOMING_PREFIX = ".incoming-"
+_CUT_PREFIX = ".file-"
+"""Begins the names of contents of our own (`write_atomically`) until they are whole."""
 _SECONDS_BEFORE_ABANDONED = 24 * 3600
 
 
@@ -131,7 +133,7 @@ def remove_expired_files(store: Store) -> int:
 def remove_abandoned_contents(store: Store) -> None:
     """Delete what killed processes left behind: contents that nobody goes on writing, and parts of uploads that are long over."""
     oldest = time.time() - _SECONDS_BEFORE_ABANDONED
-    for prefix in (_INCOMING_PREFIX, PART_PREFIX):
+    for prefix in (_INCOMING_PREFIX, _CUT_PREFIX, PART_PREFIX):
         for content in store.files.glob(f"{prefix}*"):
             try:
                 if content.stat().st_mtime < oldest:

@@ -85,6 +85,12 @@ def add_events(connection: Connection, job_id: str, *events: JobEvent) -> int:
     return len(rows)
 
 
+def was_told(connection: Connection, job_id: str, key: str) -> bool:
+    """Whether an event was written."""
+    where = (job_events.c.job_id == job_id, job_events.c.key == key)
+    return connection.execute(select(job_events.c.id).where(*where)).first() is not None
+
+
 def list_events(connection: Connection, job_id: str, request: PageRequest) -> Page[StoredEvent]:
     """A page of a job's events."""
     return read_page(connection, job_events, [job_events.c.job_id == job_id], request, _event)

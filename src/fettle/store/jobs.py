@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func, insert, or_, select, update
 
 from fettle.errors import FettleError
 from fettle.store.database import epoch_now
@@ -42,6 +42,7 @@ class JobKind(StrEnum):
 
     FINE_TUNING = "fine_tuning"
     STUDY = "study"
+    EVAL_RUN = "eval_run"
 
 
 class NoSuchJobError(FettleError):
@@ -89,7 +90,10 @@ class Job:
     results_files: tuple[str, ...] = ()
     error: JobError | None = None
     num_crashes: int = 0
-    """How often its process has died since it last came further."""
+    """How often its process has died since it last came further; while its files are read: how often a worker was gone before it
+    had read them."""
+    eval_id: str | None = None
+    """What a run belongs to; None: it is no run of an eval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def add_job(connection: Connection, job: Job) -> None:
             validation_file=job.validation_file,
             lease_token=0,
             num_crashes=0,
+            eval_id=job.eval_id,
         )
     )
     if job.metadata:
@@ -123,13 +128,13 @@ def add_job(connection: Connection, job: Job) -> None:
         connection.execute(insert(job_metadata), pairs)
 
 
-def find_job(connection: Connection, project_id: str, job_id: str) -> Job:
-    """A project's job.
+def find_job(connection: Connection, project_id: str, job_id: str, *, eval_id: str | None = None) -> Job:
+    """A project's job; with an eval's id a run of it.
 
     Raises:
         NoSuchJobError: There is none of this id.
     """
-    where = (jobs.c.project_id == project_id, jobs.c.id == job_id)
+    where = (jobs.c.project_id == project_id, jobs.c.id == job_id, _of_eval(eval_id))
     row = connection.execute(select(jobs).where(*where)).first()
     if row is None:
         raise NoSuchJobError(job_id)
@@ -161,6 +166,8 @@ def list_jobs(
     *,
     metadata: Mapping[str, str] | None = None,
     without_metadata: bool = False,
+    eval_id: str | None = None,
+    status: JobStatus | None = None,
 ) -> Page[Job]:
     """A page of a project's jobs.
 
@@ -170,11 +177,15 @@ def list_jobs(
         request: Which page.
         metadata: Pairs that a job must all have.
         without_metadata: Only jobs that have none at all.
+        eval_id: Runs of this eval; None: what is no run of an eval.
+        status: Only jobs that are so far; None: all.
     """
-    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id]
+    where: list[ColumnElement[bool]] = [jobs.c.project_id == project_id, _of_eval(eval_id)]
     where += [_has_pair(key, value) for key, value in (metadata or {}).items()]
     if without_metadata:
         where.append(jobs.c.metadata.is_(None))
+    if status is not None:
+        where.append(jobs.c.status == status.value)
     return read_page(connection, jobs, where, request, _record)
 
 
@@ -198,14 +209,14 @@ def claim(
     seconds: float,
     kind: JobKind = JobKind.FINE_TUNING,
 ) -> Lease | None:
-    """Claim the oldest job of a kind and of some statuses that nobody works on; None: there is none."""
-    wanted = select(jobs.c.id, jobs.c.lease_token).where(
-        jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free()
-    )
-    row = connection.execute(wanted.order_by(jobs.c.number).limit(1)).first()
+    """Claim the oldest job of a kind and of some statuses that nobody works on; None: there is none, or another one was faster."""
+    is_wanted = and_(jobs.c.kind == kind.value, jobs.c.status.in_([status.value for status in statuses]), _is_free())
+    wanted = select(jobs.c.id, jobs.c.lease_token).where(is_wanted).order_by(jobs.c.number)
+    row = connection.execute(wanted.limit(1)).first()
     if row is None:
         return None
-    return _taken(connection, Lease(row.id, row.lease_token), owner=owner, seconds=seconds)
+    # Once more, for its worker may have renewed the claim since, and its user may have cancelled it.
+    return _taken(connection, Lease(row.id, row.lease_token), is_wanted, owner=owner, seconds=seconds)
 
 
 def claim_this(connection: Connection, job_id: str, *, owner: str, seconds: float) -> Lease | None:
@@ -214,10 +225,18 @@ def claim_this(connection: Connection, job_id: str, *, owner: str, seconds: floa
     return _taken(connection, Lease(job_id, token), owner=owner, seconds=seconds)
 
 
-def _taken(connection: Connection, last: Lease, *, owner: str, seconds: float) -> Lease | None:
-    """A new claim after the last one; None: another one came between."""
-    values = {"lease_owner": owner, "lease_token": last.token + 1, "lease_expires_at": epoch_now() + seconds}
-    if not connection.execute(update(jobs).where(_held(last)).values(**values)).rowcount:
+def _taken(
+    connection: Connection, last: Lease, *conditions: ColumnElement[bool], owner: str, seconds: float
+) -> Lease | None:
+    """A new claim after the last one; None: another one came between, or a condition holds no longer."""
+    ran_out = and_(jobs.c.status == JobStatus.VALIDATING_FILES.value, jobs.c.lease_expires_at.is_not(None))
+    values = {
+        "lease_owner": owner,
+        "lease_token": last.token + 1,
+        "lease_expires_at": epoch_now() + seconds,
+        "num_crashes": jobs.c.num_crashes + case((ran_out, 1), else_=0),
+    }
+    if not connection.execute(update(jobs).where(_held(last), *conditions).values(**values)).rowcount:
         return None
     return Lease(last.job_id, last.token + 1)
 
@@ -264,6 +283,10 @@ def _is_free() -> ColumnElement[bool]:
     return or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at < epoch_now())
 
 
+def _of_eval(eval_id: str | None) -> ColumnElement[bool]:
+    return jobs.c.eval_id.is_(None) if eval_id is None else jobs.c.eval_id == eval_id
+
+
 def _has_pair(key: str, value: str) -> ColumnElement[bool]:
     pair = (job_metadata.c.job_id == jobs.c.id, job_metadata.c.key == key, job_metadata.c.value == value)
     return exists().where(*pair)
@@ -298,4 +321,5 @@ def _record(row: Row[Any]) -> Job:
         results_files=tuple(row.results_files or ()),
         error=None if row.error is None else JobError(**row.error),
         num_crashes=row.num_crashes,
+        eval_id=row.eval_id,
     )

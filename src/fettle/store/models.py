@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from fettle.store.tables import aliases, base_models, jobs, models
 _FINAL = tuple(status.value for status in JobStatus if status.is_final)
 
 
+class ModelKind(StrEnum):
+    """What a base model does."""
+
+    TEXT = "text"
+    """It writes: it can be asked and tuned."""
+    EMBEDDING = "embedding"
+    """It turns texts into vectors, and nothing else."""
+
+
 class NoSuchModelError(ModelError):
     """There is no model of this name, or it is another project's."""
 
@@ -26,15 +36,20 @@ class NoSuchModelError(ModelError):
         super().__init__(f"The model `{name}` does not exist or you do not have access to it.{some}")
 
 
+class WrongModelKindError(ConfigError):
+    """A model is asked for what models of its kind do not do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
-    """A model that can be asked and tuned."""
+    """A model that was trained elsewhere."""
 
     id: str
     """Short, without slash, space or colon."""
     source: str
-    """As `models.resolve.resolve_model` takes it."""
+    """As `models.resolve.resolve_model` takes it; of an embedding model, the name of its package."""
     created_at: int
+    kind: ModelKind = ModelKind.TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +78,7 @@ def folder_of(store: Store, model: TunedModel) -> Path:
     return store.models / model.folder
 
 
-def put_base_model(connection: Connection, model_id: str, source: str) -> None:
+def put_base_model(connection: Connection, model_id: str, source: str, *, kind: ModelKind = ModelKind.TEXT) -> None:
     """Have a base model, in place of an earlier one of that name.
 
     Raises:
@@ -71,8 +86,9 @@ def put_base_model(connection: Connection, model_id: str, source: str) -> None:
     """
     if model_id in list_aliases(connection):
         raise ConfigError(f"{model_id!r} is an alias", remedy=f"`fettle models unalias {model_id}` removes it")
-    if not connection.execute(update(base_models).where(base_models.c.id == model_id).values(source=source)).rowcount:
-        connection.execute(insert(base_models).values(id=model_id, source=source, created_at=now()))
+    values = {"source": source, "kind": kind.value}
+    if not connection.execute(update(base_models).where(base_models.c.id == model_id).values(values)).rowcount:
+        connection.execute(insert(base_models).values(id=model_id, created_at=now(), **values))
 
 
 def remove_base_model(connection: Connection, model_id: str) -> None:
@@ -93,9 +109,8 @@ def remove_base_model(connection: Connection, model_id: str) -> None:
 
 
 def list_base_models(connection: Connection) -> tuple[BaseModel, ...]:
-    """All of them, by name."""
-    rows = connection.execute(select(base_models).order_by(base_models.c.id))
-    return tuple(BaseModel(**row._mapping) for row in rows)
+    """All of them, by name, whatever their kind."""
+    return tuple(map(_base_record, connection.execute(select(base_models).order_by(base_models.c.id))))
 
 
 def add_tuned_model(connection: Connection, model: TunedModel) -> None:
@@ -124,13 +139,30 @@ def list_tuned_models(connection: Connection, project_id: str | None = None) -> 
     return tuple(map(_record, connection.execute(wanted)))
 
 
-def find_model(connection: Connection, project_id: str, name: str) -> BaseModel | TunedModel:
+def find_model(
+    connection: Connection, project_id: str, name: str, *, kind: ModelKind | None = ModelKind.TEXT
+) -> BaseModel | TunedModel:
     """What a name means to a project, aliases followed.
 
+    Args:
+        connection: To the database.
+        project_id: Who asks.
+        name: A model's, or an alias.
+        kind: What the model is wanted for; None: it is only looked at.
+
     Raises:
-        NoSuchModelError: Nothing.
+        NoSuchModelError: It means nothing.
+        WrongModelKindError: It means a model of another kind.
     """
-    return _find(connection, name, select(models).where(models.c.project_id == project_id))
+    found = _find(connection, name, select(models).where(models.c.project_id == project_id), kind)
+    has = found.kind if isinstance(found, BaseModel) else ModelKind.TEXT
+    if kind is not None and has is not kind:
+        does, wanted = ("embeds", "write") if has is ModelKind.EMBEDDING else ("writes", "embed")
+        raise WrongModelKindError(
+            f"The model `{found.id}` {does} texts and does not {wanted} them",
+            remedy="`GET /v1/models` lists all models",
+        )
+    return found
 
 
 def find_model_of_any_project(connection: Connection, name: str) -> BaseModel | TunedModel:
@@ -139,10 +171,10 @@ def find_model_of_any_project(connection: Connection, name: str) -> BaseModel | 
     Raises:
         NoSuchModelError: Nothing.
     """
-    return _find(connection, name, select(models))
+    return _find(connection, name, select(models), None)
 
 
-def _find(connection: Connection, name: str, among: Select[Any]) -> BaseModel | TunedModel:
+def _find(connection: Connection, name: str, among: Select[Any], kind: ModelKind | None) -> BaseModel | TunedModel:
     name = _canonical(connection, name)
     tuned = connection.execute(among.where(models.c.id == name)).first()
     if tuned is not None:
@@ -151,7 +183,7 @@ def _find(connection: Connection, name: str, among: Select[Any]) -> BaseModel | 
     by_source = {model.source: model for model in bases.values()}
     found = bases.get(name) or by_source.get(name)
     if found is None:
-        raise NoSuchModelError(name, known=tuple(bases))
+        raise NoSuchModelError(name, known=[model.id for model in bases.values() if kind in (None, model.kind)])
     return found
 
 
@@ -166,7 +198,7 @@ def base_of(connection: Connection, model: BaseModel | TunedModel) -> BaseModel:
     row = connection.execute(select(base_models).where(base_models.c.id == model.base)).first()
     if row is None:
         raise NoSuchModelError(model.base)
-    return BaseModel(**row._mapping)
+    return _base_record(row)
 
 
 def remove_tuned_model(store: Store, project_id: str, name: str) -> TunedModel:
@@ -176,13 +208,20 @@ def remove_tuned_model(store: Store, project_id: str, name: str) -> TunedModel:
         NoSuchModelError: There is none of this name.
     """
     with store.writing() as connection:
-        row = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
-        if row is None:
-            raise NoSuchModelError(name)
-        connection.execute(delete(models).where(models.c.id == name))
-    model = _record(row)
+        model = forget_tuned_model(connection, project_id, name)
+    if model is None:
+        raise NoSuchModelError(name)
     shutil.rmtree(folder_of(store, model), ignore_errors=True)
     return model
+
+
+def forget_tuned_model(connection: Connection, project_id: str, name: str) -> TunedModel | None:
+    """Delete a tuned model from the tables alone; None: there is none of this name."""
+    row = connection.execute(select(models).where(models.c.project_id == project_id, models.c.id == name)).first()
+    if row is None:
+        return None
+    connection.execute(delete(models).where(models.c.id == name))
+    return _record(row)
 
 
 def put_alias(connection: Connection, alias: str, target: str) -> None:
@@ -220,6 +259,10 @@ def _canonical(connection: Connection, name: str) -> str:
     for _ in known:  # no alias leads back to itself
         name = known.get(name, name)
     return name
+
+
+def _base_record(row: Row[Any]) -> BaseModel:
+    return BaseModel(id=row.id, source=row.source, created_at=row.created_at, kind=ModelKind(row.kind))
 
 
 def _record(row: Row[Any]) -> TunedModel:

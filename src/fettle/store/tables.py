@@ -131,6 +131,7 @@ jobs = Table(
     Column("lease_token", BigInteger, nullable=False, default=0),
     Column("lease_expires_at", Float(53)),
     Column("num_crashes", Integer, nullable=False, default=0),
+    Column("eval_id", _ID, index=True),  # of a run: what it belongs to
 )
 
 job_metadata = Table(  # the same as `jobs.metadata`, to be searched: paths into JSON do not take every key
@@ -190,6 +191,7 @@ base_models = Table(
     metadata,
     Column("id", _NAME, primary_key=True),  # public id
     Column("source", Text, nullable=False),  # as `models.resolve.resolve_model` takes it
+    Column("kind", String(16), nullable=False, server_default="text"),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -200,6 +202,36 @@ aliases = Table(
     Column("target", _NAME, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
+
+evals = Table(
+    "evals",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("data_source", JSON, nullable=False),
+    Column("criteria", JSON, nullable=False),
+)
+
+eval_items = Table(
+    "eval_items",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("run_id", _ID, ForeignKey("jobs.id"), nullable=False),
+    Column("position", BigInteger, nullable=False),  # of the row in the data, from 0
+    Column("item", JSON, nullable=False),
+    Column("sample", JSON(none_as_null=True)),  # null: not sampled yet
+    Column("results", JSON(none_as_null=True)),  # of the criteria, in their order; null: not graded yet
+    Column("status", String(8)),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("run_id", "position"),
+)
+
+Index("ix_eval_items_run_number", eval_items.c.run_id, eval_items.c.number)
 
 workers = Table(
     "workers",

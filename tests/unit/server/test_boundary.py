@@ -66,11 +66,12 @@ def test_a_fault_in_the_middle_of_a_stream_ends_the_connection(server: Served) -
 
 
 def test_errors_in_another_form_are_put_into_ours(server: Served) -> None:
-    @server.app.get("/teapot")
-    def teapot() -> PlainTextResponse:
-        return PlainTextResponse("short and stout", status_code=418)
+    @server.app.get("/error/{status}")
+    def error(status: int) -> PlainTextResponse:
+        return PlainTextResponse("short and stout", status_code=status)
 
-    assert_is_error(server.client.get("/teapot"), 418)
+    for status in (418, 499, 502):
+        assert_is_error(server.client.get(f"/error/{status}"), status)
 
 
 def test_numbers_that_are_none_never_get_into_an_answer(server: Served) -> None:

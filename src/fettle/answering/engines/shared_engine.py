@@ -22,7 +22,6 @@ from fettle.answering.engines.adapter_check import AdapterCheck
 from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import Row, RunningBatch
-from fettle.answering.serving_engine import EngineLoad
 from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
 from fettle.chat.call_format import CallFormat, call_format
@@ -182,15 +181,19 @@ class SharedEngine:
             return not (self._running or self._inbox.requests or self._inbox.tasks)
 
     @property
-    def load(self) -> EngineLoad:
-        """What it does now."""
-        with self._inbox.changed:
-            return EngineLoad(
-                num_waiting=len(self._inbox.requests),
-                num_running=len(self._running),
-                num_adapters=len(self._used),
-                num_bases=1,
-            )
+    def num_waiting(self) -> int:
+        """Answers that wait for a place in the batch."""
+        return len(self._inbox.requests)
+
+    @property
+    def num_running(self) -> int:
+        """Answers that are being written."""
+        return len(self._running)
+
+    @property
+    def num_adapters_in_memory(self) -> int:
+        """Adapters that answer without being loaded first."""
+        return len(self._used)
 
     @property
     def loaded(self) -> LoadedModel:

@@ -31,7 +31,6 @@ from fettle.answering.same_answers import (
     require_apart,
     require_same_answers,
 )
-from fettle.answering.serving_engine import EngineLoad
 from fettle.answering.stream import AnswerStream
 from fettle.chat.call_format import CallFormat, call_format
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
@@ -189,12 +188,23 @@ class VllmServingEngine:
     @property
     def is_idle(self) -> bool:
         """Nothing is being written."""
-        return not self._num_open()
+        return not self.num_running
 
     @property
-    def load(self) -> EngineLoad:
-        """What it does now; which of the answers wait is not told."""
-        return EngineLoad(num_running=self._num_open(), num_adapters=len(self._folders), num_bases=1)
+    def num_waiting(self) -> int:
+        """None that we know of: the server does not tell which answers wait."""
+        return 0
+
+    @property
+    def num_running(self) -> int:
+        """Answers that are asked for."""
+        with self._changed:
+            return sum(not answer.is_whole for answer in self._open)
+
+    @property
+    def num_adapters_in_memory(self) -> int:
+        """Adapters that the server was told to load."""
+        return len(self._folders)
 
     @property
     def loaded(self) -> LoadedModel:
@@ -262,11 +272,6 @@ class VllmServingEngine:
             noise=self._noise,
         )
 
-    def _num_open(self) -> int:
-        """Answers that are waited for."""
-        with self._changed:
-            return sum(not answer.is_whole for answer in self._open)
-
     def _require_room(self, num_more: int) -> None:
         """Show that more answers may be asked for; to be called while `_changed` is held.
 
@@ -276,7 +281,7 @@ class VllmServingEngine:
         """
         if self._is_closed:
             raise ResourceError("this engine was closed")
-        num_open = self._num_open()
+        num_open = self.num_running
         if num_open + num_more > self._max_open:
             raise BusyError(
                 f"{num_open} answers are under way, and at most {self._max_open} may be",
