@@ -43,8 +43,10 @@ class Settings(BaseSettings):
     """Folder for models, studies and the count of looks at test splits."""
     remote_api_key: SecretStr | None = None
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
+    vllm_url: str | None = None
+    """vLLM servers, with commas between; each answers for the base model that it serves. None: there are none."""
     vllm_api_key: SecretStr | None = None
-    """Key sent to the server named by `--answer-with vllm=URL`; None: it needs none."""
+    """Key sent to these servers, and to the one named by `--answer-with vllm=URL`; None: they need none."""
     database_url: SecretStr | None = None
     """The store's database; None: SQLite in `home`."""
     lease_seconds: float = Field(default=15.0, ge=0.5)

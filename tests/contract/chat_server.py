@@ -14,8 +14,10 @@ from openai import OpenAI
 from adapters import write_adapter
 from fettle.answering.engine_pool import EnginePool
 from fettle.answering.engines.inbox import ServingLimits
-from fettle.models.load import load_model
+from fettle.answering.engines.vllm_server import VllmServer
+from fettle.models.load import LoadedModel, load_model
 from fettle.models.precision import Precision
+from fettle.models.resolve import ResolvedModel
 from fettle.server.app import create_app
 from fettle.server.context import Context
 from fettle.server.settings import ServerSettings
@@ -47,8 +49,9 @@ def serving_chat(
     templates: Mapping[str, str | None] | None = None,
     num_adapters: int = 0,
     limits: ServingLimits | None = None,
+    vllm_url: str | None = None,
 ) -> Iterator[ChatServer]:
-    """A server with a tiny base model for each template, and some adapters of the first one."""
+    """A server with a tiny base model for each template, and some adapters of the first one; perhaps a vLLM server answers."""
     store = Store(folder / "home")
     secret, _ = create_key(store, "test")
     bases = {
@@ -58,7 +61,8 @@ def serving_chat(
         for name, base in bases.items():
             put_base_model(connection, name, str(base))
     tuned = _tuned(store, *next(iter(bases.items())), num_adapters)
-    engines = EnginePool(max_bases=8, limits=limits, load=lambda source: load_model(source, Precision.EXACT))
+    servers = [VllmServer(vllm_url)] if vllm_url else []
+    engines = EnginePool(max_bases=8, limits=limits, load=_exact, servers=servers, load_reference=_exact)
     app = create_app(Context(store=store, settings=ServerSettings(), engines=engines))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
@@ -72,6 +76,10 @@ def serving_chat(
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _exact(source: ResolvedModel) -> LoadedModel:
+    return load_model(source, Precision.EXACT)
 
 
 def _tuned(store: Store, base: str, folder: Path, count: int) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from fettle.answering.call_grammar import CallRules, added_token_ids, call_grammar
 from fettle.answering.engine import Form, GenerationOptions, JsonForm
-from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
+from fettle.answering.serving_engine import ServingEngine
 from fettle.answering.stream import AnswerStream
 from fettle.chat.call_format import shown_token_ids
 from fettle.chat.call_reader import CallEvent, CallReader, TextPiece
@@ -110,7 +110,7 @@ class Choice:
         return ChatEnd.TOOL_CALLS if self._reader is not None and self._reader.num_calls else ChatEnd.STOP
 
 
-def begin_chat(engine: SharedEngine, request: ChatRequest, *, adapter: str | None) -> tuple[Choice, ...]:
+def begin_chat(engine: ServingEngine, request: ChatRequest, *, adapter: str | None) -> tuple[Choice, ...]:
     """Ask an engine; the choices, which are being written from now on. Rendering the conversation takes milliseconds.
 
     Args:
@@ -150,7 +150,7 @@ def give_up_all(choices: Sequence[Choice]) -> None:
         choice.give_up()
 
 
-def _form(engine: SharedEngine, request: ChatRequest) -> Form | None:
+def _form(engine: ServingEngine, request: ChatRequest) -> Form | None:
     rules, calls = request.rules, engine.call_format if request.rules else None
     if rules is None or calls is None or not (rules.must_call or rules.strict_names):
         return request.text_form
@@ -158,7 +158,7 @@ def _form(engine: SharedEngine, request: ChatRequest) -> Form | None:
     return call_grammar(calls, replace(rules, text_form=request.text_form), token_ids)
 
 
-def _reader(engine: SharedEngine, request: ChatRequest) -> CallReader | None:
+def _reader(engine: ServingEngine, request: ChatRequest) -> CallReader | None:
     if request.rules is None or engine.call_format is None:
         return None
     names = [tool.name for tool in request.rules.tools]

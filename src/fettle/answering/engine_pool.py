@@ -1,7 +1,8 @@
-"""Base models in memory and who answers with them: each is loaded when it is first asked for, and the least recently used leave.
+"""Base models and who answers with them: each is loaded when it is first asked for, and the least recently used leave.
 
 A model is a base model, an adapter of one, or a whole model of its own (trained with all weights). Requests come from many threads:
-the first one for a model loads it, and those that come meanwhile wait for the same loading.
+the first one for a model loads it, and those that come meanwhile wait for the same loading. Base models that
+a vLLM server serves are asked there.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
+from fettle.answering.check_prompts import read_check_prompts
 from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.answering.engines.vllm_server import SETTING, ServedBase, VllmServer
+from fettle.answering.engines.vllm_serving import VllmServingEngine
+from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
+from fettle.files import sha256_of_json
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import ResolvedModel
+from fettle.models.without_weights import load_without_weights
 from fettle.records import Message, Prompt
+from fettle.settings import get_settings
+from fettle.version import fettle_version
 
 _CHECK_PROMPTS = tuple(
     Prompt(example_id=text, messages=(Message(role="user", content=text),))
@@ -28,7 +39,12 @@ _CHECK_PROMPTS = tuple(
         "Summarise in one sentence: the parcel came a day late, and nobody was at home.",
     )
 )
-"""What an adapter is checked on where nothing is known of what it was trained for."""
+"""What is checked before it serves where nothing is known of what it was trained for."""
+
+
+def load_on_processor(source: ResolvedModel) -> LoadedModel:
+    """A base model with its weights in this machine's memory, whatever holds the GPUs."""
+    return load_model(source, device=torch.device("cpu"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +61,12 @@ class ServedModel:
     """Of the base model that the adapter was trained beside; None: not known."""
     template_sha256: str | None = None
     """Of the chat template that it was trained with; None: not known."""
-    check_prompts: tuple[Prompt, ...] = _CHECK_PROMPTS
-    """On which the adapter has to answer as it was trained before it serves."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one for other software or other weights. The weights of a tuned model never change: its name stands for them."""
+        tuned = self.name if self.adapter is not None else None
+        return f"fp_{sha256_of_json([fettle_version(), self.base.sha256(), tuned])[:12]}"
 
 
 class ModelCatalogue(Protocol):
@@ -81,7 +101,7 @@ class _Entry:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while it is loaded, or an adapter put beside it."""
-    engine: SharedEngine | None = None
+    engine: ServingEngine | None = None
     num_users: int = 0
     """Requests that have been promised the engine; it is not closed before they have handed in what they want."""
 
@@ -93,6 +113,8 @@ class EnginePool:
         max_bases: Base models in memory at once.
         limits: Of each engine.
         load: Loads a base model.
+        servers: vLLM servers, which answer for the base models that they serve.
+        load_reference: Loads what these are held against.
     """
 
     def __init__(
@@ -101,8 +123,11 @@ class EnginePool:
         max_bases: int = 2,
         limits: ServingLimits | None = None,
         load: Callable[[ResolvedModel], LoadedModel] = load_model,
+        servers: Sequence[VllmServer] = (),
+        load_reference: Callable[[ResolvedModel], LoadedModel] = load_on_processor,
     ) -> None:
         self._max_bases, self._limits, self._load = max_bases, limits or ServingLimits(), load
+        self._servers, self._load_reference = servers, load_reference
         self._entries: OrderedDict[Path, _Entry] = OrderedDict()  # the least recently used first
         self._lock = threading.Lock()
         self._is_closed = False
@@ -126,7 +151,7 @@ class EnginePool:
         )
 
     @contextmanager
-    def engine_of(self, model: ServedModel) -> Iterator[SharedEngine]:
+    def engine_of(self, model: ServedModel) -> Iterator[ServingEngine]:
         """The engine that answers for a model, loaded and checked where it must be; within it the engine is not closed.
 
         To be called where waiting is no harm: loading takes seconds, or minutes.
@@ -137,6 +162,7 @@ class EnginePool:
             ResourceError: The pool was closed, or there is not enough memory.
             ModelError: The files are damaged.
             IntegrityError: The adapter does not answer as it was trained.
+            RemoteError: A vLLM server does not answer.
         """
         entry = self._entry(model.base)
         try:
@@ -145,7 +171,8 @@ class EnginePool:
                     entry.engine = self._loaded(model.base)
                 if model.adapter is not None and model.name not in entry.engine.adapters:
                     _require_same_base(model, entry.engine.loaded)
-                    entry.engine.add(model.name, model.adapter, model.check_prompts)
+                    prompts = read_check_prompts(model.adapter) or _CHECK_PROMPTS
+                    entry.engine.add(model.name, model.adapter, prompts)
             yield entry.engine
         finally:
             with self._lock:
@@ -207,14 +234,49 @@ class EnginePool:
             retry_after_seconds=5,
         )
 
-    def _loaded(self, base: ResolvedModel) -> SharedEngine:
+    def _loaded(self, base: ResolvedModel) -> ServingEngine:
+        if (found := self._at_server(base)) is not None:
+            return self._asked_over_http(base, *found)
         loaded = self._load(base)
         if loaded.plain_reason is not None:
             raise ConfigError(
                 f"the model {base.public_id!r} cannot be served here: {loaded.plain_reason}",
-                remedy="serve it by a vLLM server (FETTLE_VLLM_URL), or train another base model",
+                remedy=f"serve it by a vLLM server ({SETTING}), or train another base model",
             )
         return SharedEngine(loaded, self._limits)
+
+    def _at_server(self, base: ResolvedModel) -> tuple[VllmServer, ServedBase] | None:
+        """The server of a base model, and how it serves it; None: none does."""
+        for server in self._servers:
+            for served in server.bases():
+                if served.is_model(base):
+                    return server, served
+        return None
+
+    def _asked_over_http(self, base: ResolvedModel, server: VllmServer, served: ServedBase) -> ServingEngine:
+        engine = VllmServingEngine(
+            load_without_weights(base),
+            server,
+            served,
+            limits=self._limits,
+            load_reference=lambda: self._load_reference(base),
+        )
+        try:
+            engine.require_as_given(_CHECK_PROMPTS)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+
+def configured_pool(*, max_bases: int, limits: ServingLimits | None = None) -> EnginePool:
+    """A pool whose vLLM servers are those of the settings.
+
+    Raises:
+        ConfigError: An address is none.
+    """
+    urls = (get_settings().vllm_url or "").replace(",", " ").split()
+    return EnginePool(max_bases=max_bases, limits=limits, servers=[VllmServer(url) for url in urls])
 
 
 def _require_same_base(model: ServedModel, loaded: LoadedModel) -> None:

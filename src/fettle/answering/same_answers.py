@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,8 @@ from fettle.records import Prompt
 
 Reference = Callable[[Sequence[int]], torch.Tensor]
 """The logits [T, V] of a row, fp32."""
+_TIMES_AT_ONCE = 4
+"""So often each prompt is asked where two models are asked at the same time."""
 _ENDING_TOKENS = 2
 """Written after a whole answer: its end, and one more by an engine that does not stop there."""
 
@@ -156,8 +159,43 @@ def _require_same_tokens(
     Raises:
         IntegrityError: They are not.
     """
+    written = engine.written(rows, [limit] * len(rows))
+    _require_likely(engine, expected, rows, written, limit, most)
+
+
+def require_apart(
+    first: tuple[TokenWriter, Expected], second: tuple[TokenWriter, Expected], rows: Sequence[CheckRow]
+) -> None:
+    """Show that two models of one server that are asked at the same time both say what they should, each with its own weights.
+
+    Raises:
+        IntegrityError: They do not.
+    """
+    prompts = [row.prompt for row in rows] * _TIMES_AT_ONCE
+    limits = [NUM_TOKENS] * len(prompts)
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(engine.written, prompts, limits) for engine, _ in (first, second)]
+        written = [tokens.result() for tokens in both]
+    for (engine, expected), tokens in zip((first, second), written, strict=True):
+        try:
+            _require_likely(engine, expected, prompts, tokens, NUM_TOKENS, bound(expected.noise, expected.dtype))
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"{error.problem}; while the base model and an adapter are asked at the same time",
+                remedy="use another version of the server, or one server for each of them",
+            ) from error
+
+
+def _require_likely(
+    engine: TokenWriter,
+    expected: Expected,
+    rows: Sequence[Sequence[int]],
+    written: Sequence[Sequence[int]],
+    limit: int,
+    most: float,
+) -> None:
     stops = expected.stop_token_ids
-    for row, tokens in zip(rows, engine.written(rows, [limit] * len(rows)), strict=True):
+    for row, tokens in zip(rows, written, strict=True):
         if not tokens or (len(tokens) < limit and tokens[-1] not in stops):
             raise _otherwise(engine, "it ends an answer where the model has not written an end of turn")
         if any(token in stops for token in tokens[:-1]):
@@ -178,5 +216,5 @@ def _otherwise(engine: TokenWriter, problem: str) -> IntegrityError:
     return IntegrityError(
         f"{engine.name} does not answer as the reference does: {problem}",
         where="--answer-with",
-        remedy="leave it out, and the reference answers; report this with the engine's version and the model's name",
+        remedy="leave it out (or FETTLE_VLLM_URL), and the reference answers; report this with the versions of both",
     )

@@ -34,6 +34,7 @@ class AnswerStream:
         self._pieces: queue.SimpleQueue[Piece | FettleError] = queue.SimpleQueue()
         self._is_given_up = threading.Event()
         self._tell: Callable[[], None] = lambda: None
+        self._tell_given_up: Callable[[], object] = lambda: None
 
     def put(self, piece: Piece | FettleError) -> None:
         """Pass on what was written, or why nothing more will be; called by who writes."""
@@ -84,6 +85,11 @@ class AnswerStream:
     def give_up(self) -> None:
         """Say that nobody waits any more: the answer leaves at the next step."""
         self._is_given_up.set()
+        self._tell_given_up()
+
+    def when_given_up(self, tell: Callable[[], object]) -> None:
+        """Have who writes told at once that nobody waits any more; to be said before the stream is handed out."""
+        self._tell_given_up = tell
 
     @property
     def is_given_up(self) -> bool:

@@ -36,6 +36,12 @@ def serve(
     concurrent_requests: Annotated[
         int | None, typer.Option(min=1, help="Most requests of one key at the same time. Default: no limit.")
     ] = None,
+    max_base_models: Annotated[
+        int, typer.Option(min=1, help="Most base models in memory at once; their tuned models come beside them.")
+    ] = 2,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="Most answers of a base model that wait for their turn; others get a 429.")
+    ] = 256,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest JSON body, MiB.")] = 32,
     cors_origin: Annotated[
         list[str] | None,
@@ -64,6 +70,8 @@ def serve(
         organization_id=f"org-{organization}",
         requires_key=not without_keys,
         max_body_bytes=max_body_mb << 20,
+        max_base_models=max_base_models,
+        max_waiting=max_waiting,
         cors_origins=tuple(cors_origin or ()),
         requests_per_minute=requests_per_minute,
         concurrent_requests=concurrent_requests,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engine_pool import EnginePool, ModelCatalogue, ServedModel
-from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
+from fettle.answering.serving_engine import ServingEngine
 from fettle.answering.stream import AnswerStream, Piece, joined
 from fettle.errors import FettleError
 from fettle.records import Message, Prompt
@@ -26,7 +26,7 @@ class AskedModel:
         is_wanted: Whether somebody still waits; asked with every token.
     """
 
-    def __init__(self, engine: SharedEngine, model: ServedModel, is_wanted: Callable[[], bool]) -> None:
+    def __init__(self, engine: ServingEngine, model: ServedModel, is_wanted: Callable[[], bool]) -> None:
         self._engine, self._is_wanted = engine, is_wanted
         self._adapter = None if model.adapter is None else model.name
 

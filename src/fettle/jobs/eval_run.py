@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from fettle.answering.engine_pool import EnginePool
+from fettle.answering.engine_pool import configured_pool
 from fettle.errors import DataError, FettleError
 from fettle.jobs.asked_models import AskedModel, PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
@@ -68,7 +68,7 @@ class EvalRun:
         self._stops = threading.Event()
         self._source = read_run_source(job.request["data_source"])
         self._progress = None if job.used is None else RunProgress.from_json(job.used)
-        self._catalogue, self._pool = StoreCatalogue(store), EnginePool(max_bases=1)
+        self._catalogue, self._pool = StoreCatalogue(store), configured_pool(max_bases=1)
         sampler = PoolSampler(self._pool, self._catalogue, job.project_id, is_wanted=self._is_wanted)
         self._services = GradingServices(code_runner=code_runner, sampler=sampler)
 

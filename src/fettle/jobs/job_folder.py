@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fettle.answering.check_prompts import CHECK_PROMPTS_FILE, read_check_prompts, write_check_prompts
 from fettle.errors import disk_errors_explained
-from fettle.examples.row_formats.chat import messages_and_tools
-from fettle.examples.write import prompt_row
 from fettle.files import write_atomically
 from fettle.models.precision import Precision
 from fettle.records import Prompt
@@ -203,22 +201,16 @@ class JobFolder:
 
     def write_check_prompts(self, prompts: Sequence[Prompt]) -> None:
         """Leave prompts on which a server shows that it answers as was trained."""
-        rows = [prompt_row(prompt) for prompt in prompts]
-        write_atomically(self.check_prompts, json.dumps(rows, ensure_ascii=False, indent=1))
+        write_check_prompts(self.path, prompts)
 
     @property
     def check_prompts(self) -> Path:
         """The file of these prompts."""
-        return self.path / "check_prompts.json"
+        return self.path / CHECK_PROMPTS_FILE
 
     def read_check_prompts(self) -> tuple[Prompt, ...]:
         """These prompts."""
-        rows = json.loads(self.check_prompts.read_bytes())
-        prompts = []
-        for number, row in enumerate(rows):
-            messages, tools = messages_and_tools(row)
-            prompts.append(Prompt(example_id=f"check-{number}", messages=messages, tools=tools))
-        return tuple(prompts)
+        return read_check_prompts(self.path)
 
     def _write(self, name: str, record: BaseModel) -> None:
         write_atomically(self.path / name, record.model_dump_json(indent=1))

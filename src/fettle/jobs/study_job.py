@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from fettle.answering.check_prompts import write_check_prompts
+from fettle.contenders.prompt import bare_prompt
 from fettle.errors import FettleError
 from fettle.examples.write import chat_lines
 from fettle.files import copy_folder, sha256_of_json
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _KEY = "fettle_study"
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)
 _MOST_SUFFIX = 40
+_NUM_CHECK_PROMPTS = 4
 _ORGANIZATION_ID = "org-fettle"
 
 
@@ -244,6 +247,8 @@ class StudyJob:
             return None
         place = f"{job_id}/final"
         copy_folder(result.tuned, self._store.models / place)
+        prompts = [bare_prompt(example) for example in self._plan.split.valid[:_NUM_CHECK_PROMPTS]]
+        write_check_prompts(self._store.models / place, prompts)
         loaded = self._plan.loaded
         return TunedModel(
             id=self._request.new_model_name(_ORGANIZATION_ID),

@@ -109,8 +109,9 @@ def load_model(
     source: ResolvedModel,
     precision: Precision = Precision.AUTO,
     base_weights: BaseWeights = BaseWeights.AS_GIVEN,
+    device: torch.device | None = None,
 ) -> LoadedModel:
-    """Load a model for answering and training.
+    """Load a model for answering and training, onto `device`; None: that of the settings.
 
     Raises:
         ModelError: The files are damaged, of a class that transformers does not know, or hold quantised weights that were not
@@ -135,7 +136,7 @@ def load_model(
     logging.disable_progress_bar()
     if threads := get_settings().threads:
         torch.set_num_threads(threads)
-    device, chosen = chosen_device(), choose_precision(precision)
+    device, chosen = device or chosen_device(), choose_precision(precision)
     dtype = torch.bfloat16 if chosen is Precision.FAST else torch.float32
     is_nf4 = base_weights is BaseWeights.NF4
     if is_nf4:

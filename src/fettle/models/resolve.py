@@ -85,7 +85,7 @@ def resolve_model(name: str | None) -> ResolvedModel:
         return _embedded()
     path = _without_tilde(Path(name))
     if path.is_file() and path.suffix == ".gguf":
-        return ResolvedModel(public_id=_public_id(path.stem), path=path, kind=WeightsKind.GGUF)
+        return ResolvedModel(public_id=public_id(path.stem), path=path, kind=WeightsKind.GGUF)
     if path.is_dir():
         return _folder(path)
     if path.exists():
@@ -128,7 +128,7 @@ def _folder(path: Path) -> ResolvedModel:
             where=str(path),
             remedy="name the folder that holds config.json, the tokenizer and *.safetensors",
         )
-    resolved = ResolvedModel(public_id=_public_id(path.resolve().name), path=path, kind=WeightsKind.FOLDER)
+    resolved = ResolvedModel(public_id=public_id(path.resolve().name), path=path, kind=WeightsKind.FOLDER)
     if not resolved.weight_files:
         pickles = sorted(file.name for file in path.glob("*.bin"))
         raise ModelError(
@@ -155,13 +155,13 @@ def _repository(name: str) -> ResolvedModel:
             remedy="check the spelling and the connection, or name a local folder",
         ) from error
     resolved = _folder(Path(folder))
-    return ResolvedModel(public_id=_public_id(name.split("/")[1]), path=resolved.path, kind=resolved.kind)
+    return ResolvedModel(public_id=public_id(name.split("/")[1]), path=resolved.path, kind=resolved.kind)
 
 
-def _public_id(name: str) -> str:
+def public_id(name: str) -> str:
     """A name without slash, space or colon.
 
-    >>> _public_id("Org Name:0.5B")
+    >>> public_id("Org Name:0.5B")
     'org-name-0.5b'
     """
     return "".join(character if character.isalnum() or character in "._-" else "-" for character in name).lower()

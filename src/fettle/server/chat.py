@@ -16,9 +16,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
-from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
-from fettle.server.chat_answers import ChatCompletionBody, ChunkWriter, TokenTexts, WholeChoice, usage_body
+from fettle.server.chat_answers import ChatCompletionBody, ChatFrame, ChunkWriter, TokenTexts, WholeChoice, usage_body
 from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
@@ -46,10 +46,17 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
         engine, choices = await unless_hung_up(request, begun(context, owner, body.model, asked))
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
+            frame = ChatFrame(
+                id=new_id("chatcmpl-"),
+                created=now(),
+                model=body.model,
+                system_fingerprint=await _fingerprint(context, owner, body.model),
+            )
             deltas = _measured(choices, context.metrics, started)
             if body.stream:
-                return await _streamed(request, body, choices, deltas, token_texts)
-            return await unless_hung_up(request, _whole(body, choices, deltas, token_texts))
+                writer = ChunkWriter(frame=frame, wants_usage=body.wants_usage, token_texts=token_texts)
+                return await _streamed(request, writer, choices, deltas)
+            return await unless_hung_up(request, _whole(frame, choices, deltas, token_texts))
         except BaseException:
             give_up_all(choices)
             raise
@@ -59,7 +66,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
 
 async def begun(
     context: Context, owner: Owner, model: str, asked: ChatRequest
-) -> tuple[SharedEngine, tuple[Choice, ...]]:
+) -> tuple[ServingEngine, tuple[Choice, ...]]:
     """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""
     begun = context.chat_threads.submit(_begin, context, owner, model, asked)
     try:
@@ -69,7 +76,7 @@ async def begun(
         raise
 
 
-def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[SharedEngine, tuple[Choice, ...]]:
+def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[ServingEngine, tuple[Choice, ...]]:
     served = context.catalogue.find(model, owner.project_id)
     try:
         with context.engines.engine_of(served) as engine:
@@ -89,44 +96,32 @@ def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tu
         raise ApiError(f"The model `{model}` cannot be loaded. What is wrong was recorded.", status=500) from error
 
 
-def _give_up_what_was_begun(begun: Future[tuple[SharedEngine, tuple[Choice, ...]]]) -> None:
+def _give_up_what_was_begun(begun: Future[tuple[ServingEngine, tuple[Choice, ...]]]) -> None:
     if not begun.cancelled() and begun.exception() is None:
         give_up_all(begun.result()[1])
 
 
+async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
+    """Of what answers; hashing weights, once, takes seconds."""
+
+    def fingerprint() -> str:
+        return context.catalogue.find(model, owner.project_id).fingerprint
+
+    return await asyncio.wrap_future(context.chat_threads.submit(fingerprint))
+
+
 async def _whole(
-    body: CreateChatCompletion, choices: Sequence[Choice], deltas: _Deltas, token_texts: TokenTexts | None
+    frame: ChatFrame, choices: Sequence[Choice], deltas: _Deltas, token_texts: TokenTexts | None
 ) -> Response:
     collected = [WholeChoice() for _ in choices]
     async for index, delta in deltas:
         collected[index].add(delta)
-    return JSONResponse(
-        {
-            "id": new_id("chatcmpl-"),
-            "object": "chat.completion",
-            "created": now(),
-            "model": body.model,
-            "choices": [choice.body(index, token_texts) for index, choice in enumerate(collected)],
-            "usage": usage_body(choices),
-        }
-    )
+    bodies = [choice.body(index, token_texts) for index, choice in enumerate(collected)]
+    return JSONResponse(frame.body("chat.completion", bodies) | {"usage": usage_body(choices)})
 
 
-async def _streamed(
-    request: Request,
-    body: CreateChatCompletion,
-    choices: Sequence[Choice],
-    deltas: _Deltas,
-    token_texts: TokenTexts | None,
-) -> Response:
+async def _streamed(request: Request, writer: ChunkWriter, choices: Sequence[Choice], deltas: _Deltas) -> Response:
     """A stream. What goes wrong before anything is written is an answer of its own."""
-    writer = ChunkWriter(
-        id=new_id("chatcmpl-"),
-        created=now(),
-        model=body.model,
-        wants_usage=body.wants_usage,
-        token_texts=token_texts,
-    )
     first = await unless_hung_up(request, anext(deltas))
     return StreamingResponse(_events(writer, choices, first, deltas), media_type="text/event-stream")
 
@@ -202,7 +197,7 @@ async def _merged(choices: Sequence[Choice]) -> _Deltas:
             task.cancel()
 
 
-def _token_texts(engine: SharedEngine) -> TokenTexts:
+def _token_texts(engine: ServingEngine) -> TokenTexts:
     @lru_cache(maxsize=4096)
     def texts(token_id: int) -> tuple[str, bytes]:
         raw = engine.token_bytes(token_id)

@@ -88,8 +88,31 @@ class ChatCompletionBody(BaseModel):
     object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
+    system_fingerprint: str
+    """Another one where the software or the weights are others."""
     choices: list[ChoiceBody]
     usage: UsageBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFrame:
+    """What an answer, or all chunks of one, have around their choices."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+    def body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        """The frame around some choices."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.system_fingerprint,
+            "choices": choices,
+        }
 
 
 @dataclass(slots=True)
@@ -153,9 +176,7 @@ def _token(number: int, log_prob: float, token_texts: TokenTexts) -> dict[str, A
 class ChunkWriter:
     """Writes the chunks of one stream, which share all but their choices."""
 
-    id: str
-    created: int
-    model: str
+    frame: ChatFrame
     wants_usage: bool
     token_texts: TokenTexts | None
     """None: no log-probabilities are asked for."""
@@ -190,13 +211,7 @@ class ChunkWriter:
         return self._frame([choice], usage=None)
 
     def _frame(self, choices: list[dict[str, Any]], *, usage: dict[str, int] | None) -> dict[str, Any]:
-        frame: dict[str, Any] = {
-            "id": self.id,
-            "object": "chat.completion.chunk",
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        }
+        frame = self.frame.body("chat.completion.chunk", choices)
         return frame | {"usage": usage} if self.wants_usage else frame
 
 

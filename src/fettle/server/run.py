@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from fettle.answering.engine_pool import EnginePool
+from fettle.answering.engine_pool import configured_pool
+from fettle.answering.engines.inbox import ServingLimits
 from fettle.errors import ConfigError
 from fettle.jobs.stopping import stopped_by_signals
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
@@ -82,7 +83,9 @@ def run_server(
 
 
 def _context(store: Store, settings: ServerSettings) -> Context:
-    engines = EnginePool(max_bases=settings.max_base_models)
+    engines = configured_pool(
+        max_bases=settings.max_base_models, limits=ServingLimits(max_waiting=settings.max_waiting)
+    )
     return Context(store=store, settings=settings, code_runner=_code_runner(), engines=engines)
 
 

@@ -33,6 +33,8 @@ class ServerSettings:
     """Largest JSON body."""
     max_base_models: int = 2
     """Base models in memory at once, whole tuned models among them; their adapters come beside them."""
+    max_waiting: int = 256
+    """Answers of one base model that may wait for a place in its batch; what comes beyond them is refused for now."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose web pages may use the server from a browser, `*` for all; empty: none."""
     requests_per_minute: int | None = None

@@ -158,10 +158,11 @@ class StudyEngines:
                 return self._of_file(lambda file: LlamaCppEngine(loaded, file, name=name), source, weight_type)
             case _:
                 from fettle.answering.engines.vllm import VllmEngine
+                from fettle.answering.engines.vllm_server import VllmServer
 
                 assert self._choice.url is not None, "shown by AnswerWith"
                 adapter_name = f"fettle-{self._key[:12]}"
-                return VllmEngine(loaded, self._choice.url, adapter=adapter, adapter_name=adapter_name)
+                return VllmEngine(loaded, VllmServer(self._choice.url), adapter=adapter, adapter_name=adapter_name)
 
     def _of_file(
         self, make: Callable[[Path], TokenEngine], source: TunedSource, weight_type: WeightType

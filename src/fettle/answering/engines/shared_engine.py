@@ -200,9 +200,13 @@ class SharedEngine:
         """The base model: for its tokenizer and template, not to be run."""
         return self._loaded
 
-    @cached_property
+    @property
     def call_format(self) -> CallFormat | None:
         """How the model writes function calls; None: its template does not say."""
+        return self._call_format
+
+    @cached_property
+    def _call_format(self) -> CallFormat | None:
         return call_format(self._renderer)
 
     def token_bytes(self, token_id: int) -> bytes:

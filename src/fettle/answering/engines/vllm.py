@@ -1,10 +1,9 @@
 """A vLLM server as an engine: the base model that it serves, or an adapter that it is told to load beside it.
 
 It is handed token ids through `POST /v1/completions` and gives token ids back: its own template and tokenizer have no part in it.
-The server has to see the adapter's folder under the same path, and to allow adapters to be loaded while it runs.
 
 Source: vLLM's documentation, "OpenAI-Compatible Server" (`return_token_ids`, `return_tokens_as_token_ids`, `prompt_logprobs`,
-`stop_token_ids`) and "LoRA Adapters" (`/v1/load_lora_adapter`).
+`stop_token_ids`).
 
 Legend: N tree nodes.
 """
@@ -12,32 +11,33 @@ Legend: N tree nodes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from fettle.answering.address import public_address, without_query
 from fettle.answering.choices import ChoiceTree
 from fettle.answering.engine import JsonForm
 from fettle.answering.engines.token_engine import NUM_LIKELY, TokenEngine
-from fettle.errors import IntegrityError, RemoteError
+from fettle.answering.engines.vllm_server import ServedBase, VllmServer
+from fettle.errors import IntegrityError
 from fettle.models.load import LoadedModel
-from fettle.settings import get_settings
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-_TIMEOUT_SECONDS, _CONNECT_TIMEOUT_SECONDS = 600.0, 10.0
-_MAX_RETRIES = 2
 _ROWS = 64
 """Requests under way at once; the server makes batches of them."""
-_TOKEN_PREFIX = "token_id:"
+TOKEN_PREFIX = "token_id:"
+"""What stands before a token's id where log-probabilities are told."""
+ASKED_ALWAYS = {
+    "return_token_ids": True,
+    "add_special_tokens": False,
+    "skip_special_tokens": False,
+    "repetition_penalty": 1.0,
+    "min_p": 0.0,
+}
+"""Of every request. What is not asked for, a server takes from the model's own generation settings."""
 
 
 class VllmEngine(TokenEngine):
@@ -45,7 +45,8 @@ class VllmEngine(TokenEngine):
 
     Args:
         loaded: Says how prompts become tokens and which tokens end an answer; its weights are not used.
-        url: Base URL, ending in /v1.
+        server: What answers.
+        base: The base model as the server serves it; None: the first one that it serves.
         adapter: A PEFT folder, which the server is told to load; None: the base model that it serves.
         adapter_name: What the server is to call the adapter.
 
@@ -54,28 +55,23 @@ class VllmEngine(TokenEngine):
     """
 
     def __init__(
-        self, loaded: LoadedModel, url: str, *, adapter: Path | None = None, adapter_name: str = "fettle"
+        self,
+        loaded: LoadedModel,
+        server: VllmServer,
+        *,
+        base: ServedBase | None = None,
+        adapter: Path | None = None,
+        adapter_name: str = "fettle",
     ) -> None:
-        from openai import OpenAI, Timeout
-
-        key = get_settings().vllm_api_key
-        base, query = without_query(url)
-        self._address = public_address(url)
-        self._client: OpenAI = OpenAI(
-            base_url=base,
-            default_query=dict(parse_qsl(query)),
-            api_key=key.get_secret_value() if key else "none",
-            timeout=Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
-            max_retries=_MAX_RETRIES,
-        )
-        card = self._served_model()
-        self._max_tokens = min(loaded.max_tokens, card.max_model_len or loaded.max_tokens)
+        self._server, self._address = server, server.address
+        base = base or server.first_base()
+        self._max_tokens = min(loaded.max_tokens, base.max_tokens or loaded.max_tokens)
         self._adapter_name = adapter_name if adapter else None
-        self._model = self._adapter_name or card.id
+        self._model = self._adapter_name or base.id
         beside = " + adapter" if adapter else ""
-        super().__init__(loaded, name=f"{card.id}{beside} by vLLM at {self._address}", max_rows=_ROWS)
+        super().__init__(loaded, name=f"{base.id}{beside} by vLLM at {self._address}", max_rows=_ROWS)
         if adapter is not None:
-            self._load(adapter)
+            server.load_adapter(adapter_name, adapter)
 
     @property
     def max_tokens(self) -> int | None:
@@ -85,8 +81,7 @@ class VllmEngine(TokenEngine):
     def close(self) -> None:
         """Take the adapter off the server."""
         if self._adapter_name is not None:
-            with suppress(RemoteError):
-                self._post("/unload_lora_adapter", {"lora_name": self._adapter_name})
+            self._server.unload_adapter(self._adapter_name)
             self._adapter_name = None
 
     def first_log_probs(self, rows: Sequence[Sequence[int]]) -> list[Mapping[int, float]]:
@@ -141,14 +136,9 @@ class VllmEngine(TokenEngine):
     def _complete_one(self, row: Sequence[int], asked: Mapping[str, Any]) -> _Choice:
         options = dict(asked)
         fixed = {name: options.pop(name) for name in ("max_tokens", "logprobs") if name in options}
-        options |= {
-            "stop_token_ids": sorted(self.stop_token_ids),
-            "return_token_ids": True,
-            "add_special_tokens": False,
-            "skip_special_tokens": False,
-        }
-        with self._errors_explained():
-            raw = self._client.completions.with_raw_response.create(
+        options |= ASKED_ALWAYS | {"stop_token_ids": sorted(self.stop_token_ids)}
+        with self._server.errors_explained():
+            raw = self._server.client.completions.with_raw_response.create(
                 model=self._model, prompt=list(row), temperature=0, extra_body=options, **fixed
             )
             [choice] = _Completion.model_validate_json(raw.http_response.content).choices
@@ -161,59 +151,6 @@ class VllmEngine(TokenEngine):
                 remedy="use a vLLM that knows `return_token_ids`, with the model of the study",
             )
         return choice
-
-    def _served_model(self) -> _Card:
-        with self._errors_explained():
-            cards = _Cards.model_validate_json(self._client.models.with_raw_response.list().http_response.content).data
-        bases = [card for card in cards if card.parent is None]
-        if not bases:
-            raise RemoteError("the server serves no model", where=self._address, remedy="start it with the base model")
-        return bases[0]
-
-    def _load(self, adapter: Path) -> None:
-        wanted = {"lora_name": self._adapter_name, "lora_path": str(adapter.absolute())}
-        with suppress(RemoteError):  # one that an earlier run left
-            self._post("/unload_lora_adapter", {"lora_name": self._adapter_name})
-        try:
-            self._post("/load_lora_adapter", wanted)
-        except RemoteError as error:
-            self._adapter_name = None
-            raise RemoteError(
-                f"the server does not load the adapter {adapter} ({error.problem})",
-                where=self._address,
-                remedy="start it with --enable-lora, --max-lora-rank of the adapter's rank or more and "
-                "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, on a machine that sees the folder under this path",
-            ) from error
-
-    def _post(self, path: str, body: Mapping[str, Any]) -> None:
-        with self._errors_explained():
-            self._client.post(path, cast_to=str, body=dict(body))
-
-    @contextmanager
-    def _errors_explained(self) -> Iterator[None]:
-        from openai import APIStatusError, OpenAIError
-
-        try:
-            yield
-        except (OpenAIError, ValidationError, ValueError) as error:
-            told = f"HTTP {error.status_code}: {str(error.message)[:300]}" if isinstance(error, APIStatusError) else ""
-            raise RemoteError(
-                f"the vLLM server did not answer as one does ({told or type(error).__name__})",
-                where=self._address,
-                remedy="check the address of --answer-with vllm=URL (it ends in /v1), and FETTLE_VLLM_API_KEY; the same command "
-                "then goes on where it was",
-            ) from error
-
-
-class _Card(BaseModel):
-    id: str
-    parent: str | None = None
-    """The base model of an adapter."""
-    max_model_len: int | None = None
-
-
-class _Cards(BaseModel):
-    data: list[_Card]
 
 
 class _LogProbs(BaseModel):
@@ -246,9 +183,9 @@ def _likely(choice: _Choice, address: str) -> dict[int, float]:
         IntegrityError: The server tells no log-probabilities, or not of token ids.
     """
     told = choice.logprobs.top_logprobs if choice.logprobs else []
-    if not told or not told[0] or not all(token.startswith(_TOKEN_PREFIX) for token in told[0]):
+    if not told or not told[0] or not all(token.startswith(TOKEN_PREFIX) for token in told[0]):
         raise _untold(address)
-    return {int(token.removeprefix(_TOKEN_PREFIX)): log_prob for token, log_prob in told[0].items()}
+    return {int(token.removeprefix(TOKEN_PREFIX)): log_prob for token, log_prob in told[0].items()}
 
 
 def _log_prob(said: Mapping[str, _LogProb] | None, token: int, address: str) -> float:
