@@ -18,6 +18,7 @@ from fettle.cli.backup import backup, restore
 from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
+from fettle.cli.jobs import app as jobs_app
 from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
 from fettle.cli.serve import serve
@@ -66,6 +67,7 @@ app.command()(worker)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(examples_app, name="examples")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 
