@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 # Test files that run side by side, with one thread each.
 WORKERS ?= 2
 BIN := .venv/bin
+KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests/e2e/test_server_workers.py
 
 .PHONY: help study test test-postgres test-kills test-contract-full check format lock clean
 
@@ -37,7 +38,6 @@ test: .venv/.installed
 test-postgres: .venv/.installed
 	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract tests/unit/store
 
-KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests/e2e/test_server_workers.py
 test-kills: .venv/.installed
 	OMP_NUM_THREADS=1 $(KILLS)
 	OMP_NUM_THREADS=1 tests/postgres.sh env $(KILLS)

@@ -77,6 +77,7 @@ def test_a_job_survives_kills_of_everything_at_any_moment(served: Served, undist
     for kill in planned_kills(NUM_KILLS, seed=SEED):
         reach(served, job_id, kill.after_step)
         time.sleep(kill.delay_seconds)  # the random moment itself
+        until(lambda kill=kill: served.alive(*VICTIMS[kill.victim]) or is_over(served, job_id), "there is a victim")
         num_killed = served.kill(*VICTIMS[kill.victim])
         print(f"{kill}: {num_killed} processes, {served.steps_taken(job_id)} steps taken")  # noqa: T201 (shown where it fails)
         if not served.alive(Role.API):
@@ -94,10 +95,14 @@ def test_a_job_survives_kills_of_everything_at_any_moment(served: Served, undist
     served.stop()
 
 
+def is_over(served: Served, job_id: str) -> bool:
+    return served.job(job_id)["status"] == "succeeded"
+
+
 def reach(served: Served, job_id: str, step: int) -> None:
     """Wait until the training has come so far, or all is over."""
     if step == NUM_STEPS:
         done = (served.folder(job_id) / "result.json").exists
-        until(lambda: done() or served.job(job_id)["status"] == "succeeded", "the training is over")
+        until(lambda: done() or is_over(served, job_id), "the training is over")
     else:
         served.wait_for_step(job_id, step)

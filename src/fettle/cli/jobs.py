@@ -1,132 +1,104 @@
-"""`fettle jobs`: what a fine-tuning job would take, before it is created."""
+"""`fettle jobs`: what the server works on, for who runs it. Users see their own through the API."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from fettle.cli.estimate import estimate
+from fettle.cli.tables import print_table
 from fettle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fettle.jobs.job_estimate import JobEstimate
-    from fettle.jobs.job_folder import RowCounts, TrainingJob
+    from sqlalchemy import Connection
 
-app = typer.Typer(no_args_is_help=True, help="Fine-tuning jobs of the server.")
+    from fettle.store.jobs import Job
+
+app = typer.Typer(no_args_is_help=True, help="Jobs of all projects: what runs, what waits, and what has become of it.")
+app.command()(estimate)
+JobId = Annotated[str, typer.Argument(help="The job's id, as `fettle jobs list` shows it.")]
 
 
-@app.callback()
-def _jobs() -> None:
-    """What comes before the sub-command."""
+@app.command("list")
+def list_(limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20) -> None:
+    """Show the newest jobs."""
+    from fettle.cli.store import open_store
+    from fettle.store.jobs import newest_jobs
+
+    with open_store().reading() as connection:
+        found = newest_jobs(connection, limit)
+    lines = []
+    for job in found:
+        ended = "" if job.finished_at is None else _when(job.finished_at)
+        made = _when(job.created_at)
+        lines.append((job.id, job.project_id, job.kind.value, job.status.value, job.model, made, ended))
+    print_table(("id", "project", "kind", "status", "model", "made", "ended"), lines)
 
 
 @app.command()
-def estimate(
-    file: Annotated[Path, typer.Argument(help="The training file: chat rows, JSON Lines, as the API takes them.")],
-    valid: Annotated[Path | None, typer.Option(help="The validation file.")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="What to train: a model as `fettle models list` shows it, a folder, a .gguf file, org/name. "
-            "Default: the embedded one."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, max=50, help="Left out: chosen as a job does.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=256, help="Left out: chosen as a job does.")] = None,
-    learning_rate_multiplier: Annotated[float | None, typer.Option(help="Left out: 1.")] = None,
-    price_per_hour: Annotated[
-        float | None, typer.Option(min=0.0, help="What the machine costs an hour, in any currency.")
-    ] = None,
+def show(
+    job_id: JobId,
+    events: Annotated[int, typer.Option(min=0, max=1000, help="So many of the newest events.")] = 10,
 ) -> None:
-    """Say what a job with FILE would take: rows, tokens, steps, minutes, memory, cost. Refuses what the job would refuse."""
-    from fettle.jobs.estimate import estimate_job
-    from fettle.jobs.job_folder import TrainingJob
-
-    if learning_rate_multiplier is not None and not 0 < learning_rate_multiplier < float("inf"):
-        raise ConfigError("expected a number above 0", where="--learning-rate-multiplier", remedy="leave it out for 1")
-    for path in (file, valid):
-        if path is not None and not path.is_file():
-            raise ConfigError("no such file", where=str(path), remedy="name a file of chat rows, JSON Lines")
-    base, adapter = _named(model)
-    job = TrainingJob(
-        training_file=file,
-        validation_file=valid,
-        model=base,
-        adapter=adapter,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate_multiplier=learning_rate_multiplier,
-    )
-    console = Console()
-    with console.status("Reading the files, loading the model and measuring one training step"):
-        expected = estimate_job(job)
-    for title, text in _lines(job, expected, price_per_hour):
-        console.print(f"[bold]{title}[/bold]", end=": ")
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _named(name: str | None) -> tuple[str | None, Path | None]:
-    """What a name means to the server, as a base model and an adapter to go on from; else as files."""
+    """Show a job, and the last that it has told."""
     from fettle.cli.store import open_store
-    from fettle.store.models import NoSuchModelError, TunedModel, base_of, find_model_of_any_project, folder_of
+    from fettle.store.job_log import list_events
+    from fettle.store.jobs import read_job
+    from fettle.store.pages import PageRequest
 
-    if name is None:
-        return None, None
-    store = open_store()
-    try:
-        with store.reading() as connection:
-            model = find_model_of_any_project(connection, name)
-            base = base_of(connection, model)
-    except NoSuchModelError:
-        if name.startswith("ft:"):
-            raise
-        return name, None
-    return base.source, folder_of(store, model) if isinstance(model, TunedModel) else None
-
-
-def _lines(job: TrainingJob, expected: JobEstimate, price_per_hour: float | None) -> list[tuple[str, str]]:
-    from fettle.study.figures import amount, byte_size, counted
-
-    started = expected.started
-    used = started.hyperparameters
-    chosen = {
-        counted(used.epochs, "epoch"): job.epochs,
-        f"batches of {used.batch_size}": job.batch_size,
-        f"learning rate {started.learning_rate:.2g}": job.learning_rate_multiplier,
-    }
-    lines = [
-        ("Training file", _rows_line(started.train, started.max_tokens)),
-        *([("Validation file", _rows_line(started.valid, started.max_tokens))] if started.valid else []),
-        ("Hyperparameters", ", ".join(f"{text}{'' if given else ' (auto)'}" for text, given in chosen.items())),
-        ("Steps", f"{started.num_steps:,}, {started.num_trained_tokens:,} trained tokens"),
-        (
-            "Time",
-            f"about {expected.minutes:.1f} minutes, from one measured step in precision {started.precision.value}",
-        ),
-        ("Memory", f"about {byte_size(expected.peak_memory_bytes)}{_memory_note(expected)}"),
-    ]
-    if price_per_hour is not None:
-        price = expected.price(price_per_hour)
-        lines.append(("Cost", f"about {amount(price)} at {amount(price_per_hour)} an hour"))
-    return lines + [("Note", warning) for warning in expected.warnings]
+    with open_store().reading() as connection:
+        job = read_job(connection, job_id)
+        told = list_events(connection, job_id, PageRequest(limit=events)).items if events else ()
+    typer.echo(f"{job.id}: {job.status.value}, {job.kind.value} of {job.model}, project {job.project_id}")
+    if job.tuned_model is not None:
+        typer.echo(f"Tuned model: {job.tuned_model}")
+    if job.error is not None:
+        typer.echo(f"Failed ({job.error.code}): {job.error.message}")
+    for event in reversed(told):
+        typer.echo(f"{_when(event.created_at)} {event.level.value:5} {event.message}")
 
 
-def _rows_line(counts: RowCounts, max_tokens: int) -> str:
-    from fettle.study.figures import counted
+@app.command()
+def pause(job_id: JobId) -> None:
+    """Let a running job stop after its step, to go on later."""
+    from fettle.jobs.control import pause_job
 
-    parts = [f"{counted(counts.num_rows, 'row')} take part, {counts.num_tokens:,} tokens an epoch"]
-    if counts.num_truncated:
-        parts.append(f"{counts.num_truncated:,} longer than {max_tokens:,} tokens, and cut there")
-    if counts.num_skipped:
-        parts.append(f"{counted(counts.num_skipped, 'row')} skipped, for nothing that could be learned is left of them")
-    if counts.num_partly_trained:
-        parts.append(f"{counts.num_partly_trained:,} learned from their last answer alone")
-    return "; ".join(parts)
+    _change(job_id, pause_job, "paused")
 
 
-def _memory_note(expected: JobEstimate) -> str:
-    if not expected.recomputes:
-        return ""
-    return "; layers are computed again in the backward pass, which takes a third more time"
+@app.command()
+def resume(job_id: JobId) -> None:
+    """Let a paused job go on."""
+    from fettle.jobs.control import resume_job
+
+    _change(job_id, resume_job, "resumed")
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Stop a job for good."""
+    from fettle.jobs.control import cancel_job
+
+    _change(job_id, cancel_job, "cancelled")
+
+
+def _change(job_id: str, change: Callable[[Connection, Job], bool], what: str) -> None:
+    from fettle.cli.store import open_store
+    from fettle.store.jobs import read_job
+
+    with open_store().writing() as connection:
+        job = read_job(connection, job_id)
+        if not change(connection, job):
+            raise ConfigError(
+                f"the job is {job.status.value}, so it cannot be {what}",
+                where=job_id,
+                remedy="`fettle jobs list` shows how far jobs are",
+            )
+    typer.echo(f"{what.capitalize()}: {job_id}")
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,6 +146,11 @@ class JobFolder:
     def is_there(self) -> bool:
         """Whether it says what to train."""
         return (self.path / "job.json").exists()
+
+    def forget_remains(self) -> None:
+        """Remove what a process went on writing after somebody had removed the folder: it is not whole."""
+        if not self.is_there:
+            shutil.rmtree(self.training, ignore_errors=True)
 
     @contextmanager
     def locked(self) -> Iterator[bool]:

@@ -74,6 +74,7 @@ class TrainingProcess:
 
     def _begin(self) -> None:
         have_copies(self._store, self._job)
+        self._folder.forget_remains()
         self._folder.write_job(self._training_job())
         started = JobEvent(key="started", message="Fine-tuning job started")
         with self._store.writing() as connection:

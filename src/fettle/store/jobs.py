@@ -189,6 +189,11 @@ def list_jobs(
     return read_page(connection, jobs, where, request, _record)
 
 
+def newest_jobs(connection: Connection, limit: int) -> tuple[Job, ...]:
+    """The newest jobs of all projects."""
+    return tuple(map(_record, connection.execute(select(jobs).order_by(jobs.c.number.desc()).limit(limit))))
+
+
 def change_status(
     connection: Connection, job_id: str, *, from_: Collection[JobStatus], to: JobStatus, **values: object
 ) -> bool:

@@ -1,9 +1,8 @@
-"""`fettle jobs estimate`: what it says and refuses."""
+"""`fettle jobs`: what it shows, changes and refuses."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,62 +12,79 @@ from databases import fresh_store
 from fettle.cli import store as store_of_commands
 from fettle.cli.main import app
 from fettle.errors import ConfigError
-from fettle.jobs.training_rows import BadTrainingFileError
+from fettle.jobs.control import create_job
+from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
 from fettle.store.database import Store
-from fettle.store.models import NoSuchModelError
-from kept_models import keep_tuned
-from tiny_models import save_tiny_model
-from tuned_models import save_tuned_adapter
+from fettle.store.jobs import Job, JobStatus, NoSuchJobError, change_status, read_job
+from fettle.store.keys import ensure_project
+
+Run = Callable[..., str]
+REQUEST = FineTuningRequest(base="tiny", continues=None, seed=1, suffix=None, hyperparameters=Hyperparameters())
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     with fresh_store(tmp_path / "home") as store:
         monkeypatch.setattr(store_of_commands, "open_store", lambda: store)
-        monkeypatch.setenv("COLUMNS", "300")
         yield store
 
 
-def rows(path: Path, count: int) -> Path:
-    messages = [
-        [{"role": "user", "content": f"message {number}"}, {"role": "assistant", "content": "billing"}]
-        for number in range(count)
-    ]
-    path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in messages))
-    return path
+@pytest.fixture
+def run(store: Store, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("list")`: what `fettle jobs list` prints; errors are raised."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def command(*arguments: str) -> str:
+        done = CliRunner().invoke(app, ["jobs", *arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return command
 
 
-def estimate(*arguments: object) -> str:
-    done = CliRunner().invoke(app, ["jobs", "estimate", *map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
+def new_job(store: Store, project: str, status: JobStatus = JobStatus.RUNNING) -> Job:
+    with store.writing() as connection:
+        job = create_job(
+            connection, project_id=ensure_project(connection, project).id, model="tiny", request=REQUEST,
+            training_file="file-1", validation_file=None, metadata=None,
+        )  # fmt: skip
+        change_status(connection, job.id, from_=[JobStatus.VALIDATING_FILES], to=status)
+        return job
 
 
-def test_what_a_job_would_take(store: Store, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "tiny", "qwen2")
-    file = rows(tmp_path / "rows.jsonl", 20)
-    said = estimate(file, "--valid", rows(tmp_path / "valid.jsonl", 2), "--model", model, "--batch-size", 4,
-                    "--price-per-hour", 2)  # fmt: skip
-    assert "20\xa0rows take part" in said
-    assert "5\xa0epochs (auto), batches of 4, learning rate" in said
-    assert "Steps: 25, " in said
-    for title in ("Validation file: 2\xa0rows", "Time: about", "Memory: about", "Cost: about"):
-        assert title in said
+def status_of(store: Store, job: Job) -> JobStatus:
+    with store.reading() as connection:
+        return read_job(connection, job.id).status
 
 
-def test_a_tuned_model_is_gone_on_from(store: Store, tmp_path: Path) -> None:
-    base = save_tiny_model(tmp_path / "tiny", "llama")
-    model = keep_tuned(store, base, save_tuned_adapter(base, tmp_path / "adapter"))
-    assert "Steps: 20, " in estimate(rows(tmp_path / "rows.jsonl", 10), "--model", model.id, "--epochs", 2)
+def test_jobs_of_all_projects_are_listed_the_newest_first(store: Store, run: Run) -> None:
+    first, second = new_job(store, "support"), new_job(store, "sales")
+    shown = run("list")
+    assert shown.index(second.id) < shown.index(first.id)
+    assert first.id not in run("list", "--limit", "1")
 
 
-def test_what_a_job_would_refuse_is_refused(store: Store, tmp_path: Path) -> None:
-    model, file = save_tiny_model(tmp_path / "tiny", "qwen2"), rows(tmp_path / "rows.jsonl", 9)
-    with pytest.raises(BadTrainingFileError, match=r"has 9 example\(s\), but must have at least 10"):
-        estimate(file, "--model", model)
-    with pytest.raises(ConfigError, match="no such file"):
-        estimate(tmp_path / "none.jsonl")
-    with pytest.raises(NoSuchModelError):
-        estimate(file, "--model", "ft:tiny:fettle::nothing1")
-    with pytest.raises(ConfigError, match="a number above 0"):
-        estimate(file, "--learning-rate-multiplier", 0)
+def test_a_job_is_shown_with_what_it_told_last(store: Store, run: Run) -> None:
+    job = new_job(store, "support")
+    assert f"{job.id}: running, fine_tuning of tiny" in run("show", job.id)
+    assert "Validating training file: file-1" in run("show", job.id)
+    assert "Validating" not in run("show", job.id, "--events", "0")
+
+
+def test_a_job_is_paused_resumed_and_cancelled(store: Store, run: Run) -> None:
+    job = new_job(store, "support")
+    for command, status in (
+        ("pause", JobStatus.PAUSED),
+        ("resume", JobStatus.QUEUED),
+        ("cancel", JobStatus.CANCELLED),
+    ):
+        assert job.id in run(command, job.id)
+        assert status_of(store, job) is status
+
+
+def test_what_cannot_be_is_refused(store: Store, run: Run) -> None:
+    job = new_job(store, "support", JobStatus.SUCCEEDED)
+    with pytest.raises(ConfigError, match="the job is succeeded, so it cannot be cancelled"):
+        run("cancel", job.id)
+    with pytest.raises(NoSuchJobError):
+        run("show", "ftjob-nothing")
