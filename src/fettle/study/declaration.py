@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError
 from fettle.files import write_atomically
+from fettle.study.ladder import Rung
+
+if TYPE_CHECKING:
+    from fettle.study.run import StudyPlan
 
 
 def declare(comparison: str, *, num_failed: int, file: Path) -> str:
@@ -49,3 +54,20 @@ def _write(file: Path, text: str, comparison: str, *, first: str, num_failed: in
     kept = {"declaration": text, "comparison": comparison, "first": first, "num_failed": num_failed}
     write_atomically(file, json.dumps(kept))
     return text
+
+
+def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
+    """What the declaration says."""
+    named = baseline.contender.title
+    return (
+        f"{tuned.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
+        f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
+        f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
+        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, at least "
+        f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too; all "
+        "other comparisons are secondary."
+    )
+
+
+def _percent(score: float | None) -> str:
+    return "no scored answer" if score is None else f"{100 * score:.1f} %"

@@ -77,6 +77,20 @@ class GivenModel:
             num_seen=num_seen,
         )
 
+    def warnings(self, num_seen: int, num_all: int) -> tuple[str, ...]:
+        """Said of what it has seen: its figures are those of the examples that it has not.
+
+        Args:
+            num_seen: Examples of the study that it has learned from.
+            num_all: All examples of the study.
+        """
+        if not num_seen:
+            return ()
+        return (
+            f"{num_seen:,} of {num_all:,} examples were in the data that {self.name} was trained or validated on, or nearly so, "
+            "or go with one that was: they are training examples here, and nothing is tested on them.",
+        )
+
 
 def given_model(settings: StudySettings) -> GivenModel | None:
     """The tuned model that `--model ft:...` names; None: another name, and the study trains one.

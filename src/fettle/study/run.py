@@ -31,7 +31,7 @@ from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
-from fettle.study.declaration import declare
+from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of, require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.keeper import Keeper, NoKeeper
@@ -241,7 +241,7 @@ def run_plan(
             engine = tuned_engine(plan, base, tuned_folder, engines)
             tuned = ladder.best([tuned_arm(plan, engine, tuned_folder)])
             declaration = declare(
-                _comparison(plan, baseline, tuned),
+                declared_comparison(plan, baseline, tuned),
                 num_failed=sum(rung.num_failed for rung in untuned),
                 file=folder / "declaration.json",
             )
@@ -282,17 +282,6 @@ def _tuned_folder(plan: StudyPlan, trained: TrainingResult | None) -> Path:
         return trained.tuned
     assert plan.given is not None, "a study trains a model or is given one"
     return plan.given.folder
-
-
-def _warnings_of_given(plan: StudyPlan) -> tuple[str, ...]:
-    """Said of what a given model has seen: its figures are those of the examples that it has not."""
-    if plan.given is None or plan.data.num_seen == 0:
-        return ()
-    num_all = len(plan.split.cluster_by_id)
-    return (
-        f"{plan.data.num_seen:,} of {num_all:,} examples were in the data that {plan.given.name} was trained or validated on, or "
-        "nearly so, or go with one that was: they are training examples here, and nothing is tested on them.",
-    )
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
@@ -368,23 +357,6 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
     return TestedRung(rung=rung, answers=ladder.answer_test(rung), latencies=latencies)
 
 
-def _comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
-    """What the declaration says."""
-    named = baseline.contender.title
-    return (
-        f"{tuned.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
-        f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
-        f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
-        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, at least "
-        f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too; all "
-        "other comparisons are secondary."
-    )
-
-
-def _percent(score: float | None) -> str:
-    return "no scored answer" if score is None else f"{100 * score:.1f} %"
-
-
 def _report(
     plan: StudyPlan,
     tested: list[TestedRung],
@@ -435,7 +407,7 @@ def _report(
             *warnings_of(results, len(split.test)),
             *warnings_of_others(results, compared),
             *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
-            *_warnings_of_given(plan),
+            *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),
             *warnings_of_parts(parts, task, challenger="tuned"),
         ),
     )
