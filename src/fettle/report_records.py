@@ -73,6 +73,23 @@ class TrainingSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudiedModel:
+    """The tuned contender of a study that trained none."""
+
+    name: str
+    """As the server knows it, `ft:...`."""
+    job: str | None
+    """The job that trained it."""
+    step: int | None
+    """Of a checkpoint; None: what the job ended with."""
+    base_model: str
+    tuned_path: str
+    is_adapter: bool
+    num_seen: int
+    """Examples of the study that it has learned from, or that go with one: they are training examples, and not tested."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerRow:
     """One test example with every contender's answer, for the side-by-side view."""
 
@@ -170,6 +187,7 @@ class StudyReport:
     comparisons: tuple[Comparison, ...]
     """The primary one first."""
     training: TrainingSummary | None
+    """None: the tuned contender was there before (`studied_model`)."""
     findings: tuple[Finding, ...]
     num_examples: Mapping[str, int]
     """By split: train, valid, test."""
@@ -179,5 +197,7 @@ class StudyReport:
     """By contender; empty where the answers are free text."""
     length_histogram: LengthHistogram | None
     provenance: Provenance
+    studied_model: StudiedModel | None = None
+    """None: the study trained its tuned contender (`training`)."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

@@ -121,6 +121,30 @@ def test_a_value_that_no_database_keeps_is_400_and_named(raw: httpx2.Client, val
     assert str(error["param"]).startswith(next(iter(values)))
 
 
+HALF = "\ud800"
+ECHOES = {
+    "an unknown field": ("/fine_tuning/jobs", {"model": "tiny-chat", "training_file": "file-x", HALF: 1}),
+    "a key of metadata": (
+        "/fine_tuning/jobs",
+        {"model": "tiny-chat", "training_file": "file-x", "metadata": {HALF: 1}},
+    ),
+    "a chosen tool": (
+        "/chat/completions",
+        {
+            "model": "tiny-chat",
+            "messages": [{"role": "user", "content": "a"}],
+            "tools": [{"type": "function", "function": {"name": "seats"}}],
+            "tool_choice": {"type": "function", "function": {"name": HALF}},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "body"), ECHOES.values(), ids=ECHOES.keys())
+def test_a_refusal_that_repeats_half_a_surrogate_pair_is_text(raw: httpx2.Client, path: str, body: object) -> None:
+    assert refused(raw.post(path, content=json.dumps(body), headers=JSON), 400)["message"]
+
+
 def test_a_byte_order_mark_before_a_body_is_harmless(raw: httpx2.Client) -> None:
     error = refused(raw.post("/fine_tuning/jobs", content=b'\xef\xbb\xbf{"model": "tiny-chat"}', headers=JSON), 400)
     assert error["param"] == "training_file"

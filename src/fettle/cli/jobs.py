@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fettle.cli.job_estimate import estimate
 from fettle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
 
     from fettle.store.jobs import Job
 
-app = typer.Typer(no_args_is_help=True, help="Jobs of all projects: what runs, what waits, and what has become of it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Jobs of the server, of all projects: what one would take, what runs, what waits, what has become of it.",
+)
 JobId = Annotated[str, typer.Argument(help="The job's id, as `fettle jobs list` shows it.")]
+
+
+app.command()(estimate)
 
 
 @app.command("list")

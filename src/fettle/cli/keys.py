@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from fettle.cli.tables import print_table
 
 app = typer.Typer(
     no_args_is_help=True, help="Keys of the server. Each belongs to a project, which sees only its own work."
@@ -35,11 +36,11 @@ def list_() -> None:
     from fettle.cli.store import open_store
     from fettle.store.keys import list_keys
 
-    table = Table("id", "project", "name", "ends in", "made", "state")
+    lines = []
     for key in list_keys(open_store()):
         state = "in use" if key.revoked_at is None else f"revoked {_when(key.revoked_at)}"
-        table.add_row(key.id, key.project, key.name, key.hint, _when(key.created_at), state)
-    Console().print(table)
+        lines.append((key.id, key.project, key.name, key.hint, _when(key.created_at), state))
+    print_table(("id", "project", "name", "ends in", "made", "state"), lines)
 
 
 @app.command()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from fettle.cli.tables import print_table
 from fettle.errors import ConfigError, ModelError
 from fettle.export.settings import ExportFormat, WeightType
 
@@ -33,16 +33,13 @@ def list_() -> None:
     with store.reading() as connection:
         bases, tuned = list_base_models(connection), list_tuned_models(connection)
         aliases, projects = list_aliases(connection), list_projects(connection)
-    table = Table()
-    table.add_column("model", overflow="fold")
-    for title in ("kind", "project", "size on disk", "job", "aliases"):
-        table.add_column(title)
     rows = [(model, "", "") for model in bases]
     rows += [(model, projects[model.project_id].name, model.job_id or "") for model in tuned]
+    lines = []
     for model, project, job in rows:
         others = ", ".join(alias for alias, target in aliases.items() if target == model.id)
-        table.add_row(model.id, _kind(model), project, _size(store, model), job, others)
-    Console().print(table)
+        lines.append((model.id, _kind(model), project, _size(store, model), job, others))
+    print_table(("model", "kind", "project", "size on disk", "job", "aliases"), lines)
 
 
 @app.command()

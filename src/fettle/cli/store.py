@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fettle.settings import get_settings
-
 if TYPE_CHECKING:
     from fettle.store.database import Store
 
@@ -17,8 +15,6 @@ def open_store() -> Store:
         ConfigError: The URL cannot be used.
         ResourceError: The database does not answer.
     """
-    from fettle.store.database import Store
+    from fettle.store import opening
 
-    settings = get_settings()
-    url = settings.database_url
-    return Store(settings.home, None if url is None else url.get_secret_value())
+    return opening.open_store()

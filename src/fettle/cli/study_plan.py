@@ -32,16 +32,12 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
-        (
-            "Training",
-            f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
-            f"{_duration(expected.training.seconds)}{_processes_note(expected.training)}",
-        ),
+        ("Training", _training_note(plan, expected.training)),
         (
             "Answering",
             f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
         ),
-        ("Memory", f"about {byte_size(expected.training.peak_memory_bytes)}{_memory_notes(plan, expected.training)}"),
+        *([("Memory", _memory_line(plan, expected.training))] if expected.training is not None else []),
         *([("Cost", _cost_note(expected))] if expected.price is not None else []),
         (
             "The test split",
@@ -56,14 +52,38 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
     return expected
 
 
+def _training_note(plan: StudyPlan, planned: TrainingCost | None) -> str:
+    if planned is None or plan.given is not None:
+        assert plan.given is not None, "a study trains a model or is given one"
+        return f"none: {plan.given.name} is studied as it is{_seen_note(plan)}"
+    return (
+        f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
+        f"{_duration(planned.seconds)}{_processes_note(planned)}"
+    )
+
+
+def _seen_note(plan: StudyPlan) -> str:
+    from fettle.study.figures import counted
+
+    if not plan.data.num_seen:
+        return "; it has learned from none of these examples"
+    return f"; {counted(plan.data.num_seen, 'example')} that it has learned from, or nearly, will not be tested on"
+
+
+def _memory_line(plan: StudyPlan, planned: TrainingCost) -> str:
+    from fettle.study.figures import byte_size
+
+    return f"about {byte_size(planned.peak_memory_bytes)}{_memory_notes(plan, planned)}"
+
+
 def _cost_note(expected: Estimate) -> str:
     from fettle.study.figures import amount
 
-    training, together = expected.training, expected.price
-    assert training.price_per_hour is not None, "an hour has a price"
-    assert training.price is not None, "so the training has one"
-    assert together is not None, "and so has all of it"
-    return f"about {amount(together)}, of which training {amount(training.price)}, at {amount(training.price_per_hour)} an hour"
+    assert expected.price_per_hour is not None, "an hour has a price"
+    assert expected.price is not None, "and so has all of it"
+    training = None if expected.training is None else expected.training.price
+    part = "" if training is None else f", of which training {amount(training)}"
+    return f"about {amount(expected.price)}{part}, at {amount(expected.price_per_hour)} an hour"
 
 
 def _processes_note(planned: TrainingCost) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -16,6 +16,8 @@ from fettle.records import Example, Finding, Split, Task, TaskKind
 
 MIN_EXAMPLES = 20
 """Fewest examples that are split: of fewer, not even five are left to test with."""
+MIN_UNTAUGHT = 8
+"""Fewest examples to validate and to test with that a model has not learned from: as many as are held out of `MIN_EXAMPLES`."""
 MIN_TRAINING_EXAMPLES = 10
 """Fewest training examples in files of the user's own; the hosted fine-tuning services ask for as many."""
 _DEFAULT_MAX_VALID = 300
@@ -38,11 +40,19 @@ class SplitSizes:
 DEFAULT_SIZES = SplitSizes()
 
 
-def split_examples(examples: Sequence[Example], task: Task, *, seed: int, sizes: SplitSizes = DEFAULT_SIZES) -> Split:
+def split_examples(
+    examples: Sequence[Example],
+    task: Task,
+    *,
+    seed: int,
+    sizes: SplitSizes = DEFAULT_SIZES,
+    taught: Collection[str] = frozenset(),
+) -> Split:
     """Split by clusters of near-duplicates, stratified by label.
 
     The result depends on the examples' content and the seed, not on the order of rows in the file. A label's first cluster goes to
     training, so that no label is tested that was never taught; clusters larger than half a held-out part go to training as well.
+    So do the examples of `taught`, by their ids, whole clusters of them: a model that is studied has learned from them before.
 
     Raises:
         DataError: There are fewer than `MIN_EXAMPLES` examples or 3 clusters, or a label task has only one label.
@@ -50,8 +60,7 @@ def split_examples(examples: Sequence[Example], task: Task, *, seed: int, sizes:
     """
     _check_enough(examples, task, fewest=MIN_EXAMPLES)
     cluster_of = cluster_by_id(examples)
-    targets = _targets(len(examples), sizes)
-    parts = _assign(examples, cluster_of, targets, task=task, seed=seed)
+    parts = _parts(examples, cluster_of, sizes, taught, task=task, seed=seed)
     _check_parts(parts)
     return _split(parts["train"], parts["valid"], parts["test"], cluster_of, seed=seed, given_by_user=False)
 
@@ -64,6 +73,7 @@ def given_split(
     *,
     seed: int,
     sizes: SplitSizes = DEFAULT_SIZES,
+    taught: Collection[str] = frozenset(),
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The user's own split, with leaks between its parts reported and left out of training (and validation), never of the test.
 
@@ -77,6 +87,7 @@ def given_split(
         task: What `recognise_task` said.
         seed: For cutting the validation part, and for drawing what `sizes` asks for.
         sizes: How many of each part to use; a fraction is one of that part.
+        taught: Ids of training examples that no validation part may be cut from.
 
     Raises:
         DataError: A part is empty, too little is left, or a label task has only one label.
@@ -84,7 +95,7 @@ def given_split(
     """
     if not train or not test:
         raise DataError("a part of the split is empty", remedy="give a training and a test file with examples")
-    train, valid, test = _with_distinct_ids(train, valid, test)
+    train, valid, test = with_distinct_ids(train, valid, test)
     findings: list[Finding] = []
     train, leaks = _without_leaks(train, test, "test")
     findings += leaks
@@ -95,8 +106,7 @@ def given_split(
         findings += leaks
     _require_enough_left(train, findings, task)
     if valid is None:
-        targets = _targets(len(train), replace(sizes, test=0))
-        parts = _assign(train, cluster_by_id(train), targets, task=task, seed=seed)
+        parts = _parts(train, cluster_by_id(train), replace(sizes, test=0), taught, task=task, seed=seed)
         train, valid = parts["train"], parts["valid"]
     else:
         train = _drawn(train, sizes.train, "training", task=task, seed=seed)
@@ -151,6 +161,53 @@ def _targets(num_examples: int, sizes: SplitSizes) -> dict[str, int]:
     return {"train": train, "valid": valid, "test": test, "unused": left - train}
 
 
+def _parts(
+    examples: Sequence[Example],
+    cluster_of: Mapping[str, int],
+    sizes: SplitSizes,
+    taught: Collection[str],
+    *,
+    task: Task,
+    seed: int,
+) -> dict[str, list[Example]]:
+    """The parts, `taught` in training whatever the sizes ask for."""
+    kept = [example for example in examples if example.id in taught]
+    if not kept:
+        return _assign(examples, cluster_of, _targets(len(examples), sizes), task=task, seed=seed)
+    others = [example for example in examples if example.id not in taught]
+    targets = _targets_beside(len(kept), len(others), sizes)
+    labels = {_stratum(example, task) for example in kept}
+    parts = _assign(others, cluster_of, targets, task=task, seed=seed, taught=labels)
+    train = sorted([*parts["train"], *kept], key=lambda item: _shuffle_key(item, seed))
+    return parts | {"train": list(_drawn(train, sizes.train, "training", task=task, seed=seed))}
+
+
+def _targets_beside(num_kept: int, num_others: int, sizes: SplitSizes) -> dict[str, int]:
+    """Examples wanted in each part of the others: what is wanted of all, or as much of that as there is.
+
+    Raises:
+        DataError: There are too few others.
+        ConfigError: The sizes ask for more than there are.
+    """
+    if num_others < MIN_UNTAUGHT:
+        raise DataError(
+            f"{num_others} of {num_kept + num_others} examples are left that the model was not trained on, and at least "
+            f"{MIN_UNTAUGHT} are needed",
+            remedy="add examples that were in neither its training nor its validation file, nor nearly the same as one that was",
+        )
+    wanted = _targets(num_kept + num_others, replace(sizes, train=None))
+    valid, test = wanted["valid"], wanted["test"]
+    if valid + test > num_others:
+        if sizes.valid is not None or sizes.test:
+            raise ConfigError(
+                f"{valid} validation and {test} test examples are asked for, and the model was trained on all but {num_others}",
+                remedy="leave --valid-size and --test-size out, or add examples that it was not trained on",
+            )
+        valid = max(1, round(num_others * valid / (valid + test)))
+        test = num_others - valid
+    return {"train": num_others - valid - test, "valid": valid, "test": test, "unused": 0}
+
+
 def _count(size: float | None, num_examples: int, name: str, *, default: int) -> int:
     if size is None:
         return default
@@ -163,11 +220,18 @@ def _count(size: float | None, num_examples: int, name: str, *, default: int) ->
 
 
 def _assign(
-    examples: Sequence[Example], cluster_of: Mapping[str, int], targets: Mapping[str, int], *, task: Task, seed: int
+    examples: Sequence[Example],
+    cluster_of: Mapping[str, int],
+    targets: Mapping[str, int],
+    *,
+    task: Task,
+    seed: int,
+    taught: Collection[str] = frozenset(),
 ) -> dict[str, list[Example]]:
     """Clusters to parts, by carrying each part's claim from cluster to cluster and giving to the one with the largest.
 
-    Sorted by label, this keeps every label's share and the totals right at once, to within a cluster.
+    Sorted by label, this keeps every label's share and the totals right at once, to within a cluster. The labels of `taught` need
+    no cluster in training any more.
     """
     members: dict[int, list[Example]] = defaultdict(list)
     for example in examples:
@@ -181,14 +245,14 @@ def _assign(
     largest = _MAX_CLUSTER_SHARE * min(target for part, target in targets.items() if target and part != "train")
     claims = dict.fromkeys(shares, Fraction(0))
     parts: dict[str, list[Example]] = {part: [] for part in targets}
-    taught: set[str] = set()
+    taught = set(taught)
     for stratum, _, items in keyed:
         for part, share in shares.items():
             claims[part] += share * len(items)
         labels = {_stratum(item, task) for item in items}
         must_train = not labels <= taught or len(items) > max(1, largest)
         part = "train" if must_train else max(claims, key=lambda name: (claims[name], name))
-        claims[part] -= len(items)
+        claims[part] = claims.get(part, Fraction(0)) - len(items)
         parts[part].extend(sorted(items, key=_content_key))
         if part == "train":
             taught |= {stratum, *labels}
@@ -275,7 +339,7 @@ def _check_parts(parts: Mapping[str, Sequence[Example]]) -> None:
         )
 
 
-def _with_distinct_ids(
+def with_distinct_ids(
     train: Sequence[Example], valid: Sequence[Example] | None, test: Sequence[Example]
 ) -> tuple[Sequence[Example], Sequence[Example] | None, Sequence[Example]]:
     """The parts, with ids that two of them share replaced by `<part>/<id>`."""

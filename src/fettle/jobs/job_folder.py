@@ -30,11 +30,13 @@ _Record = TypeVar("_Record", bound=BaseModel)
 MAX_EPOCHS, MAX_BATCH_SIZE, MAX_JOB_SEED = 50, 256, 2**31 - 1
 
 
-class _FileRecord(BaseModel):
+class FileRecord(BaseModel):
+    """What lies in a file: frozen, with no field but the known ones."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class TrainingJob(_FileRecord):
+class TrainingJob(FileRecord):
     """`job.json`: what to train, and how. None: derived from the data."""
 
     training_file: Path
@@ -57,7 +59,7 @@ class TrainingJob(_FileRecord):
     """Longer rows are cut at their end; None: at what the model takes."""
 
 
-class Hyperparameters(_FileRecord):
+class Hyperparameters(FileRecord):
     """What a job is really trained with."""
 
     epochs: int
@@ -65,7 +67,7 @@ class Hyperparameters(_FileRecord):
     learning_rate_multiplier: float
 
 
-class RowCounts(_FileRecord):
+class RowCounts(FileRecord):
     """What became of a file's rows."""
 
     num_rows: int
@@ -80,7 +82,7 @@ class RowCounts(_FileRecord):
     """Of those that take part: the chat template rewrites their earlier answers, so that only the last one is trained."""
 
 
-class TrainingStarted(_FileRecord):
+class TrainingStarted(FileRecord):
     """`started.json`: what a job comes to."""
 
     hyperparameters: Hyperparameters
@@ -104,7 +106,7 @@ class TrainingStarted(_FileRecord):
         return self.train.num_tokens * self.hyperparameters.epochs
 
 
-class TrainingFinished(_FileRecord):
+class TrainingFinished(FileRecord):
     """`result.json`: what a job has come to."""
 
     adapter: str
@@ -116,7 +118,7 @@ class TrainingFinished(_FileRecord):
     peak_memory_bytes: int
 
 
-class TrainingFailed(_FileRecord):
+class TrainingFailed(FileRecord):
     """`error.json`: why a job has come to nothing."""
 
     code: str

@@ -25,9 +25,11 @@ class JobRows:
     counts: RowCounts
     check_prompts: tuple[Prompt, ...]
     """The first few that leave room for an answer; at least one."""
+    warnings: tuple[str, ...]
+    """What should be said of the file, such as keys that are not used."""
 
 
-def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tokens: int) -> JobRows:
+def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tokens: int, least: int = 1) -> JobRows:
     """The rows of a file of chat rows, JSON Lines.
 
     Args:
@@ -35,6 +37,7 @@ def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tok
         renderer: Of the base model.
         role: What the file is for.
         max_tokens: Longer rows are cut there; those of which nothing is trained then are skipped.
+        least: How many rows there must be, the skipped ones included.
 
     Raises:
         DataError: A line is no chat row that can be trained, or nothing is left of any.
@@ -42,7 +45,8 @@ def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tok
     rows: list[TokenisedExample] = []
     prompts: list[Prompt] = []
     num_truncated = num_skipped = 0
-    for given in read_training_rows(file, role, name=role.value).examples:
+    read = read_training_rows(file, role, name=role.value, least=least)
+    for given in read.examples:
         example = _learned(given)
         whole = None if example is None else renderer.example_tokens(example)
         cut = None if whole is None else _cut(whole, max_tokens)
@@ -68,7 +72,9 @@ def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tok
         num_skipped=num_skipped,
         num_partly_trained=sum(row.num_untrained_turns > 0 for row in rows),
     )
-    return JobRows(rows=tuple(rows), counts=counts, check_prompts=tuple(prompts) or _some_prompt())
+    return JobRows(
+        rows=tuple(rows), counts=counts, check_prompts=tuple(prompts) or _some_prompt(), warnings=read.warnings
+    )
 
 
 def _learned(example: Example) -> Example | None:

@@ -104,8 +104,8 @@ class StudyJob:
             return
         self._told.tell(self._told.new_steps(is_over=True))
         held, job_id, project_id = self._held, self._held.lease.job_id, self._project_id()
-        model = self._tuned_model(result, job_id, project_id)
-        reports = [(step_table(self._told.steps), "results.csv")]
+        model = self._tuned_model(result, job_id, project_id) if self._plan.given is None else None
+        reports = [(step_table(self._told.steps), "results.csv")] if self._plan.given is None else []
         reports += [(path.read_bytes(), path.name) for path in (result.paths.html, result.paths.json)]
         files = [
             written_file(
@@ -193,6 +193,7 @@ class StudyJob:
         split, source = self._plan.split, self._plan.loaded.source
         parts = {"train": split.train, "valid": split.valid}
         files = {name: self._split_file(project_id, name, part) for name, part in parts.items() if part}
+        given = self._plan.given
         used = {
             "n_epochs": self._plan.settings.training.epochs,
             "batch_size": self._plan.settings.training.batch_size,
@@ -205,7 +206,7 @@ class StudyJob:
             status=JobStatus.QUEUED,
             created_at=now(),
             request=self._request.as_json,
-            model=source.public_id,
+            model=source.public_id if given is None else given.name,
             metadata={_KEY: _name_of(self._plan)},
             training_file=files["train"].id,
             validation_file=files["valid"].id if "valid" in files else None,
@@ -216,8 +217,11 @@ class StudyJob:
             for file in files.values():
                 add_file(connection, file)
             add_job(connection, job)
-            change_status(connection, job.id, from_=[JobStatus.QUEUED], to=JobStatus.QUEUED, used=used)
+            if given is None:
+                change_status(connection, job.id, from_=[JobStatus.QUEUED], to=JobStatus.QUEUED, used=used)
             about = f"a study of {self._plan.data.name}, {len(split.train)} training examples"
+            if given is not None:
+                about = f"a study of {given.name} with {self._plan.data.name}, {len(split.test)} test examples"
             add_events(
                 connection, job.id, JobEvent(key="created", message=f"Created fine-tuning job: {job.id} ({about})")
             )
@@ -261,13 +265,14 @@ def _name_of(plan: StudyPlan) -> str:
 
 
 def _request_of(plan: StudyPlan) -> FineTuningRequest:
-    training = plan.settings.training
+    training, is_given = plan.settings.training, plan.given is not None
+    hyperparameters = Hyperparameters(
+        n_epochs=training.epochs, batch_size=training.batch_size, learning_rate_multiplier=1.0
+    )
     return FineTuningRequest(
         base=plan.loaded.source.public_id,
-        continues=None,
+        continues=None if plan.given is None else plan.given.name,
         seed=training.seed,
         suffix=plan.data.name[:_MOST_SUFFIX],
-        hyperparameters=Hyperparameters(
-            n_epochs=training.epochs, batch_size=training.batch_size, learning_rate_multiplier=1.0
-        ),
+        hyperparameters=Hyperparameters() if is_given else hyperparameters,
     )

@@ -18,11 +18,12 @@ from fettle.jobs.held import HeldJob
 from fettle.jobs.job_folder import JobFolder, TrainingJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.publication import Publication
-from fettle.jobs.validation import TRAINING_COPY, VALIDATION_COPY, have_copies
+from fettle.jobs.validation import have_copies
 from fettle.store.database import DatabaseAwayError, Store, now
 from fettle.store.job_log import JobEvent, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held, set_values
 from fettle.store.models import TunedModel, base_of, find_model, folder_of
+from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
 _logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.25

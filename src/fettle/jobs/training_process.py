@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 
 from fettle.errors import EXIT_BUSY, EXIT_PAUSED, EXIT_USER, TrainingPausedError
 from fettle.jobs.failures import failure_of
-from fettle.jobs.job_folder import JobFolder, TrainingFinished, TrainingJob, TrainingStarted
-from fettle.jobs.training_rows import FileRole
-from fettle.settings import get_settings, keep_freed_memory, let_others_run
+from fettle.jobs.job_folder import JobFolder, TrainingFinished, TrainingJob
+from fettle.settings import keep_freed_memory, let_others_run
 from fettle.training.lifeline import end_with_parent
 
 if TYPE_CHECKING:
@@ -87,68 +86,34 @@ def train_job(folder: JobFolder, pause: PauseSignal) -> None:
         TrainingPausedError: A pause was wanted.
         FettleError: The job cannot be trained.
     """
-    from fettle.jobs.hyperparameters import run_settings, used_hyperparameters
-    from fettle.models.load import load_model
-    from fettle.models.precision import keep_choice
-    from fettle.models.resolve import resolve_model
-    from fettle.training.batches import num_steps_per_epoch
+    from fettle.jobs.prepared_job import prepare_job
     from fettle.training.loop import train
 
     job = folder.read_job()
-    loaded = load_model(resolve_model(job.model), job.precision)
-    keep_choice(get_settings().home)  # a job that goes on must be computed as it was
-    rows, valid = _read_files(job, loaded)
-    used = used_hyperparameters(job, len(rows.rows))
-    settings = run_settings(job, used, num_rows=len(rows.rows), num_parameters=loaded.model.num_parameters())
-    assert settings.learning_rate is not None, "it was derived"
-    started = TrainingStarted(
-        hyperparameters=used,
-        learning_rate=settings.learning_rate,
-        precision=loaded.precision,
-        num_steps=num_steps_per_epoch(len(rows.rows), used.batch_size) * used.epochs,
-        base_sha256=loaded.source.sha256(),
-        template_sha256=loaded.renderer.template.sha256,
-        max_tokens=_max_row_tokens(job, loaded),
-        train=rows.counts,
-        valid=None if valid is None else valid.counts,
-    )
-    folder.write_started(started)
-    folder.write_check_prompts(rows.check_prompts)
+    ready = prepare_job(job)
+    folder.write_started(ready.started)
+    folder.write_check_prompts(ready.train.check_prompts)
     with pause.taken_up():
         result = train(
-            loaded,
-            rows.rows,
-            () if valid is None else valid.rows,
-            settings,
+            ready.loaded,
+            ready.train.rows,
+            ready.valid_rows,
+            ready.settings,
             folder=folder.training,
-            run_key=_run_key(job, loaded, settings),
+            run_key=_run_key(job, ready.loaded, ready.settings),
             start_from=job.adapter,
             wants_pause=pause.was_sent,
         )
-    _require_at_work(loaded, result.tuned, rows)
+    _require_at_work(ready.loaded, result.tuned, ready.train)
     folder.write_finished(
         TrainingFinished(
             adapter=result.tuned.relative_to(folder.path).as_posix(),
-            started=started,
-            num_trained_tokens=started.num_trained_tokens,
+            started=ready.started,
+            num_trained_tokens=ready.started.num_trained_tokens,
             seconds=result.seconds,
             peak_memory_bytes=result.peak_memory_bytes,
         )
     )
-
-
-def _read_files(job: TrainingJob, loaded: LoadedModel) -> tuple[JobRows, JobRows | None]:
-    from fettle.jobs.rows import read_job_rows
-
-    max_tokens = _max_row_tokens(job, loaded)
-    rows = read_job_rows(job.training_file, loaded.renderer, FileRole.TRAINING, max_tokens=max_tokens)
-    if job.validation_file is None:
-        return rows, None
-    return rows, read_job_rows(job.validation_file, loaded.renderer, FileRole.VALIDATION, max_tokens=max_tokens)
-
-
-def _max_row_tokens(job: TrainingJob, loaded: LoadedModel) -> int:
-    return min(loaded.max_tokens, job.max_row_tokens or loaded.max_tokens)
 
 
 def _run_key(job: TrainingJob, loaded: LoadedModel, settings: TrainingSettings) -> str:

@@ -22,8 +22,8 @@ from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
 from fettle.store.job_log import JobEvent, Level, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held
+from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
-TRAINING_COPY, VALIDATION_COPY = "training.jsonl", "validation.jsonl"
 _MOST_DEATHS = 5
 _COPIES = {FileRole.TRAINING: TRAINING_COPY, FileRole.VALIDATION: VALIDATION_COPY}
 

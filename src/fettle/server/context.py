@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fettle.answering.engine_pool import EnginePool
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
+from fettle.jobs.estimator import Estimator
 from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
@@ -38,6 +39,8 @@ class Context:
     """What graders ask models with; None: the engines, those models that an owner may ask."""
     engines: EnginePool = field(default_factory=EnginePool)
     """What answers."""
+    estimator: Estimator = field(default_factory=Estimator)
+    """Says what a job would take."""
     chat_threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_CHAT_THREADS, thread_name_prefix="fettle chat")
     )

@@ -76,8 +76,9 @@ class ApiError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = _as_text(message)
         self.message = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]} ..."
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.param = status, code, None if param is None else _as_text(param)
         self.headers = dict(headers or {})
         super().__init__(message)
 
@@ -90,6 +91,15 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """The answer."""
         return JSONResponse(self.body.model_dump(), status_code=self.status, headers=self.headers)
+
+
+def _as_text(text: str) -> str:
+    """Text that can be sent: what a user gave, and we repeat, may hold halves of surrogate pairs.
+
+    >>> _as_text("a\\ud800")
+    'a?'
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def invalid(message: str, param: str, code: str = "invalid_value") -> ApiError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -13,16 +12,13 @@ from fettle.jobs.fine_tuning import FineTuningRequest
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
 from fettle.server.job_bodies import CreateJob
+from fettle.server.job_requests import asked_job
 from fettle.server.wire import After
-from fettle.store.files import FINE_TUNE, NoSuchFileError, StoredFile, find_file
 from fettle.store.job_log import JobCheckpoint, StoredEvent, list_checkpoints, list_events
 from fettle.store.jobs import Job, JobStatus, find_job, list_jobs
-from fettle.store.keys import Owner
-from fettle.store.models import TunedModel, base_of, find_model
 from fettle.store.pages import PageRequest
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"])
-_MOST_SEED = 2**31 - 1
 
 
 class JobErrorBody(BaseModel):
@@ -113,25 +109,13 @@ class CheckpointList(BaseModel):
 @router.post("")
 def create(body: CreateJob, context: ContextOf, owner: OwnerOf) -> JobBody:
     """Ask for a model to be tuned."""
-    hyperparameters = body.supervised_hyperparameters()
     with context.store.writing() as connection:
-        model = find_model(connection, owner.project_id, body.model)
-        base = base_of(connection, model)
-        for param, file_id in (("training_file", body.training_file), ("validation_file", body.validation_file)):
-            if file_id is not None:
-                _require_training_file(_found(connection, owner, file_id, param), param)
-        request = FineTuningRequest(
-            base=base.id,
-            continues=model.id if isinstance(model, TunedModel) else None,
-            seed=secrets.randbelow(_MOST_SEED + 1) if body.seed is None else body.seed,
-            suffix=body.suffix,
-            hyperparameters=hyperparameters,
-        )
+        asked = asked_job(connection, body, owner)
         job = create_job(
             connection,
             project_id=owner.project_id,
-            model=model.id,
-            request=request,
+            model=asked.model.id,
+            request=asked.request,
             training_file=body.training_file,
             validation_file=body.validation_file,
             metadata=body.metadata,
@@ -224,21 +208,6 @@ def checkpoints(
     return CheckpointList(
         data=data, first_id=next(iter(ids), None), last_id=next(reversed(ids), None), has_more=found.has_more
     )
-
-
-def _found(connection: Any, owner: Owner, file_id: str, param: str) -> StoredFile:
-    try:
-        return find_file(connection, owner.project_id, file_id)
-    except NoSuchFileError as error:
-        raise invalid(error.problem, param) from error
-
-
-def _require_training_file(file: StoredFile, param: str) -> None:
-    if file.purpose != FINE_TUNE:
-        message = (
-            f"The file {file.id} has the purpose '{file.purpose}', and `{param}` needs one of purpose 'fine-tune'."
-        )
-        raise invalid(message, param)
 
 
 def _wrong_status(job: Job, what: str) -> ApiError:

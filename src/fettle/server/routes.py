@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from fettle.server import chat, embeddings, eval_runs, evals, files, graders, jobs, models, responses, uploads, weights
+from fettle.server import (
+    chat,
+    embeddings,
+    estimates,
+    eval_runs,
+    evals,
+    files,
+    graders,
+    jobs,
+    models,
+    responses,
+    uploads,
+    weights,
+)
 
 ROUTERS = (
     files.router,
     uploads.router,
     jobs.router,
+    estimates.router,
     graders.router,
     evals.router,
     eval_runs.router,

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.renderer import ChatRenderer
@@ -21,21 +20,12 @@ from fettle.records import Detectable, Example, Split, Task, TaskKind, Tokenised
 from fettle.report_records import TrainingCost
 from fettle.statistics.power import detectable
 from fettle.study.settings import StudySettings
-from fettle.training.batches import batch_at, num_steps_per_epoch
-from fettle.training.helpers import as_launched, num_threads_of_each, with_threads
-from fettle.training.memory import held_memory_bytes
-from fettle.training.memory_plan import MemoryPlan, plan_memory
-from fettle.training.settings import TrainingSettings
-from fettle.training.sft import input_tokens
-from fettle.training.shares import shares
+from fettle.training.expected import expected_cost
 
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
 _NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
-
-_PASSES = 3
-"""A step takes about as long as so many forward passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,21 +45,24 @@ class TokenisedSplit:
 class Estimate:
     """What is to be expected, from one measured training step and one measured batch of answers."""
 
-    training: TrainingCost
-    """For all epochs."""
+    training: TrainingCost | None
+    """For all epochs; None: nothing is trained."""
     answer_seconds: float
     base_bytes: int
     """The weights of the base model, as they are held while it is trained."""
+    price_per_hour: float | None = None
+    """Of the machine, in the user's currency; None: it was not said."""
 
     @property
     def minutes(self) -> float:
         """Everything together."""
-        return (self.training.seconds + self.answer_seconds) / 60
+        training_seconds = 0.0 if self.training is None else self.training.seconds
+        return (training_seconds + self.answer_seconds) / 60
 
     @property
     def price(self) -> float | None:
         """Of everything together, in the user's currency; None: what the machine costs was not said."""
-        return self.training.price_of(60 * self.minutes)
+        return None if self.price_per_hour is None else self.minutes / 60 * self.price_per_hour
 
 
 def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
@@ -162,9 +155,15 @@ def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
 
 
 def estimate(
-    loaded: LoadedModel, tokens: TokenisedSplit, data: Split, settings: StudySettings, options: GenerationOptions
+    loaded: LoadedModel,
+    tokens: TokenisedSplit,
+    data: Split,
+    settings: StudySettings,
+    options: GenerationOptions,
+    *,
+    trains: bool = True,
 ) -> Estimate:
-    """Measure one training step and one small batch of answers, and multiply. Nothing is kept of either.
+    """Measure one training step, where one is trained, and one small batch of answers, and multiply. Nothing is kept of either.
 
     Raises:
         ResourceError: The machine has not the memory for the training.
@@ -172,97 +171,21 @@ def estimate(
     from fettle.models.nf4 import num_weight_bytes
     from fettle.training.base import base_of
 
-    training = as_launched(settings.training)
-    with base_of(training.method, loaded) as base:
+    with base_of(settings.training.method, loaded) as base:
         base_bytes = num_weight_bytes(base.model)
-        memory = plan_memory(base, tokens.train, training)
-        step_seconds = _seconds_per_step(base, tokens.train, training, memory)
-    steps = num_steps_per_epoch(len(tokens.train), training.batch_size) * training.epochs
-    evaluations = training.epochs * training.evals_per_epoch + 1
-    forward_seconds = step_seconds / _PASSES / min(training.batch_size, len(tokens.train)) * len(tokens.valid)
+        training = None
+        if trains:
+            training = expected_cost(
+                base, tokens.train, tokens.valid, settings.training, price_per_hour=settings.price_per_hour
+            )
     num_answers = len(data.valid) + len(data.test)
     answer_seconds = _seconds_per_answer(loaded, data.valid, options)
     return Estimate(
-        training=TrainingCost(
-            seconds=steps * step_seconds + evaluations * forward_seconds,
-            peak_memory_bytes=max(memory.peak, held_memory_bytes(loaded.model.device)),
-            num_tokens=tokens.num_train_tokens * training.epochs,
-            num_processes=training.processes,
-            max_tokens=memory.max_tokens,
-            recomputes=memory.recomputes,
-            price_per_hour=settings.price_per_hour,
-        ),
+        training=training,
         answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * answer_seconds,
         base_bytes=base_bytes,
+        price_per_hour=settings.price_per_hour,
     )
-
-
-def _seconds_per_step(
-    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, memory: MemoryPlan
-) -> float:
-    """Of one of the processes that take the step together, as if it were alone."""
-    import torch
-
-    from fettle.training.accumulate import add_gradients
-    from fettle.training.trainable import trainable
-
-    if base.division is not None:
-        return _seconds_per_divided_step(base, rows, training, memory)
-    batch = _typical_batch(rows, training)
-    share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
-    num_threads = torch.get_num_threads()
-    measured_weights = trainable(base, training)
-    try:
-        torch.set_num_threads(num_threads_of_each(training.processes))
-        measured = partial(
-            add_gradients,
-            base.model,
-            max_tokens=memory.max_tokens,
-            plainly=base.plain_reason is not None,
-            recomputes=memory.recomputes,
-        )
-        measured(batch[:1])  # warms the allocator up
-        started = time.perf_counter()
-        measured([batch[index] for index in share])
-        return time.perf_counter() - started
-    finally:
-        measured_weights.release()
-        torch.set_num_threads(num_threads)
-
-
-def _seconds_per_divided_step(
-    base: LoadedModel, rows: Sequence[TokenisedExample], training: TrainingSettings, memory: MemoryPlan
-) -> float:
-    """By the forward pass of one share, for which the others lend their parts: a backward pass takes all processes at once."""
-    from fettle.training.equal_calls import summed_loss_in_equal_calls
-
-    batch = _typical_batch(rows, training)
-    share = max(shares([input_tokens(row) for row in batch], training.processes), key=len)
-    measured = partial(
-        summed_loss_in_equal_calls,
-        base.model,
-        max_tokens=memory.max_tokens,
-        most=int,
-        plainly=base.plain_reason is not None,
-    )
-    with with_threads(num_threads_of_each(training.processes)):
-        measured([batch[:1]])  # warms the allocator up
-        started = time.perf_counter()
-        measured([[batch[index] for index in share]])
-        return (time.perf_counter() - started) * (_PASSES + memory.recomputes)
-
-
-def _typical_batch(rows: Sequence[TokenisedExample], training: TrainingSettings) -> list[TokenisedExample]:
-    """The batch of the first epoch with the median number of tokens: what its rows share, a batch of other rows might not."""
-    num_full = max(1, len(rows) // training.batch_size)
-    batches = [
-        [
-            rows[index]
-            for index in batch_at(step, num_examples=len(rows), batch_size=training.batch_size, seed=training.seed)
-        ]
-        for step in range(num_full)
-    ]
-    return sorted(batches, key=lambda batch: sum(len(row.token_ids) for row in batch))[num_full // 2]
 
 
 def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:

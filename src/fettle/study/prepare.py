@@ -15,6 +15,7 @@ from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import comparable_text
 from fettle.examples.notes import info, warning
 from fettle.examples.read import read_examples
+from fettle.examples.seen import find_seen, instruction_findings, seen_findings, without_seen
 from fettle.examples.split import given_split, split_examples
 from fettle.examples.task import keep_labelled, recognise_task
 from fettle.files import sha256_of_json
@@ -33,6 +34,8 @@ class StudyData:
     instruction: Instruction
     findings: tuple[Finding, ...]
     file_sha256: dict[str, str]
+    num_seen: int = 0
+    """Examples that are not held out because a model that is studied has learned from them."""
 
     def split_sha256(self) -> dict[str, str]:
         """The hash of each part's content, whatever file it came from."""
@@ -54,8 +57,12 @@ class StudyData:
         return tuple(sorted(sha256_of_json(turns) for turns in spoken))
 
 
-def prepare(settings: StudySettings) -> StudyData:
+def prepare(settings: StudySettings, taught: Sequence[Example] = ()) -> StudyData:
     """Read, check, recognise, split and instruct.
+
+    Args:
+        settings: The study.
+        taught: What a model that is studied has learned from before: none of it is held out.
 
     Raises:
         DataError: The examples cannot be studied; the message says why and where.
@@ -72,22 +79,31 @@ def prepare(settings: StudySettings) -> StudyData:
         if settings.valid is not None:
             raise ConfigError("a validation file without a test file", where="--valid", remedy="give --test as well")
         _refuse_unscorable(findings)
-        split = split_examples(dataset.examples, task, seed=settings.seed, sizes=settings.sizes)
+        seen = find_seen(dataset.examples, taught)
+        split = split_examples(dataset.examples, task, seed=settings.seed, sizes=settings.sizes, taught=frozenset(seen))
     else:
         others = {
             part: read_examples(file, columns=columns, encoding=settings.encoding)
             for part, file in _given_parts(settings)
         }
-        parts = together({Part.TRAINING: dataset, **others})
-        dataset, others = parts.pop(Part.TRAINING), parts
+        joined = together({Part.TRAINING: dataset, **others})
+        dataset, others = joined.pop(Part.TRAINING), joined
         findings = list(check_examples(dataset, task, Part.TRAINING))
         for part, other in others.items():
             findings += check_examples(other, task, part)
             file_sha256 |= other.file_sha256
         _refuse_unscorable(findings)
         valid = others[Part.VALIDATION].examples if Part.VALIDATION in others else None
+        parts = without_seen(dataset.examples, valid, others[Part.TEST].examples, taught)
+        seen = parts.seen
         split, leaks = given_split(
-            dataset.examples, valid, others[Part.TEST].examples, task, seed=settings.seed, sizes=settings.sizes
+            parts.train,
+            parts.valid,
+            parts.test,
+            task,
+            seed=settings.seed,
+            sizes=settings.sizes,
+            taught=frozenset(seen),
         )
         findings += leaks
     # Nothing that is known of the task may come from the test part.
@@ -95,12 +111,14 @@ def prepare(settings: StudySettings) -> StudyData:
     _require_known_labels(task, split)
     findings += check_untaught_labels(split.train, (*split.valid, *split.test), task)
     everything = [*split.train, *split.valid, *split.test]
+    findings += seen_findings(everything, seen)
     instruction = choose_instruction(
         given, task, train=split.train, everything=everything, giver=_giver(settings, bundled)
     )
     findings += _instruction_findings(instruction, everything)
     split = _instructed(split, instruction)
-    _require_no_leak(split)
+    _require_no_leak(split, taught)
+    findings += instruction_findings((*split.valid, *split.test), taught)
     name = str(settings.examples).replace(":", "-") if bundled else dataset.name
     return StudyData(
         name=name,
@@ -109,6 +127,7 @@ def prepare(settings: StudySettings) -> StudyData:
         instruction=instruction,
         findings=tuple(findings),
         file_sha256=file_sha256,
+        num_seen=len(seen),
     )
 
 
@@ -198,8 +217,9 @@ def _require_known_labels(task: Task, split: Split) -> None:
             )
 
 
-def _require_no_leak(split: Split) -> None:
-    """The last word before training: no test or validation question or group is among the training examples."""
+def _require_no_leak(split: Split, taught: Sequence[Example]) -> None:
+    """The last word before training: no test or validation question or group is among what was or will be learned."""
+    split = replace(split, train=(*split.train, *taught))
     trained = {comparable_text(example) for example in split.train}
     groups = {example.group for example in split.train} - {None}
     for name, part in (("validation", split.valid), ("test", split.test)):

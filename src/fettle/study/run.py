@@ -33,6 +33,7 @@ from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
 from fettle.study.declaration import declare
 from fettle.study.engines import StudyEngines, check_rows_of, require_usable
+from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
@@ -93,6 +94,8 @@ class StudyPlan:
     key: str
     """Hash of the data, the model and the settings."""
     folder: Path
+    given: GivenModel | None = None
+    """The tuned model that is studied; None: the study trains one."""
 
     @property
     def split(self) -> Split:
@@ -120,14 +123,19 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     """
     if settings.out is not None:
         refuse_foreign(settings.out)
-    source = resolve_model(settings.model)
+    given = given_model(settings)
+    if given is not None:
+        settings = as_trained(settings, given)
+    source = resolve_model(settings.model) if given is None else given.base
     if settings.training.method.base_weights is BaseWeights.NF4:
         require_bitsandbytes()
     require_usable(settings)
-    data = prepare(settings)
+    data = prepare(settings, () if given is None else given.taught)
     loaded = _loaded(source, settings)
     try:
-        return _planned(settings, data, loaded)
+        if given is not None:
+            given.require_template(loaded.renderer)
+        return _planned(settings, data, loaded, given)
     except BaseException:
         loaded.release()
         raise
@@ -140,7 +148,7 @@ def _loaded(source: ResolvedModel, settings: StudySettings) -> LoadedModel:
     return load_model(source, settings.precision, prompted_weights(source, settings))
 
 
-def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel) -> StudyPlan:
+def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, given: GivenModel | None) -> StudyPlan:
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
@@ -153,6 +161,7 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel) -> S
     require_gradable(graders[0], split.test, "test")
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
+    hashes += [] if given is None else [given.sha256]
     key = sha256_of_json(
         [*hashes, settings.key_parts(), loaded.precision.value, loaded.base_weights.value, fettle_version()]
     )
@@ -172,13 +181,15 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel) -> S
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
+        given=given,
     )
 
 
 def estimate_study(plan: StudyPlan) -> Estimate:
     """What the study will take, measured on one training step and one batch of answers."""
     with memory_errors_explained("measuring one training step"):
-        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options)
+        trains = plan.given is None
+        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
 
 
 def run_study(settings: StudySettings, listener: Listener | None = None) -> StudyResult:
@@ -225,18 +236,10 @@ def run_plan(
         untuned = _untuned(plan, ladder, remote, engines.base())
         baseline = best_rung(untuned)
         with base_of(plan.settings.training.method, plan.loaded) as base:
-            trained = train(
-                base,
-                plan.tokens.train,
-                plan.tokens.valid,
-                plan.settings.training,
-                folder=folder / "training",
-                run_key=plan.key,
-                on_event=training_listener(listener),
-                planned=None if expected is None else expected.training,
-            )
-            engine = tuned_engine(plan, base, trained, engines)
-            tuned = ladder.best([tuned_arm(plan, engine, trained)])
+            trained = None if plan.given is not None else _trained(plan, base, listener, expected)
+            tuned_folder = _tuned_folder(plan, trained)
+            engine = tuned_engine(plan, base, tuned_folder, engines)
+            tuned = ladder.best([tuned_arm(plan, engine, tuned_folder)])
             declaration = declare(
                 _comparison(plan, baseline, tuned),
                 num_failed=sum(rung.num_failed for rung in untuned),
@@ -256,9 +259,40 @@ def run_plan(
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
-        result = StudyResult(report=report, paths=write_report(report, folder), tuned=trained.tuned)
+        result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
         keeper.keep(result)
         return result
+
+
+def _trained(plan: StudyPlan, base: LoadedModel, listener: Listener, expected: Estimate | None) -> TrainingResult:
+    return train(
+        base,
+        plan.tokens.train,
+        plan.tokens.valid,
+        plan.settings.training,
+        folder=plan.folder / "training",
+        run_key=plan.key,
+        on_event=training_listener(listener),
+        planned=None if expected is None else expected.training,
+    )
+
+
+def _tuned_folder(plan: StudyPlan, trained: TrainingResult | None) -> Path:
+    if trained is not None:
+        return trained.tuned
+    assert plan.given is not None, "a study trains a model or is given one"
+    return plan.given.folder
+
+
+def _warnings_of_given(plan: StudyPlan) -> tuple[str, ...]:
+    """Said of what a given model has seen: its figures are those of the examples that it has not."""
+    if plan.given is None or plan.data.num_seen == 0:
+        return ()
+    num_all = len(plan.split.cluster_by_id)
+    return (
+        f"{plan.data.num_seen:,} of {num_all:,} examples were in the data that {plan.given.name} was trained or validated on, or "
+        "nearly so, or go with one that was: they are training examples here, and nothing is tested on them.",
+    )
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
@@ -354,7 +388,7 @@ def _percent(score: float | None) -> str:
 def _report(
     plan: StudyPlan,
     tested: list[TestedRung],
-    trained: TrainingResult,
+    trained: TrainingResult | None,
     *,
     baseline: Rung,
     declaration: str,
@@ -388,7 +422,8 @@ def _report(
         detectable=plan.detectable,
         contenders=results,
         comparisons=compared,
-        training=training_summary(plan, trained),
+        training=None if trained is None else training_summary(plan, trained),
+        studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
         findings=plan.findings,
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
         rows=answer_rows(tested, split.test, primary),
@@ -399,7 +434,8 @@ def _report(
         warnings=(
             *warnings_of(results, len(split.test)),
             *warnings_of_others(results, compared),
-            *warnings_of_training(trained.loss_points, trained.best_step),
+            *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
+            *_warnings_of_given(plan),
             *warnings_of_parts(parts, task, challenger="tuned"),
         ),
     )

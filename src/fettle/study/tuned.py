@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
@@ -28,13 +29,13 @@ _TITLES = {
 }
 
 
-def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult, engines: StudyEngines) -> Engine:
+def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: StudyEngines) -> Engine:
     """The engine of what was trained, which has been shown to answer as trained, and otherwise than the base model.
 
     Args:
         plan: The study.
         base: The model that was trained, in the form in which it was.
-        trained: What came of it.
+        folder: What came of it, in this study or before.
         engines: Makes the engine that answers, where it is not the reference.
 
     Raises:
@@ -44,8 +45,8 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult, en
 
     prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
     is_adapter = plan.settings.training.method.trains_adapter
-    tuned = base if is_adapter else load_model(resolve_model(str(trained.tuned)), base.precision)
-    reference = local_engine(tuned, adapter=trained.tuned if is_adapter else None)
+    tuned = base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
+    reference = local_engine(tuned, adapter=folder if is_adapter else None)
     if is_adapter:
         reference.require_adapter_active(prompts)
     else:
@@ -54,12 +55,12 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, trained: TrainingResult, en
     if engines.is_reference:
         return reference
     try:
-        return engines.tuned(tuned, trained.tuned, reference.name, is_adapter=is_adapter)
+        return engines.tuned(tuned, folder, reference.name, is_adapter=is_adapter)
     finally:
         reference.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: Engine, trained: TrainingResult) -> LanguageModel:
+def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path) -> LanguageModel:
     """The contender that answers with that engine."""
     return LanguageModel(
         name="tuned",
@@ -69,7 +70,7 @@ def tuned_arm(plan: StudyPlan, engine: Engine, trained: TrainingResult) -> Langu
         task=plan.data.task,
         options=plan.options,
         is_fine_tuned=True,
-        engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(trained.tuned.glob("*.safetensors"))]),
+        engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(folder.glob("*.safetensors"))]),
     )
 
 
@@ -105,6 +106,8 @@ def training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummar
 
 def share_training(plan: StudyPlan) -> None:
     """Take part in the training of a study that another process runs, as one of those that `torchrun` has started."""
+    if plan.given is not None:
+        return
     with base_of(plan.settings.training.method, plan.loaded) as base:
         train(
             base,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from serving import served
 
 from fettle.server.limits import KeyLimits, LimitReachedError
 from fettle.store.database import Store
 from fettle.store.keys import create_key
+from serving import served
 
 
 def test_without_a_key_nothing_of_the_body_matters(store: Store) -> None:

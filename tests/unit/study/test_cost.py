@@ -26,7 +26,8 @@ def test_the_price_of_an_hour_is_that_of_plan_and_actual() -> None:
         recomputes=False,
     )
     assert (PLANNED.price, actual.price) == (1.5, 0.75)
-    assert Estimate(training=PLANNED, answer_seconds=1200, base_bytes=0).price == 2.0
+    assert Estimate(training=PLANNED, answer_seconds=1200, base_bytes=0, price_per_hour=1.5).price == 2.0
+    assert Estimate(training=None, answer_seconds=1200, base_bytes=0, price_per_hour=1.5).price == 0.5
     unpriced = replace(PLANNED, price_per_hour=None)
     assert unpriced.price is None
     assert Estimate(training=unpriced, answer_seconds=1200, base_bytes=0).price is None
