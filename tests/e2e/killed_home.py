@@ -106,14 +106,17 @@ class Served:
 
     def alive(self, *roles: Role) -> list[psutil.Process]:
         """The processes of this home that live, by what they do; not the helpers that these fork for a moment."""
-        found: dict[int, psutil.Process] = {}
+        found: dict[int, tuple[psutil.Process, bool]] = {}
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 words = process.cmdline()
                 is_wanted = any(role.value in words for role in roles or Role)
                 if is_wanted and process.environ().get("FETTLE_HOME") == str(self.home):
-                    found[process.pid] = process
-        return [process for process in found.values() if _parent(process) not in found or Role.TRAINING not in roles]
+                    found[process.pid] = process, Role.TRAINING.value in words
+        trainings = {pid for pid, (_, is_training) in found.items() if is_training}
+        return [
+            process for process, is_training in found.values() if not (is_training and _parent(process) in trainings)
+        ]
 
     def kill(self, *roles: Role) -> int:
         """`kill -9` all processes of these roles at once; how many those were."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fettle.cli.estimate import estimate
+from fettle.cli.job_estimate import estimate
 from fettle.cli.tables import print_table
 from fettle.errors import ConfigError
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
     from fettle.store.jobs import Job
 
-app = typer.Typer(no_args_is_help=True, help="Jobs of all projects: what runs, what waits, and what has become of it.")
-app.command()(estimate)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Jobs of the server, of all projects: what one would take, what runs, what waits, what has become of it.",
+)
 JobId = Annotated[str, typer.Argument(help="The job's id, as `fettle jobs list` shows it.")]
+
+
+app.command()(estimate)
 
 
 @app.command("list")

@@ -69,7 +69,6 @@ app.command()(restore)
 app.add_typer(examples_app, name="examples")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
-app.add_typer(jobs_app, name="jobs")
 app.add_typer(models_app, name="models")
 
 
