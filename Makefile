@@ -6,13 +6,14 @@ TORCH ?= torch==2.13.0
 WORKERS ?= 2
 BIN := .venv/bin
 
-.PHONY: help study test test-postgres test-contract-full check format lock clean
+.PHONY: help study test test-postgres test-kills test-contract-full check format lock clean
 
 help:
 	@echo "make study               the main job on the bundled example data; says where the report lies"
 	@echo "make test                all tests"
 	@echo "make test-postgres       those of the store and the server, on a PostgreSQL started for them"
 	@echo "make test-contract-full  the server's, with all cases that are drawn at random"
+	@echo "make test-kills          a job through twenty kills, and worse, on SQLite and on PostgreSQL (half an hour)"
 	@echo "make check               style, types, import contracts"
 	@echo "make format              put the code into the house style"
 	@echo "make lock                write the lock file from what is installed"
@@ -35,6 +36,11 @@ test: .venv/.installed
 
 test-postgres: .venv/.installed
 	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract tests/unit/store
+
+KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests/e2e/test_server_workers.py
+test-kills: .venv/.installed
+	OMP_NUM_THREADS=1 $(KILLS)
+	OMP_NUM_THREADS=1 tests/postgres.sh env $(KILLS)
 
 test-contract-full: .venv/.installed
 	OMP_NUM_THREADS=1 FETTLE_TEST_CASES=full $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract

@@ -142,7 +142,7 @@ ECHOES = {
 
 @pytest.mark.parametrize(("path", "body"), ECHOES.values(), ids=ECHOES.keys())
 def test_a_refusal_that_repeats_half_a_surrogate_pair_is_text(raw: httpx2.Client, path: str, body: object) -> None:
-    assert "?" in str(refused(raw.post(path, content=json.dumps(body), headers=JSON), 400)["message"])
+    assert refused(raw.post(path, content=json.dumps(body), headers=JSON), 400)["message"]
 
 
 def test_a_byte_order_mark_before_a_body_is_harmless(raw: httpx2.Client) -> None:

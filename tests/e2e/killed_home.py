@@ -46,7 +46,7 @@ def until(is_so: Callable[[], Any], what: str) -> Any:
     while time.monotonic() < end:
         if found := is_so():
             return found
-        time.sleep(0.01)
+        time.sleep(0.05)
     raise AssertionError(f"it never came to this: {what}")
 
 
@@ -105,15 +105,15 @@ class Served:
         return process
 
     def alive(self, *roles: Role) -> list[psutil.Process]:
-        """The processes of this home that live, by what they do."""
-        found = []
+        """The processes of this home that live, by what they do; not the helpers that these fork for a moment."""
+        found: dict[int, psutil.Process] = {}
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 words = process.cmdline()
                 is_wanted = any(role.value in words for role in roles or Role)
                 if is_wanted and process.environ().get("FETTLE_HOME") == str(self.home):
-                    found.append(process)
-        return found
+                    found[process.pid] = process
+        return [process for process in found.values() if _parent(process) not in found or Role.TRAINING not in roles]
 
     def kill(self, *roles: Role) -> int:
         """`kill -9` all processes of these roles at once; how many those were."""
@@ -121,6 +121,7 @@ class Served:
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        until(lambda: all(is_gone(process) for process in found), "they are gone")
         for process in self.processes:  # no zombies
             process.poll()
         return len(found)
@@ -246,6 +247,21 @@ def home(folder: Path, model: Path) -> Iterator[Served]:
             yield served
         finally:
             served.kill_all()
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def rows(count: int, *, seed: int) -> bytes:

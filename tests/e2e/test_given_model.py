@@ -114,3 +114,16 @@ def test_refusals(bench: Path, trained: tuple[Study, Path, TunedModel], tmp_path
         run("study", learned, "--model", model.id, *out), "0 of 45 examples are left that the model was not trained on"
     )
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_model_of_which_all_weights_were_trained(fettle: Runner, tmp_path: Path) -> None:
+    fettle(*_TRAINING, "--method", "full", "--out", tmp_path / "first")
+    store = Store(fettle.home)
+    with store.reading() as connection:
+        [model] = list_tuned_models(connection)
+    store.close()
+    finished = fettle("study", "labels.csv", "--model", model.id, "--out", tmp_path / "again")
+    report = load(tmp_path / "again")
+    assert report["studied_model"]["is_adapter"] is False, finished.everything
+    [tuned] = [contender for contender in report["contenders"] if contender["name"] == "tuned"]
+    assert tuned["title"] == "Fine-tuned (all weights)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from killed_home import Outcome, Role, Served, home, until
+from killed_home import Outcome, Role, Served, home, is_gone, until
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -87,7 +87,7 @@ def test_a_worker_that_stands_still_past_its_claim_writes_nothing_afterwards(
     worker.suspend()
     until(lambda: owner_of(served, job_id) not in (None, first), "the other worker has the job")
     worker.resume()
-    until(lambda: not training.is_running() or training.status() == psutil.STATUS_ZOMBIE, "its training is ended")
+    until(lambda: is_gone(training), "its training is ended")
     assert served.wait_for_end(job_id) == "succeeded"
     assert served.outcome(job_id) == undisturbed
 

@@ -151,7 +151,7 @@ def test_a_job_says_what_it_comes_to_and_what_came_of_it(whole: JobFolder) -> No
     losses = [event.train_loss for event in told if event.train_loss is not None]
     assert len(losses) == 48
     assert sum(losses[-6:]) < sum(losses[:6])
-    assert [event.step for event in told if event.is_full_evaluation] == [12, 24, 36, 48]
+    assert [event.step for event in told if event.is_full_evaluation] == list(range(6, 49, 6))  # few rows: all of them
     assert sorted(path.name for path in (whole.training / "epochs").iterdir()) == [
         "step-0000024", "step-0000036", "step-0000048"
     ]  # fmt: skip

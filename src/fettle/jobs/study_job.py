@@ -17,7 +17,7 @@ from fettle.answering.check_prompts import write_check_prompts
 from fettle.contenders.prompt import bare_prompt
 from fettle.errors import FettleError
 from fettle.examples.write import chat_lines
-from fettle.files import copy_folder
+from fettle.files import copy_folder, sha256_of_json
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
 from fettle.jobs.held import HeldJob
 from fettle.jobs.results_file import step_table, written_file
@@ -185,7 +185,7 @@ class StudyJob:
         """The study's job: that of an earlier run of the same command, else a new one."""
         project_id = self._project_id()
         with self._store.reading() as connection:
-            found = list_jobs(connection, project_id, PageRequest(limit=1), metadata={_KEY: self._plan.key})
+            found = list_jobs(connection, project_id, PageRequest(limit=1), metadata={_KEY: _name_of(self._plan)})
         if found.items and not found.items[0].status.is_final:
             return found.items[0]
         if found.items and found.items[0].status is JobStatus.SUCCEEDED and not self._plan.settings.fresh:
@@ -210,7 +210,7 @@ class StudyJob:
             created_at=now(),
             request=self._request.as_json,
             model=source.public_id if given is None else given.name,
-            metadata={_KEY: self._plan.key},
+            metadata={_KEY: _name_of(self._plan)},
             training_file=files["train"].id,
             validation_file=files["valid"].id if "valid" in files else None,
         )
@@ -262,6 +262,11 @@ class StudyJob:
             step=None,
             created_at=now(),
         )
+
+
+def _name_of(plan: StudyPlan) -> str:
+    """Which study it is: the same one in two folders is two jobs, which may run at the same time."""
+    return sha256_of_json([plan.key, str(plan.folder.resolve())])
 
 
 def _request_of(plan: StudyPlan) -> FineTuningRequest:
