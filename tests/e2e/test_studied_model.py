@@ -10,6 +10,7 @@ from reports import load, require_consistent
 from studies import Study, require_refused
 from tiny import label_file
 
+from fettle.answering.check_prompts import read_check_prompts
 from fettle.store.database import Store
 from fettle.store.jobs import JobKind, list_jobs
 from fettle.store.models import TunedModel, list_tuned_models
@@ -30,6 +31,11 @@ def trained(bench: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stud
         [model] = list_tuned_models(connection)
     store.close()
     return Study(finished, folder / "study"), home, model
+
+
+def test_prompts_to_check_it_by_lie_beside_a_model(trained: tuple[Study, Path, TunedModel]) -> None:
+    _, home, model = trained
+    assert len(read_check_prompts(home / "models" / model.folder)) == 4
 
 
 def test_what_the_model_has_learned_from_is_not_tested(

@@ -12,12 +12,13 @@ import pytest
 
 from adapters import write_adapter
 from fettle.answering.engine import GenerationOptions
-from fettle.answering.engine_pool import EnginePool, ServedModel
+from fettle.answering.engine_pool import EnginePool, ServedModel, configured_pool
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.records import Message, Prompt
+from fettle.settings import Settings
 from tiny_models import load_tiny_model, save_tiny_model, save_unknown_model
 
 PROMPT = Prompt(example_id="a", messages=(Message(role="user", content="Where is my parcel?"),))
@@ -139,3 +140,23 @@ def test_a_closed_pool_answers_no_more(pool: EnginePool, tmp_path: Path) -> None
     pool.close()
     with pytest.raises(ResourceError, match="stopping"):
         said(pool, one)
+
+
+def test_a_fingerprint_tells_software_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = base(tmp_path, "one"), base(tmp_path, "other", seed=1)
+    models = [one, other, tuned(one, tmp_path, "ft-a", seed=1), tuned(one, tmp_path, "ft-b", seed=2)]
+    told = [model.fingerprint for model in models]
+    assert len(set(told)) == 4
+    assert told == [model.fingerprint for model in models]
+    monkeypatch.setattr("fettle.answering.engine_pool.fettle_version", lambda: "another")
+    assert not set(told) & {model.fingerprint for model in models}
+
+
+def test_servers_of_the_settings_are_asked_and_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, is_right in (("http://a:1/v1, http://b:2/v1", True), ("ftp://a", False)):
+        monkeypatch.setattr("fettle.answering.engine_pool.get_settings", lambda text=text: Settings(vllm_url=text))
+        if is_right:
+            configured_pool(max_bases=1).close()
+            continue
+        with pytest.raises(ConfigError, match="FETTLE_VLLM_URL"):
+            configured_pool(max_bases=1)
