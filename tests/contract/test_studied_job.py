@@ -49,11 +49,10 @@ def test_a_finished_job_and_its_checkpoint_are_studied(
     done = wait_for_status(client, job.id, "succeeded")
     [*_, first] = client.fine_tuning.jobs.checkpoints.list(job.id)
     assert first.step_number == 5
-    client.files.delete(training.id)  # the job keeps what it has learned from
     data = tmp_path / "all.jsonl"
     data.write_bytes(json_lines(row(number) for number in range(60)))
+    assert done.fine_tuned_model is not None
     for name, step in ((done.fine_tuned_model, None), (first.fine_tuned_model_checkpoint, 5)):
-        assert name is not None
         out = tmp_path / f"study-{step}"
         code, printed = study(server, data, name, out)
         assert code in (0, 3, 4), printed
@@ -63,3 +62,7 @@ def test_a_finished_job_and_its_checkpoint_are_studied(
         lines = {int(row["source"].rpartition(":")[2]) for row in report["rows"]}
         assert lines
         assert min(lines) > 24, "nothing of the job's files is tested"
+    client.files.delete(training.id)  # what was deleted is not kept, and what a model has seen is not guessed
+    code, printed = study(server, data, done.fine_tuned_model, tmp_path / "study-unknown")
+    assert code == 2
+    assert f"the training file {training.id} of {job.id} is not there any more" in printed

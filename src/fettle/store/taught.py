@@ -1,4 +1,7 @@
-"""What a tuned model was trained on: the files of its job, and of the jobs that this one went on from."""
+"""What a tuned model was trained on: the files of its job, and of the jobs that this one went on from.
+
+Of a file that its owner has deleted no copy is kept once the job is over, so such a model can no longer be studied honestly.
+"""
 
 from __future__ import annotations
 
