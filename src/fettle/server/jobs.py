@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection
 
 from fettle.jobs.control import cancel_job, create_job, pause_job, resume_job
 from fettle.jobs.fine_tuning import FineTuningRequest
@@ -15,7 +17,8 @@ from fettle.server.job_bodies import CreateJob
 from fettle.server.job_requests import asked_job
 from fettle.server.wire import After
 from fettle.store.job_log import JobCheckpoint, StoredEvent, list_checkpoints, list_events
-from fettle.store.jobs import Job, JobStatus, find_job, list_jobs
+from fettle.store.jobs import Job, JobKind, JobStatus, find_job, list_jobs
+from fettle.store.keys import Owner
 from fettle.store.pages import PageRequest
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning"])
@@ -149,30 +152,34 @@ def show(job_id: str, context: ContextOf, owner: OwnerOf) -> JobBody:
 @router.post("/{job_id}/cancel")
 def cancel(job_id: str, context: ContextOf, owner: OwnerOf) -> JobBody:
     """Stop a job for good."""
-    with context.store.writing() as connection:
-        job = find_job(connection, owner.project_id, job_id)
-        if not cancel_job(connection, job):
-            raise _wrong_status(job, "cancelled")
-        return _body(find_job(connection, owner.project_id, job_id), context)
+    return _changed(context, owner, job_id, cancel_job, "cancelled")
 
 
 @router.post("/{job_id}/pause")
 def pause(job_id: str, context: ContextOf, owner: OwnerOf) -> JobBody:
     """Stop a running job after its current step, to go on later."""
-    with context.store.writing() as connection:
-        job = find_job(connection, owner.project_id, job_id)
-        if not pause_job(connection, job):
-            raise _wrong_status(job, "paused")
-        return _body(find_job(connection, owner.project_id, job_id), context)
+    return _changed(context, owner, job_id, pause_job, "paused")
 
 
 @router.post("/{job_id}/resume")
 def resume(job_id: str, context: ContextOf, owner: OwnerOf) -> JobBody:
-    """Go on with a paused job."""
+    """Go on with a paused job. A study goes on by its own command alone, which has its examples."""
+    with context.store.reading() as connection:
+        job = find_job(connection, owner.project_id, job_id)
+    if job.kind is JobKind.STUDY:
+        message = f"Job {job.id} is a study: it goes on by the same `fettle study` command."
+        raise invalid(message, "fine_tuning_job_id", "invalid_status")
+    return _changed(context, owner, job_id, resume_job, "resumed")
+
+
+def _changed(
+    context: Context, owner: Owner, job_id: str, change: Callable[[Connection, Job], bool], what: str
+) -> JobBody:
+    """A job after a change of its status, which only some statuses allow."""
     with context.store.writing() as connection:
         job = find_job(connection, owner.project_id, job_id)
-        if not resume_job(connection, job):
-            raise _wrong_status(job, "resumed")
+        if not change(connection, job):
+            raise _wrong_status(job, what)
         return _body(find_job(connection, owner.project_id, job_id), context)
 
 
