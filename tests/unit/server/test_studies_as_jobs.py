@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from serving import served
-
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
 from fettle.store.database import Store, now
 from fettle.store.jobs import Job, JobKind, JobStatus, add_job
 from fettle.store.keys import ensure_project
+from serving import served
 
 
 def test_a_paused_study_is_shown_and_cancelled_but_goes_on_by_its_own_command_alone(store: Store) -> None:
