@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.answering.engines.openai_http import OpenAIEngine
-from fettle.contenders.constant import CONSTANT
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
@@ -21,16 +20,14 @@ from fettle.models.precision import BaseWeights, Precision, keep_choice
 from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.progress import Listener, SilentListener
 from fettle.records import Detectable, Finding, Split, TaskKind
-from fettle.report_records import Provenance, StudyReport
-from fettle.scoring.confusion import confusion
+from fettle.report_records import StudyReport
 from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
 from fettle.scoring.graders.house_style import HouseStyle
-from fettle.scoring.lengths import length_histogram
 from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
-from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.answers import measure_latency
+from fettle.study.assembled_report import assembled_report
 from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of, require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
@@ -54,21 +51,9 @@ from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import (
     TestedRung,
-    answer_rows,
-    beaten_by,
-    by_name,
-    comparisons,
-    contender_result,
-    part_scores,
-    scored_arm,
-    warnings_of,
-    warnings_of_others,
-    warnings_of_parts,
-    warnings_of_training,
 )
 from fettle.study.settings import StudySettings
-from fettle.study.tuned import NUM_CHECK_PROMPTS, training_summary, tuned_arm, tuned_engine
-from fettle.study.verdict import VerdictContext, decide
+from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
 from fettle.study.workspace import refuse_foreign, workspace
 from fettle.training.base import base_of
 from fettle.training.led_division import load_led
@@ -258,7 +243,7 @@ def run_plan(
         )
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
-        report = _report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
+        report = assembled_report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
         result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
         keeper.keep(result)
         return result
@@ -355,59 +340,3 @@ def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
     warm_up = ladder.split.valid[0]
     latencies = measure_latency(rung.contender, ladder.split.test, warm_up=warm_up, file=file)
     return TestedRung(rung=rung, answers=ladder.answer_test(rung), latencies=latencies)
-
-
-def _report(
-    plan: StudyPlan,
-    tested: list[TestedRung],
-    trained: TrainingResult | None,
-    *,
-    baseline: Rung,
-    declaration: str,
-    origin: Provenance,
-) -> StudyReport:
-    split, task, primary, seed = plan.split, plan.data.task, plan.graders[0], plan.settings.seed
-    results = tuple(contender_result(rung, split, task, plan.graders, seed=seed) for rung in tested)
-    base = baseline.contender.name
-    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed)
-    clusters = [split.cluster_by_id[example.id] for example in split.test]
-    arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
-    context = VerdictContext(
-        challenger_title=by_name(tested, "tuned").rung.contender.title,
-        baseline_title=baseline.contender.title,
-        baseline_is_classifier=base == "classifier",
-        num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
-        unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
-        worthwhile=plan.settings.worthwhile,
-        beaten_by=beaten_by(results, compared),
-        to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
-        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters) if CONSTANT in arms else None,
-    )
-    is_labels = task.kind is TaskKind.LABELS
-    parts = part_scores(tested, split.test, task)
-    return StudyReport(
-        name=plan.data.name,
-        task=task,
-        verdict=decide(compared[0], context),
-        declaration=declaration,
-        primary_metric=primary.name,
-        detectable=plan.detectable,
-        contenders=results,
-        comparisons=compared,
-        training=None if trained is None else training_summary(plan, trained),
-        studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
-        findings=plan.findings,
-        num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
-        rows=answer_rows(tested, split.test, primary),
-        confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
-        part_scores=parts,
-        length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
-        provenance=origin,
-        warnings=(
-            *warnings_of(results, len(split.test)),
-            *warnings_of_others(results, compared),
-            *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
-            *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),
-            *warnings_of_parts(parts, task, challenger="tuned"),
-        ),
-    )

@@ -1,0 +1,99 @@
+"""Everything that a finished study has found, as one report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fettle.contenders.constant import CONSTANT
+from fettle.records import TaskKind
+from fettle.report_records import Provenance, StudyReport
+from fettle.scoring.confusion import confusion
+from fettle.scoring.lengths import length_histogram
+from fettle.statistics.compare import num_scored_clusters, unscored_bounds
+from fettle.study.ladder import Rung
+from fettle.study.results import (
+    TestedRung,
+    answer_rows,
+    beaten_by,
+    by_name,
+    comparisons,
+    contender_result,
+    part_scores,
+    scored_arm,
+    warnings_of,
+    warnings_of_others,
+    warnings_of_parts,
+    warnings_of_training,
+)
+from fettle.study.tuned import training_summary
+from fettle.study.verdict import VerdictContext, decide
+from fettle.training.result import TrainingResult
+
+if TYPE_CHECKING:
+    from fettle.study.run import StudyPlan
+
+
+def assembled_report(
+    plan: StudyPlan,
+    tested: list[TestedRung],
+    trained: TrainingResult | None,
+    *,
+    baseline: Rung,
+    declaration: str,
+    origin: Provenance,
+) -> StudyReport:
+    """The report of a study.
+
+    Args:
+        plan: The study.
+        tested: All contenders with their answers to the test split.
+        trained: What the training took; None: a tuned model was given.
+        baseline: The contender that the tuned one is compared with.
+        declaration: What was said of the comparison beforehand.
+        origin: What the study was made of.
+    """
+    split, task, primary, seed = plan.split, plan.data.task, plan.graders[0], plan.settings.seed
+    results = tuple(contender_result(rung, split, task, plan.graders, seed=seed) for rung in tested)
+    base = baseline.contender.name
+    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed)
+    clusters = [split.cluster_by_id[example.id] for example in split.test]
+    arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
+    context = VerdictContext(
+        challenger_title=by_name(tested, "tuned").rung.contender.title,
+        baseline_title=baseline.contender.title,
+        baseline_is_classifier=base == "classifier",
+        num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
+        unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
+        worthwhile=plan.settings.worthwhile,
+        beaten_by=beaten_by(results, compared),
+        to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
+        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters) if CONSTANT in arms else None,
+    )
+    is_labels = task.kind is TaskKind.LABELS
+    parts = part_scores(tested, split.test, task)
+    return StudyReport(
+        name=plan.data.name,
+        task=task,
+        verdict=decide(compared[0], context),
+        declaration=declaration,
+        primary_metric=primary.name,
+        detectable=plan.detectable,
+        contenders=results,
+        comparisons=compared,
+        training=None if trained is None else training_summary(plan, trained),
+        studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
+        findings=plan.findings,
+        num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
+        rows=answer_rows(tested, split.test, primary),
+        confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
+        part_scores=parts,
+        length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
+        provenance=origin,
+        warnings=(
+            *warnings_of(results, len(split.test)),
+            *warnings_of_others(results, compared),
+            *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
+            *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),
+            *warnings_of_parts(parts, task, challenger="tuned"),
+        ),
+    )
