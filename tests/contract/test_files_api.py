@@ -242,7 +242,9 @@ def test_another_project_has_no_such_file(
     assert owner.files.content(file.id).read() == ROWS
 
 
-def test_a_file_deleted_while_a_job_reads_it_stops_the_job_or_not_and_nothing_else(client: openai.OpenAI) -> None:
+def test_a_file_deleted_while_a_job_reads_it_stops_the_job_or_not_and_nothing_else(
+    server: RunningServer, client: openai.OpenAI
+) -> None:
     rows = b"".join(
         json.dumps(
             {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": f"{n}."}]}
@@ -250,11 +252,12 @@ def test_a_file_deleted_while_a_job_reads_it_stops_the_job_or_not_and_nothing_el
         + b"\n"
         for n in range(12)
     )
-    model = next(model.id for model in client.models.list() if model.id != "smollm2-135m-instruct")
     jobs = []
     for _ in range(3):
         file = sent(client, rows)
-        jobs.append(client.fine_tuning.jobs.create(model=model, training_file=file.id, hyperparameters={"n_epochs": 1}))
+        jobs.append(
+            client.fine_tuning.jobs.create(model=server.model, training_file=file.id, hyperparameters={"n_epochs": 1})
+        )
         client.files.delete(file.id)
     for job in jobs:
         while (found := client.fine_tuning.jobs.retrieve(job.id)).status == "validating_files":
