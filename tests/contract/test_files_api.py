@@ -242,7 +242,7 @@ def test_another_project_has_no_such_file(
     assert owner.files.content(file.id).read() == ROWS
 
 
-def test_a_file_deleted_while_a_job_reads_it_stops_the_job_or_not_and_nothing_else(
+def test_a_file_that_is_deleted_once_its_job_is_created_is_missed_by_nobody(
     server: RunningServer, client: openai.OpenAI
 ) -> None:
     rows = b"".join(
@@ -262,9 +262,5 @@ def test_a_file_deleted_while_a_job_reads_it_stops_the_job_or_not_and_nothing_el
     for job in jobs:
         while (found := client.fine_tuning.jobs.retrieve(job.id)).status == "validating_files":
             client.models.list()
-        if found.status == "failed":
-            assert found.error is not None
-            assert (found.error.code, found.error.param) == ("invalid_training_file", "training_file")
-            assert "was deleted before" in (found.error.message or "")
-        else:
-            client.fine_tuning.jobs.cancel(job.id)
+        assert found.status != "failed", found.error
+        client.fine_tuning.jobs.cancel(job.id)

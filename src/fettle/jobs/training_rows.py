@@ -146,6 +146,7 @@ def _example(values: Mapping[str, Any], place: Location) -> tuple[Example, list[
         raise UnusableRowError(
             "bad-messages", "`messages` must be a list with at least one message", "add the messages"
         )
+    _check_strictly(raw)
     messages, notes = parsed_turns(raw)
     for note in notes:
         if note.code in _REFUSED_REPAIRS:
@@ -156,6 +157,25 @@ def _example(values: Mapping[str, Any], place: Location) -> tuple[Example, list[
     said += [note.message.split(": ", 1)[-1] for note in notes]
     tools = parsed_tools(values)
     return Example(id=str(place), messages=messages, source=place, tools=tools), said
+
+
+def _check_strictly(raw: list[Any]) -> None:
+    """What a study would read as it is meant: a weight that is no integer, a call without arguments.
+
+    Raises:
+        UnusableRowError: There is one.
+    """
+    for number, message in enumerate(raw, start=1):
+        if not isinstance(message, dict):
+            continue
+        if isinstance(message.get("weight"), float):
+            raise UnusableRowError("bad-weight", f"message {number}: weight must be the integer 0 or 1", "use 0 or 1")
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and "arguments" not in function:
+                problem = f"message {number}: a tool call needs function.arguments, a JSON string"
+                raise UnusableRowError("bad-tool-call", problem, 'add it; "{}" where there are none')
 
 
 def _refuse_other_format(values: Mapping[str, Any]) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -92,6 +93,8 @@ def _copy_of(store: Store, job: Job, role: FileRole) -> Path:
 
 def _have_copy(store: Store, job: Job, role: FileRole, file_id: str) -> Path:
     copy = _copy_of(store, job, role)
+    if copy.exists():  # since the job was created
+        return copy
     try:
         with store.reading() as connection:
             file = find_file(connection, job.project_id, file_id)
@@ -106,10 +109,14 @@ def _keep(content: Path, copy: Path) -> None:
     """Have the content in the job's own folder: by a second name for the same bytes where the disk allows."""
     with disk_errors_explained(copy):
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.unlink(missing_ok=True)
+        temporary = copy.with_name(f".{copy.name}.{secrets.token_hex(4)}")
         try:
-            os.link(content, copy)
+            os.link(content, temporary)
         except FileNotFoundError:
             raise
         except OSError:  # another disk, or one that knows no second names
-            shutil.copyfile(content, copy)
+            shutil.copyfile(content, temporary)
+        temporary.replace(copy)
+        temporary.unlink(
+            missing_ok=True
+        )  # where another process was as fast, both names are one file, and this one stays

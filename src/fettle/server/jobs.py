@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection
 
+from fettle.errors import FettleError
 from fettle.jobs.control import cancel_job, create_job, pause_job, resume_job
 from fettle.jobs.fine_tuning import FineTuningRequest
+from fettle.jobs.validation import have_copies
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
 from fettle.server.job_bodies import CreateJob
@@ -123,6 +126,8 @@ def create(body: CreateJob, context: ContextOf, owner: OwnerOf) -> JobBody:
             validation_file=body.validation_file,
             metadata=body.metadata,
         )
+    with suppress(FettleError):  # the job is there: what fails now its worker tries again
+        have_copies(context.store, job)  # whoever deletes the files now disturbs it no more
     return _body(job, context)
 
 
@@ -240,7 +245,8 @@ def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
 
 def _body(job: Job, context: Context) -> JobBody:
     request = FineTuningRequest.from_json(job.request)
-    hyperparameters = request.hyperparameters.as_wire if job.used is None else dict(job.used)
+    is_known = job.used is not None and job.started_at is not None  # until it runs they read as they were asked for
+    hyperparameters = dict(job.used or {}) if is_known else request.hyperparameters.as_wire
     return JobBody(
         id=job.id,
         model=job.model,
