@@ -98,7 +98,7 @@ def test_a_pause_acts_within_the_step_and_a_resumed_job_goes_on(served: Served, 
     served.wait_for_step(job_id, 4)
     served.do(job_id, "pause")
     until(lambda: not served.alive(Role.TRAINING), "the training has ended")
-    assert served.steps_taken(job_id) == 5
+    assert served.steps_taken(job_id) in (4, 5)  # the wish may have come before the fifth step had begun
     assert served.events(job_id)[-1]["message"] == "The job was paused"
     assert served.job(job_id)["status"] == "paused"
     served.do(job_id, "resume")
