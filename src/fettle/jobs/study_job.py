@@ -21,6 +21,7 @@ from fettle.files import copy_folder, sha256_of_json
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
 from fettle.jobs.held import HeldJob
 from fettle.jobs.results_file import step_table, written_file
+from fettle.jobs.rows import NUM_CHECK_PROMPTS
 from fettle.jobs.told_steps import ToldSteps
 from fettle.models.precision import BaseWeights
 from fettle.progress import Listener, Stage
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 _KEY = "fettle_study"
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)
 _MOST_SUFFIX = 40
-_NUM_CHECK_PROMPTS = 4
 _ORGANIZATION_ID = "org-fettle"
 
 
@@ -211,6 +211,7 @@ class StudyJob:
             request=self._request.as_json,
             model=source.public_id if given is None else given.name,
             metadata={_KEY: _name_of(self._plan)},
+            used=used if given is None else None,
             training_file=files["train"].id,
             validation_file=files["valid"].id if "valid" in files else None,
         )
@@ -220,8 +221,6 @@ class StudyJob:
             for file in files.values():
                 add_file(connection, file)
             add_job(connection, job)
-            if given is None:
-                change_status(connection, job.id, from_=[JobStatus.QUEUED], to=JobStatus.QUEUED, used=used)
             about = f"a study of {self._plan.data.name}, {len(split.train)} training examples"
             if given is not None:
                 about = f"a study of {given.name} with {self._plan.data.name}, {len(split.test)} test examples"
@@ -247,7 +246,7 @@ class StudyJob:
             return None
         place = f"{job_id}/final"
         copy_folder(result.tuned, self._store.models / place)
-        prompts = [bare_prompt(example) for example in self._plan.split.valid[:_NUM_CHECK_PROMPTS]]
+        prompts = [bare_prompt(example) for example in self._plan.split.valid[:NUM_CHECK_PROMPTS]]
         write_check_prompts(self._store.models / place, prompts)
         loaded = self._plan.loaded
         return TunedModel(

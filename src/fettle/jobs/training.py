@@ -61,9 +61,8 @@ class TrainingProcess:
                 self._watch(process, stops)
             finally:
                 _end(process)
-            if (
-                process.returncode == EXIT_BUSY
-            ):  # of a worker that was thought dead: it ends with it, or comes to the result
+            if process.returncode == EXIT_BUSY:
+                # Of a worker that was thought dead: its process ends with it, or comes to the result.
                 stops.wait(_SECONDS_WHILE_BUSY)
             if not self._has_ended_well(process):
                 return
@@ -120,11 +119,8 @@ class TrainingProcess:
         is_asked = False
         while process.poll() is None:
             status = self._held.status
-            if status is JobStatus.CANCELLED:
-                process.kill()
-                process.wait()
-                break
-            if not self._folder.is_there:  # somebody has removed it: the next life begins anew, and tells what is new
+            # Where somebody has removed the folder the next life begins anew, and tells what is new.
+            if status is JobStatus.CANCELLED or not self._folder.is_there:
                 process.kill()
                 process.wait()
                 break

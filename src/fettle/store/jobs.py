@@ -115,6 +115,7 @@ def add_job(connection: Connection, job: Job) -> None:
             created_at=job.created_at,
             request=dict(job.request),
             metadata=None if job.metadata is None else dict(job.metadata),
+            used=None if job.used is None else dict(job.used),
             model=job.model,
             training_file=job.training_file,
             validation_file=job.validation_file,
