@@ -185,14 +185,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenisedExample:
-    """An example as the model sees it, written by the chat renderer alone."""
+    """An example as the model sees it, written by the chat renderer alone; a few are several rows, with one `example_id`."""
 
     example_id: str
     token_ids: tuple[int, ...]
     is_trained: tuple[bool, ...]
     """One flag per token: True where the loss is taken. The first token is never trained."""
     num_untrained_turns: int = 0
-    """Assistant turns that carry loss in the data but cannot with this template, which rewrites earlier turns."""
+    """Assistant turns that carry loss in the data but cannot with this template, which writes them otherwise than the model."""
 
     @property
     def num_trained_tokens(self) -> int:

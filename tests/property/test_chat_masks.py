@@ -47,7 +47,7 @@ def example(*messages: Message) -> Example:
 def test_the_mask_covers_the_answer_and_its_end_of_turn(template: str, system: str, asked: str, answer: str) -> None:
     chat = renderer(template)
     prompt = (Message(role="system", content=system), Message(role="user", content=asked))
-    row = chat.example_tokens(example(*prompt, Message(role="assistant", content=answer)))
+    [row] = chat.example_rows(example(*prompt, Message(role="assistant", content=answer)))
     context = chat.prompt_tokens(prompt)
     written = row.token_ids[len(context) :]
     assert row.token_ids[: len(context)] == context
@@ -115,11 +115,9 @@ def test_every_trained_token_belongs_to_a_turn_with_weight(
             Message(role="assistant", content=answer, weight=weight),
         )
     ]
-    row = chat.example_tokens(example(*messages))
+    rows = chat.example_rows(example(*messages))
     wanted = [answer for _, answer, weight in turns if weight != 0]
-    if row.num_untrained_turns:  # the template rewrites earlier turns: the last alone is trained
-        wanted = wanted[-1:]
     expected = [token for answer in wanted for token in chat.answer_tokens(answer)]
-    trained = [token for token, is_trained in zip(row.token_ids, row.is_trained, strict=True) if is_trained]
-    assert trained == expected
-    assert row.token_ids == (*chat.prompt_tokens(messages[:-1]), *chat.answer_tokens(messages[-1].content))
+    pairs = [pair for row in rows for pair in zip(row.token_ids, row.is_trained, strict=True)]
+    assert [token for token, is_trained in pairs if is_trained] == expected
+    assert rows[-1].token_ids == (*chat.prompt_tokens(messages[:-1]), *chat.answer_tokens(messages[-1].content))

@@ -7,7 +7,7 @@ with exactly the tokens that the model is prompted with, in training, in a study
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fettle.chat.template import BREAK, ChatTemplate
@@ -44,46 +44,57 @@ class ChatRenderer:
 
     def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> tuple[int, ...]:
         """The tokens a model is prompted with, generation prompt included. Shape [T]."""
-        pieces, _ = self._prompt_pieces(messages, tools)
+        pieces = self._prompt_pieces(self.template.joined(messages), tools)
         return tuple(token for piece in pieces for token in self.encode(piece.text))
 
-    def example_tokens(self, example: Example) -> TokenisedExample:
-        """The tokens of an example, with loss on every assistant turn that is not switched off, its end of turn included.
+    def num_tokens(self, example: Example) -> int:
+        """How many tokens an example has, up to the end of its last turn."""
+        text = self.template.render(example.messages, example.tools, add_generation_prompt=False)
+        end = text.rfind(self._end_of_turn) + len(self._end_of_turn)
+        return len(self.encode(text[:end]))
+
+    def example_rows(self, example: Example) -> tuple[TokenisedExample, ...]:
+        """The rows by which an example is learned, with loss on every assistant turn that is not switched off, its end included.
+
+        One row, but for templates that write an earlier turn otherwise than the model would (Qwen 3 drops earlier thoughts): each
+        turn that the whole conversation does not hold as it was written has a row of its own, up to its end.
 
         Raises:
             DataError: Nothing of it would be trained, or the template cannot separate the answer from its prompt.
         """
-        final = len(example.messages) - 1
-        pieces, num_untrained_turns = self._prompt_pieces(example.prompt, example.tools)
-        answered = self._answer_text(example)
-        if answered is None:
-            raise self._wrong_start(where=str(example.source))
-        pieces.append(_Piece(answered, final))
-        token_ids: list[int] = []
-        is_trained: list[bool] = []
-        for piece in pieces:
-            ids = self.encode(piece.text)
-            token_ids += ids
-            trained = piece.turn is not None and example.messages[piece.turn].weight != 0
-            is_trained += [trained] * len(ids)
-        if not any(is_trained):
-            raise DataError(
-                "0 % of the tokens would be trained: every assistant turn has weight 0",
-                where=str(example.source),
-                remedy="give one turn weight 1, or leave the row out",
-            )
-        if all(is_trained):
-            raise DataError(
-                "100 % of the tokens would be trained: there is no prompt",
-                where=str(example.source),
-                remedy="put a user message before the answer",
-            )
-        return TokenisedExample(
-            example_id=example.id,
-            token_ids=tuple(token_ids),
-            is_trained=tuple(is_trained),
-            num_untrained_turns=num_untrained_turns,
-        )
+        parts, num_untrained = self._parts(example)
+        rows = [self._row(example, pieces, learned) for pieces, learned in parts]
+        return (*rows[:-1], replace(rows[-1], num_untrained_turns=num_untrained))
+
+    def require_learnable(self, example: Example) -> None:
+        """See that the template takes an example, without the time that its tokens take.
+
+        Raises:
+            DataError: As `example_rows` would.
+        """
+        self._parts(example)
+
+    def _parts(self, example: Example) -> tuple[list[tuple[list[_Piece], frozenset[int]]], int]:
+        """For each row of an example its pieces and the turns that are learned; and how many turns cannot be."""
+        try:
+            messages = self.template.joined(example.messages)
+            learned = {turn for turn, one in enumerate(messages) if one.role == "assistant" and one.weight != 0}
+            if not learned:
+                raise DataError(
+                    "0 % of the tokens would be trained: every assistant turn has weight 0",
+                    remedy="give one turn weight 1, or leave the row out",
+                )
+            whole = self._answered_pieces(messages, example.tools)
+            if whole is None:
+                raise self._wrong_start()
+            together = frozenset(learned & {piece.turn for piece in whole})
+            alone = {turn: self._answered_pieces(messages[: turn + 1], example.tools) for turn in learned - together}
+        except DataError as error:
+            raise DataError(error.problem, where=str(example.source), remedy=error.remedy) from error
+        parts = [(pieces, frozenset({turn})) for turn, pieces in sorted(alone.items()) if pieces is not None]
+        if together:
+            parts.append((whole, together))
+        return parts, len(alone) - len(parts) + bool(together)
 
     def answer_tokens(self, text: str) -> tuple[int, ...]:
         """The tokens of an answer followed by the end of turn: what a model that gives this answer would write.
@@ -107,8 +118,7 @@ class ChatRenderer:
         Raises:
             DataError: The template refuses the conversation.
         """
-        before = self._opened(messages[:-1], tools)
-        output = self._output_after(before, self.template.render(messages, tools, add_generation_prompt=False))
+        output = self._output(self._opened(messages[:-1], tools), messages, tools)
         return None if output is None else output.removesuffix(self._end_of_turn).replace(BREAK, "")
 
     def encode(self, text: str) -> list[int]:
@@ -141,36 +151,52 @@ class ChatRenderer:
 
     def _opened(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """What a model is prompted with, as text."""
+        if not messages:
+            return self.template.greeting_opening(tools)
         return self.template.render(messages, tools, add_generation_prompt=True) + self._opening
 
-    def _prompt_pieces(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[list[_Piece], int]:
-        """Pieces of a prompt, and how many earlier assistant turns could not be told apart from their context."""
+    def _prompt_pieces(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[_Piece]:
+        """Pieces of a prompt; one piece where an earlier assistant turn cannot be told apart from its context."""
         whole = self._opened(messages, tools)
         pieces: list[_Piece] = []
-        position = num_untrained = 0
+        position = 0
         for turn, message in enumerate(messages):
             if message.role != "assistant":
                 continue
-            if turn == 0:  # a greeting that opens the conversation: there is no prompt that it answers
-                num_untrained += message.weight != 0
-                continue
             before = self._opened(messages[:turn], tools)
-            output = self._output_after(
-                before, self.template.render(messages[: turn + 1], tools, add_generation_prompt=False)
-            )
+            output = self._output(before, messages[: turn + 1], tools)
             if output is None or not whole.startswith(before + output):
-                # The template rewrites history (Qwen3 drops earlier thoughts): only the last turn can be trained exactly.
-                turns = [m for m in messages if m.role == "assistant" and m.weight != 0]
-                return [_Piece(whole, None)], len(turns)
+                return [_Piece(whole, None)]
             pieces += [_Piece(before[position:], None), _Piece(output, turn)]
             position = len(before) + len(output)
         pieces.append(_Piece(whole[position:], None))
-        return pieces, num_untrained
+        return pieces
 
-    def _answer_text(self, example: Example) -> str | None:
-        before = self._opened(example.prompt, example.tools)
-        after = self.template.render(example.messages, example.tools, add_generation_prompt=False)
-        return self._output_after(before, after)
+    def _answered_pieces(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[_Piece] | None:
+        """Pieces of a conversation that ends with an answer; None: the template cannot separate that from its prompt."""
+        output = self._output(self._opened(messages[:-1], tools), messages, tools)
+        if output is None:
+            return None
+        return [*self._prompt_pieces(messages[:-1], tools), _Piece(output, len(messages) - 1)]
+
+    def _row(self, example: Example, pieces: Sequence[_Piece], learned: frozenset[int]) -> TokenisedExample:
+        token_ids: list[int] = []
+        is_trained: list[bool] = []
+        for piece in pieces:
+            ids = self.encode(piece.text)
+            token_ids += ids
+            is_trained += [piece.turn in learned] * len(ids)
+        if all(is_trained):
+            raise DataError(
+                "100 % of the tokens would be trained: there is no prompt",
+                where=str(example.source),
+                remedy="put a user message before the answer",
+            )
+        return TokenisedExample(example_id=example.id, token_ids=tuple(token_ids), is_trained=tuple(is_trained))
+
+    def _output(self, before: str, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
+        """What the model writes as the last of some messages, where `before` is what it is prompted with."""
+        return self._output_after(before, self.template.render(messages, tools, add_generation_prompt=False))
 
     def _output_after(self, before: str, after: str) -> str | None:
         """What the model writes: from the generation prompt to the last end of turn. None: `after` does not continue `before`."""
@@ -180,7 +206,7 @@ class ChatRenderer:
         end = output.rfind(self._end_of_turn)
         return output[: end + len(self._end_of_turn)] if end >= 0 else None
 
-    def _wrong_start(self, *, where: str) -> DataError:
+    def _wrong_start(self, where: str | None = None) -> DataError:
         remedy = "report this chat template; use another model meanwhile"
         if self._opening:
             remedy = f"take thoughts out of the answers: this model's template opens each answer with {self._opening!r}"

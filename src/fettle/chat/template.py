@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fettle.chat.tools import call_as_wire, tool_as_wire, tools_as_text
@@ -42,7 +43,9 @@ class ChatTemplate:
         added = tokenizer.added_tokens_decoder.values()
         self._markers = tuple(sorted((str(token) for token in added), key=len, reverse=True))
         self._special_markers = tuple(str(token) for token in added if token.special)
-        self.takes_system = self._probe_system()
+        self.takes_system = self._takes("system", "user")
+        self._takes_late_system = self.takes_system and self._takes("user", "assistant", "system", "user")
+        self._alternates = not self._takes("user", "user")
         self.takes_tools = self._probe_tools(call_id=_SHORT_ID)
         self._wants_short_ids = self.takes_tools and not self._probe_tools(call_id=_LONG_ID)
 
@@ -64,8 +67,7 @@ class ChatTemplate:
         guarded = [self._guard(message) for message in messages]
         tools = [self._guard_tool(tool) for tool in tools]
         wire = [_as_wire(message) for message in guarded] if self.takes_tools else tools_as_text(guarded, tools)
-        if not self.takes_system:
-            wire = _system_into_user(wire)
+        wire = self._as_taken(wire)
         functions = [tool_as_wire(tool) for tool in tools] if tools and self.takes_tools else None
         try:
             return str(
@@ -115,6 +117,59 @@ class ChatTemplate:
         opening = after[len(before) :].split(_PROBE)[0]
         return opening if opening.strip() else ""
 
+    def joined(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """The messages with one answer for several in a row, where the template lets the roles alternate.
+
+        Raises:
+            DataError: Some of these answers are to be learned and some are not, which one answer cannot say.
+        """
+        joined: list[Message] = []
+        for number, message in enumerate(messages, start=1):
+            last = joined[-1] if joined else None
+            if not self._alternates or last is None or not last.role == message.role == "assistant":
+                joined.append(message)
+                continue
+            if (last.weight == 0) != (message.weight == 0):
+                raise DataError(
+                    f"messages {number - 1} and {number} are both from the assistant, one of them with weight 0; this model's chat "
+                    "template takes them for one answer",
+                    remedy="give both the same weight, or put a user message between them",
+                )
+            joined[-1] = replace(
+                last,
+                content=_paragraphs([last.content, message.content]),
+                tool_calls=(*last.tool_calls, *message.tool_calls),
+            )
+        return tuple(joined)
+
+    def greeting_opening(self, tools: Sequence[Tool]) -> str:
+        """What a model is prompted with where nothing comes before its answer, as text.
+
+        Raises:
+            DataError: The template refuses such a conversation, or leaves the answer out.
+        """
+        greeting = self.render([Message(role="assistant", content=_PROBE)], tools, add_generation_prompt=False)
+        opening, found, _ = greeting.partition(_PROBE)
+        if not found:
+            raise DataError(
+                "the model's chat template does not write an answer that nothing comes before",
+                remedy="put a user message before it",
+            )
+        return opening
+
+    def _as_taken(self, wire: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages as the template takes them: a system text is the user's where there is no such role (Gemma 2), or none so late
+        (Mistral), as the authors advise; it stays in its place, so that no later message changes what was written before.
+        """
+        taken = [
+            {**message, "role": "user"} if message["role"] == "system" and not self._takes_system_at(place) else message
+            for place, message in enumerate(wire)
+        ]
+        return _in_turn(taken) if self._alternates else taken
+
+    def _takes_system_at(self, place: int) -> bool:
+        return self.takes_system if place == 0 else self._takes_late_system
+
     def _guard(self, message: Message) -> Message:
         # In an assistant's own words <think> and the like are the model's vocabulary; only control tokens are forged turns.
         markers = self._special_markers if message.role == "assistant" else self._markers
@@ -148,15 +203,17 @@ class ChatTemplate:
             parameters=_broken_json(tool.parameters, self._markers),
         )
 
-    def _probe_system(self) -> bool:
+    def _takes(self, *roles: str) -> bool:
+        """Whether the template writes turns of these roles, in this order; some refuse them, and some leave them out unsaid."""
         from jinja2 import TemplateError
 
-        messages = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a"}]
+        contents = [f"{_PROBE}{place}" for place in range(len(roles))]
+        messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=True)]
         try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         except TemplateError:
             return False
-        return _PROBE in str(text)
+        return all(content in text for content in contents)
 
     def _probe_tools(self, *, call_id: str) -> bool:
         from jinja2 import TemplateError
@@ -217,12 +274,21 @@ def _as_wire(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _system_into_user(wire: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Templates without a system role (Gemma 2) get it in front of the first user turn, as their authors advise."""
-    system = "\n\n".join(message["content"] for message in wire if message["role"] == "system")
-    others = [dict(message) for message in wire if message["role"] != "system"]
-    if system and others and others[0]["role"] == "user":
-        others[0]["content"] = f"{system}\n\n{others[0]['content']}"
-    elif system:
-        others.insert(0, {"role": "user", "content": system})
-    return others
+def _in_turn(wire: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same in turns that alternate: neighbours of one role are one turn, and an answer to nothing gets an empty user's turn."""
+    joined: list[dict[str, Any]] = []
+    for message in wire:
+        last = joined[-1] if joined else None
+        if message["role"] == "assistant" and (last is None or last["role"] == "system"):
+            joined.append({"role": "user", "content": ""})
+        if last is not None and last["role"] == message["role"] != "tool":
+            last["content"] = _paragraphs([last["content"], message["content"]])
+            if calls := [*last.get("tool_calls", ()), *message.get("tool_calls", ())]:
+                last["tool_calls"] = calls
+        else:
+            joined.append(dict(message))
+    return joined
+
+
+def _paragraphs(texts: Sequence[str]) -> str:
+    return "\n\n".join(text for text in texts if text)

@@ -54,15 +54,15 @@ def show(
     num_trained = num_tokens = 0
     console.print(f"Instruction: {chosen.describe()}\n", highlight=False, markup=False, soft_wrap=True)
     for number, example in enumerate(studied):
-        tokens = renderer.example_tokens(example)
-        num_trained += tokens.num_trained_tokens
-        num_tokens += len(tokens.token_ids)
-        if number >= limit:
-            continue
-        console.print(f"[bold]{escape(example.id)}[/bold] ({escape(str(example.source))}): ", end="")
-        console.print(f"{tokens.num_trained_tokens} of {len(tokens.token_ids)} tokens trained")
-        console.print(_marked(renderer, tokens.token_ids, tokens.is_trained), soft_wrap=True)
-        console.print()
+        for tokens in renderer.example_rows(example):
+            num_trained += tokens.num_trained_tokens
+            num_tokens += len(tokens.token_ids)
+            if number >= limit:
+                continue
+            console.print(f"[bold]{escape(example.id)}[/bold] ({escape(str(example.source))}): ", end="")
+            console.print(f"{tokens.num_trained_tokens} of {len(tokens.token_ids)} tokens trained")
+            console.print(_marked(renderer, tokens.token_ids, tokens.is_trained), soft_wrap=True)
+            console.print()
     share = 100 * num_trained / num_tokens
     console.print(f"{len(studied)} examples, {num_tokens:,} tokens, {share:.1f} % of them trained.", highlight=False)
 

@@ -114,7 +114,7 @@ def _rows_line(counts: RowCounts, max_tokens: int) -> str:
     if counts.num_skipped:
         parts.append(f"{counted(counts.num_skipped, 'row')} skipped, for nothing that could be learned is left of them")
     if counts.num_partly_trained:
-        parts.append(f"{counts.num_partly_trained:,} learned from their last answer alone")
+        parts.append(f"{counts.num_partly_trained:,} with an answer that is not learned")
     return "; ".join(parts)
 
 

@@ -71,13 +71,13 @@ class RowCounts(FileRecord):
     num_rows: int
     """That take part."""
     num_tokens: int
-    """Of these, as rendered, after truncation."""
+    """Of all rows of the file, as rendered, each counted once and no further than it is looked at."""
     num_truncated: int = 0
-    """Of these, cut at their end because they were too long."""
+    """Of those that take part: cut at their end because they were too long."""
     num_skipped: int = 0
     """That take no part: nothing that could be trained is left of them."""
     num_partly_trained: int = 0
-    """Of those that take part: the chat template rewrites their earlier answers, so that only the last one is trained."""
+    """Of those that take part: one of their answers is not learned, as the chat template writes it otherwise than the model."""
 
 
 class TrainingStarted(FileRecord):

@@ -55,13 +55,13 @@ def prepare_job(job: TrainingJob, *, least_rows: int = 1) -> PreparedJob:
     if job.validation_file is not None:
         valid = read_job_rows(job.validation_file, loaded.renderer, FileRole.VALIDATION, max_tokens=max_tokens)
     used = used_hyperparameters(job, train.counts.num_rows + train.counts.num_skipped)
-    settings = run_settings(job, used, num_rows=len(train.rows), num_parameters=loaded.model.num_parameters())
+    settings = run_settings(job, used, num_rows=train.counts.num_rows, num_parameters=loaded.model.num_parameters())
     assert settings.learning_rate is not None, "it was derived"
     started = TrainingStarted(
         hyperparameters=used,
         learning_rate=settings.learning_rate,
         precision=loaded.precision,
-        num_steps=num_steps_per_epoch(len(train.rows), used.batch_size) * used.epochs,
+        num_steps=num_steps_per_epoch(train.counts.num_rows, used.batch_size) * used.epochs,
         base_sha256=loaded.source.sha256(),
         template_sha256=loaded.renderer.template.sha256,
         max_tokens=max_tokens,

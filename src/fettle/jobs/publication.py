@@ -144,7 +144,7 @@ class Publication:
                 "skipped": (counts.num_skipped, "were skipped: nothing that could be learned is left of them"),
                 "partly-trained": (
                     counts.num_partly_trained,
-                    "are learned from their last answer alone: the model's chat template rewrites earlier turns",
+                    "hold an answer that is not learned: the model's chat template writes it otherwise than the model would",
                 ),
             }
             notices += [

@@ -22,6 +22,7 @@ class JobRows:
     """A file's rows as they are trained or evaluated on."""
 
     rows: tuple[TokenisedExample, ...]
+    """One for each row of the file, or several next to each other (`ChatRenderer.example_rows`)."""
     counts: RowCounts
     check_prompts: tuple[Prompt, ...]
     """The first few that leave room for an answer; at least one."""
@@ -44,19 +45,22 @@ def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tok
     """
     rows: list[TokenisedExample] = []
     prompts: list[Prompt] = []
-    num_truncated = num_skipped = 0
+    num_rows = num_tokens = num_truncated = num_skipped = num_partly_trained = 0
     read = read_training_rows(file, role, name=role.value, least=least)
     for given in read.examples:
-        example = _learned(given)
-        whole = None if example is None else renderer.example_tokens(example)
-        cut = None if whole is None else _cut(whole, max_tokens)
-        if example is None or whole is None or cut is None:
+        num_tokens += min(renderer.num_tokens(given), max_tokens)
+        example = learned_part(given)
+        whole = () if example is None else renderer.example_rows(example)
+        kept = [cut for row in whole if (cut := _cut(row, max_tokens)) is not None]
+        if example is None or not kept:
             num_skipped += 1
             continue
-        num_truncated += len(cut.token_ids) < len(whole.token_ids)
-        rows.append(cut)
+        num_rows += 1
+        num_truncated += max(len(row.token_ids) for row in whole) > max_tokens
+        num_partly_trained += any(row.num_untrained_turns for row in whole)
+        rows += kept
         prompt = Prompt(example_id=example.id, messages=example.prompt, tools=example.tools)
-        if len(prompts) < NUM_CHECK_PROMPTS and _leaves_room(prompt, renderer, max_tokens):
+        if prompt.messages and len(prompts) < NUM_CHECK_PROMPTS and _leaves_room(prompt, renderer, max_tokens):
             prompts.append(prompt)
     if not rows:
         raise DataError(
@@ -66,18 +70,18 @@ def read_job_rows(file: Path, renderer: ChatRenderer, role: FileRole, *, max_tok
             remedy="give one answer of each example weight 1, and shorten what comes before it",
         )
     counts = RowCounts(
-        num_rows=len(rows),
-        num_tokens=sum(len(row.token_ids) for row in rows),
+        num_rows=num_rows,
+        num_tokens=num_tokens,
         num_truncated=num_truncated,
         num_skipped=num_skipped,
-        num_partly_trained=sum(row.num_untrained_turns > 0 for row in rows),
+        num_partly_trained=num_partly_trained,
     )
     return JobRows(
         rows=tuple(rows), counts=counts, check_prompts=tuple(prompts) or _some_prompt(), warnings=read.warnings
     )
 
 
-def _learned(example: Example) -> Example | None:
+def learned_part(example: Example) -> Example | None:
     """The example up to its last answer that is learned; None: every answer has weight 0."""
     try:
         messages, _ = up_to_wanted_answer(example.messages)

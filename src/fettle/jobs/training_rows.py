@@ -200,12 +200,8 @@ def _check_order(messages: tuple[Message, ...]) -> None:
     if last.role != "assistant":
         problem = f"the last message is from the {last.role}, and must be from the assistant"
         raise UnusableRowError("no-answer-at-end", problem, "end with the answer to be learned")
-    if len(messages) == 1:
-        raise UnusableRowError("no-prompt", "nothing comes before the answer", "add the user's message")
     called: set[str] = set()
     for number, message in enumerate(messages, start=1):
-        if message.role == "assistant" and not message.content and not message.tool_calls:
-            raise UnusableRowError("empty-answer", f"message {number}: the answer is empty", "fill it in")
         if message.role == "tool" and message.tool_call_id not in called:
             problem = f"message {number}: a tool message must carry the tool_call_id of a call made before it"
             raise UnusableRowError("tool-result-without-call", problem, "correct the id")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from fettle.errors import disk_errors_explained
+from fettle.chat.renderer import ChatRenderer
+from fettle.errors import DataError, ModelError, disk_errors_explained
 from fettle.jobs.fine_tuning import FineTuningRequest, folder_of_job
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
+from fettle.jobs.rows import learned_part
 from fettle.jobs.training_rows import (
     LEAST_TRAINING_ROWS,
     BadTrainingFileError,
@@ -19,10 +22,13 @@ from fettle.jobs.training_rows import (
     TrainingRows,
     read_training_rows,
 )
+from fettle.models.load import load_tokenizer
+from fettle.models.resolve import resolve_model
 from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
 from fettle.store.job_log import JobEvent, Level, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held
+from fettle.store.models import base_of, find_model
 from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
 _MOST_DEATHS = 5
@@ -40,6 +46,7 @@ def validate_job(store: Store, job: Job, held: HeldJob) -> None:
         return
     try:
         rows = {role: _read(store, job, role, file_id) for role, file_id in _files_of(job)}
+        _require_learnable(rows, _renderer(store, job))
     except BadTrainingFileError as error:
         failed = JobError(code=error.code, message=error.describe(), param=error.role.value)
         fail_job(store, held, failed, status=JobStatus.VALIDATING_FILES)
@@ -63,6 +70,37 @@ def validate_job(store: Store, job: Job, held: HeldJob) -> None:
             used=asdict(used),
             num_crashes=0,
         )
+
+
+def _renderer(store: Store, job: Job) -> ChatRenderer | None:
+    """Of the job's base model; None: it is not there, or damaged, which the training will say."""
+    request = FineTuningRequest.from_json(job.request)
+    try:
+        with store.reading() as connection:
+            base = base_of(connection, find_model(connection, job.project_id, request.base))
+        return ChatRenderer(load_tokenizer(resolve_model(base.source)))
+    except ModelError:
+        return None
+
+
+def _require_learnable(rows: Mapping[FileRole, TrainingRows], renderer: ChatRenderer | None) -> None:
+    """See that the base model's chat template takes every row, before the job waits for its turn.
+
+    Raises:
+        BadTrainingFileError: It does not; the message names the line.
+    """
+    if renderer is None:
+        return
+    for role, part in rows.items():
+        for example in filter(None, map(learned_part, part.examples)):
+            try:
+                renderer.require_learnable(example)
+            except DataError as error:
+                remedy = f" {error.remedy[:1].upper()}{error.remedy[1:]}." if error.remedy else ""
+                problem = (
+                    f"Invalid {role.value.replace('_', ' ')}: line {example.source.line}: {error.problem}.{remedy}"
+                )
+                raise BadTrainingFileError(problem, code=role.code, role=role) from error
 
 
 def have_copies(store: Store, job: Job) -> None:

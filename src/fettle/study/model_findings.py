@@ -30,4 +30,4 @@ def untrained_findings(examples: Sequence[Example], tokens: Sequence[TokenisedEx
             f"earlier answers in {count:,} training conversations are read and not learned: the model's chat template writes "
             "them otherwise than the model would"
         )
-        yield info("untrained-turns", text, "nothing, or make a row of each of these answers").about(file)
+        yield info("untrained-turns", text, "take thoughts out of these answers").about(file)

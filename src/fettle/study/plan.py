@@ -72,8 +72,8 @@ def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
         DataError: 0 % or 100 % of an example would be trained.
     """
     return TokenisedSplit(
-        train=tuple(renderer.example_tokens(example) for example in split.train),
-        valid=tuple(renderer.example_tokens(example) for example in split.valid),
+        train=tuple(row for example in split.train for row in renderer.example_rows(example)),
+        valid=tuple(row for example in split.valid for row in renderer.example_rows(example)),
     )
 
 
@@ -91,7 +91,7 @@ def fit_to_context(
         # Cheap bound first: a token is at least one byte, so short texts need no tokenising.
         if num_text_bytes(example.messages, example.tools) < limit // 2:
             return False
-        return len(renderer.example_tokens(example).token_ids) > limit
+        return max(len(row.token_ids) for row in renderer.example_rows(example)) > limit
 
     long = tuple(e for part in (split.train, split.valid, split.test) for e in part if is_long(e))
     if not long:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -24,6 +27,43 @@ def batch_at(step: int, *, num_examples: int, batch_size: int, seed: int) -> tup
     epoch, place = divmod(step, num_steps_per_epoch(num_examples, batch_size))
     order = np.random.default_rng([seed, epoch]).permutation(num_examples)
     return tuple(int(index) for index in order[place * batch_size : (place + 1) * batch_size])
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The batches of a run.
+
+    Rows that stand next to each other and have one `example_id` are one example: they are always learned in the same step.
+    """
+
+    rows: Sequence[TokenisedExample]
+    batch_size: int
+    """Examples per step."""
+    seed: int
+    """Of the shuffles."""
+    _ends: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        ends = accumulate(len(list(rows)) for _, rows in groupby(self.rows, key=attrgetter("example_id")))
+        object.__setattr__(self, "_ends", tuple(ends))
+
+    @property
+    def num_examples(self) -> int:
+        """However many rows each of them has."""
+        return len(self._ends)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass."""
+        return num_steps_per_epoch(self.num_examples, self.batch_size)
+
+    def at(self, step: int) -> list[TokenisedExample]:
+        """The rows of a step, counted from 0."""
+        indices = batch_at(step, num_examples=self.num_examples, batch_size=self.batch_size, seed=self.seed)
+        return [row for index in indices for row in self._rows_of(index)]
+
+    def _rows_of(self, index: int) -> Sequence[TokenisedExample]:
+        return self.rows[self._ends[index - 1] if index else 0 : self._ends[index]]
 
 
 def micro_batches(

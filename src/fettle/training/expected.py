@@ -10,7 +10,7 @@ from pathlib import Path
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
-from fettle.training.batches import batch_at, num_steps_per_epoch
+from fettle.training.batches import Batches
 from fettle.training.evaluations import Evaluations
 from fettle.training.helpers import as_launched, num_threads_of_each, with_threads
 from fettle.training.memory import held_memory_bytes
@@ -48,11 +48,11 @@ def expected_cost(
     settings = as_launched(settings)
     memory = plan_memory(base, train_rows, settings, start_from=start_from)
     step_seconds = _seconds_per_step(base, train_rows, settings, memory, start_from)
-    num_steps = num_steps_per_epoch(len(train_rows), settings.batch_size) * settings.epochs
-    row_seconds = step_seconds / _PASSES / min(settings.batch_size, len(train_rows))
-    num_evaluated = num_evaluated_rows(len(train_rows), valid_rows, settings)
+    steps_per_epoch = Batches(train_rows, settings.batch_size, settings.seed).steps_per_epoch
+    row_seconds = step_seconds / _PASSES / (len(train_rows) / steps_per_epoch)
+    num_evaluated = num_evaluated_rows(steps_per_epoch, valid_rows, settings)
     return TrainingCost(
-        seconds=num_steps * step_seconds + num_evaluated * row_seconds,
+        seconds=steps_per_epoch * settings.epochs * step_seconds + num_evaluated * row_seconds,
         peak_memory_bytes=max(memory.peak, held_memory_bytes(base.model.device)),
         num_tokens=sum(len(row.token_ids) for row in train_rows) * settings.epochs,
         num_processes=settings.processes,
@@ -62,9 +62,8 @@ def expected_cost(
     )
 
 
-def num_evaluated_rows(num_train_rows: int, valid_rows: Sequence[TokenisedExample], settings: TrainingSettings) -> int:
+def num_evaluated_rows(steps_per_epoch: int, valid_rows: Sequence[TokenisedExample], settings: TrainingSettings) -> int:
     """How many rows all evaluations of a run measure together."""
-    steps_per_epoch = num_steps_per_epoch(num_train_rows, settings.batch_size)
     evaluations = Evaluations(valid_rows=tuple(valid_rows), steps_per_epoch=steps_per_epoch, settings=settings)
     due = (step for step in range(steps_per_epoch * settings.epochs + 1) if evaluations.is_due(step))
     return sum(len(evaluations.rows(step)) for step in due)
@@ -123,12 +122,8 @@ def _seconds_per_divided_step(base: LoadedModel, rows: Sequence[TokenisedExample
 
 def _typical_batch(rows: Sequence[TokenisedExample], settings: TrainingSettings) -> list[TokenisedExample]:
     """The batch of the first epoch with the median number of tokens: what its rows share, a batch of other rows might not."""
-    num_full = max(1, len(rows) // settings.batch_size)
-    batches = [
-        [
-            rows[index]
-            for index in batch_at(step, num_examples=len(rows), batch_size=settings.batch_size, seed=settings.seed)
-        ]
-        for step in range(num_full)
+    batches = Batches(rows, settings.batch_size, settings.seed)
+    num_full = max(1, batches.num_examples // settings.batch_size)
+    return sorted(map(batches.at, range(num_full)), key=lambda batch: sum(len(row.token_ids) for row in batch))[
+        num_full // 2
     ]
-    return sorted(batches, key=lambda batch: sum(len(row.token_ids) for row in batch))[num_full // 2]

@@ -16,7 +16,7 @@ from fettle.errors import IntegrityError, TrainingPausedError, memory_errors_exp
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
-from fettle.training.batches import batch_at, num_steps_per_epoch
+from fettle.training.batches import Batches
 from fettle.training.checkpoint import Progress, load_checkpoint, logged_before, save_checkpoint
 from fettle.training.computing import Computing
 from fettle.training.epochs import keep_epoch
@@ -159,7 +159,8 @@ class _Run:
         self._events_file = job.folder / _EVENTS
         self._events = EventWriter(self._events_file, on_event)
         self._wants_pause, self._is_to_pause = wants_pause, False
-        self._steps_per_epoch = num_steps_per_epoch(len(job.train_rows), settings.batch_size)
+        self._batches = Batches(job.train_rows, settings.batch_size, settings.seed)
+        self._steps_per_epoch = self._batches.steps_per_epoch
         self._num_steps = self._steps_per_epoch * settings.epochs
         self._evaluations = Evaluations(
             valid_rows=job.valid_rows, steps_per_epoch=self._steps_per_epoch, settings=settings
@@ -267,10 +268,7 @@ class _Run:
 
         started = time.perf_counter()
         step = self._progress.step
-        indices = batch_at(
-            step, num_examples=len(self._job.train_rows), batch_size=self._settings.batch_size, seed=self._settings.seed
-        )
-        batch = [self._job.train_rows[index] for index in indices]
+        batch = self._batches.at(step)
         self._state.optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
         *sums, num_wishes = self._team.sums(*self._computing.add_gradients(batch), float(self._wants_pause()))
         total, num_trained, num_right = sums

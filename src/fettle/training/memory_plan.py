@@ -18,7 +18,7 @@ from fettle.errors import ResourceError, memory_errors_explained
 from fettle.models.load import LoadedModel
 from fettle.records import TokenisedExample
 from fettle.report_records import TrainingCost
-from fettle.training.batches import batch_at, num_steps_per_epoch
+from fettle.training.batches import Batches
 from fettle.training.memory import free_memory_bytes, held_memory_bytes
 from fettle.training.settings import MOST_TOKENS_AT_ONCE, Checkpointing, Method, TrainingSettings
 from fettle.training.shares import shares
@@ -248,13 +248,8 @@ def _heaviest(rows: Sequence[TokenisedExample], settings: TrainingSettings, *, m
             return num_tokens_in_equal_calls(some, max_tokens=max_tokens)
         return num_tokens_at_once(some, max_tokens=max_tokens, plainly=plainly)
 
-    batches = [
-        [
-            rows[index]
-            for index in batch_at(step, num_examples=len(rows), batch_size=settings.batch_size, seed=settings.seed)
-        ]
-        for step in range(num_steps_per_epoch(len(rows), settings.batch_size))
-    ]
+    found = Batches(rows, settings.batch_size, settings.seed)
+    batches = [found.at(step) for step in range(found.steps_per_epoch)]
     batches.sort(key=lambda batch: sum(len(row.token_ids) for row in batch), reverse=True)
     return max(
         num_tokens([batch[index] for index in share])

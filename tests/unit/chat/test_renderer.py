@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -61,7 +62,7 @@ def trained_stretches(chat: ChatRenderer, row: TokenisedExample) -> list[str]:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_loss_is_on_the_answers_and_their_ends_of_turn_and_nowhere_else(template: str) -> None:
     chat, end = renderer(template), END_OF_TURN[template]
-    row = chat.example_tokens(
+    rows = chat.example_rows(
         example(
             system("Be brief."),
             user("Where is it?"),
@@ -73,16 +74,49 @@ def test_loss_is_on_the_answers_and_their_ends_of_turn_and_nowhere_else(template
         )
     )
     space = " " if template == "mistral" else ""
-    if (
-        template == "qwen3"
-    ):  # it drops the last answer's thought from history: only the last turn can be trained exactly
-        assert trained_stretches(chat, row) == ["Gladly!" + end]
-        assert row.num_untrained_turns == 1
-    else:
-        assert trained_stretches(chat, row) == [space + "On its way." + end, space + "Gladly!" + end]
-        assert row.num_untrained_turns == 0
+    learned = [space + "On its way." + end, space + "Gladly!" + end]
+    # Qwen 3 drops the thought of all answers but the last from history: each answer is learned from what it was prompted with.
+    per_row = [[learned[0]], [learned[1]]] if template == "qwen3" else [learned]
+    assert [trained_stretches(chat, row) for row in rows] == per_row
+    assert not any(row.num_untrained_turns or row.is_trained[0] for row in rows)
     assert chat.end_of_turn_id == chat.tokenizer.convert_tokens_to_ids(end)
-    assert not row.is_trained[0]
+
+
+@pytest.mark.parametrize("template", sorted(set(TEMPLATES) - {"mistral"}))  # which writes nothing between two answers
+def test_every_learned_answer_follows_what_the_model_would_be_prompted_with(template: str) -> None:
+    chat = renderer(template)
+    messages = [
+        system("Be brief."),
+        user("a"),
+        assistant("one"),
+        system("Now in French."),
+        user("b"),
+        user("c"),
+        assistant("deux", weight=0),
+        user("d"),
+        assistant("trois"),
+        assistant("quatre"),
+    ]
+    rows = chat.example_rows(example(*messages))
+    prompts_of: dict[str, tuple[int, ...]] = {}
+    for row in rows:
+        for start in range(1, len(row.token_ids)):
+            if row.is_trained[start] and not row.is_trained[start - 1]:
+                [answer] = trained_stretches(chat, replace(row, is_trained=first_stretch(row.is_trained, start)))
+                prompts_of[answer.removesuffix(END_OF_TURN[template]).strip()] = row.token_ids[:start]
+    assert prompts_of["one"] == chat.prompt_tokens(messages[:2])
+    if template == "gemma":  # whose roles must alternate
+        assert list(prompts_of) == ["one", "trois\n\nquatre"]
+        assert prompts_of["trois\n\nquatre"] == chat.prompt_tokens(messages[:8])
+    else:
+        assert set(prompts_of) == {"one", "trois", "quatre"}
+        assert prompts_of["trois"] == chat.prompt_tokens(messages[:8])
+        assert prompts_of["quatre"] == chat.prompt_tokens(messages[:9])
+
+
+def first_stretch(is_trained: tuple[bool, ...], start: int) -> tuple[bool, ...]:
+    end = next((place for place in range(start, len(is_trained)) if not is_trained[place]), len(is_trained))
+    return tuple(start <= place < end for place in range(len(is_trained)))
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -96,7 +130,7 @@ def test_a_training_row_is_the_prompt_followed_by_the_answer(template: str) -> N
     ]
     for messages in conversations:
         one = example(*messages)
-        row, prompt = chat.example_tokens(one), chat.prompt_tokens(one.prompt)
+        row, prompt = chat.example_rows(one)[-1], chat.prompt_tokens(one.prompt)
         assert row.token_ids[: len(prompt)] == prompt
         assert row.token_ids[len(prompt) :] == chat.answer_tokens(one.answer)
         assert all(row.is_trained[len(prompt) :])
@@ -112,52 +146,66 @@ def test_an_empty_thought_of_the_template_belongs_to_the_prompt() -> None:
 
 def test_an_answer_with_a_thought_that_the_template_would_move_is_refused() -> None:
     with pytest.raises(DataError, match="does not start with the prompt") as raised:
-        renderer("qwen3").example_tokens(example(user("Where?"), assistant("<think>\nhm\n</think>\n\nlate")))
+        renderer("qwen3").example_rows(example(user("Where?"), assistant("<think>\nhm\n</think>\n\nlate")))
     assert raised.value.where == "a.jsonl:3"
     assert "thoughts" in (raised.value.remedy or "")
 
 
 def test_where_the_template_keeps_thoughts_they_are_trained() -> None:
     chat = renderer("chatml")
-    row = chat.example_tokens(example(user("Where?"), assistant("<think>hm</think>late")))
+    [row] = chat.example_rows(example(user("Where?"), assistant("<think>hm</think>late")))
     assert trained_stretches(chat, row) == ["<think>hm</think>late<|im_end|>"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_only_turns_with_weight_zero_is_an_error(template: str) -> None:
     with pytest.raises(DataError, match="0 % of the tokens") as raised:
-        renderer(template).example_tokens(
+        renderer(template).example_rows(
             example(user("a"), assistant("b", weight=0), user("c"), assistant("d", weight=0))
         )
     assert raised.value.where == "a.jsonl:3"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_an_answer_to_nothing_is_an_error(template: str) -> None:
-    with pytest.raises(DataError):
-        renderer(template).example_tokens(example(assistant("An answer to nothing")))
+def test_an_answer_to_nothing_is_learned_from_what_opens_it(template: str) -> None:
+    chat = renderer(template)
+    [row] = chat.example_rows(example(assistant("An answer to nothing")))
+    [learned] = trained_stretches(chat, row)
+    assert learned.strip() == "An answer to nothing" + END_OF_TURN[template]
+    assert row.token_ids[: row.is_trained.index(True)] == chat.prompt_tokens([])
+
+
+def test_an_answer_to_nothing_that_the_template_leaves_out_is_an_error() -> None:
+    deaf = (
+        "{% for m in messages %}{% if not (loop.first and m['role'] == 'assistant') %}"
+        "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    with pytest.raises(DataError, match="nothing comes before"):
+        ChatRenderer(tiny_tokenizer(deaf)).example_rows(example(assistant("Hello")))
 
 
 def test_a_row_without_any_context_is_an_error() -> None:
     only_answers = "{% for m in messages if m['role'] == 'assistant' %}{{ m['content'] + '<|im_end|>' }}{% endfor %}"
     chat = ChatRenderer(tiny_tokenizer(only_answers))
     with pytest.raises(DataError, match="100 % of the tokens"):
-        chat.example_tokens(example(user("a"), assistant("b")))
+        chat.example_rows(example(user("a"), assistant("b")))
 
 
-@pytest.mark.parametrize("template", sorted(set(TEMPLATES) - {"gemma"}))
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_a_conversation_may_open_with_a_greeting(template: str) -> None:
     chat = renderer(template)
-    row = chat.example_tokens(example(assistant("Hello! How can I help?"), user("Where is it?"), assistant("late")))
-    assert [text.strip() for text in trained_stretches(chat, row)] == ["late" + END_OF_TURN[template]]
-    assert "Hello! How can I help?" in chat.decode_visibly(row.token_ids)
-    assert row.num_untrained_turns == 1
+    rows = chat.example_rows(example(assistant("Hello! How can I help?"), user("Where is it?"), assistant("late")))
+    learned = [text.strip() for row in rows for text in trained_stretches(chat, row)]
+    assert learned == ["Hello! How can I help?" + END_OF_TURN[template], "late" + END_OF_TURN[template]]
+    assert "Hello! How can I help?" in chat.decode_visibly(rows[-1].token_ids)
+    assert not any(row.num_untrained_turns for row in rows)
 
 
 def test_a_system_text_never_lands_in_an_answer() -> None:
     # Without a system role it goes into the first user turn, and a greeting must not be taken for one.
     chat = renderer("gemma")
-    row = chat.example_tokens(example(system("Be brief."), assistant("Hello!"), user("Where?"), assistant("late")))
+    [row] = chat.example_rows(example(system("Be brief."), assistant("Hello!"), user("Where?"), assistant("late")))
     assert not any("Be brief." in stretch for stretch in trained_stretches(chat, row))
     assert chat.decode_visibly(row.token_ids).startswith("<bos><start_of_turn>user\nBe brief.<end_of_turn>")
 
@@ -174,9 +222,33 @@ def test_developer_is_another_name_for_system() -> None:
     assert chat.prompt_tokens([developer, user("a")]) == chat.prompt_tokens([system("Be brief."), user("a")])
 
 
+def test_a_late_system_text_stays_in_its_place_where_the_template_has_no_such_role() -> None:
+    chat = renderer("gemma")
+    before = chat.prompt_tokens([user("a"), assistant("b"), user("c")])
+    shown = chat.decode_visibly(chat.prompt_tokens([user("a"), assistant("b"), system("Be brief."), user("c")]))
+    assert shown == chat.decode_visibly(before).replace("user\nc", "user\nBe brief.\n\nc")
+
+
+@pytest.mark.parametrize("template", ["gemma", "mistral"])
+def test_neighbours_of_one_role_are_one_turn_where_roles_must_alternate(template: str) -> None:
+    strict = (
+        "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}"
+    )
+    chat = ChatRenderer(tiny_tokenizer(strict + TEMPLATES[template]))
+    several = [user("a"), user("b"), assistant("c"), assistant("d"), user("e")]
+    assert chat.prompt_tokens(several) == chat.prompt_tokens([user("a\n\nb"), assistant("c\n\nd"), user("e")])
+    assert chat.prompt_tokens([assistant("Hello"), user("a")]) == chat.prompt_tokens(
+        [user(""), assistant("Hello"), user("a")]
+    )
+    with pytest.raises(DataError, match="messages 2 and 3 are both from the assistant, one of them with weight 0"):
+        chat.example_rows(example(user("a"), assistant("b", weight=0), assistant("c")))
+
+
 def test_a_conversation_that_the_template_refuses_is_a_data_error_that_names_its_roles() -> None:
-    with pytest.raises(DataError, match=r"must alternate.*user, user"):
-        renderer("gemma").prompt_tokens([user("a"), user("b")])
+    strict = "{% if messages|length > 2 %}{{ raise_exception('too long a talk') }}{% endif %}" + TEMPLATES["chatml"]
+    with pytest.raises(DataError, match=r"too long a talk.*user, assistant, user"):
+        ChatRenderer(tiny_tokenizer(strict)).prompt_tokens([user("a"), assistant("b"), user("c")])
 
 
 # ------------------------------------------------------------------------------------------------ the template itself
@@ -197,7 +269,7 @@ def test_a_template_whose_answer_does_not_continue_its_prompt_is_refused() -> No
     thinking = TEMPLATES["chatml"].replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n' }}{% endif %}")
     assert thinking != TEMPLATES["chatml"]
     with pytest.raises(DataError, match="does not start with the prompt"):
-        ChatRenderer(tiny_tokenizer(thinking)).example_tokens(example(user("a"), assistant("b")))
+        ChatRenderer(tiny_tokenizer(thinking)).example_rows(example(user("a"), assistant("b")))
 
 
 def test_templates_run_in_a_sandbox() -> None:
@@ -273,7 +345,7 @@ def test_markers_in_tools_calls_and_results_stay_text(
 
 def test_an_answer_that_spells_the_end_of_turn_does_not_end_there() -> None:
     chat = renderer("chatml")
-    row = chat.example_tokens(example(user("a"), assistant("write <|im_end|> to end")))
+    [row] = chat.example_rows(example(user("a"), assistant("write <|im_end|> to end")))
     assert trained_stretches(chat, row) == ["write <|im_end|> to end<|im_end|>"]
     assert row.token_ids.count(chat.end_of_turn_id) == 2  # of the user's turn and of the assistant's
     assert chat.answer_tokens("write <|im_end|> to end").count(chat.end_of_turn_id) == 1
@@ -308,7 +380,7 @@ def test_a_template_that_ignores_tools_gets_them_as_text(template: str) -> None:
     chat = renderer(template)
     assert not chat.template.takes_tools
     messages = [user("Seats?"), assistant("", calls=[SEATS_CALL]), result("12"), assistant("Twelve.")]
-    row = chat.example_tokens(example(*messages, tools=[SEATS]))
+    row = chat.example_rows(example(*messages, tools=[SEATS]))[-1]
     shown = chat.decode_visibly(row.token_ids)
     assert '<tools>\n{"type": "function", "function": {"name": "seats"' in shown
     assert '<tool_call>\n{"name": "seats", "arguments": {"city": "Rome", "when": null}}\n</tool_call>' in shown
@@ -319,7 +391,7 @@ def test_a_template_that_ignores_tools_gets_them_as_text(template: str) -> None:
 @pytest.mark.parametrize("template", ["chatml_with_tools", "chatml", "llama3"])
 def test_a_call_is_trained_as_an_answer(template: str) -> None:
     chat = renderer(template)
-    row = chat.example_tokens(example(user("Seats?"), assistant("", calls=[SEATS_CALL]), tools=[SEATS]))
+    [row] = chat.example_rows(example(user("Seats?"), assistant("", calls=[SEATS_CALL]), tools=[SEATS]))
     [stretch] = trained_stretches(chat, row)
     assert stretch.strip() == (
         '<tool_call>\n{"name": "seats", "arguments": {"city": "Rome", "when": null}}\n</tool_call>'

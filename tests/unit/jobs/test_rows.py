@@ -68,7 +68,8 @@ def test_long_rows_are_cut_at_their_end_and_those_with_nothing_left_are_skipped(
     assert found.rows[1].is_trained[-1]
     counts = found.counts
     assert (counts.num_rows, counts.num_truncated, counts.num_skipped) == (2, 1, 2)
-    assert counts.num_tokens == len(whole.token_ids) + 80
+    assert len(read(chat("a", "b")).rows[0].token_ids) == 17
+    assert counts.num_tokens == len(whole.token_ids) + 80 + 80 + 17  # the skipped ones are rows of the file too
 
 
 def test_check_prompts_are_the_first_ones_that_leave_room(read: Callable[..., JobRows]) -> None:
@@ -111,3 +112,20 @@ def test_rows_whose_earlier_answers_the_template_rewrites_are_counted(tiny_model
     file.write_text(f"{ROW}\n{json.dumps(thoughts)}\n")
     found = read_job_rows(file, tiny_model("qwen3").renderer, FileRole.TRAINING, max_tokens=1000)
     assert (found.counts.num_rows, found.counts.num_partly_trained) == (2, 1)
+
+
+def test_a_row_of_several_answers_counts_once_where_each_is_learned_from_a_row_of_its_own(
+    tiny_model: Any, tmp_path: Path
+) -> None:
+    file, renderer = tmp_path / "rows.jsonl", tiny_model("qwen3").renderer
+    file.write_text(json.dumps(chat("a", "yes", "b", "no", "c", "perhaps", weights=(1, 0, 1))))
+    found = read_job_rows(file, renderer, FileRole.TRAINING, max_tokens=1000)
+    assert [renderer.decode(row.token_ids[row.is_trained.index(True) :]) for row in found.rows] == ["yes", "perhaps"]
+    assert len({row.example_id for row in found.rows}) == found.counts.num_rows == 1
+    assert found.counts.num_tokens == len(found.rows[-1].token_ids)
+    assert (found.counts.num_partly_trained, found.counts.num_skipped) == (0, 0)
+
+
+def test_what_follows_the_last_learned_answer_counts_as_tokens_of_the_file(read: Callable[..., JobRows]) -> None:
+    whole, cut = (read(chat("a", "yes", "b", "no", weights=weights)) for weights in ((1, 1), (1, 0)))
+    assert cut.counts.num_tokens == whole.counts.num_tokens > len(cut.rows[0].token_ids)

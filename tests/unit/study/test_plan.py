@@ -49,7 +49,7 @@ def test_a_long_example_is_named_or_left_out(renderer: ChatRenderer, long: int, 
 def test_the_limit_is_exact(renderer: ChatRenderer) -> None:
     data = split(**parts(2))
     one = data.train[2]
-    length = len(renderer.example_tokens(one).token_ids)
+    length = len(renderer.example_rows(one)[0].token_ids)
     assert fit_to_context(data, renderer, max_tokens=length, leave_out=False) == (data, ())
     with pytest.raises(DataError, match="longer than"):
         fit_to_context(data, renderer, max_tokens=length - 1, leave_out=False)
@@ -100,7 +100,7 @@ def test_tokens_of_training_and_validation(renderer: ChatRenderer) -> None:
     tokens = tokenise(renderer, data)
     assert [one.example_id for one in tokens.train] == [one.id for one in data.train]
     assert [one.example_id for one in tokens.valid] == [one.id for one in data.valid]
-    assert tokens.num_train_tokens == sum(len(renderer.example_tokens(one).token_ids) for one in data.train)
+    assert tokens.num_train_tokens == sum(len(renderer.example_rows(one)[0].token_ids) for one in data.train)
 
 
 def test_what_the_test_can_show_counts_clusters() -> None:

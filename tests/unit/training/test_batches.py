@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fettle.records import TokenisedExample
-from fettle.training.batches import batch_at, micro_batches, num_steps_per_epoch
+from fettle.training.batches import Batches, batch_at, micro_batches, num_steps_per_epoch
 
 
 @given(num_examples=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 1000))
@@ -28,6 +28,21 @@ def test_a_batch_is_a_function_of_its_step_and_seed() -> None:
     first = batch_at(7, num_examples=50, batch_size=8, seed=3)
     assert first == batch_at(7, num_examples=50, batch_size=8, seed=3)
     assert first != batch_at(7, num_examples=50, batch_size=8, seed=4)
+
+
+@given(num_rows=st.lists(st.integers(1, 4), min_size=1, max_size=20), batch_size=st.integers(1, 8))
+def test_rows_of_one_example_are_always_in_one_batch(num_rows: list[int], batch_size: int) -> None:
+    rows = [
+        TokenisedExample(example_id=str(number), token_ids=(number, place), is_trained=(False, True))
+        for number, count in enumerate(num_rows)
+        for place in range(count)
+    ]
+    batches = Batches(rows, batch_size, 3)
+    assert batches.num_examples == len(num_rows)
+    assert batches.steps_per_epoch == num_steps_per_epoch(len(num_rows), batch_size)
+    for step in range(batches.steps_per_epoch):
+        indices = batch_at(step, num_examples=len(num_rows), batch_size=batch_size, seed=3)
+        assert batches.at(step) == [row for index in indices for row in rows if row.example_id == str(index)]
 
 
 @given(

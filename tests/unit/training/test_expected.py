@@ -34,11 +34,11 @@ def rows(count: int) -> list[TokenisedExample]:
 )
 def test_evaluated_rows_are_those_of_the_run(changed: dict[str, Any], expected: int) -> None:
     settings = TrainingSettings(epochs=3, batch_size=4, **changed)
-    assert num_evaluated_rows(16, rows(5), settings) == expected
+    assert num_evaluated_rows(4, rows(5), settings) == expected
 
 
 def test_without_validation_rows_nothing_is_evaluated() -> None:
-    assert num_evaluated_rows(16, (), TrainingSettings()) == 0
+    assert num_evaluated_rows(4, (), TrainingSettings()) == 0
 
 
 def test_a_run_is_measured_and_nothing_is_kept(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
