@@ -88,6 +88,9 @@ GOOD: dict[str, bytes] = {
     "text parts": fourth(row({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, ANSWER)),
     "weights": fourth(row(USER, ANSWER | {"weight": 0}, USER, ANSWER | {"weight": 1})),
     "tool calls": fourth(row(USER, call(), RESULT, ANSWER, tools=TOOLS, parallel_tool_calls=False)),
+    "an empty answer": fourth(row(USER, ANSWER | {"content": ""})),
+    "an answer alone": fourth(row(ANSWER)),
+    "a greeting": fourth(row(ANSWER, USER, ANSWER)),
     "a tool call at the end": fourth(row(USER, call() | {"content": None}, tools=TOOLS)),
 }  # fmt: skip
 
