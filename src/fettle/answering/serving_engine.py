@@ -1,35 +1,84 @@
-"""The interface of what answers on a server: a base model and its adapters, asked from any thread."""
+"""What answers on a server: a base model and its adapters, asked from any thread."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.constrain import Constrainers
+from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
 from fettle.answering.stream import AnswerStream
+from fettle.chat.call_format import CallFormat, call_format
+from fettle.errors import ConfigError, ModelError
+from fettle.models.load import LoadedModel
 from fettle.records import Prompt
 
-if TYPE_CHECKING:
-    from fettle.chat.call_format import CallFormat
-    from fettle.models.load import LoadedModel
 
+class ServingEngine(ABC):
+    """Answers with a base model and any number of its adapters.
 
-class ServingEngine(Protocol):
-    """Answers with a base model and any number of its adapters."""
+    Args:
+        loaded: The base model; its weights may be somewhere else.
+        max_tokens: Of a prompt and its answer together.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, max_tokens: int) -> None:
+        self._loaded, self._renderer, self._max_tokens = loaded, loaded.renderer, max_tokens
+        self._folders: dict[str, Path] = {}
+        self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
+        self._constrainers = Constrainers(
+            loaded.renderer.tokenizer,
+            end_of_turn_id=loaded.renderer.end_of_turn_id,
+            vocabulary_size=self._vocabulary_size,
+        )
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names that may be asked for."""
-        ...
+        return tuple(self._folders)
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The base model: for its tokenizer and template, not to be run."""
+        return self._loaded
+
+    @property
+    def call_format(self) -> CallFormat | None:
+        """How the model writes function calls; None: its template does not say."""
+        return self._call_format
+
+    @cached_property
+    def _call_format(self) -> CallFormat | None:
+        return call_format(self._renderer)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for, which may be a part of a character."""
+        return self._constrainers.tokenizer.decode_bytes([token_id])
+
+    def submit(
+        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
+    ) -> AnswerStream:
+        """Ask for an answer; see `submit_several`."""
+        [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
+        return stream
 
     def add(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
         """Have an adapter, once it is shown on some prompts that it answers as it was trained; the largest difference, nats.
 
         Raises:
-            FettleError: It does not, or cannot be had.
+            BusyError: All adapters that fit into memory are writing answers.
+            ConfigError: There is one of this name.
+            ModelError: The folder holds no adapter for this model, or one that cannot answer beside others.
+            IntegrityError: It changes nothing, or is not answered with as it was trained.
+            RemoteError: Whoever holds the weights does not answer, or does not load it.
         """
-        ...
+        if name in self._folders:
+            raise ConfigError(f"there is an adapter called {name!r} already", remedy="remove it first")
+        found = self._have(name, folder, prompts)
+        self._folders[name] = folder
+        return found
 
     def remove(self, name: str) -> None:
         """Forget an adapter, once the answers that it is writing are whole.
@@ -37,18 +86,15 @@ class ServingEngine(Protocol):
         Raises:
             ModelError: There is none of this name.
         """
-        ...
+        if self._folders.pop(name, None) is None:
+            raise ModelError(f"there is no adapter called {name!r}")
+        self._forget(name)
 
-    def submit(
-        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
-    ) -> AnswerStream:
-        """Ask for an answer; see `submit_several`."""
-        ...
-
+    @abstractmethod
     def submit_several(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, numbers: Sequence[int]
     ) -> tuple[AnswerStream, ...]:
-        """Ask for some answers to one prompt.
+        """Ask for some answers to one prompt, which is run once.
 
         Args:
             prompt: The conversation up to the answer.
@@ -62,42 +108,44 @@ class ServingEngine(Protocol):
             ModelError: There is no such adapter.
             DataError: The prompt leaves no room for an answer.
         """
-        ...
 
     @property
+    @abstractmethod
     def is_idle(self) -> bool:
         """Nothing is being written, and nothing waits."""
-        ...
 
     @property
+    @abstractmethod
     def num_waiting(self) -> int:
         """Answers that wait for their turn, where the engine knows."""
-        ...
 
     @property
+    @abstractmethod
     def num_running(self) -> int:
         """Answers that are being written."""
-        ...
 
     @property
+    @abstractmethod
     def num_adapters_in_memory(self) -> int:
         """Adapters that answer without being loaded first."""
-        ...
 
-    @property
-    def loaded(self) -> LoadedModel:
-        """The base model: for its tokenizer and template, not to be run."""
-        ...
-
-    @property
-    def call_format(self) -> CallFormat | None:
-        """How the model writes function calls; None: its template does not say."""
-        ...
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that a token stands for, which may be a part of a character."""
-        ...
-
+    @abstractmethod
     def close(self) -> None:
         """Stop. Answers that are not whole end with an error."""
-        ...
+
+    @abstractmethod
+    def _have(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
+        """What `add` says, for a name that is new."""
+
+    @abstractmethod
+    def _forget(self, name: str) -> None:
+        """What `remove` says, for a name that nobody can ask for any more."""
+
+    def _asked(self, prompt: Prompt, options: GenerationOptions, adapter: str | None) -> tuple[tuple[int, ...], int]:
+        """The tokens of a prompt that may be asked, and the most that its answer may have."""
+        require_tokens(options, self._vocabulary_size)
+        if adapter is not None and adapter not in self._folders:
+            raise ModelError(f"there is no adapter called {adapter!r}")
+        token_ids = self._renderer.prompt_tokens(prompt.messages, prompt.tools)
+        [limit] = answer_limits([token_ids], options.max_new_tokens, self._max_tokens)
+        return token_ids, limit

@@ -10,22 +10,21 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fettle.answering.constrain import Constrainers
-from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.adapter_check import AdapterCheck
 from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
 from fettle.answering.engines.running_batch import Row, RunningBatch
+from fettle.answering.serving_engine import ServingEngine
 from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
-from fettle.chat.call_format import CallFormat, call_format
-from fettle.errors import BusyError, ConfigError, EngineError, FettleError, ModelError, ResourceError
+from fettle.errors import BusyError, EngineError, FettleError, ModelError, ResourceError
 from fettle.models.load import LoadedModel, require_form
 from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
@@ -37,8 +36,8 @@ _NEWEST_SHARE = 0.1
 """How much the newest answer counts in the seconds that one takes."""
 
 
-class SharedEngine:
-    """Answers with a base model and any number of its adapters.
+class SharedEngine(ServingEngine):
+    """Answers with a base model and any number of its adapters; see `ServingEngine`.
 
     Args:
         loaded: The base model, bare. While the engine is open nothing else may use it.
@@ -51,18 +50,12 @@ class SharedEngine:
     def __init__(self, loaded: LoadedModel, limits: ServingLimits | None = None) -> None:
         require_form(loaded)
         require_understood(loaded.model)
-        self._loaded, self._model, self._renderer = loaded, loaded.model, loaded.renderer
+        super().__init__(loaded, max_tokens=loaded.max_tokens)
+        self._model = loaded.model
         self._limits = limits or ServingLimits()
         self._adapters = RoutedAdapters(loaded)
         self._check = AdapterCheck(loaded, self._adapters)
-        self._folders: dict[str, Path] = {}
         self._used: OrderedDict[str, None] = OrderedDict()  # adapters in memory, the least recently used first
-        self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
-        self._constrainers = Constrainers(
-            loaded.renderer.tokenizer,
-            end_of_turn_id=loaded.renderer.end_of_turn_id,
-            vocabulary_size=self._vocabulary_size,
-        )
         self._seconds_an_answer = 1.0
         self._prefixes = PrefixStore(loaded.model, max_bytes=self._limits.max_prefix_bytes)
         self._batch = RunningBatch(loaded.model, adapters=self._adapters)
@@ -80,77 +73,11 @@ class SharedEngine:
         """Close it."""
         self.close()
 
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names that may be asked for."""
-        return tuple(self._folders)
-
-    def add(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
-        """Have an adapter, once it is shown on some prompts that it answers as it was trained; the largest difference, nats.
-
-        Raises:
-            BusyError: All adapters that fit into memory are writing answers.
-            ConfigError: There is one of this name.
-            ModelError: The folder holds no adapter for this model, or one that cannot answer beside others.
-            IntegrityError: It changes nothing, or is not answered with as it was trained.
-        """
-        if name in self._folders:
-            raise ConfigError(f"there is an adapter called {name!r} already", remedy="remove it first")
-        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
-
-        def put_and_check() -> float:
-            if not self._make_room():
-                raise BusyError("every adapter in memory is writing answers", remedy="try again in a few seconds")
-            self._load(name, folder)
-            try:
-                found = self._check.require_as_trained(name, rows)
-            except BaseException:
-                self._unload(name)
-                raise
-            self._folders[name] = folder
-            return found
-
-        return self._inbox.do_in_thread(put_and_check)
-
-    def remove(self, name: str) -> None:
-        """Forget an adapter, once the answers that it is writing are whole.
-
-        Raises:
-            ModelError: There is none of this name.
-        """
-        if self._folders.pop(name, None) is None:
-            raise ModelError(f"there is no adapter called {name!r}")
-        self._inbox.do_in_thread(lambda: self._let_go(name))
-
-    def submit(
-        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
-    ) -> AnswerStream:
-        """Ask for an answer; see `submit_several`."""
-        [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
-        return stream
-
     def submit_several(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, numbers: Sequence[int]
     ) -> tuple[AnswerStream, ...]:
-        """Ask for some answers to one prompt, which is run once.
-
-        Args:
-            prompt: The conversation up to the answer.
-            options: How each is written.
-            adapter: Who answers; None: the base model.
-            numbers: Tell the answers apart, which are drawn with one seed.
-
-        Raises:
-            BusyError: Too many requests wait.
-            ConfigError: The form cannot be kept, or a token is biased that the model has not.
-            ModelError: There is no such adapter.
-            DataError: The prompt leaves no room for an answer.
-        """
-        require_tokens(options, self._vocabulary_size)
-        if adapter is not None and adapter not in self._folders:
-            raise ModelError(f"there is no adapter called {adapter!r}")
-        token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
-        [limit] = answer_limits([token_ids], options.max_new_tokens, self._loaded.max_tokens)
+        """Ask for some answers to one prompt, which is run once; see `ServingEngine`."""
+        token_ids, limit = self._asked(prompt, options, adapter)
         ending = Ending(
             stop_token_ids=self._loaded.stop_token_ids,
             decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
@@ -195,30 +122,30 @@ class SharedEngine:
         """Adapters that answer without being loaded first."""
         return len(self._used)
 
-    @property
-    def loaded(self) -> LoadedModel:
-        """The base model: for its tokenizer and template, not to be run."""
-        return self._loaded
-
-    @property
-    def call_format(self) -> CallFormat | None:
-        """How the model writes function calls; None: its template does not say."""
-        return self._call_format
-
-    @cached_property
-    def _call_format(self) -> CallFormat | None:
-        return call_format(self._renderer)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that a token stands for, which may be a part of a character."""
-        return self._constrainers.tokenizer.decode_bytes([token_id])
-
     def close(self) -> None:
         """Stop, and leave the base model as it was. Answers that are not whole end with an error."""
         with self._inbox.changed:
             self._inbox.is_closed = True
             self._inbox.changed.notify()
         self._thread.join()
+
+    def _have(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+
+        def put_and_check() -> float:
+            if not self._make_room():
+                raise BusyError("every adapter in memory is writing answers", remedy="try again in a few seconds")
+            self._load(name, folder)
+            try:
+                return self._check.require_as_trained(name, rows)
+            except BaseException:
+                self._unload(name)
+                raise
+
+        return self._inbox.do_in_thread(put_and_check)
+
+    def _forget(self, name: str) -> None:
+        self._inbox.do_in_thread(lambda: self._let_go(name))
 
     # ------------------------------------------------------------------------------------------- in the model's thread
 

@@ -11,14 +11,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from fettle.answering.constrain import Constrainers
-from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.vllm import VllmEngine
 from fettle.answering.engines.vllm_answer import VllmAnswer, request_of
@@ -31,9 +30,9 @@ from fettle.answering.same_answers import (
     require_apart,
     require_same_answers,
 )
+from fettle.answering.serving_engine import ServingEngine
 from fettle.answering.stream import AnswerStream
-from fettle.chat.call_format import CallFormat, call_format
-from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
+from fettle.errors import BusyError, ResourceError
 from fettle.models.adapter import load_adapter, unload_adapters
 from fettle.models.load import LoadedModel
 from fettle.records import Prompt
@@ -46,8 +45,8 @@ _WHOLE_ANSWER = "Yes."
 _ADAPTER_NAME = "tuned"
 
 
-class VllmServingEngine:
-    """See `ServingEngine`.
+class VllmServingEngine(ServingEngine):
+    """Answers by a vLLM server; see `ServingEngine`.
 
     Args:
         loaded: The base model without its weights.
@@ -66,18 +65,11 @@ class VllmServingEngine:
         limits: ServingLimits,
         load_reference: Callable[[], LoadedModel],
     ) -> None:
-        self._loaded, self._renderer, self._server, self._base = loaded, loaded.renderer, server, base
-        self._max_tokens = min(loaded.max_tokens, base.max_tokens or loaded.max_tokens)
+        super().__init__(loaded, max_tokens=min(loaded.max_tokens, base.max_tokens or loaded.max_tokens))
+        self._server, self._base = server, base
         self._max_open = limits.max_rows + limits.max_waiting
         self._load_reference = load_reference
         self._noise = 0.0
-        self._folders: dict[str, Path] = {}
-        self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
-        self._constrainers = Constrainers(
-            loaded.renderer.tokenizer,
-            end_of_turn_id=loaded.renderer.end_of_turn_id,
-            vocabulary_size=self._vocabulary_size,
-        )
         self._changed = threading.Condition()
         self._open: dict[VllmAnswer, Future[None]] = {}
         self._is_closed = False
@@ -86,11 +78,6 @@ class VllmServingEngine:
         self._loading = asyncio.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fettle asks vLLM", daemon=True)
         self._thread.start()
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names that may be asked for."""
-        return tuple(self._folders)
 
     def require_as_given(self, prompts: Sequence[Prompt]) -> float:
         """Show on some prompts that the server answers with our base model; the largest difference, nats.
@@ -104,62 +91,12 @@ class VllmServingEngine:
         self._noise = require_same_answers(engine, expected, self._check_rows(prompts))
         return self._noise
 
-    def add(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
-        """Have an adapter, once it is shown on some prompts that it answers as it was trained; the largest difference, nats.
-
-        Raises:
-            ConfigError: There is one of this name.
-            ModelError: The folder holds no adapter for this model.
-            IntegrityError: It changes nothing, or is not answered with as it was trained.
-            RemoteError: The server does not answer, or does not load it.
-        """
-        if name in self._folders:
-            raise ConfigError(f"there is an adapter called {name!r} already", remedy="remove it first")
-        engine = VllmEngine(self._loaded, self._server, base=self._base, adapter=folder, adapter_name=name)
-        try:
-            found = self._require_as_trained(engine, folder, self._check_rows(prompts))
-        except BaseException:
-            engine.close()
-            raise
-        self._folders[name] = folder
-        return found
-
-    def remove(self, name: str) -> None:
-        """Forget an adapter, once the answers that it is writing are whole.
-
-        Raises:
-            ModelError: There is none of this name.
-        """
-        if self._folders.pop(name, None) is None:
-            raise ModelError(f"there is no adapter called {name!r}")
-        with self._changed:
-            self._changed.wait_for(lambda: all(answer.adapter != name for answer in self._open))
-        self._server.unload_adapter(name)
-
-    def submit(
-        self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, number: int = 0
-    ) -> AnswerStream:
-        """Ask for an answer; see `submit_several`."""
-        [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
-        return stream
-
     def submit_several(
         self, prompt: Prompt, options: GenerationOptions, *, adapter: str | None = None, numbers: Sequence[int]
     ) -> tuple[AnswerStream, ...]:
-        """Ask for some answers to one prompt; see `ServingEngine`.
-
-        Raises:
-            BusyError: Too many requests are under way.
-            ConfigError: The form cannot be kept, or a token is biased that the model has not.
-            ModelError: There is no such adapter.
-            DataError: The prompt leaves no room for an answer.
-        """
-        require_tokens(options, self._vocabulary_size)
-        if adapter is not None and adapter not in self._folders:
-            raise ModelError(f"there is no adapter called {adapter!r}")
+        """Ask for some answers to one prompt; see `ServingEngine`."""
         self._constrainers.of(options.form)  # refuses what cannot be kept, with our words
-        token_ids = tuple(self._renderer.prompt_tokens(prompt.messages, prompt.tools))
-        [limit] = answer_limits([token_ids], options.max_new_tokens, self._max_tokens)
+        token_ids, limit = self._asked(prompt, options, adapter)
         answers = [
             VllmAnswer(
                 request=request_of(
@@ -206,24 +143,6 @@ class VllmServingEngine:
         """Adapters that the server was told to load."""
         return len(self._folders)
 
-    @property
-    def loaded(self) -> LoadedModel:
-        """The base model without its weights."""
-        return self._loaded
-
-    @property
-    def call_format(self) -> CallFormat | None:
-        """How the model writes function calls; None: its template does not say."""
-        return self._call_format
-
-    @cached_property
-    def _call_format(self) -> CallFormat | None:
-        return call_format(self._renderer)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that a token stands for, which may be a part of a character."""
-        return self._constrainers.tokenizer.decode_bytes([token_id])
-
     def close(self) -> None:
         """Stop, and take our adapters off the server. Answers that are not whole end with an error."""
         with self._changed:
@@ -240,6 +159,19 @@ class VllmServingEngine:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _have(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
+        engine = VllmEngine(self._loaded, self._server, base=self._base, adapter=folder, adapter_name=name)
+        try:
+            return self._require_as_trained(engine, folder, self._check_rows(prompts))
+        except BaseException:
+            engine.close()
+            raise
+
+    def _forget(self, name: str) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: all(answer.adapter != name for answer in self._open))
+        self._server.unload_adapter(name)
 
     def _require_as_trained(self, engine: VllmEngine, folder: Path, rows: Sequence[CheckRow]) -> float:
         """Show that an adapter answers as it was trained, alone and while the base model is asked; the largest difference, nats."""
