@@ -215,6 +215,5 @@ def _at_most(most: float) -> str:
 def _otherwise(engine: TokenWriter, problem: str) -> IntegrityError:
     return IntegrityError(
         f"{engine.name} does not answer as the reference does: {problem}",
-        where="--answer-with",
-        remedy="leave it out (or FETTLE_VLLM_URL), and the reference answers; report this with the versions of both",
+        remedy="answer without it, which the reference then does; report this with the versions of both",
     )

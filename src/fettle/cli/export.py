@@ -14,32 +14,34 @@ if TYPE_CHECKING:
     from fettle.export.run import Exported
 
 
+Out = Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")]
+Format = Annotated[
+    ExportFormat,
+    typer.Option(
+        "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
+    ),
+]
+Weights = Annotated[
+    WeightType | None,
+    typer.Option(
+        "--type",
+        help="How weights are stored. Default: merged as the base model is, gguf q8_0. merged knows f32, f16, bf16.",
+    ),
+]
+
+
 def export(
     source: Annotated[
         Path, typer.Argument(help="Folder of a study, of a PEFT adapter, or of a model tuned as a whole.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")],
-    format_: Annotated[
-        ExportFormat,
-        typer.Option(
-            "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
-        ),
-    ] = ExportFormat.MERGED,
-    weight_type: Annotated[
-        WeightType | None,
-        typer.Option(
-            "--type",
-            help="How weights are stored. Default: merged as the base model is, gguf q8_0. merged knows f32, f16, bf16.",
-        ),
-    ] = None,
+    out: Out,
+    format_: Format = ExportFormat.MERGED,
+    weight_type: Weights = None,
     model: Annotated[
         str | None, typer.Option(help="The base model. Default: the one that the study or the adapter names.")
     ] = None,
 ) -> None:
     """Write the tuned model of SOURCE for other tools. What is written is read back, and must answer as the tuned model does."""
-    from fettle.cli.progress import ProgressBars
-    from fettle.export.run import export as run_export
-
     settings = ExportSettings(
         source=source,
         format=format_,
@@ -47,13 +49,21 @@ def export(
         weight_type=weight_type,
         model=model,
     )
+    export_and_say(settings)
+
+
+def export_and_say(settings: ExportSettings) -> None:
+    """Export, with progress, and say what was written and how it answers."""
+    from fettle.cli.progress import ProgressBars
+    from fettle.export.run import export as run_export
+
     console = Console()
     with ProgressBars(console) as bars:
         exported = run_export(settings, bars)
-    print_exported(console, exported)
+    _print_exported(console, exported)
 
 
-def print_exported(console: Console, exported: Exported) -> None:
+def _print_exported(console: Console, exported: Exported) -> None:
     """Say what was written, and how it answers."""
     from fettle.study.figures import byte_size
 

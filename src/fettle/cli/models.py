@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from fettle.cli.export import Format, Out, Weights, export_and_say
 from fettle.cli.tables import print_table
 from fettle.errors import ConfigError, ModelError
-from fettle.export.settings import ExportFormat, WeightType
+from fettle.export.settings import ExportFormat
 
 if TYPE_CHECKING:
     from fettle.store.database import Store
@@ -140,32 +139,12 @@ def unalias(old_name: Annotated[str, typer.Argument(metavar="ALIAS", help="The a
 
 
 @app.command()
-def export(
-    name: Name,
-    out: Annotated[Path, typer.Option(help="The folder to write; with --format gguf the file, NAME.gguf.")],
-    format_: Annotated[
-        ExportFormat,
-        typer.Option(
-            "--format", help="adapter: a PEFT folder. merged: a whole model, safetensors. gguf: a file for llama.cpp."
-        ),
-    ] = ExportFormat.MERGED,
-    weight_type: Annotated[
-        WeightType | None,
-        typer.Option("--type", help="How weights are stored. Default: merged as the base model is, gguf q8_0."),
-    ] = None,
-) -> None:
+def export(name: Name, out: Out, format_: Format = ExportFormat.MERGED, weight_type: Weights = None) -> None:
     """Write a tuned model for other tools. What is written is read back, and must answer as the tuned model does."""
-    from fettle.cli.export import print_exported
-    from fettle.cli.progress import ProgressBars
     from fettle.cli.store import open_store
     from fettle.export.kept import settings_for_kept
-    from fettle.export.run import export as run_export
 
-    settings = settings_for_kept(open_store(), name, out, format_=format_, weight_type=weight_type)
-    console = Console()
-    with ProgressBars(console) as bars:
-        exported = run_export(settings, bars)
-    print_exported(console, exported)
+    export_and_say(settings_for_kept(open_store(), name, out, format_=format_, weight_type=weight_type))
 
 
 def _kind(model: BaseModel | TunedModel) -> str:
