@@ -98,7 +98,7 @@ def test_an_engine_that_answers_with_the_base_model_ends_the_study(
     finished = fettle.start(*words, preamble=BASE_IN_PLACE_OF_TUNED).wait()
     assert finished.code == 1, finished.everything
     assert "what was trained is left out" in finished.everything
-    assert "leave it out (or FETTLE_VLLM_URL), and the reference answers" in finished.everything
+    assert "leave out what asks for it, and the reference answers" in finished.everything
     assert "Traceback" not in finished.everything
     assert not (tmp_path / "study" / "report.json").exists()
 

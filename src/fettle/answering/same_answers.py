@@ -215,5 +215,5 @@ def _at_most(most: float) -> str:
 def _otherwise(engine: TokenWriter, problem: str) -> IntegrityError:
     return IntegrityError(
         f"{engine.name} does not answer as the reference does: {problem}",
-        remedy="answer without it, which the reference then does; report this with the versions of both",
+        remedy="leave out what asks for it, and the reference answers; report this with the versions of both",
     )
