@@ -96,6 +96,8 @@ def add(
 def remove(name: Name) -> None:
     """Delete a tuned model with its weights, or serve a base model no longer (its files stay where they are)."""
     from fettle.cli.store import open_store
+    from fettle.models.resolve import EMBEDDED_ID
+    from fettle.retrieval.embedder import EMBEDDER_ID
     from fettle.store.models import TunedModel, find_model_of_any_project, remove_base_model, remove_tuned_model
 
     store = open_store()
@@ -105,7 +107,10 @@ def remove(name: Name) -> None:
             remove_base_model(connection, model.id)
     if isinstance(model, TunedModel):
         remove_tuned_model(store, model.project_id, model.id)
-    typer.echo(f"Removed: {model.id}")
+    comes_again = model.id in (EMBEDDED_ID, EMBEDDER_ID)
+    typer.echo(
+        f"Removed: {model.id}" + (", until `fettle serve` starts again: it comes with Fettle" if comes_again else "")
+    )
 
 
 @app.command()

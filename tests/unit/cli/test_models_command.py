@@ -14,6 +14,7 @@ from fettle.cli.main import app
 from fettle.errors import ConfigError, ModelError
 from fettle.jobs.control import cancel_job, create_job
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
+from fettle.models.resolve import EMBEDDED_ID
 from fettle.store.database import Store
 from fettle.store.keys import ensure_project
 from fettle.store.models import (
@@ -187,3 +188,11 @@ def test_an_export_refuses_base_models_and_those_whose_base_has_changed(
     with pytest.raises(ModelError, match="have changed since"):
         run("export", model.id, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_comes_with_fettle_is_said_to_come_again(store: Store, run: Run) -> None:
+    with store.writing() as connection:
+        put_base_model(connection, EMBEDDED_ID, EMBEDDED_ID)
+    assert "starts again" in run("remove", EMBEDDED_ID)
+    with store.reading() as connection:
+        assert list_base_models(connection) == []
