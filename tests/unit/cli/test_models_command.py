@@ -195,4 +195,4 @@ def test_what_comes_with_fettle_is_said_to_come_again(store: Store, run: Run) ->
         put_base_model(connection, EMBEDDED_ID, EMBEDDED_ID)
     assert "starts again" in run("remove", EMBEDDED_ID)
     with store.reading() as connection:
-        assert list_base_models(connection) == []
+        assert not list_base_models(connection)
