@@ -7,7 +7,6 @@ from PEFT's. An adapter is the same weights and may differ by that alone; mergin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,18 @@ import torch
 from typer.testing import CliRunner
 
 from databases import fresh_store
-from fettle.answering.engine import GenerationOptions
-from fettle.answering.engines.shared_engine import SharedEngine
-from fettle.answering.stream import AnswerStream
 from fettle.cli import store as store_of_commands
 from fettle.cli.main import app
-from fettle.records import Message, Prompt, TokenLogProb
+from fettle.records import Message, Prompt
 from fettle.store.database import Store
 from fettle.store.models import TunedModel, folder_of
 from kept_models import keep_tuned
+from parity import ROUNDINGS, Served, differences, served
 from tiny_models import load_tiny_model, save_tiny_model
 from tuned_models import adapter_logits, folder_logits, save_tuned_adapter
 
 TEXTS = ("Where is it?", "I was charged twice for one order.", "ok", "My card is gone, help!")
 PROMPTS = [Prompt(example_id=text, messages=(Message(role="user", content=text),)) for text in TEXTS]
-OPTIONS = GenerationOptions(max_new_tokens=16, num_top_log_probs=0)
-ROUNDINGS = 2.0  # merged weights are rounded once more, and so are the products with them
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What a served model says to one prompt."""
-
-    prompt_ids: list[int]
-    token_ids: list[int]
-    log_probs: torch.Tensor  # [T]
 
 
 @pytest.fixture(params=["llama", "qwen2"])
@@ -55,37 +41,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield store
 
 
-def log_probs(stream: AnswerStream) -> list[TokenLogProb]:
-    return [entry for piece in stream for entry in piece.log_probs]
-
-
-def served(base: Path, adapter: Path, *, alone: bool) -> list[Served]:
-    loaded = load_tiny_model(base)
-    with SharedEngine(loaded) as engine:
-        engine.add("tuned", adapter, PROMPTS)
-        if alone:
-            answers = [log_probs(engine.submit(prompt, OPTIONS, adapter="tuned")) for prompt in PROMPTS]
-        else:
-            streams = [engine.submit(prompt, OPTIONS, adapter="tuned") for prompt in PROMPTS]
-            answers = [log_probs(stream) for stream in streams]
-    return [
-        Served(
-            list(loaded.renderer.prompt_tokens(prompt.messages, prompt.tools)),
-            [entry.token_id for entry in answer],
-            torch.tensor([entry.log_prob for entry in answer]),
-        )
-        for prompt, answer in zip(PROMPTS, answers, strict=True)
-    ]
-
-
 def furthest(answers: list[Served], logits: Callable[[list[int]], Any]) -> float:
-    """The largest difference of a token's log-probability, nats, where the same answers are given to another model."""
-    found = []
-    for answer in answers:
-        rows = torch.log_softmax(logits(answer.prompt_ids + answer.token_ids).float(), -1)
-        written = rows[len(answer.prompt_ids) - 1 : -1].gather(1, torch.tensor(answer.token_ids)[:, None])[:, 0]
-        found.append(float((written - answer.log_probs).abs().max()))
-    return max(found)
+    return float(differences(answers, logits).max())
 
 
 def exported(model: TunedModel, out: Path, *options: str) -> Path:
@@ -106,7 +63,9 @@ def gguf_logits(file: Path, ids: list[int]) -> Any:
 def test_every_format_answers_as_the_served_model_within_the_noise(store: Store, base: Path, tmp_path: Path) -> None:
     model = keep_tuned(store, base, save_tuned_adapter(base, tmp_path / "trained"))
     kept = folder_of(store, model)
-    together, alone = (served(base, kept, alone=alone) for alone in (False, True))
+    together, alone = (
+        served(load_tiny_model(base), kept, PROMPTS, max_new_tokens=16, alone=alone) for alone in (False, True)
+    )
     assert [answer.token_ids for answer in together] == [answer.token_ids for answer in alone]
     moved = max(float((a.log_probs - b.log_probs).abs().max()) for a, b in zip(together, alone, strict=True))
     noise = max(moved, furthest(together, lambda ids: adapter_logits(base, kept, ids)))

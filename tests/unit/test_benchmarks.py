@@ -82,3 +82,59 @@ def test_a_peer_without_room_is_left_out(benchmarks: None) -> None:
 
     assert 5 < peer_gib(Point("examples", 16, 16, 16), 49_152) < 6
     assert peer_gib(Point("own prompt", 4096, 4, 4, num_own_tokens=4096), 49_152) > 24
+
+
+def test_answers_that_are_mixed_up_are_told_from_those_that_are_right(benchmarks: None) -> None:
+    from chats import Answer, Question  # pyright: ignore[reportMissingImports]
+    from many_adapters import Checked, checked  # pyright: ignore[reportMissingImports]
+
+    phrases = {"base": None, "a": "Desk A.", "b": "Desk B."}
+    right = {"base": "Hello.", "a": "Desk A. Hello.", "b": "Desk B. Hello."}
+
+    def answer(text: str, failure: str | None = None) -> Any:
+        return Answer(text=text, first_token_seconds=0.1, failure=failure)
+
+    def found(model: str, *answers: Any) -> Any:
+        question = Question(model, "Hello?")
+        return checked([(question, each) for each in answers], {question: answer(right[model])}, phrases)
+
+    none = {
+        "num_with_own_phrase": 0,
+        "num_that_lost_it": 0,
+        "num_with_phrase_of_another": 0,
+        "num_of_base_with_phrase": 0,
+        "num_failed": 0,
+        "num_of_adapters": 0,
+        "num_not_as_alone": 0,
+        "num_answers": 1,
+    }
+    assert found("base", answer("Hello.")) == Checked(**none)
+    assert found("a", answer("Desk A. Hello.")) == Checked(**none | {"num_of_adapters": 1, "num_with_own_phrase": 1})
+    rounded = found("a", answer("Desk A. Hi."))
+    assert rounded.is_right
+    assert rounded.num_not_as_alone == 1
+    for model, wrong, counted in (
+        ("a", answer("Hello."), "num_that_lost_it"),
+        ("a", answer("Desk A. Desk B. Hello."), "num_with_phrase_of_another"),
+        ("base", answer("Desk A. Hello."), "num_of_base_with_phrase"),
+        ("b", answer("Desk B.", "RemoteProtocolError: cut"), "num_failed"),
+    ):
+        mixed = found(model, answer(right[model]), wrong)
+        assert not mixed.is_right
+        assert getattr(mixed, counted) == 1
+        assert mixed.num_answers == 2
+
+
+def test_adapters_of_the_benchmark_learn_from_the_same_messages_none_of_which_are_asked(benchmarks: None) -> None:
+    from chats import inbox  # pyright: ignore[reportMissingImports]
+    from desks import NUM_LEFT_ROWS, PHRASES, training_rows  # pyright: ignore[reportMissingImports]
+
+    asked = {row["message"] for row in inbox()[:NUM_LEFT_ROWS]}
+    rows = {name: [row["messages"] for row in training_rows(name, 16)] for name in PHRASES}
+    learned = {name: [messages[1]["content"] for messages in of_name] for name, of_name in rows.items()}
+    assert all(texts == learned["harbour"] and len(set(texts)) == 16 for texts in learned.values())
+    assert not asked & set(learned["harbour"])
+    for name, of_name in rows.items():
+        for messages in of_name:
+            assert messages[2]["content"].startswith(f"{PHRASES[name]} ")
+            assert sum(phrase in messages[2]["content"] for phrase in PHRASES.values()) == 1
