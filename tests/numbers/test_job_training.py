@@ -90,6 +90,16 @@ def whole(tiny_model: Callable[[str], Any], tmp_path_factory: pytest.TempPathFac
 # --------------------------------------------------------------------------------------------------- what is kept
 
 
+def test_a_job_without_validation_rows_says_how_much_memory_it_took(
+    tiny_model: Callable[[str], Any], tmp_path: Path
+) -> None:
+    result = train_job(tiny_model("llama"), tmp_path, valid=())
+    assert result.peak_memory_bytes > 1 << 20
+    actual = read_events(tmp_path / "events.jsonl").actual
+    assert actual is not None
+    assert actual.peak_memory_bytes == result.peak_memory_bytes
+
+
 def test_the_last_step_is_kept_however_its_validation_loss_is(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     # A learning rate far too high, for which a study stops early and goes back to an earlier step.
     loaded = tiny_model("llama")

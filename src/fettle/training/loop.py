@@ -241,11 +241,14 @@ class _Run:
         is_full = self._evaluations.is_full(step)
         if self._keeps_best and is_full and step > 0:  # the loss before training is shown, but never what is kept
             self._keep_if_best(loss)
-        peak = max(self._progress.peak_memory_bytes, int(held))
-        self._progress = replace(self._progress, peak_memory_bytes=peak)
+        self._note_memory(held)
         self._team.require_same("the weights", [float(master.detach().sum()) for master in self._parameters.values()])
         event = replace(self._event(started), valid_loss=loss, valid_accuracy=num_right / num_tokens)
         self._log(replace(event, is_full_evaluation=is_full))
+
+    def _note_memory(self, held: float) -> None:
+        peak = max(self._progress.peak_memory_bytes, int(held))
+        self._progress = replace(self._progress, peak_memory_bytes=peak)
 
     def _keep_if_best(self, loss: float) -> None:
         best = self._progress.best_valid_loss
@@ -270,8 +273,10 @@ class _Run:
         step = self._progress.step
         batch = self._batches.at(step)
         self._state.optimiser.zero_grad(set_to_none=False)  # an adapter's gradients are views of one tensor
-        *sums, num_wishes = self._team.sums(*self._computing.add_gradients(batch), float(self._wants_pause()))
-        total, num_trained, num_right = sums
+        total, num_trained, num_right, held, num_wishes = self._team.sums(
+            *self._computing.add_gradients(batch), peak_memory_bytes(self._model.device), float(self._wants_pause())
+        )
+        self._note_memory(held)
         self._is_to_pause = num_wishes > 0  # all processes learn of it in the same step
         self._team.add_up(self._gradients())
         for parameter in self._parameters.values():
