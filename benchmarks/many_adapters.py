@@ -8,8 +8,8 @@ may have the phrase of another. Beside that it says what each job was estimated 
     .venv/bin/python benchmarks/many_adapters.py --json
     .venv/bin/python benchmarks/many_adapters.py --rounds 5 --threads 1
 
-Exit code 1: an answer failed or was mixed up. Batches round otherwise than single rows do, so that a greedy answer may differ from
-the one that came alone: those are counted, and are no mistake.
+Exit code 1: an answer failed or was mixed up, or an adapter has not learned its phrase. Batches round otherwise than single rows
+do, so that a greedy answer may differ from the one that came alone: those are counted, and are no mistake.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def measured(server: Server, desks: Sequence[Desk], options: argparse.Namespace)
         answers, served_alone = ask(server.url, questions, at_once=1)
     print(f"alone: {served_alone}", file=sys.stderr, flush=True)
     alone = dict(zip(questions, answers, strict=True))
+    require_learned(alone, phrases)
     rounds: list[Served] = []
     peaks: list[float] = []
     together: list[tuple[Question, Answer]] = []
@@ -106,6 +107,8 @@ def measured(server: Server, desks: Sequence[Desk], options: argparse.Namespace)
         rounds.append(served)
         peaks.append(memory.peak_bytes / 2**20)
         together += zip(mixed, answers, strict=True)
+    for failure in sorted({answer.failure for _, answer in [*alone.items(), *together] if answer.failure}):
+        print(f"failed: {failure}", file=sys.stderr, flush=True)
     found = checked(together, alone, phrases)
     middle = sorted(rounds, key=lambda served: served.tokens_per_second)[len(rounds) // 2]
     result = {
@@ -127,6 +130,14 @@ def asked(models: Sequence[str], count: int) -> list[Question]:
     """Messages of the inbox that no adapter was trained on, for the models in turn."""
     messages = [str(row["message"]) for row in inbox()[:count]]
     return [Question(models[number % len(models)], text) for number, text in enumerate(messages)]
+
+
+def require_learned(alone: Mapping[Question, Answer], phrases: Mapping[str, str | None]) -> None:
+    """Stop where an adapter opens fewer than half of its answers with its phrase: nothing mixed up would be seen."""
+    for model, phrase in phrases.items():
+        whole = [answer.text for question, answer in alone.items() if question.model == model and not answer.failure]
+        if phrase is not None and 2 * sum(phrase in text for text in whole) < len(whole):
+            raise SystemExit(f"{model} has not learned its phrase: give more --rows or --epochs")
 
 
 def checked(

@@ -125,6 +125,21 @@ def test_answers_that_are_mixed_up_are_told_from_those_that_are_right(benchmarks
         assert mixed.num_answers == 2
 
 
+def test_an_adapter_that_has_not_learned_its_phrase_shows_nothing(benchmarks: None) -> None:
+    from chats import Answer, Question  # pyright: ignore[reportMissingImports]
+    from many_adapters import require_learned  # pyright: ignore[reportMissingImports]
+
+    texts = {"1": "Desk A. Hello.", "2": "Hello.", "3": "Hi."}
+    alone = {
+        Question("a", number): Answer(text=text, first_token_seconds=0.1, failure=None)
+        for number, text in texts.items()
+    }
+    half = dict(list(alone.items())[:2])
+    require_learned(half, {"base": None, "a": "Desk A."})
+    with pytest.raises(SystemExit, match="a has not learned its phrase"):
+        require_learned(alone, {"base": None, "a": "Desk A."})
+
+
 def test_adapters_of_the_benchmark_learn_from_the_same_messages_none_of_which_are_asked(benchmarks: None) -> None:
     from chats import inbox  # pyright: ignore[reportMissingImports]
     from desks import NUM_LEFT_ROWS, PHRASES, training_rows  # pyright: ignore[reportMissingImports]
