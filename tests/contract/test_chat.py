@@ -409,6 +409,36 @@ def test_values_that_cannot_be_are_named(client: OpenAI, options: dict[str, Any]
     assert (error.status_code, error.param) == (400, param)
 
 
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "close", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "code"),
+    [
+        ({"role": "user"}, "content", "missing_required_parameter"),
+        ({"role": "system", "content": None}, "content", "missing_required_parameter"),
+        ({"role": "tool", "tool_call_id": "call_1"}, "content", "missing_required_parameter"),
+        ({"role": "assistant"}, "content", "missing_required_parameter"),
+        ({"role": "assistant", "tool_calls": []}, "content", "missing_required_parameter"),
+        ({"role": "user", "tool_calls": [_CALL]}, "content", "missing_required_parameter"),
+        ({"content": "Hello"}, "role", "missing_required_parameter"),
+        ({}, "role", "missing_required_parameter"),
+        ({"role": "user", "content": 5}, "content", "invalid_type"),
+        ({"role": "user", "content": {"text": "Hello"}}, "content", "invalid_type"),
+        ({"role": "user", "content": ["Hello"]}, "content", "invalid_type"),
+    ],
+)
+def test_a_message_that_is_not_whole_is_named(client: OpenAI, message: dict[str, Any], field: str, code: str) -> None:
+    error = refused(client, messages=[ASKED[0], message])
+    assert (error.status_code, error.param, error.code) == (400, f"messages[1].{field}", code)
+
+
+def test_an_assistant_that_only_calls_needs_no_content(client: OpenAI) -> None:
+    history = [*ASKED, {"role": "assistant", "tool_calls": [_CALL]}]
+    history += [{"role": "tool", "tool_call_id": "call_1", "content": "done"}]
+    assert said(client, model=HERMES, messages=history, tools=[CLOSE])
+
+
 def test_text_that_is_no_unicode_is_refused(server: ChatServer) -> None:
     headers = {"authorization": f"Bearer {server.key}", "content-type": "application/json"}
     content = '{"model": "tiny-llama", "messages": [{"role": "user", "content": "\\ud800"}]}'

@@ -9,6 +9,7 @@ import openai
 import psutil
 import pytest
 from api_server import RunningServer
+from openai.types.fine_tuning.job_create_params import Hyperparameters
 from training_files import ENDLESS, ENDLESS_ROWS, training_content, upload, wait_for_status, wait_until
 
 _ROWS_TO_THE_END = 20
@@ -93,6 +94,23 @@ def test_a_second_job_waits_for_the_first(client: openai.OpenAI, server: Running
     assert client.fine_tuning.jobs.retrieve(first).status == "running"
     client.fine_tuning.jobs.cancel(first)
     assert wait_for_status(client, second.id, "succeeded").fine_tuned_model
+
+
+def test_a_job_whose_model_is_deleted_while_it_waits_says_so(client: openai.OpenAI, server: RunningServer) -> None:
+    once, rows = Hyperparameters(n_epochs=1), upload(client).id
+    made = client.fine_tuning.jobs.create(model=server.model, training_file=rows, hyperparameters=once)
+    tuned = wait_for_status(client, made.id, "succeeded").fine_tuned_model
+    assert tuned
+    first = start(client, server)
+    second = client.fine_tuning.jobs.create(model=tuned, training_file=rows, hyperparameters=once)
+    wait_for_status(client, second.id, "queued")
+    client.models.delete(tuned)
+    client.fine_tuning.jobs.cancel(first)
+    error = wait_for_status(client, second.id, "failed").error
+    assert error is not None
+    assert (error.code, error.param) == ("model_not_available", None)
+    assert f"`{tuned}`" in error.message
+    assert "was deleted after the job was created. Create the job again" in error.message
 
 
 def test_events_are_paged_without_loss_while_new_ones_come(client: openai.OpenAI, server: RunningServer) -> None:
