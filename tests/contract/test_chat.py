@@ -34,6 +34,8 @@ SEATS: Any = {
 }
 NOT_SPECIAL = {str(token): -100 for token in (*range(16), *range(420, 429))}
 """Bans all tokens that are no text, the end of turn among them."""
+SPACE_ALONE = {"236": 100}
+"""Has nothing written but this token, a space."""
 CLOSE: Any = {"type": "function", "function": {"name": "close"}}
 
 
@@ -154,7 +156,7 @@ def test_a_stop_text_ends_the_answer_wherever_tokens_are_cut(client: OpenAI) -> 
         first = stop if isinstance(stop, str) else stop[0]
         options = {"model": BASE, "messages": ASKED, "max_tokens": 24, "temperature": 0, "stop": stop, "logprobs": True}
         answer = client.chat.completions.create(**options).choices[0]
-        assert answer.message.content == text[: text.index(first)].strip()
+        assert answer.message.content == text[: text.index(first)]
         assert answer.finish_reason == "stop"
         streamed = list(client.chat.completions.create(**options, stream=True))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == answer.message.content
@@ -187,16 +189,35 @@ def test_log_probabilities_say_which_bytes(client: OpenAI) -> None:
     choice = answer.choices[0]
     assert choice.logprobs is not None
     tokens = choice.logprobs.content or []
-    assert (
-        b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace").strip()
-        == choice.message.content
-    )
+    assert b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace") == choice.message.content
     for token in tokens:
         assert len(token.top_logprobs) == 4
         assert token.logprob <= token.top_logprobs[0].logprob <= 0
     plain = client.chat.completions.create(model=BASE, messages=ASKED, max_tokens=2, logprobs=True)
     assert plain.choices[0].logprobs is not None
     assert [token.top_logprobs for token in plain.choices[0].logprobs.content or []] == [[], []]
+
+
+@pytest.mark.parametrize("model", [BASE, MISTRAL])
+@pytest.mark.parametrize("banned", [NOT_SPECIAL, NOT_SPECIAL | SPACE_ALONE], ids=["any text", "space alone"])
+def test_the_content_is_the_text_of_its_tokens_with_the_space_around_it(
+    client: OpenAI, model: str, banned: dict[str, int]
+) -> None:
+    options: Any = {"model": model, "messages": ASKED[1:], "max_tokens": 5, "temperature": 0, "logprobs": True}
+    choice = client.chat.completions.create(**options, logit_bias=banned).choices[0]
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content or []
+    assert len(tokens) == 5
+    text = b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace")
+    if banned is not NOT_SPECIAL:
+        assert "".join(token.token for token in tokens) == text == " " * 5
+    assert choice.message.content == (text.removeprefix(" ") if model == MISTRAL else text)  # its template's own space
+    streamed = list(client.chat.completions.create(**options, logit_bias=banned, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == choice.message.content
+    told = [
+        token for chunk in streamed if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content or []
+    ]
+    assert told == tokens
 
 
 def test_penalties_keep_tokens_from_coming_again(client: OpenAI) -> None:

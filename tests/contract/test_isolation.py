@@ -29,7 +29,7 @@ INVENTED: Ids = {
     "eval_id": "eval_AAAAAAAAAAAAAAAAAAAAAAAA",
     "run_id": "evalrun_AAAAAAAAAAAAAAAAAAAAAAAA",
     "item_id": "outputitem_AAAAAAAAAAAAAAAAAAAAAAAA",
-    "checkpoint": "ft:tiny-chat:fettle::AAAAAAAA:ckpt-step-1",
+    "checkpoint": "ft:tiny-chat:fettle::CCCCCCCC:ckpt-step-1",
     "permission_id": "cp_AAAAAAAAAAAAAAAAAAAAAAAA",
 }
 _WITHOUT_OWNER = ("/healthz", "/readyz")
