@@ -12,7 +12,7 @@ from api_server import RunningServer
 from openai.types.fine_tuning.job_create_params import Hyperparameters
 from training_files import ENDLESS, ENDLESS_ROWS, training_content, upload, wait_for_status, wait_until
 
-_ROWS_TO_THE_END = 20
+_ROWS_TO_THE_END = 12
 _STEPS_TO_THE_END = _ROWS_TO_THE_END * 50
 """Of a job that is meant to succeed: so many that it does not before something was done to it."""
 
