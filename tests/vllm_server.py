@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,15 +47,16 @@ class FakeVllm:
     breaks_after: int | None = None
     """Tokens of a stream after which it hangs up; None: it does not."""
     gate: threading.Event | None = None
-    """Streams wait for it before their second token; None: they do not."""
+    """Streams wait for it before their second token, and end if who asked hangs up meanwhile; None: they do not wait."""
     url: str = ""
     adapters: dict[str, str] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
-    running: Counter[str] = field(default_factory=Counter)
+    num_at_gate: int = 0
+    """Streams that have come to the gate, whether they still wait there or not."""
     num_hung_up: int = 0
-    """Streams that were given up by who asked."""
+    """Of these, those that were given up by who asked."""
     changed: threading.Condition = field(default_factory=threading.Condition)
     known: dict[tuple[str | None, tuple[int, ...]], torch.Tensor] = field(default_factory=dict)
 
@@ -99,17 +102,6 @@ class FakeVllm:
 
     def pieces(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """One choice for each token, as a stream has them."""
-        with self.changed:
-            self.running[body["model"]] += 1
-            self.changed.notify_all()
-        try:
-            yield from self._pieces(body)
-        finally:
-            with self.changed:
-                self.running[body["model"]] -= 1
-                self.running = +self.running
-
-    def _pieces(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         prompt, tokens = self.prompt(body), []
         stops = frozenset(body["stop_token_ids"]) if self.stops is None else self.stops
         generator = torch.Generator().manual_seed(body.get("seed") or 0)
@@ -238,19 +230,37 @@ def serving(fake: FakeVllm) -> Iterator[FakeVllm]:
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Connection", "close")
             self.end_headers()
-            try:
+            with suppress(OSError):  # who has read the last token hangs up as well
                 for number, choice in enumerate(fake.pieces(body)):
-                    if number == 1 and fake.gate is not None:
-                        fake.gate.wait(60)
+                    if number == 1 and fake.gate is not None and not self.passes(fake.gate):
+                        return
                     if number == fake.breaks_after:
                         return
                     self.wfile.write(f"data: {json.dumps(fake.frame(body, choice))}\n\n".encode())
                     self.wfile.flush()
                 self.wfile.write(b"data: [DONE]\n\n")
-            except OSError:
-                with fake.changed:
-                    fake.num_hung_up += 1
-                    fake.changed.notify_all()
+
+        def passes(self, gate: threading.Event) -> bool:
+            """Wait until the gate is opened; False: who asked has hung up before."""
+            with fake.changed:
+                fake.num_at_gate += 1
+                fake.changed.notify_all()
+            while not gate.wait(0.01):
+                if self.is_hung_up:
+                    with fake.changed:
+                        fake.num_hung_up += 1
+                        fake.changed.notify_all()
+                    return False
+            return True
+
+        @property
+        def is_hung_up(self) -> bool:
+            if not select.select([self.connection], [], [], 0)[0]:
+                return False
+            try:
+                return not self.connection.recv(1, socket.MSG_PEEK)
+            except ConnectionResetError:  # it had not read all that was sent
+                return True
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the library)
             pass

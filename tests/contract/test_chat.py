@@ -34,6 +34,8 @@ SEATS: Any = {
 }
 NOT_SPECIAL = {str(token): -100 for token in (*range(16), *range(420, 429))}
 """Bans all tokens that are no text, the end of turn among them."""
+SPACE_ALONE = {"236": 100}
+"""Has nothing written but this token, a space."""
 CLOSE: Any = {"type": "function", "function": {"name": "close"}}
 
 
@@ -154,7 +156,7 @@ def test_a_stop_text_ends_the_answer_wherever_tokens_are_cut(client: OpenAI) -> 
         first = stop if isinstance(stop, str) else stop[0]
         options = {"model": BASE, "messages": ASKED, "max_tokens": 24, "temperature": 0, "stop": stop, "logprobs": True}
         answer = client.chat.completions.create(**options).choices[0]
-        assert answer.message.content == text[: text.index(first)].strip()
+        assert answer.message.content == text[: text.index(first)]
         assert answer.finish_reason == "stop"
         streamed = list(client.chat.completions.create(**options, stream=True))
         assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == answer.message.content
@@ -187,16 +189,35 @@ def test_log_probabilities_say_which_bytes(client: OpenAI) -> None:
     choice = answer.choices[0]
     assert choice.logprobs is not None
     tokens = choice.logprobs.content or []
-    assert (
-        b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace").strip()
-        == choice.message.content
-    )
+    assert b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace") == choice.message.content
     for token in tokens:
         assert len(token.top_logprobs) == 4
         assert token.logprob <= token.top_logprobs[0].logprob <= 0
     plain = client.chat.completions.create(model=BASE, messages=ASKED, max_tokens=2, logprobs=True)
     assert plain.choices[0].logprobs is not None
     assert [token.top_logprobs for token in plain.choices[0].logprobs.content or []] == [[], []]
+
+
+@pytest.mark.parametrize("model", [BASE, MISTRAL])
+@pytest.mark.parametrize("banned", [NOT_SPECIAL, NOT_SPECIAL | SPACE_ALONE], ids=["any text", "space alone"])
+def test_the_content_is_the_text_of_its_tokens_with_the_space_around_it(
+    client: OpenAI, model: str, banned: dict[str, int]
+) -> None:
+    options: Any = {"model": model, "messages": ASKED[1:], "max_tokens": 5, "temperature": 0, "logprobs": True}
+    choice = client.chat.completions.create(**options, logit_bias=banned).choices[0]
+    assert choice.logprobs is not None
+    tokens = choice.logprobs.content or []
+    assert len(tokens) == 5
+    text = b"".join(bytes(token.bytes or []) for token in tokens).decode(errors="replace")
+    if banned is not NOT_SPECIAL:
+        assert "".join(token.token for token in tokens) == text == " " * 5
+    assert choice.message.content == (text.removeprefix(" ") if model == MISTRAL else text)  # its template's own space
+    streamed = list(client.chat.completions.create(**options, logit_bias=banned, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == choice.message.content
+    told = [
+        token for chunk in streamed if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content or []
+    ]
+    assert told == tokens
 
 
 def test_penalties_keep_tokens_from_coming_again(client: OpenAI) -> None:
@@ -407,6 +428,36 @@ def test_strict_functions_leave_the_model_free_to_talk(client: OpenAI) -> None:
 def test_values_that_cannot_be_are_named(client: OpenAI, options: dict[str, Any], param: str) -> None:
     error = refused(client, **options)
     assert (error.status_code, error.param) == (400, param)
+
+
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "close", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "code"),
+    [
+        ({"role": "user"}, "content", "missing_required_parameter"),
+        ({"role": "system", "content": None}, "content", "missing_required_parameter"),
+        ({"role": "tool", "tool_call_id": "call_1"}, "content", "missing_required_parameter"),
+        ({"role": "assistant"}, "content", "missing_required_parameter"),
+        ({"role": "assistant", "tool_calls": []}, "content", "missing_required_parameter"),
+        ({"role": "user", "tool_calls": [_CALL]}, "content", "missing_required_parameter"),
+        ({"content": "Hello"}, "role", "missing_required_parameter"),
+        ({}, "role", "missing_required_parameter"),
+        ({"role": "user", "content": 5}, "content", "invalid_type"),
+        ({"role": "user", "content": {"text": "Hello"}}, "content", "invalid_type"),
+        ({"role": "user", "content": ["Hello"]}, "content", "invalid_type"),
+    ],
+)
+def test_a_message_that_is_not_whole_is_named(client: OpenAI, message: dict[str, Any], field: str, code: str) -> None:
+    error = refused(client, messages=[ASKED[0], message])
+    assert (error.status_code, error.param, error.code) == (400, f"messages[1].{field}", code)
+
+
+def test_an_assistant_that_only_calls_needs_no_content(client: OpenAI) -> None:
+    history = [*ASKED, {"role": "assistant", "tool_calls": [_CALL]}]
+    history += [{"role": "tool", "tool_call_id": "call_1", "content": "done"}]
+    assert said(client, model=HERMES, messages=history, tools=[CLOSE])
 
 
 def test_text_that_is_no_unicode_is_refused(server: ChatServer) -> None:

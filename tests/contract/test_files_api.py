@@ -16,6 +16,7 @@ import httpx2
 import openai
 import pytest
 from api_server import RunningServer
+from training_files import cancel_or_ended
 
 ROWS = b'{"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}\r\n'
 UNKNOWN = "file-" + "a" * 24
@@ -263,4 +264,4 @@ def test_a_file_that_is_deleted_once_its_job_is_created_is_missed_by_nobody(
         while (found := client.fine_tuning.jobs.retrieve(job.id)).status == "validating_files":
             client.models.list()
         assert found.status != "failed", found.error
-        client.fine_tuning.jobs.cancel(job.id)
+        cancel_or_ended(client, job.id)

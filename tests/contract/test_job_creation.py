@@ -77,6 +77,37 @@ def test_the_older_spelling_of_hyperparameters_works(idle_client: openai.OpenAI,
     assert job.method.supervised.to_dict() == {"hyperparameters": wanted}
 
 
+def test_both_spellings_of_hyperparameters_hold_together(idle_client: openai.OpenAI, file: FileObject) -> None:
+    inner = {"batch_size": 4, "n_epochs": 3, "learning_rate_multiplier": "auto"}
+    job = idle_client.fine_tuning.jobs.create(
+        model=TINY,
+        training_file=file.id,
+        hyperparameters={"n_epochs": 3, "learning_rate_multiplier": 2, "batch_size": "auto"},
+        extra_body=hyperparameters(**inner),
+    )
+    assert job.hyperparameters.to_dict() == {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 2}
+
+
+def test_spellings_that_contradict_each_other_are_both_named(idle_client: openai.OpenAI, file: FileObject) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        idle_client.fine_tuning.jobs.create(
+            model=TINY,
+            training_file=file.id,
+            hyperparameters={"batch_size": 3},
+            extra_body=hyperparameters(batch_size=2),
+        )
+    assert "`hyperparameters.batch_size` is 3, and `method.supervised.hyperparameters.batch_size` is 2" in str(
+        caught.value
+    )
+
+
+def test_a_rate_that_cannot_train_is_refused_with_the_bound(idle_client: openai.OpenAI, file: FileObject) -> None:
+    body = {"model": TINY, "training_file": file.id} | hyperparameters(learning_rate_multiplier=1e300)
+    for path in ("/fine_tuning/jobs", "/fine_tuning/estimates"):
+        with pytest.raises(openai.BadRequestError, match="less than or equal to 500"):
+            idle_client.post(path, body=body, cast_to=dict[str, Any])
+
+
 @pytest.mark.parametrize(
     "values", [{"seed": 0}, {"seed": 2**31 - 1}, {"suffix": "x" * 64}, {"metadata": {}}, {"integrations": []}]
 )
@@ -97,6 +128,7 @@ def hyperparameters(method: str = "supervised", **values: Any) -> dict[str, Any]
     return {"method": {"type": method, method: {"hyperparameters": values}}}
 
 
+OUTER_RATE = "hyperparameters.learning_rate_multiplier"
 INNER = "method.supervised.hyperparameters"
 REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"model": None}, "model", "invalid_type"),
@@ -126,6 +158,10 @@ REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     (hyperparameters(batch_size=0), f"{INNER}.batch_size", "integer_below_min_value"),
     (hyperparameters(batch_size=257), f"{INNER}.batch_size", "integer_above_max_value"),
     (hyperparameters(learning_rate_multiplier=0), f"{INNER}.learning_rate_multiplier", "decimal_below_min_value"),
+    (hyperparameters(learning_rate_multiplier=501), f"{INNER}.learning_rate_multiplier", "decimal_above_max_value"),
+    ({"hyperparameters": {"learning_rate_multiplier": 1e300}}, OUTER_RATE, "decimal_above_max_value"),
+    ({"hyperparameters": {"n_epochs": 3}} | hyperparameters(n_epochs=2), "hyperparameters.n_epochs", "invalid_value"),
+    ({"hyperparameters": {"n_epochs": 3}} | hyperparameters("dpo", n_epochs=3), "hyperparameters", "invalid_value"),
     (hyperparameters(learning_rate_multiplier="fast"), f"{INNER}.learning_rate_multiplier", "invalid_type"),
     (hyperparameters(beta=0.1), f"{INNER}.beta", "unknown_parameter"),
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "integer_below_min_value"),

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 import openai
 import psutil
 import pytest
 from api_server import RunningServer
-from training_files import upload, wait_for_status, wait_until
+from openai.types.fine_tuning.job_create_params import Hyperparameters
+from training_files import ENDLESS, ENDLESS_ROWS, training_content, upload, wait_for_status, wait_until
 
-LONG = {"n_epochs": 50, "batch_size": 1}
-"""600 steps of the tiny model: long enough that something can be done meanwhile."""
+_ROWS_TO_THE_END = 12
+_STEPS_TO_THE_END = _ROWS_TO_THE_END * 50
+"""Of a job that is meant to succeed: so many that it does not before something was done to it."""
 
 
-def start(client: openai.OpenAI, server: RunningServer, **hyperparameters: Any) -> str:
-    """A job that runs, and has told of a step."""
+def start(client: openai.OpenAI, server: RunningServer, *, num_rows: int = ENDLESS_ROWS) -> str:
+    """A job that runs, and has told of a step. With the usual number of rows it does not end by itself while a test runs."""
     job = client.fine_tuning.jobs.create(
         model=server.model,
-        training_file=upload(client).id,
+        training_file=upload(client, training_content(num_rows)).id,
         seed=1,
-        hyperparameters=hyperparameters or LONG,  # pyright: ignore[reportArgumentType]
+        hyperparameters=ENDLESS,
     )
     wait_until(client, job.id, lambda _: bool(steps_of(client, job.id)), "at its first step")
     return job.id
@@ -58,7 +59,7 @@ def test_a_running_job_is_cancelled(client: openai.OpenAI, server: RunningServer
 
 
 def test_a_job_is_paused_and_goes_on_where_it_was(client: openai.OpenAI, server: RunningServer) -> None:
-    job_id = start(client, server, n_epochs=10, batch_size=1)
+    job_id = start(client, server, num_rows=_ROWS_TO_THE_END)
     paused = client.fine_tuning.jobs.pause(job_id)
     assert (paused.status, paused.finished_at, paused.estimated_finish) == ("paused", None, None)
     with pytest.raises(openai.BadRequestError):
@@ -66,7 +67,7 @@ def test_a_job_is_paused_and_goes_on_where_it_was(client: openai.OpenAI, server:
     assert client.fine_tuning.jobs.resume(job_id).status in ("queued", "running")
     done = wait_for_status(client, job_id, "succeeded")
     assert done.fine_tuned_model
-    assert steps_of(client, job_id) == list(range(1, 121))
+    assert steps_of(client, job_id) == list(range(1, _STEPS_TO_THE_END + 1))
     told = [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=1000)]
     assert [told.count(text) for text in ("The job was paused", "The job was resumed", "Fine-tuning job started")] == [
         1
@@ -95,6 +96,23 @@ def test_a_second_job_waits_for_the_first(client: openai.OpenAI, server: Running
     assert wait_for_status(client, second.id, "succeeded").fine_tuned_model
 
 
+def test_a_job_whose_model_is_deleted_while_it_waits_says_so(client: openai.OpenAI, server: RunningServer) -> None:
+    once, rows = Hyperparameters(n_epochs=1), upload(client).id
+    made = client.fine_tuning.jobs.create(model=server.model, training_file=rows, hyperparameters=once)
+    tuned = wait_for_status(client, made.id, "succeeded").fine_tuned_model
+    assert tuned
+    first = start(client, server)
+    second = client.fine_tuning.jobs.create(model=tuned, training_file=rows, hyperparameters=once)
+    wait_for_status(client, second.id, "queued")
+    client.models.delete(tuned)
+    client.fine_tuning.jobs.cancel(first)
+    error = wait_for_status(client, second.id, "failed").error
+    assert error is not None
+    assert (error.code, error.param) == ("model_not_available", None)
+    assert f"`{tuned}`" in error.message
+    assert "was deleted after the job was created. Create the job again" in error.message
+
+
 def test_events_are_paged_without_loss_while_new_ones_come(client: openai.OpenAI, server: RunningServer) -> None:
     job_id = start(client, server)
     seen = list(client.fine_tuning.jobs.list_events(job_id, limit=1))
@@ -108,12 +126,12 @@ def test_events_are_paged_without_loss_while_new_ones_come(client: openai.OpenAI
 
 
 def test_a_killed_worker_loses_and_doubles_nothing(client: openai.OpenAI, server: RunningServer) -> None:
-    job_id = start(client, server, n_epochs=10, batch_size=1)
+    job_id = start(client, server, num_rows=_ROWS_TO_THE_END)
     for process in psutil.Process(server.process.pid).children():
         if "worker" in process.cmdline():
             os.kill(process.pid, signal.SIGKILL)
     done = wait_for_status(client, job_id, "succeeded")
     assert done.error is None
-    assert steps_of(client, job_id) == list(range(1, 121))
+    assert steps_of(client, job_id) == list(range(1, _STEPS_TO_THE_END + 1))
     told = [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=1000)]
     assert len(set(told)) == len(told)

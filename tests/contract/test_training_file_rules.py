@@ -10,7 +10,17 @@ import openai
 import pytest
 from api_server import RunningServer
 from openai.types.fine_tuning import FineTuningJob
-from training_files import chat_row, json_lines, training_content, upload, wait_for_status, wait_until
+from training_files import (
+    ENDLESS,
+    ENDLESS_ROWS,
+    cancel_or_ended,
+    chat_row,
+    json_lines,
+    training_content,
+    upload,
+    wait_for_status,
+    wait_until,
+)
 
 USER = {"role": "user", "content": "Seats to Rome?"}
 ANSWER = {"role": "assistant", "content": "Two."}
@@ -101,16 +111,16 @@ def rules_client(server: RunningServer) -> openai.OpenAI:
 
 
 def ended(client: openai.OpenAI, training: bytes, validation: bytes | None = None) -> FineTuningJob:
-    """The job that was asked for with these files, once they are read; it trains no longer than that."""
+    """The job that was asked for with these files, once they are read; it trains no longer than that, and not to its end."""
     job = client.fine_tuning.jobs.create(
         model="tiny-chat",
         training_file=upload(client, training).id,
         validation_file=openai.omit if validation is None else upload(client, validation).id,
-        hyperparameters={"n_epochs": 1},
+        hyperparameters=ENDLESS,
     )
     read = wait_until(client, job.id, lambda job: job.status != "validating_files", "read")
     if read.status != "failed":
-        client.fine_tuning.jobs.cancel(job.id)
+        cancel_or_ended(client, job.id)
     return read
 
 
@@ -176,8 +186,8 @@ def test_unknown_keys_are_told_of(rules_client: openai.OpenAI) -> None:
 def test_a_bad_file_is_reported_while_another_job_trains(rules_client: openai.OpenAI, server: RunningServer) -> None:
     long = rules_client.fine_tuning.jobs.create(
         model=server.model,
-        training_file=upload(rules_client).id,
-        hyperparameters={"n_epochs": 50, "batch_size": 1},
+        training_file=upload(rules_client, training_content(ENDLESS_ROWS)).id,
+        hyperparameters=ENDLESS,
     )
     wait_for_status(rules_client, long.id, "running")
     assert ended(rules_client, b"nothing").status == "failed"

@@ -18,6 +18,7 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.answering.engines.running_batch import RunningBatch
 from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
+from fettle.answering.stream import AnswerStream
 from fettle.errors import BusyError, ConfigError, DataError, IntegrityError, ModelError, ResourceError
 from fettle.models import lora_linear
 from fettle.models.adapter import LoraVariant, adapter_layers
@@ -55,6 +56,11 @@ def adapters(loaded: Any, tmp_path: Path) -> dict[str, Path]:
     }
 
 
+def trimmed(stream: AnswerStream) -> str:
+    """An answer as a study keeps it, without the space around it."""
+    return stream.whole().text.strip()
+
+
 @pytest.fixture
 def alone(loaded: Any, adapters: dict[str, Path]) -> dict[str | None, list[str]]:
     """What each says to all prompts by itself."""
@@ -86,7 +92,7 @@ def test_adapters_and_base_answer_in_one_batch_as_each_does_alone(
             for place, asked in enumerate(PROMPTS)
             for who in WHO
         }
-        assert {key: stream.whole().text for key, stream in streams.items()} == {
+        assert {key: trimmed(stream) for key, stream in streams.items()} == {
             (who, place): alone[who][place] for who in WHO for place in range(len(PROMPTS))
         }
 
@@ -100,8 +106,8 @@ def test_one_that_comes_later_joins_those_that_are_running(
     later = [
         engine.submit(PROMPTS[place], OPTIONS, adapter=who) for place, who in ((0, None), (2, "second"), (3, "first"))
     ]
-    assert [stream.whole().text for stream in later] == [alone[None][0], alone["second"][2], alone["first"][3]]
-    assert "".join([*texts, *(piece.text for piece in pieces)]) == alone["first"][1]
+    assert [trimmed(stream) for stream in later] == [alone[None][0], alone["second"][2], alone["first"][3]]
+    assert "".join([*texts, *(piece.text for piece in pieces)]).strip() == alone["first"][1]
 
 
 def test_a_batch_is_no_larger_than_its_limit_and_the_queue_neither(
@@ -118,7 +124,7 @@ def test_a_batch_is_no_larger_than_its_limit_and_the_queue_neither(
         with pytest.raises(BusyError):
             engine.submit(PROMPTS[0], OPTIONS)
         release.set()
-        assert [stream.whole().text for stream in waiting] == alone[None]
+        assert [trimmed(stream) for stream in waiting] == alone[None]
         blocker.join()
     assert max(sizes) == 2
 
@@ -127,7 +133,7 @@ def test_what_nobody_waits_for_leaves(engine: SharedEngine, alone: dict[str | No
     left = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=400), adapter="second")
     next(iter(left))
     left.give_up()
-    assert engine.submit(PROMPTS[0], OPTIONS, adapter="second").whole().text == alone["second"][0]
+    assert trimmed(engine.submit(PROMPTS[0], OPTIONS, adapter="second")) == alone["second"][0]
     *_, last = left
     assert last.finish_reason is FinishReason.ERROR
     assert last.num_tokens < 400
@@ -142,7 +148,7 @@ def test_adapters_that_do_not_fit_into_memory_take_turns(
                 patched.setattr(AdapterCheck, "require_as_trained", lambda *_: 0.0)
                 engine.add(name, folder, PROMPTS[:1])
         streams = [engine.submit(PROMPTS[place], OPTIONS, adapter=who) for place in range(3) for who in WHO]
-        assert [stream.whole().text for stream in streams] == [alone[who][place] for place in range(3) for who in WHO]
+        assert [trimmed(stream) for stream in streams] == [alone[who][place] for place in range(3) for who in WHO]
         assert len(engine._used) == 1
 
 
@@ -163,7 +169,7 @@ def test_answers_that_do_not_fit_into_memory_step_back_and_go_on(
             for place, asked in enumerate(PROMPTS)
             for who in (None, "first")
         }
-        assert {key: stream.whole().text for key, stream in streams.items()} == {
+        assert {key: trimmed(stream) for key, stream in streams.items()} == {
             (who, place): alone[who][place] for place in range(len(PROMPTS)) for who in (None, "first")
         }
     assert max(sizes) <= most
@@ -180,8 +186,8 @@ def test_an_adapter_that_is_removed_ends_its_answers_first(
         engine.submit(PROMPTS[1], OPTIONS, adapter="first")
     with pytest.raises(ModelError):
         engine.remove("first")
-    assert alone["first"][1].endswith("".join(piece.text for piece in running))
-    assert engine.submit(PROMPTS[1], OPTIONS, adapter="second").whole().text == alone["second"][1]
+    assert alone["first"][1].endswith("".join(piece.text for piece in running).strip())
+    assert trimmed(engine.submit(PROMPTS[1], OPTIONS, adapter="second")) == alone["second"][1]
 
 
 def test_log_probabilities_are_those_of_the_models_own_forward(
@@ -227,7 +233,7 @@ def test_an_answer_ends_before_a_stop_text_and_keeps_its_form(
     text = alone[None][1]
     stop = text[len(text) // 2 : len(text) // 2 + 2]
     ended = engine.submit(PROMPTS[1], GenerationOptions(max_new_tokens=24, stop=(stop,))).whole()
-    assert ended.text == text[: text.index(stop)].strip()
+    assert ended.text.strip() == text[: text.index(stop)].strip()
     assert ended.finish_reason is FinishReason.STOP
     form = JsonForm(
         schema='{"type": "object", "properties": {"ok": {"enum": ["yes", "no"]}}, "required": ["ok"], '
@@ -238,7 +244,7 @@ def test_an_answer_ends_before_a_stop_text_and_keeps_its_form(
     free = engine.submit(PROMPTS[0], OPTIONS, adapter="first")
     in_form = engine.submit(PROMPTS[0], GenerationOptions(max_new_tokens=60, form=form), adapter="first").whole()
     assert in_form.text in ('{"ok": "yes"}', '{"ok": "no"}')
-    assert free.whole().text == alone["first"][0]
+    assert trimmed(free) == alone["first"][0]
 
 
 def test_an_adapter_that_would_be_ignored_is_refused(

@@ -280,10 +280,9 @@ def test_who_hangs_up_ends_the_answer_at_the_server(home: Home, pool: EnginePool
     with pool.engine_of(home.base) as engine:
         stream = engine.submit(prompt("ok"), GenerationOptions(max_new_tokens=300), adapter=None)
         with server.changed:
-            assert server.changed.wait_for(lambda: server.running[BASE], 60)
+            assert server.changed.wait_for(lambda: server.num_at_gate, 60)
         stream.give_up()
         assert engine.is_idle
-    server.gate.set()
     with server.changed:
         assert server.changed.wait_for(lambda: server.num_hung_up, 60)
 

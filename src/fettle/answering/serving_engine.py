@@ -10,6 +10,7 @@ from pathlib import Path
 from fettle.answering.constrain import Constrainers
 from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
 from fettle.answering.stream import AnswerStream
+from fettle.chat.answer_space import answer_space
 from fettle.chat.call_format import CallFormat, call_format
 from fettle.errors import ConfigError, ModelError
 from fettle.models.load import LoadedModel
@@ -26,6 +27,7 @@ class ServingEngine(ABC):
 
     def __init__(self, loaded: LoadedModel, *, max_tokens: int) -> None:
         self._loaded, self._renderer, self._max_tokens = loaded, loaded.renderer, max_tokens
+        self._space = answer_space(loaded.renderer)
         self._folders: dict[str, Path] = {}
         self._vocabulary_size = int(loaded.model.config.get_text_config().vocab_size)
         self._constrainers = Constrainers(

@@ -12,15 +12,19 @@ _MOST_HELD_TOKENS = 8
 
 
 class TextStream:
-    """Turns tokens into pieces of text. All pieces together are the answer, without the space around it.
+    """Turns tokens into pieces of text. All pieces together are the answer: the text of its tokens, with the space around it.
+
+    Only the space that the chat template itself puts in front of every answer is left out, where the text begins with exactly that.
+    Its token is counted: whoever shows tokens beside the text shows that space there.
 
     Args:
         decode: Gives the text of some tokens.
         stops: Texts before which the answer ends.
+        space: What the template puts in front of it.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = ()) -> None:
-        self._decode, self._stops = decode, [stop for stop in stops if stop]
+    def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), *, space: str = "") -> None:
+        self._decode, self._stops, self._space = decode, [stop for stop in stops if stop], space
         self._tokens: list[int] = []
         self._start = self._end = (
             0  # tokens that were decoded last: the next ones are decoded with them, since spaces depend on it
@@ -34,7 +38,7 @@ class TextStream:
     @property
     def text(self) -> str:
         """All of it so far."""
-        return self._text.strip()
+        return self._text[self._num_skipped :]
 
     def push(self, tokens: Sequence[int], *, is_last: bool = False) -> str:
         """Take the next tokens, and give the piece of text that is certain by now; with the last ones, all that is left."""
@@ -42,8 +46,9 @@ class TextStream:
         before, now = self._decode(self._tokens[self._start : self._end]), self._decode(self._tokens[self._start :])
         is_whole = is_last or not now.endswith(_INCOMPLETE) or len(self._tokens) - self._end > _MOST_HELD_TOKENS
         if is_whole and not self.has_stopped:
-            searched_from = max(0, len(self._text) - max(map(len, self._stops), default=0))
+            searched_from = len(self._text) - max(map(len, self._stops), default=0)
             self._text += now[len(before) :]
+            searched_from = max(searched_from, self._num_skipped)
             self._start, self._end = self._end, len(self._tokens)
             found = [place for stop in self._stops if (place := self._text.find(stop, searched_from)) >= 0]
             if found:
@@ -54,12 +59,19 @@ class TextStream:
             self.num_certain_tokens = self._end
         return self._given_up_to(len(self._text) - num_held)
 
+    @property
+    def _num_skipped(self) -> int:
+        """Characters at the beginning that are the template's."""
+        return len(self._space) if self._text.startswith(self._space) else 0
+
     def _num_tokens_of(self, text: str) -> int:
         """The fewest tokens that hold a text, with which all of them begin."""
         return bisect_left(range(len(self._tokens)), len(text), key=lambda num: len(self._decode(self._tokens[:num])))
 
     def _num_held(self) -> int:
-        """Characters at the end that may yet turn out to be the beginning of a stop text."""
+        """Characters at the end that may yet turn out to be the template's, or the beginning of a stop text."""
+        if self._space.startswith(self._text):
+            return len(self._text)
         return max(
             (
                 length
@@ -71,9 +83,8 @@ class TextStream:
         )
 
     def _given_up_to(self, end: int) -> str:
-        """The next piece, up to its last character that is no space: space at either end of an answer is no part of it."""
-        end = len(self._text[:end].rstrip())
-        start = self._num_given or len(self._text) - len(self._text.lstrip())
+        """The next piece."""
+        start = max(self._num_given, self._num_skipped)
         if end <= start:
             return ""
         self._num_given = end

@@ -26,6 +26,8 @@ class Ending:
 
     stop_token_ids: Collection[int]
     decode: Callable[[Sequence[int]], str]
+    space: str = ""
+    """What the template puts in front of every answer, which is left out."""
 
 
 class AnswerInWriting:
@@ -51,7 +53,7 @@ class AnswerInWriting:
         self.limit, self._options, self._ending = limit, options, ending
         self._chooser = TokenChooser(options.sampling, row=number)
         self.matcher = constrainer.new_matcher() if constrainer else None
-        self._stream = TextStream(ending.decode, options.stop)
+        self._stream = TextStream(ending.decode, options.stop, space=ending.space)
         self._num_read, self._unasked = 0, ""
         self.tokens: list[int] = []
         """What was written, the end of turn included where it was reached."""
@@ -74,11 +76,11 @@ class AnswerInWriting:
 
     @property
     def text(self) -> str:
-        """The whole answer, the end of turn and what comes after a stop text left out."""
-        if self._options.stop:
+        """The whole answer with the space around it, the end of turn and what comes after a stop text left out."""
+        if self._options.stop or self._ending.space:
             self._read(is_last=not self.is_open)
             return self._stream.text
-        return self._ending.decode(self._spoken).strip()
+        return self._ending.decode(self._spoken)
 
     def next_piece(self) -> str:
         """The text that has become certain since this was last asked."""

@@ -34,10 +34,14 @@ def estimate(
 ) -> None:
     """Say what a job with FILE would take: rows, tokens, steps, minutes, memory, cost. Refuses what the job would refuse."""
     from fettle.jobs.estimate import estimate_job
-    from fettle.jobs.job_folder import TrainingJob
+    from fettle.jobs.job_folder import MAX_LEARNING_RATE_MULTIPLIER, TrainingJob
 
-    if learning_rate_multiplier is not None and not 0 < learning_rate_multiplier < float("inf"):
-        raise ConfigError("expected a number above 0", where="--learning-rate-multiplier", remedy="leave it out for 1")
+    if learning_rate_multiplier is not None and not 0 < learning_rate_multiplier <= MAX_LEARNING_RATE_MULTIPLIER:
+        raise ConfigError(
+            f"expected a number above 0, and at most {MAX_LEARNING_RATE_MULTIPLIER:g}",
+            where="--learning-rate-multiplier",
+            remedy="leave it out for 1",
+        )
     for path in (file, valid):
         if path is not None and not path.is_file():
             raise ConfigError("no such file", where=str(path), remedy="name a file of chat rows, JSON Lines")

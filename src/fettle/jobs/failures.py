@@ -12,6 +12,19 @@ _LINE = re.compile(r"^(training|validation)_file:(\d+)")
 _FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/'\"]+/)+")
 
 
+class DeletedModelError(ModelError):
+    """The tuned model that a job should train further is gone.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The model `{name}`, which this job should train further, was deleted after the job was created"
+        )
+
+
 def failure_of(error: Exception) -> TrainingFailed:
     """What to tell the user of an error.
 
@@ -32,6 +45,8 @@ def failure_of(error: Exception) -> TrainingFailed:
             return _failed("disk_full", error, "Free some space on the server, and create the job again")
         case ResourceError():
             return _failed("out_of_memory", error, "Use a smaller base model, or shorter examples")
+        case DeletedModelError():
+            return _failed("model_not_available", error, "Create the job again with another model")
         case ModelError():
             return _failed("model_not_available", error, "Use another base model, or restore its files on the server")
         case ConfigError():

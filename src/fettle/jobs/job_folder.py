@@ -26,6 +26,9 @@ from fettle.records import Prompt
 
 _Record = TypeVar("_Record", bound=BaseModel)
 MAX_EPOCHS, MAX_BATCH_SIZE, MAX_JOB_SEED = 50, 256, 2**31 - 1
+MAX_LEARNING_RATE_MULTIPLIER = 500.0
+"""Of a new job. No rate above 1 trains, and the highest that fits a base model is 2e-3 (`derived_learning_rate`): with a larger
+multiplier it would be above 1 there. Larger models, whose rates are lower, do not train with 500 times what fits either."""
 
 
 class FileRecord(BaseModel):

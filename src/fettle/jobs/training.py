@@ -13,6 +13,7 @@ import sys
 import threading
 
 from fettle.errors import EXIT_BUSY, EXIT_PAUSED, disk_errors_explained
+from fettle.jobs.failures import DeletedModelError
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters, folder_of_job
 from fettle.jobs.held import HeldJob
 from fettle.jobs.job_folder import JobFolder, TrainingJob
@@ -22,7 +23,7 @@ from fettle.jobs.validation import have_copies
 from fettle.store.database import DatabaseAwayError, Store, now
 from fettle.store.job_log import JobEvent, add_events
 from fettle.store.jobs import Job, JobError, JobStatus, change_status, require_held, set_values
-from fettle.store.models import TunedModel, base_of, find_model, folder_of
+from fettle.store.models import NoSuchModelError, TunedModel, base_of, find_model, folder_of
 from fettle.store.taught import TRAINING_COPY, VALIDATION_COPY
 
 _logger = logging.getLogger("fettle.worker")
@@ -89,7 +90,12 @@ class TrainingProcess:
         assert self._job.used is not None, "it was validated"
         used = Hyperparameters(**self._job.used)
         with self._store.reading() as connection:
-            model = find_model(connection, self._job.project_id, request.continues or request.base)
+            try:
+                model = find_model(connection, self._job.project_id, request.continues or request.base)
+            except NoSuchModelError as error:
+                if request.continues is None:
+                    raise
+                raise DeletedModelError(request.continues) from error
             base = base_of(connection, model)
         return TrainingJob(
             training_file=self._folder.path / TRAINING_COPY,

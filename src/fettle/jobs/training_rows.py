@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -81,12 +81,12 @@ def read_training_rows(file: Path, role: FileRole, *, name: str, least: int = 1)
     examples: list[Example] = []
     noticed: Counter[str] = Counter()
     first_line: dict[str, int] = {}
-    for line, values in _objects(file, role):
+    for line, values, repeated in _objects(file, role):
         try:
             example, notes = _example(values, Location(file=name, line=line))
         except UnusableRowError as error:
             _refuse(role, f"line {line}: {error.note.message}. {_sentence(error.note.remedy)}")
-        for note in notes:
+        for note in (*repeated, *notes):
             noticed[note] += 1
             first_line.setdefault(note, line)
         examples.append(example)
@@ -98,8 +98,10 @@ def read_training_rows(file: Path, role: FileRole, *, name: str, least: int = 1)
     return TrainingRows(examples=tuple(examples), warnings=warnings)
 
 
-def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The JSON objects of a file with their lines, counted from 1. Lines end at a line feed alone."""
+def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any], Sequence[str]]]:
+    """The JSON objects of a file, each after its line, counted from 1, and before what is odd about its text. Lines end at a line
+    feed alone.
+    """
     blank: int | None = None
     with file.open("rb") as content:
         lines = iter(lambda: content.readline(_MOST_LINE_BYTES + 1), b"")
@@ -112,12 +114,21 @@ def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any
                 continue
             if blank is not None:
                 _refuse(role, f"line {blank} is blank, and only the end of a file may be")
-            yield number, _object(line, number, role)
+            yield number, *_object(line, number, role)
 
 
-def _object(line: bytes, number: int, role: FileRole) -> Mapping[str, Any]:
+def _object(line: bytes, number: int, role: FileRole) -> tuple[Mapping[str, Any], Sequence[str]]:
+    repeated: dict[str, None] = {}
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            repeated.update(dict.fromkeys(key for key, count in counts.items() if count > 1))
+        return values
+
     try:
-        value = json.loads(line.decode(), parse_constant=_no_json)
+        value = json.loads(line.decode(), parse_constant=_no_json, object_pairs_hook=object_of)
     except UnicodeDecodeError as error:
         _refuse(role, f"line {number} is not UTF-8 (byte {error.start + 1})")
     except RecursionError:
@@ -131,7 +142,9 @@ def _object(line: bytes, number: int, role: FileRole) -> Mapping[str, Any]:
         json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):
         _refuse(role, f"line {number} holds half a surrogate pair, which is no text")
-    return value
+    return value, [
+        f"the key {key[:40]!r} is given twice in one object, and only the last one is used" for key in repeated
+    ]
 
 
 def _no_json(constant: str) -> NoReturn:
@@ -155,6 +168,8 @@ def _example(values: Mapping[str, Any], place: Location) -> tuple[Example, list[
     unused = sorted(values.keys() - {"messages", "tools", "functions", "parallel_tool_calls", "metadata"})
     said = [f"unknown key {key!r} of a row is not used" for key in unused]
     said += [note.message.split(": ", 1)[-1] for note in notes]
+    if not isinstance(values.get("parallel_tool_calls"), bool | None):
+        said.append("`parallel_tool_calls` is neither true nor false, and is not used")
     tools = parsed_tools(values)
     return Example(id=str(place), messages=messages, source=place, tools=tools), said
 

@@ -160,15 +160,34 @@ class CreateChatCompletion(RequestBody):
 
 def _messages(raw: list[_Object]) -> tuple[Message, ...]:
     _require_text(raw, "messages")
+    for place, message in enumerate(raw):
+        _require_role_and_content(message, f"messages[{place}]")
     try:
         messages, _ = parsed_turns(raw)
     except UnusableRowError as error:
         raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", "messages") from error
     for place, message in enumerate(messages):
         if message.role == "tool" and raw[place].get("role") == "tool" and message.tool_call_id is None:
-            where = f"messages[{place}].tool_call_id"
-            raise ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
+            raise _missing(f"messages[{place}].tool_call_id")
     return messages
+
+
+def _require_role_and_content(message: _Object, where: str) -> None:
+    if message.get("role") is None:
+        raise _missing(f"{where}.role")
+    content = message.get("content")
+    says_otherwise = any(message.get(key) for key in ("tool_calls", "function_call", "refusal"))
+    if content is None and not (message["role"] == "assistant" and says_otherwise):
+        raise _missing(f"{where}.content")
+    if not isinstance(content, str | list | None):
+        raise invalid(f"`{where}.content` is a text, or a list of parts.", f"{where}.content", "invalid_type")
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, dict):
+            raise invalid(f"A part of `{where}.content` is no object.", f"{where}.content", "invalid_type")
+
+
+def _missing(where: str) -> ApiError:
+    return ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
 
 
 def _tools(raw: list[_Object]) -> tuple[Tool, ...]:
@@ -216,7 +235,7 @@ def _text_form(response_format: _Object | None) -> JsonForm | None:
             raise invalid(message, "response_format.type")
         case _:
             where = "response_format.type"
-    raise ApiError(f"Missing required parameter: '{where}'.", param=where, code="missing_required_parameter")
+    raise _missing(where)
 
 
 def _json_form(schema: _Object) -> JsonForm:

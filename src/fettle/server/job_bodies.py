@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictFloat, StrictInt
 
 from fettle.jobs.fine_tuning import Hyperparameters
+from fettle.jobs.job_folder import MAX_BATCH_SIZE, MAX_EPOCHS, MAX_JOB_SEED, MAX_LEARNING_RATE_MULTIPLIER
 from fettle.scoring.openai_graders.registry import read_grader
 from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import Metadata, RequestBody, Text
-
-_MOST_EPOCHS, _MOST_BATCH = 50, 256
-_MOST_SEED = 2**31 - 1
 
 
 def _auto_is_nothing(value: Any) -> Any:
@@ -20,9 +19,10 @@ def _auto_is_nothing(value: Any) -> Any:
 
 
 _AUTO = BeforeValidator(_auto_is_nothing)
-_Epochs = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST_EPOCHS)] | None, _AUTO]
-_Batch = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST_BATCH)] | None, _AUTO]
-_Multiplier = Annotated[Annotated[StrictFloat, Field(gt=0)] | None, _AUTO]  # a whole number is one, too
+_Epochs = Annotated[Annotated[StrictInt, Field(ge=1, le=MAX_EPOCHS)] | None, _AUTO]
+_Batch = Annotated[Annotated[StrictInt, Field(ge=1, le=MAX_BATCH_SIZE)] | None, _AUTO]
+_Rate = Annotated[StrictFloat, Field(gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)]  # a whole number is one, too
+_Multiplier = Annotated[_Rate | None, _AUTO]
 _AtLeastOne = Annotated[Annotated[StrictInt, Field(ge=1)] | None, _AUTO]
 
 
@@ -109,18 +109,18 @@ class CreateJob(RequestBody):
     training_file: Annotated[Text, Field(min_length=1, max_length=64)]
     validation_file: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
     suffix: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
-    seed: Annotated[StrictInt, Field(ge=0, le=_MOST_SEED)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, le=MAX_JOB_SEED)] | None = None
     metadata: Metadata | None = None
     method: Method | None = None
     integrations: list[Integration] | None = None
     hyperparameters: SupervisedHyperparameters | None = None
-    """The older spelling of `method.supervised.hyperparameters`."""
+    """The older spelling of `method.supervised.hyperparameters`; beside it, what is given in one of them alone holds."""
 
     def supervised_hyperparameters(self) -> Hyperparameters:
-        """What is asked for, by either spelling.
+        """What is asked for, by either spelling or by both.
 
         Raises:
-            ApiError: Another method is asked for, or something that this server does not do.
+            ApiError: The spellings contradict each other, another method is asked for, or something that this server does not do.
         """
         if self.integrations:
             message = "Weights & Biases is not configured on this server; leave `integrations` out."
@@ -131,7 +131,13 @@ class CreateJob(RequestBody):
             if part is not None and name != method.type:
                 message = f"`method.{name}` is given, and `method.type` is '{method.type}'."
                 raise invalid(message, f"method.{name}")
+        outer = (self.hyperparameters or SupervisedHyperparameters()).as_record()
         if method.type != "supervised":
+            if outer != Hyperparameters():
+                message = (
+                    f"`hyperparameters` are those of the method 'supervised', and `method.type` is '{method.type}'."
+                )
+                raise invalid(f"{message} Give `method.{method.type}.hyperparameters` instead.", "hyperparameters")
             if method.type == "reinforcement" and method.reinforcement is None:
                 message = "Missing required parameter: 'method.reinforcement'."
                 raise ApiError(message, param="method.reinforcement", code="missing_required_parameter")
@@ -140,4 +146,21 @@ class CreateJob(RequestBody):
             message = f"The method '{method.type}' is not supported by this server yet; 'supervised' is."
             raise invalid(message, "method.type", "unsupported_value")
         inner = method.supervised.hyperparameters if method.supervised else None
-        return (inner or self.hyperparameters or SupervisedHyperparameters()).as_record()
+        return _joined(outer, (inner or SupervisedHyperparameters()).as_record())
+
+
+def _joined(outer: Hyperparameters, inner: Hyperparameters) -> Hyperparameters:
+    """What both spellings say together.
+
+    Raises:
+        ApiError: They contradict each other.
+    """
+    given = asdict(outer) | {name: value for name, value in asdict(inner).items() if value is not None}
+    for name, value in asdict(outer).items():
+        if value is not None and value != given[name]:
+            message = (
+                f"`hyperparameters.{name}` is {value:g}, and `method.supervised.hyperparameters.{name}` is {given[name]:g}; "
+                "give it once."
+            )
+            raise invalid(message, f"hyperparameters.{name}")
+    return Hyperparameters(**given)

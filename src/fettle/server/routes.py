@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fettle.server import (
     chat,
+    checkpoint_permissions,
     embeddings,
     estimates,
     eval_runs,
@@ -21,6 +22,7 @@ ROUTERS = (
     files.router,
     uploads.router,
     jobs.router,
+    checkpoint_permissions.router,
     estimates.router,
     graders.router,
     evals.router,

@@ -49,7 +49,8 @@ for await (const chunk of await client.chat.completions.create({ ...question, st
   streamed += chunk.choices[0]?.delta?.content ?? "";
 }
 
-const waiting = await client.fineTuning.jobs.create({ model, training_file: file.id });
+const long = { n_epochs: 50, batch_size: 1 }; // it must not end by itself before it is cancelled
+const waiting = await client.fineTuning.jobs.create({ model, training_file: file.id, hyperparameters: long });
 const cancelled = await client.fineTuning.jobs.cancel(waiting.id);
 let refusal = null;
 try {

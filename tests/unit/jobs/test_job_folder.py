@@ -16,9 +16,9 @@ from fettle.errors import (
     ModelError,
     ResourceError,
 )
-from fettle.jobs.failures import failure_of
+from fettle.jobs.failures import DeletedModelError, failure_of
 from fettle.jobs.hyperparameters import run_settings, used_hyperparameters
-from fettle.jobs.job_folder import JobFolder, TrainingFailed, TrainingJob
+from fettle.jobs.job_folder import MAX_BATCH_SIZE, MAX_LEARNING_RATE_MULTIPLIER, JobFolder, TrainingFailed, TrainingJob
 from fettle.records import Message, Prompt, Tool, ToolCall
 from fettle.training.settings import Keep, derived_learning_rate
 
@@ -108,6 +108,15 @@ def test_a_rate_that_cannot_be_is_refused() -> None:
         run_settings(far_too_high, used_hyperparameters(far_too_high, 100), num_rows=100, num_parameters=135_000_000)
 
 
+@pytest.mark.parametrize("num_parameters", [1_000_000, 135_000_000, 8_000_000_000, 70_000_000_000])
+def test_the_most_that_can_be_asked_for_is_never_refused_late(num_parameters: int) -> None:
+    for batch_size in (1, 16, MAX_BATCH_SIZE):
+        values = {"learning_rate_multiplier": MAX_LEARNING_RATE_MULTIPLIER, "batch_size": batch_size}
+        job = JOB.model_copy(update=values)
+        settings = run_settings(job, used_hyperparameters(job, 100), num_rows=100, num_parameters=num_parameters)
+        assert settings.learning_rate <= 1
+
+
 @pytest.mark.parametrize(
     ("error", "code", "param", "words"),
     [
@@ -117,6 +126,7 @@ def test_a_rate_that_cannot_be_is_refused() -> None:
         (DiskFullError("the disk is full", where="/srv/x"), "disk_full", None, "Free some space"),
         (ResourceError("needs 9 GiB"), "out_of_memory", None, "Needs 9 GiB. Use a smaller base model"),
         (ModelError("no file '/srv/secret/a.json'"), "model_not_available", None, "No file 'a.json'. Use another"),
+        (DeletedModelError("ft:a:b::c"), "model_not_available", None, "The model `ft:a:b::c`, which this job should"),
         (ConfigError("expected less", remedy="lower it"), "invalid_hyperparameters", None, "Expected less. lower it"),
         (IntegrityError("inactive"), "server_error", None, "its log says more"),
         (ZeroDivisionError("/srv/secret"), "server_error", None, "its log says more"),

@@ -1,4 +1,4 @@
-"""What a study reads as it is meant, and the API refuses, because its rules say so."""
+"""What a study reads as it is meant, and the API refuses or tells of, because its rules say so."""
 
 from __future__ import annotations
 
@@ -25,3 +25,34 @@ def test_a_row_that_is_nearly_right_is_refused(answer: dict[str, Any], message: 
     file.write_text(json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", **answer}]}))
     with pytest.raises(BadTrainingFileError, match=message):
         read_training_rows(file, FileRole.TRAINING, name="file-1")
+
+
+@pytest.mark.parametrize(
+    ("more", "warning"),
+    [
+        ('"parallel_tool_calls": "yes"', "`parallel_tool_calls` is neither true nor false, and is not used (line 2)"),
+        ('"parallel_tool_calls": false', None),
+        ('"parallel_tool_calls": null', None),
+        (
+            '"tools": [], "tools": []',
+            "the key 'tools' is given twice in one object, and only the last one is used (line 2)",
+        ),
+    ],
+)
+def test_what_is_odd_about_a_row_is_told(more: str, warning: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    file.write_text(row + row.replace("]}", f"], {more}}}"))
+    told = read_training_rows(file, FileRole.TRAINING, name="file-1").warnings
+    assert told == (() if warning is None else (warning,))
+
+
+def test_a_key_twice_in_a_message_is_told_once_with_the_number_of_lines(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "content": "c"}]}\n'
+    file.write_text(row * 3)
+    rows = read_training_rows(file, FileRole.TRAINING, name="file-1")
+    assert {example.messages[-1].content for example in rows.examples} == {"c"}
+    assert rows.warnings == (
+        "the key 'content' is given twice in one object, and only the last one is used (line 1 and 2 more)",
+    )

@@ -174,7 +174,7 @@ class LocalEngine:
         return require_active(base._logits_after(prompts), self._logits_after(prompts), what=f"the model {self.name!r}")
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
-        """Answers as the options say, kept inside the JSON form where one is asked for."""
+        """Answers as the options say, kept inside the JSON form where one is asked for, without the space around them."""
         started = time.perf_counter()
         self._require_own_model()
         rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
@@ -183,7 +183,7 @@ class LocalEngine:
         return tuple(
             Answer(
                 example_id=prompt.example_id,
-                text=answer.text,
+                text=answer.text.strip(),
                 finish_reason=answer.finish_reason or FinishReason.LENGTH,
                 usage=Usage(prompt_tokens=len(row), completion_tokens=len(answer.tokens), seconds=seconds),
                 log_probs=None if options.num_top_log_probs is None else tuple(answer.log_probs),

@@ -81,6 +81,7 @@ class SharedEngine(ServingEngine):
         ending = Ending(
             stop_token_ids=self._loaded.stop_token_ids,
             decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
+            space=self._space,
         )
         constrainer = self._constrainers.of(options.form)
         requests = [

@@ -107,6 +107,8 @@ class VllmAnswer:
     stream: AnswerStream
     stop_token_ids: Collection[int]
     decode: Callable[[Sequence[int]], str]
+    space: str
+    """What the template puts in front of every answer."""
     stop: Sequence[str]
     """Texts before which it ends."""
     num_top_log_probs: int | None
@@ -162,7 +164,7 @@ class _Reader:
 
     def __init__(self, answer: VllmAnswer) -> None:
         self._answer = answer
-        self._text = TextStream(answer.decode, answer.stop)
+        self._text = TextStream(answer.decode, answer.stop, space=answer.space)
         self._tokens: list[int] = []
         self._log_probs: list[TokenLogProb] = []
         self._num_given = 0

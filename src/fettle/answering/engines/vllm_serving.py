@@ -111,6 +111,7 @@ class VllmServingEngine(ServingEngine):
                 stream=AnswerStream(len(token_ids)),
                 stop_token_ids=self._loaded.stop_token_ids,
                 decode=partial(self._renderer.decode, shown_ids=options.shown_token_ids),
+                space=self._space,
                 stop=options.stop,
                 num_top_log_probs=options.num_top_log_probs,
             )
