@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from fettle.errors import memory_errors_explained
 from fettle.jobs.job_estimate import JobEstimate
 from fettle.jobs.job_folder import TrainingJob
@@ -16,13 +18,15 @@ def estimate_job(job: TrainingJob) -> JobEstimate:
     Raises:
         FettleError: What the job would fail with.
     """
+    began = time.perf_counter()
     ready = prepare_job(job, least_rows=LEAST_TRAINING_ROWS)
+    seconds_to_prepare = time.perf_counter() - began
     with memory_errors_explained("measuring one training step"):
         cost = expected_cost(ready.loaded, ready.train.rows, ready.valid_rows, ready.settings, start_from=job.adapter)
     said = {FileRole.TRAINING: ready.train.warnings, FileRole.VALIDATION: ready.valid.warnings if ready.valid else ()}
     return JobEstimate(
         started=ready.started,
-        seconds=cost.seconds,
+        seconds=seconds_to_prepare + cost.seconds,
         peak_memory_bytes=cost.peak_memory_bytes,
         max_tokens_at_once=cost.max_tokens,
         recomputes=cost.recomputes,

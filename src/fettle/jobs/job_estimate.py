@@ -11,7 +11,7 @@ class JobEstimate(FileRecord):
     started: TrainingStarted
     """What the job would come to."""
     seconds: float
-    """Of all steps and evaluations."""
+    """Of loading the model, reading the rows, and all steps and evaluations."""
     peak_memory_bytes: int
     """The most that its process would hold, the base model included."""
     max_tokens_at_once: int | None
@@ -23,7 +23,7 @@ class JobEstimate(FileRecord):
 
     @property
     def minutes(self) -> float:
-        """Of all steps and evaluations."""
+        """The same in minutes."""
         return self.seconds / 60
 
     def price(self, per_hour: float) -> float:

@@ -39,13 +39,13 @@ class RowsBody(BaseModel):
     num_rows: int
     """That would take part."""
     num_tokens: int
-    """Of these, as rendered, after truncation: of one epoch."""
+    """Of all rows of the file, as rendered, after truncation: of one epoch."""
     num_truncated: int
-    """Of these, longer than the model's context."""
+    """Of those that would take part: longer than the model's context."""
     num_skipped: int
     """That would take no part: nothing that could be learned is left of them."""
     num_partly_trained: int
-    """Of those that take part: only the last answer would be learned."""
+    """Of those that would take part: one of their answers would not be learned."""
 
 
 class EstimateBody(BaseModel):
@@ -67,7 +67,7 @@ class EstimateBody(BaseModel):
     max_row_tokens: int
     """What rows are cut at."""
     seconds: float
-    """Of all steps and evaluations, from one measured step."""
+    """Of loading the model, reading the rows, and all steps and evaluations, from one measured step."""
     minutes: float
     peak_memory_bytes: int
     """The most that the training process would hold."""
