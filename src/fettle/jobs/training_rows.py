@@ -143,7 +143,7 @@ def _object(line: bytes, number: int, role: FileRole) -> tuple[Mapping[str, Any]
     except (UnicodeEncodeError, RecursionError):
         _refuse(role, f"line {number} holds half a surrogate pair, which is no text")
     return value, [
-        f"the key {key[:40]!r} is given twice in one object, and only the last one is used" for key in repeated
+        f"the key {key[:40]!r} is given more than once in an object, and only the last one is used" for key in repeated
     ]
 
 

@@ -159,7 +159,7 @@ def _joined(outer: Hyperparameters, inner: Hyperparameters) -> Hyperparameters:
     for name, value in asdict(outer).items():
         if value is not None and value != given[name]:
             message = (
-                f"`hyperparameters.{name}` is {value:g}, and `method.supervised.hyperparameters.{name}` is {given[name]:g}; "
+                f"`hyperparameters.{name}` is {value}, and `method.supervised.hyperparameters.{name}` is {given[name]}; "
                 "give it once."
             )
             raise invalid(message, f"hyperparameters.{name}")

@@ -35,7 +35,7 @@ def test_a_row_that_is_nearly_right_is_refused(answer: dict[str, Any], message: 
         ('"parallel_tool_calls": null', None),
         (
             '"tools": [], "tools": []',
-            "the key 'tools' is given twice in one object, and only the last one is used (line 2)",
+            "the key 'tools' is given more than once in an object, and only the last one is used (line 2)",
         ),
     ],
 )
@@ -54,5 +54,5 @@ def test_a_key_twice_in_a_message_is_told_once_with_the_number_of_lines(tmp_path
     rows = read_training_rows(file, FileRole.TRAINING, name="file-1")
     assert {example.messages[-1].content for example in rows.examples} == {"c"}
     assert rows.warnings == (
-        "the key 'content' is given twice in one object, and only the last one is used (line 1 and 2 more)",
+        "the key 'content' is given more than once in an object, and only the last one is used (line 1 and 2 more)",
     )
