@@ -38,14 +38,16 @@ def exported(
     return export(ExportSettings(source=source, format=format_, out=out, weight_type=weight_type, model=named))
 
 
-def adapter_logits(model: Path, adapter: Path, ids: list[int]) -> Any:
-    """What PEFT itself gives for a row [T, V], loaded as any user of PEFT does."""
+def adapter_logits(model: Path, adapter: Path, ids: list[int], *, is_exact: bool = False) -> Any:
+    """What PEFT itself gives for a row [T, V], loaded as any user of PEFT does; `is_exact`: computed in float64."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(str(model), dtype=torch.float32)
     tuned = PeftModel.from_pretrained(base, str(adapter))
+    if is_exact:
+        tuned = tuned.double()
     with torch.no_grad():
         return tuned(torch.tensor([ids])).logits[0]
 

@@ -1,7 +1,7 @@
 """A model of the store, exported by its name, answers as the served one does: token log-probabilities, beside their own noise.
 
-The noise is measured: how much the served model's own log-probabilities move when it answers beside others, and how far they are
-from PEFT's. An adapter is the same weights and may differ by that alone; merging rounds every weight once more.
+The noise is measured: how far the served model is from the exact one (float64) when it answers alone and when it answers beside
+others, and PEFT in float32. Whatever was exported may be no further.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fettle.records import Message, Prompt
 from fettle.store.database import Store
 from fettle.store.models import TunedModel, folder_of
 from kept_models import keep_tuned
-from parity import ROUNDINGS, Served, differences, served
+from parity import Distance, distance, said, said_by, served
 from tiny_models import load_tiny_model, save_tiny_model
 from tuned_models import adapter_logits, folder_logits, save_tuned_adapter
 
@@ -39,10 +39,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     with fresh_store(tmp_path / "home") as store:
         monkeypatch.setattr(store_of_commands, "open_store", lambda: store)
         yield store
-
-
-def furthest(answers: list[Served], logits: Callable[[list[int]], Any]) -> float:
-    return float(differences(answers, logits).max())
 
 
 def exported(model: TunedModel, out: Path, *options: str) -> Path:
@@ -67,13 +63,19 @@ def test_every_format_answers_as_the_served_model_within_the_noise(store: Store,
         served(load_tiny_model(base), kept, PROMPTS, max_new_tokens=16, alone=alone) for alone in (False, True)
     )
     assert [answer.token_ids for answer in together] == [answer.token_ids for answer in alone]
-    moved = max(float((a.log_probs - b.log_probs).abs().max()) for a, b in zip(together, alone, strict=True))
-    noise = max(moved, furthest(together, lambda ids: adapter_logits(base, kept, ids)))
-    assert 0 < noise < 1e-4
+    exact = said_by(together, lambda ids: adapter_logits(base, kept, ids, is_exact=True))
+
+    def apart(logits: Callable[[list[int]], Any]) -> Distance:
+        return distance(said_by(together, logits), exact)
+
+    own = [distance(said(answers), exact) for answers in (together, alone)]
+    own.append(apart(lambda ids: adapter_logits(base, kept, ids)))
+    noise = max(each.root_mean_square for each in own)
+    assert 0 < noise < 1e-5
     adapter = exported(model, tmp_path / "adapter", "--format", "adapter")
     merged = exported(model, tmp_path / "merged", "--format", "merged", "--type", "f32")
     gguf = exported(model, tmp_path / "tuned.gguf", "--format", "gguf", "--type", "f32")
-    assert furthest(together, lambda ids: adapter_logits(base, adapter, ids)) <= noise
-    assert furthest(together, lambda ids: folder_logits(merged, ids)) <= ROUNDINGS * noise
-    assert furthest(together, lambda ids: gguf_logits(gguf, ids)) <= ROUNDINGS * noise
-    assert furthest(together, lambda ids: folder_logits(base, ids)) > 1000 * noise
+    assert apart(lambda ids: adapter_logits(base, adapter, ids)).root_mean_square <= noise
+    assert apart(lambda ids: folder_logits(merged, ids)).root_mean_square <= noise
+    assert apart(lambda ids: gguf_logits(gguf, ids)).root_mean_square <= noise
+    assert apart(lambda ids: folder_logits(base, ids)).root_mean_square > 1000 * noise
