@@ -73,7 +73,7 @@ def judged_once(
 def judge(loaded: LoadedModel, adapter: Path, test: list[Example], labels: list[str]) -> dict[str, object]:
     """Held-out loss per trained token, and accuracy with its interval."""
     peft = load_adapter(loaded, adapter, name="judged")
-    loss = mean_loss(loaded.model, [loaded.renderer.example_tokens(e) for e in test], batch_size=32, max_tokens=4096)
+    loss = mean_loss(loaded.model, loaded.renderer.rows_of(test), batch_size=32, max_tokens=4096)
     unload_adapters(peft)
     engine = LocalEngine(loaded, adapter=adapter)
     prompts = [Prompt(example_id=e.id, messages=e.prompt) for e in test]
@@ -109,7 +109,7 @@ def main() -> None:
     labels = json.loads((folder / "labels.json").read_text())
     parts = sample(folder, arguments.rows)
     loaded = load_model(resolve_model(None), Precision(arguments.precision))
-    rows = {name: [loaded.renderer.example_tokens(e) for e in parts[name]] for name in ("train", "valid")}
+    rows = {name: loaded.renderer.rows_of(parts[name]) for name in ("train", "valid")}
     found: dict[str, list[dict[str, object]]] = {"fettle": [], "trl": []}
     rate = arguments.learning_rate or derived_learning_rate(loaded.model.num_parameters())
     lines = [{"messages": [{"role": m.role, "content": m.content} for m in e.messages]} for e in parts["train"]]

@@ -117,7 +117,7 @@ def own_run(data: Path, precision: Precision) -> dict[str, float]:
 
 def tokenised(renderer: ChatRenderer, data: Path) -> tuple[TokenisedExample, ...]:
     """The rows with their loss."""
-    return tuple(renderer.example_tokens(example) for example in read_examples(data).examples)
+    return renderer.rows_of(read_examples(data).examples)
 
 
 def run_once(runner: Runner, data: Path, arguments: argparse.Namespace) -> dict[str, float]:

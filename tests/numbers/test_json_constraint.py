@@ -188,7 +188,7 @@ def test_forced_tokens_do_not_change_the_answer_of_a_trained_model(
         )
         for prompt, value in zip(prompts(), triages, strict=True)
     ]
-    rows = [row for example in examples for row in loaded.renderer.example_rows(example)]
+    rows = loaded.renderer.rows_of(examples)
     settings = TrainingSettings(epochs=120, batch_size=4, learning_rate=0.02, evals_per_epoch=1, patience=200)
     result = train(loaded, rows, rows, settings, folder=tmp_path, run_key="k")
     engine = LocalEngine(loaded, adapter=result.tuned)

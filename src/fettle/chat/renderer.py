@@ -6,7 +6,7 @@ with exactly the tokens that the model is prompted with, in training, in a study
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,10 @@ class ChatRenderer:
         parts, num_untrained = self._parts(example)
         rows = [self._row(example, pieces, learned) for pieces, learned in parts]
         return (*rows[:-1], replace(rows[-1], num_untrained_turns=num_untrained))
+
+    def rows_of(self, examples: Iterable[Example]) -> tuple[TokenisedExample, ...]:
+        """The rows of several examples, those of one next to each other; see `example_rows`."""
+        return tuple(row for example in examples for row in self.example_rows(example))
 
     def require_learnable(self, example: Example) -> None:
         """See that the template takes an example, without the time that its tokens take.

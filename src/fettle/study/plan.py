@@ -72,8 +72,8 @@ def tokenise(renderer: ChatRenderer, split: Split) -> TokenisedSplit:
         DataError: 0 % or 100 % of an example would be trained.
     """
     return TokenisedSplit(
-        train=tuple(row for example in split.train for row in renderer.example_rows(example)),
-        valid=tuple(row for example in split.valid for row in renderer.example_rows(example)),
+        train=renderer.rows_of(split.train),
+        valid=renderer.rows_of(split.valid),
     )
 
 
