@@ -192,7 +192,8 @@ class TokenisedExample:
     is_trained: tuple[bool, ...]
     """One flag per token: True where the loss is taken. The first token is never trained."""
     num_untrained_turns: int = 0
-    """Assistant turns that carry loss in the data but cannot with this template, which writes them otherwise than the model."""
+    """Assistant turns that carry loss in the data but cannot with this template, or not as a whole: it writes them otherwise than
+    the model would, or leaves out the text beside a function call."""
 
     @property
     def num_trained_tokens(self) -> int:

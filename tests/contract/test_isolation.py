@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from in_process import InProcess, application
 from training_files import training_content
 
-from fettle.store.database import now
+from fettle.store.database import Store, now
 from fettle.store.keys import create_key
-from fettle.store.models import TunedModel, add_tuned_model
+from fettle.store.models import TunedModel, add_tuned_model, put_alias
 
 Ids = dict[str, str]
 """An id for each path parameter of the API, `{job_id}` and so on, and for what only bodies name."""
@@ -40,6 +40,7 @@ _REFUSED_TO_ALL = "/v1/fine_tuning/checkpoints/"
 class TwoProjects:
     """One owns everything; the other has a key and an upload of its own."""
 
+    store: Store
     owner: TestClient
     other: TestClient
     ids: Ids
@@ -59,6 +60,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) 
         description = running.app.openapi()["paths"]
         routes = [(verb.upper(), path) for path, verbs in description.items() for verb in verbs]
         yield TwoProjects(
+            store=running.context.store,
             owner=owner,
             other=other,
             ids=_everything(running, owner, routes),
@@ -221,6 +223,20 @@ def test_bodies_that_name_the_others_things_are_refused_as_if_they_never_were(
     assert re.sub(seconds, "", told[1]) == re.sub(seconds, "", other[1])
     assert foreign.status_code == invented.status_code
     assert foreign.status_code in (400, 404) or '"reward":0' in foreign.text
+
+
+def test_an_alias_does_not_tell_what_model_of_the_other_it_stands_for(projects: TwoProjects) -> None:
+    with projects.store.writing() as connection:
+        put_alias(connection, "helpful-bot", projects.ids["name"])
+    asked = {"model": "helpful-bot", "messages": [{"role": "user", "content": "a"}]}
+    for answer in (
+        projects.other.get("/v1/models/helpful-bot"),
+        projects.other.post("/v1/chat/completions", json=asked),
+    ):
+        assert answer.status_code == 404
+        assert projects.ids["name"] not in answer.text
+        assert "helpful-bot" in answer.text
+    assert projects.owner.get("/v1/models/helpful-bot").status_code == 200
 
 
 def test_a_validation_file_of_the_other_is_refused(projects: TwoProjects) -> None:

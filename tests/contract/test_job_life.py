@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import signal
+import time
 
 import openai
 import psutil
@@ -56,6 +59,24 @@ def test_a_running_job_is_cancelled(client: openai.OpenAI, server: RunningServer
     assert (newest.level, "cancel" in newest.message) == ("error", True)
     for other in client.fine_tuning.jobs.list():
         client.fine_tuning.jobs.cancel(other.id)
+
+
+def test_a_cancelled_job_keeps_the_results_of_the_steps_that_it_took(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    job_id = start(client, server)
+    wait_until(client, job_id, lambda _: len(steps_of(client, job_id)) > 2, "two steps further")
+    client.fine_tuning.jobs.cancel(job_id)
+    ends = time.monotonic() + 60
+    while not (job := client.fine_tuning.jobs.retrieve(job_id)).result_files and time.monotonic() < ends:
+        time.sleep(0.1)  # until its worker has seen it
+    assert job.status == "cancelled"
+    [file_id] = job.result_files
+    assert client.files.retrieve(file_id).purpose == "fine-tune-results"
+    rows = list(csv.DictReader(io.StringIO(client.files.content(file_id).text)))
+    steps = [int(row["step"]) for row in rows]
+    assert steps == list(range(1, len(steps) + 1))
+    assert steps_of(client, job_id)[-1] in steps
 
 
 def test_a_job_is_paused_and_goes_on_where_it_was(client: openai.OpenAI, server: RunningServer) -> None:

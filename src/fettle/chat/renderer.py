@@ -49,7 +49,8 @@ class ChatRenderer:
 
     def num_tokens(self, example: Example) -> int:
         """How many tokens an example has, up to the end of its last turn."""
-        text = self.template.render(example.messages, example.tools, add_generation_prompt=False)
+        messages = self.template.joined(example.messages)
+        text = self.template.render(messages, example.tools, add_generation_prompt=False)
         end = text.rfind(self._end_of_turn) + len(self._end_of_turn)
         return len(self.encode(text[:end]))
 
@@ -79,7 +80,7 @@ class ChatRenderer:
         self._parts(example)
 
     def _parts(self, example: Example) -> tuple[list[tuple[list[_Piece], frozenset[int]]], int]:
-        """For each row of an example its pieces and the turns that are learned; and how many turns cannot be."""
+        """For each row of an example its pieces and the turns that are learned; and how many turns cannot be, or not as a whole."""
         try:
             messages = self.template.joined(example.messages)
             learned = {turn for turn, one in enumerate(messages) if one.role == "assistant" and one.weight != 0}
@@ -98,7 +99,9 @@ class ChatRenderer:
         parts = [(pieces, frozenset({turn})) for turn, pieces in sorted(alone.items()) if pieces is not None]
         if together:
             parts.append((whole, together))
-        return parts, len(alone) - len(parts) + bool(together)
+        written = {piece.turn: piece.text for pieces, _ in parts for piece in pieces}
+        num_lost = sum(_is_text_lost(messages[turn], written[turn]) for turn in learned if turn in written)
+        return parts, len(alone) - len(parts) + bool(together) + num_lost
 
     def answer_tokens(self, text: str) -> tuple[int, ...]:
         """The tokens of an answer followed by the end of turn: what a model that gives this answer would write.
@@ -219,3 +222,8 @@ class ChatRenderer:
             where=where,
             remedy=remedy,
         )
+
+
+def _is_text_lost(message: Message, output: str) -> bool:
+    """Whether a template writes the calls of an answer alone, and leaves out the text beside them (Llama 3.1, Mistral)."""
+    return bool(message.tool_calls) and message.content.strip() not in output.replace(BREAK, "")

@@ -80,7 +80,7 @@ class RowCounts(FileRecord):
     num_skipped: int = 0
     """That take no part: nothing that could be trained is left of them."""
     num_partly_trained: int = 0
-    """Of those that take part: one of their answers is not learned, as the chat template writes it otherwise than the model."""
+    """Of those that take part: one of their answers is not learned, or not as a whole (`TokenisedExample.num_untrained_turns`)."""
 
 
 class TrainingStarted(FileRecord):

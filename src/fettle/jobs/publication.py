@@ -17,7 +17,7 @@ from fettle.jobs.results_file import step_table, written_file
 from fettle.jobs.step_metrics import StepMetrics
 from fettle.jobs.told_steps import ToldSteps
 from fettle.store.database import Store, now
-from fettle.store.files import add_file
+from fettle.store.files import StoredFile, add_file
 from fettle.store.ids import new_id
 from fettle.store.job_log import (
     JobCheckpoint,
@@ -29,7 +29,7 @@ from fettle.store.job_log import (
     remove_checkpoint,
     was_told,
 )
-from fettle.store.jobs import Job, JobStatus, change_status, require_held
+from fettle.store.jobs import Job, JobStatus, change_status, read_job, require_held
 from fettle.store.models import TunedModel, add_tuned_model, folder_of, forget_tuned_model
 
 _KEPT_CHECKPOINTS = 3
@@ -77,16 +77,10 @@ class Publication:
         Raises:
             LeaseLostError: The job is another worker's, or does not run any more.
         """
-        steps, names = self._told.steps, self._names()
+        steps = self._told.steps
         place = self._placed(self._folder.path / result.adapter, "final")
-        results = written_file(
-            self._store,
-            step_table(steps),
-            file_id=names["results_file"],
-            project_id=self._job.project_id,
-            filename=f"{self._job.id}-results.csv",
-        )
-        model = self._model(names["model"], place, step=None)
+        results = self._results(steps)
+        model = self._model(self._names()["model"], place, step=None)
         with self._store.writing() as connection:
             require_held(connection, self._held.lease, JobStatus.RUNNING)
             add_file(connection, results)
@@ -109,6 +103,28 @@ class Publication:
                 results_files=[results.id],
             )
         self._remove_weights(dropped)
+
+    def keep_partial_results(self) -> None:
+        """Have the results file of a job that failed or was cancelled, as far as it came; nothing where it took no step."""
+        with self._store.reading() as connection:
+            job = read_job(connection, self._job.id)
+        if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED) or job.results_files:
+            return
+        if not (steps := self._told.steps):
+            return
+        results = self._results(steps)
+        with self._store.writing() as connection:
+            add_file(connection, results)
+            change_status(connection, job.id, from_=[job.status], to=job.status, results_files=[results.id])
+
+    def _results(self, steps: Sequence[StepMetrics]) -> StoredFile:
+        return written_file(
+            self._store,
+            step_table(steps),
+            file_id=self._names()["results_file"],
+            project_id=self._job.project_id,
+            filename=f"{self._job.id}-results.csv",
+        )
 
     def _placed(self, adapter: Path, name: str) -> str:
         """Copy an adapter, with prompts to check it by, to the models of the store; its place there.
@@ -144,7 +160,8 @@ class Publication:
                 "skipped": (counts.num_skipped, "were skipped: nothing that could be learned is left of them"),
                 "partly-trained": (
                     counts.num_partly_trained,
-                    "hold an answer that is not learned: the model's chat template writes it otherwise than the model would",
+                    "hold an answer that is not learned, or not as a whole: the model's chat template writes it otherwise than the "
+                    "model would, or leaves out the text beside a function call",
                 ),
             }
             notices += [

@@ -56,21 +56,27 @@ class TrainingProcess:
             LeaseLostError: Another worker has the job, or it was cancelled.
         """
         self._begin()
-        if self._folder.read_finished() is None:
-            process = self._start()
-            try:
-                self._watch(process, stops)
-            finally:
-                _end(process)
-            if process.returncode == EXIT_BUSY:
-                # Of a worker that was thought dead: its process ends with it, or comes to the result.
-                stops.wait(_SECONDS_WHILE_BUSY)
-            if not self._has_ended_well(process):
+        try:
+            if self._folder.read_finished() is None and not self._is_trained(stops):
                 return
-        self._publication.tell(is_over=True)
-        result = self._folder.read_finished()
-        assert result is not None, "the process has ended well"
-        self._publication.succeed(result)
+            self._publication.tell(is_over=True)
+            result = self._folder.read_finished()
+            assert result is not None, "the process has ended well"
+            self._publication.succeed(result)
+        finally:
+            self._publication.keep_partial_results()
+
+    def _is_trained(self, stops: threading.Event) -> bool:
+        """Have one life of the training process; whether there is a result."""
+        process = self._start()
+        try:
+            self._watch(process, stops)
+        finally:
+            _end(process)
+        if process.returncode == EXIT_BUSY:
+            # Of a worker that was thought dead: its process ends with it, or comes to the result.
+            stops.wait(_SECONDS_WHILE_BUSY)
+        return self._has_ended_well(process)
 
     def _begin(self) -> None:
         have_copies(self._store, self._job)

@@ -175,14 +175,14 @@ def find_model_of_any_project(connection: Connection, name: str) -> BaseModel | 
 
 
 def _find(connection: Connection, name: str, among: Select[Any], kind: ModelKind | None) -> BaseModel | TunedModel:
-    name = _canonical(connection, name)
-    tuned = connection.execute(among.where(models.c.id == name)).first()
+    canonical = _canonical(connection, name)
+    tuned = connection.execute(among.where(models.c.id == canonical)).first()
     if tuned is not None:
         return _record(tuned)
     bases = {model.id: model for model in list_base_models(connection)}
     by_source = {model.source: model for model in bases.values()}
-    found = bases.get(name) or by_source.get(name)
-    if found is None:
+    found = bases.get(canonical) or by_source.get(canonical)
+    if found is None:  # told by the name that was asked for: what an alias stands for may be another project's
         raise NoSuchModelError(name, known=[model.id for model in bases.values() if kind in (None, model.kind)])
     return found
 

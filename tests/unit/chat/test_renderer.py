@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from chat_templates import NO_END_OF_TURN, TEMPLATES
+from chat_templates import LLAMA3_WITH_TOOLS, NO_END_OF_TURN, TEMPLATES
 from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError, ModelError
 from fettle.records import Example, Location, Message, TokenisedExample, Tool, ToolCall
@@ -397,6 +397,17 @@ def test_a_call_is_trained_as_an_answer(template: str) -> None:
         '<tool_call>\n{"name": "seats", "arguments": {"city": "Rome", "when": null}}\n</tool_call>'
         + END_OF_TURN[template]
     )
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_text_that_a_template_leaves_out_beside_a_call_is_told_of(beside: bool) -> None:
+    chat = ChatRenderer(tiny_tokenizer(LLAMA3_WITH_TOOLS))
+    call = assistant("Let me see." if beside else "", calls=[SEATS_CALL])
+    [row] = chat.example_rows(example(user("Seats?"), call, result("12"), assistant("Twelve."), tools=[SEATS]))
+    assert len(trained_stretches(chat, row)) == 2
+    assert row.num_untrained_turns == beside
+    [whole] = renderer("chatml_with_tools").example_rows(example(user("Seats?"), call, tools=[SEATS]))
+    assert whole.num_untrained_turns == 0
 
 
 def test_results_of_parallel_calls_are_one_turn_for_templates_that_must_alternate() -> None:
