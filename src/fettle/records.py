@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -95,6 +95,15 @@ class Example:
     def input_text(self) -> str:
         """What is asked, the user's turns and the context: what nearest neighbours, classifiers and people look at."""
         return f"{self.context}\n{self.user_text}" if self.context else self.user_text
+
+
+def joined_text_parts(parts: Iterable[str]) -> str:
+    """The text of a message whose content comes in parts: a line each, the same in training, chats, responses and evals.
+
+    >>> joined_text_parts(["Hello.", "Where is it?"])
+    'Hello.\\nWhere is it?'
+    """
+    return "\n".join(parts)
 
 
 def num_text_bytes(messages: Sequence[Message], tools: Sequence[Tool]) -> int:

@@ -10,6 +10,7 @@ import regex
 from pydantic import Field, StrictBool, StrictInt
 
 from fettle.answering.chat import ChatRequest
+from fettle.records import joined_text_parts
 from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import Metadata, RequestBody, Text
@@ -136,12 +137,12 @@ def _add(messages: list[_Object], item: _Object, where: str) -> None:
                 messages.append({"role": "assistant", "content": None})
             messages[-1].setdefault("tool_calls", []).append(call)
         case {"type": "function_call_output", "call_id": str(call_id), "output": output}:
-            content = _text(output, f"{where}.output")
+            content = _text(output, f"{where}.output", role="tool")
             messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
         case {"type": "function_call" | "function_call_output" as kind}:
             raise invalid(f"`{where}` is no whole '{kind}'.", where)
         case {"role": str(role), "content": content} if item.get("type", "message") == "message":
-            messages.append({"role": role, "content": _text(content, f"{where}.content")})
+            messages.append({"role": role, "content": _text(content, f"{where}.content", role=role)})
         case {"type": str(kind)} if kind != "message":
             message = f"`{where}` is a '{kind[:40]}'; messages, function calls and their outputs are supported."
             raise invalid(message, f"{where}.type", "unsupported_value")
@@ -149,17 +150,19 @@ def _add(messages: list[_Object], item: _Object, where: str) -> None:
             raise invalid(f"`{where}` is no message: it has to have `role` and `content`.", where)
 
 
-def _text(content: Any, where: str) -> str:
+def _text(content: Any, where: str, *, role: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise invalid(f"`{where}` is a text, or a list of parts.", where, "invalid_type")
-    return "".join(_part(part, f"{where}[{place}]") for place, part in enumerate(content))
+    return joined_text_parts(_part(part, f"{where}[{place}]", role) for place, part in enumerate(content))
 
 
-def _part(part: Any, where: str) -> str:
+def _part(part: Any, where: str, role: str) -> str:
     match part:
         case {"type": kind, "text": str(text)} if kind in _TEXT_PARTS:
+            return text
+        case {"type": "refusal", "refusal": str(text)} if role == "assistant":
             return text
         case {"type": str(kind)}:
             message = f"`{where}` is a part of type '{kind[:40]}'; parts of text are supported."

@@ -21,7 +21,7 @@ SCORE_MODEL = {
         {
             "role": "user",
             "type": "message",
-            "content": [{"type": "input_text", "text": "{{item.q}}"}, " {{sample.output_text}}"],
+            "content": [{"type": "input_text", "text": "{{item.q}}"}, "{{sample.output_text}}"],
         },
     ],
 }
@@ -148,7 +148,7 @@ class TestScoreModel:
         (question,) = asked.sampler.questions
         assert [(message.role, message.content) for message in question.messages] == [
             ("system", "Be strict."),
-            ("user", "6 * 7? 42"),
+            ("user", "6 * 7?\n42"),
         ]
         assert list(json.loads(question.json_schema)["properties"]) == ["steps", "result"]
         assert (question.params.seed, question.params.max_completion_tokens) == (3, 99)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.turns import check_turns, group_name, identifier, up_to_wanted_answer
-from fettle.records import Message, Role, Tool, ToolCall
+from fettle.records import Message, Role, Tool, ToolCall, joined_text_parts
 
 _ROLES = frozenset(get_args(Role))
 _KNOWN_KEYS = frozenset(
@@ -129,15 +129,18 @@ def _content(values: Mapping[str, Any], number: int, *, role: str, has_calls: bo
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(_part(part, number) for part in content)
+        return joined_text_parts(_part(part, number, role) for part in content)
     if content is None:
         raise _bad_message(number, "`content` is missing or null", "give the text", code="bad-content")
     raise _bad_message(number, f"`content` is {_kind(content)}, not text", "put it in quotes", code="bad-content")
 
 
-def _part(part: Any, number: int) -> str:
-    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return part["text"]
+def _part(part: Any, number: int, role: str) -> str:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "refusal", "refusal": str(text)} if role == "assistant":
+            return text
     kind = part.get("type") if isinstance(part, Mapping) else _kind(part)
     raise _bad_message(number, f"a part of type {kind!r} is not text", "only text can be learned", code="bad-content")
 

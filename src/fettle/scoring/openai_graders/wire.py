@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
+from fettle.records import joined_text_parts
 from fettle.scoring.openai_grader import InvalidGraderError
 
 _SHOWN_CHARACTERS = 80
@@ -46,7 +47,7 @@ class GraderWire(Wire):
 def _text_of(content: Any) -> str:
     """The text of a message's content, which may come in parts."""
     parts = content if isinstance(content, list) else [content]
-    return "".join(part if isinstance(part, str) else _text_of_part(part) for part in parts)
+    return joined_text_parts(part if isinstance(part, str) else _text_of_part(part) for part in parts)
 
 
 def _text_of_part(part: Any) -> str:
