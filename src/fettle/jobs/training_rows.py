@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -119,16 +119,8 @@ def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any
 
 def _object(line: bytes, number: int, role: FileRole) -> tuple[Mapping[str, Any], Sequence[str]]:
     repeated: dict[str, None] = {}
-
-    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            counts = Counter(key for key, _ in pairs)
-            repeated.update(dict.fromkeys(key for key, count in counts.items() if count > 1))
-        return values
-
     try:
-        value = json.loads(line.decode(), parse_constant=_no_json, object_pairs_hook=object_of)
+        value = json.loads(line.decode(), parse_constant=_no_json, object_pairs_hook=_noting(repeated))
     except UnicodeDecodeError as error:
         _refuse(role, f"line {number} is not UTF-8 (byte {error.start + 1})")
     except RecursionError:
@@ -145,6 +137,19 @@ def _object(line: bytes, number: int, role: FileRole) -> tuple[Mapping[str, Any]
     return value, [
         f"the key {key[:40]!r} is given more than once in an object, and only the last one is used" for key in repeated
     ]
+
+
+def _noting(repeated: dict[str, None]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Makes objects for `json.loads` out of their pairs, and puts the keys that an object has more than once into `repeated`."""
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            repeated.update(dict.fromkeys(key for key, count in counts.items() if count > 1))
+        return values
+
+    return object_of
 
 
 def _no_json(constant: str) -> NoReturn:
@@ -168,10 +173,26 @@ def _example(values: Mapping[str, Any], place: Location) -> tuple[Example, list[
     unused = sorted(values.keys() - {"messages", "tools", "functions", "parallel_tool_calls", "metadata"})
     said = [f"unknown key {key!r} of a row is not used" for key in unused]
     said += [note.message.split(": ", 1)[-1] for note in notes]
+    said += dict.fromkeys(
+        oddity for message in messages for call in message.tool_calls for oddity in _odd_arguments(call.arguments)
+    )
     if not isinstance(values.get("parallel_tool_calls"), bool | None):
         said.append("`parallel_tool_calls` is neither true nor false, and is not used")
     tools = parsed_tools(values)
     return Example(id=str(place), messages=messages, source=place, tools=tools), said
+
+
+def _odd_arguments(arguments: str) -> list[str]:
+    """What a model should not learn to write as arguments, although Python reads it."""
+    repeated: dict[str, None] = {}
+    try:
+        json.loads(arguments, parse_constant=_no_json, object_pairs_hook=_noting(repeated))
+    except ValueError as error:
+        return [f"the arguments of a tool call are no strict JSON ({_short(error)}), and are learned as they are"]
+    return [
+        f"the key {key[:40]!r} is given more than once in the arguments of a tool call, which are learned as they are"
+        for key in repeated
+    ]
 
 
 def _check_strictly(raw: list[Any]) -> None:

@@ -47,6 +47,36 @@ def test_what_is_odd_about_a_row_is_told(more: str, warning: str | None, tmp_pat
     assert told == (() if warning is None else (warning,))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        ('{"a": NaN}', "the arguments of a tool call are no strict JSON (NaN is not JSON), and are learned as they are"),
+        (
+            '{"a": {"b": 1, "b": 2}}',
+            "the key 'b' is given more than once in the arguments of a tool call, which are learned as they are",
+        ),
+        ('{"a": 1}', None),
+    ],
+)
+def test_arguments_that_strict_readers_refuse_are_told(arguments: str, warning: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    call = CALL | {"function": {"name": "seats", "arguments": arguments}}
+    answer = {"role": "assistant", "tool_calls": [call, call | {"id": "call_2"}]}
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": "a"}, answer]}))
+    rows = read_training_rows(file, FileRole.TRAINING, name="file-1")
+    assert rows.warnings == (() if warning is None else (f"{warning} (line 1)",))
+    assert {call.arguments for call in rows.examples[0].messages[-1].tool_calls} == {arguments}
+
+
+def test_arguments_that_are_broken_are_refused_with_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    call = CALL | {"function": {"name": "seats", "arguments": '{"a": '}}
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}]
+    file.write_text(json.dumps({"messages": messages}))
+    with pytest.raises(BadTrainingFileError, match="line 1: message 2: tool call arguments are not JSON text"):
+        read_training_rows(file, FileRole.TRAINING, name="file-1")
+
+
 def test_a_key_twice_in_a_message_is_told_once_with_the_number_of_lines(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "content": "c"}]}\n'
