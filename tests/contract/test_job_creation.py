@@ -102,10 +102,12 @@ def test_spellings_that_contradict_each_other_are_both_named(idle_client: openai
 
 
 def test_a_rate_that_cannot_train_is_refused_with_the_bound(idle_client: openai.OpenAI, file: FileObject) -> None:
-    body = {"model": TINY, "training_file": file.id} | hyperparameters(learning_rate_multiplier=1e300)
-    for path in ("/fine_tuning/jobs", "/fine_tuning/estimates"):
-        with pytest.raises(openai.BadRequestError, match="less than or equal to 500"):
-            idle_client.post(path, body=body, cast_to=dict[str, Any])
+    for multiplier, bound in ((1e300, "less than or equal to 500"), (1e-30, "greater than or equal to 0.0001")):
+        rate = hyperparameters(learning_rate_multiplier=multiplier)
+        body = {"model": TINY, "training_file": file.id} | rate
+        for path in ("/fine_tuning/jobs", "/fine_tuning/estimates"):
+            with pytest.raises(openai.BadRequestError, match=bound):
+                idle_client.post(path, body=body, cast_to=dict[str, Any])
 
 
 @pytest.mark.parametrize(
@@ -237,6 +239,7 @@ LATER_METHODS = (
     {"type": "dpo", "dpo": {"hyperparameters": {"beta": "auto"}}},
     {"type": "dpo"},
     {"type": "reinforcement", "reinforcement": {"grader": GRADER}},
+    {"type": "reinforcement", "reinforcement": {"grader": GRADER, "hyperparameters": {"reasoning_effort": "auto"}}},
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, require_range
 
 if TYPE_CHECKING:
     from fettle.jobs.job_estimate import JobEstimate
@@ -34,13 +34,14 @@ def estimate(
 ) -> None:
     """Say what a job with FILE would take: rows, tokens, steps, minutes, memory, cost. Refuses what the job would refuse."""
     from fettle.jobs.estimate import estimate_job
-    from fettle.jobs.job_folder import MAX_LEARNING_RATE_MULTIPLIER, TrainingJob
+    from fettle.jobs.job_folder import MAX_LEARNING_RATE_MULTIPLIER, MIN_LEARNING_RATE_MULTIPLIER, TrainingJob
 
-    if learning_rate_multiplier is not None and not 0 < learning_rate_multiplier <= MAX_LEARNING_RATE_MULTIPLIER:
-        raise ConfigError(
-            f"expected a number above 0, and at most {MAX_LEARNING_RATE_MULTIPLIER:g}",
-            where="--learning-rate-multiplier",
-            remedy="leave it out for 1",
+    if learning_rate_multiplier is not None:
+        require_range(
+            "--learning-rate-multiplier",
+            learning_rate_multiplier,
+            low=MIN_LEARNING_RATE_MULTIPLIER,
+            high=MAX_LEARNING_RATE_MULTIPLIER,
         )
     for path in (file, valid):
         if path is not None and not path.is_file():

@@ -8,7 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StrictFloat, StrictInt
 
 from fettle.jobs.fine_tuning import Hyperparameters
-from fettle.jobs.job_folder import MAX_BATCH_SIZE, MAX_EPOCHS, MAX_JOB_SEED, MAX_LEARNING_RATE_MULTIPLIER
+from fettle.jobs.job_folder import (
+    MAX_BATCH_SIZE,
+    MAX_EPOCHS,
+    MAX_JOB_SEED,
+    MAX_LEARNING_RATE_MULTIPLIER,
+    MIN_LEARNING_RATE_MULTIPLIER,
+)
 from fettle.scoring.openai_graders.registry import read_grader
 from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import Metadata, RequestBody, Text
@@ -21,7 +27,9 @@ def _auto_is_nothing(value: Any) -> Any:
 _AUTO = BeforeValidator(_auto_is_nothing)
 _Epochs = Annotated[Annotated[StrictInt, Field(ge=1, le=MAX_EPOCHS)] | None, _AUTO]
 _Batch = Annotated[Annotated[StrictInt, Field(ge=1, le=MAX_BATCH_SIZE)] | None, _AUTO]
-_Rate = Annotated[StrictFloat, Field(gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)]  # a whole number is one, too
+_Rate = Annotated[  # a whole number is one, too
+    StrictFloat, Field(ge=MIN_LEARNING_RATE_MULTIPLIER, le=MAX_LEARNING_RATE_MULTIPLIER)
+]
 _Multiplier = Annotated[_Rate | None, _AUTO]
 _AtLeastOne = Annotated[Annotated[StrictInt, Field(ge=1)] | None, _AUTO]
 
@@ -54,7 +62,7 @@ class ReinforcementHyperparameters(SupervisedHyperparameters):
     compute_multiplier: Annotated[Annotated[StrictFloat, Field(ge=1e-5, le=10)] | None, _AUTO] = None
     eval_interval: _AtLeastOne = None
     eval_samples: _AtLeastOne = None
-    reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
+    reasoning_effort: Annotated[Literal["default", "low", "medium", "high"] | None, _AUTO] = None
 
 
 class Supervised(RequestBody):

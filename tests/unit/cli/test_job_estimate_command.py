@@ -70,5 +70,6 @@ def test_what_a_job_would_refuse_is_refused(store: Store, tmp_path: Path) -> Non
         estimate(tmp_path / "none.jsonl")
     with pytest.raises(NoSuchModelError):
         estimate(file, "--model", "ft:tiny:fettle::nothing1")
-    with pytest.raises(ConfigError, match="a number above 0"):
-        estimate(file, "--learning-rate-multiplier", 0)
+    for multiplier in (0, 1e-30, 501):
+        with pytest.raises(ConfigError, match="a number between 0.0001 and 500"):
+            estimate(file, "--learning-rate-multiplier", multiplier)

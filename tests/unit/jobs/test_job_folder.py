@@ -18,7 +18,14 @@ from fettle.errors import (
 )
 from fettle.jobs.failures import DeletedModelError, failure_of
 from fettle.jobs.hyperparameters import run_settings, used_hyperparameters
-from fettle.jobs.job_folder import MAX_BATCH_SIZE, MAX_LEARNING_RATE_MULTIPLIER, JobFolder, TrainingFailed, TrainingJob
+from fettle.jobs.job_folder import (
+    MAX_BATCH_SIZE,
+    MAX_LEARNING_RATE_MULTIPLIER,
+    MIN_LEARNING_RATE_MULTIPLIER,
+    JobFolder,
+    TrainingFailed,
+    TrainingJob,
+)
 from fettle.records import Message, Prompt, Tool, ToolCall
 from fettle.training.settings import Keep, derived_learning_rate
 
@@ -108,13 +115,15 @@ def test_a_rate_that_cannot_be_is_refused() -> None:
         run_settings(far_too_high, used_hyperparameters(far_too_high, 100), num_rows=100, num_parameters=135_000_000)
 
 
-@pytest.mark.parametrize("num_parameters", [1_000_000, 135_000_000, 8_000_000_000, 70_000_000_000])
-def test_the_most_that_can_be_asked_for_is_never_refused_late(num_parameters: int) -> None:
+@pytest.mark.parametrize("num_parameters", [1_000_000, 135_000_000, 8_000_000_000, 70_000_000_000, 10**12])
+@pytest.mark.parametrize("multiplier", [MIN_LEARNING_RATE_MULTIPLIER, MAX_LEARNING_RATE_MULTIPLIER])
+def test_what_can_be_asked_for_is_never_refused_late(num_parameters: int, multiplier: float) -> None:
     for batch_size in (1, 16, MAX_BATCH_SIZE):
-        values = {"learning_rate_multiplier": MAX_LEARNING_RATE_MULTIPLIER, "batch_size": batch_size}
+        values = {"learning_rate_multiplier": multiplier, "batch_size": batch_size}
         job = JOB.model_copy(update=values)
         settings = run_settings(job, used_hyperparameters(job, 100), num_rows=100, num_parameters=num_parameters)
-        assert settings.learning_rate <= 1
+        assert settings.learning_rate is not None
+        assert 0 < settings.learning_rate <= 1
 
 
 @pytest.mark.parametrize(
