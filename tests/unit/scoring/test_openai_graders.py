@@ -153,6 +153,13 @@ class TestScoreModel:
         assert list(json.loads(question.json_schema)["properties"]) == ["steps", "result"]
         assert (question.params.seed, question.params.max_completion_tokens) == (3, 99)
 
+    @pytest.mark.parametrize("key", ["max_completions_tokens", "max_completion_tokens"])
+    def test_the_bound_of_tokens_has_two_spellings(self, key: str) -> None:
+        asked = services(said(0.25))
+        grade(SCORE_MODEL | {"sampling_params": {key: 99}}, "42", services=asked, q="6 * 7?")
+        assert isinstance(asked.sampler, ScriptedModel)
+        assert [question.params.max_completion_tokens for question in asked.sampler.questions] == [99]
+
     @pytest.mark.parametrize(("result", "wanted"), [(7, 5.0), (-7, 1.0), (2.5, 2.5), (10**400, 5.0), (-(10**400), 1.0)])
     def test_the_result_is_brought_into_the_range(self, result: float, wanted: float) -> None:
         assert grade(SCORE_MODEL | {"range": [1, 5]}, services=services(said(result)), q="").reward == wanted

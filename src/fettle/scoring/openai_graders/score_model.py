@@ -21,6 +21,9 @@ class SamplingWire(Wire):
     top_p: Annotated[WireNumber, Field(ge=0, le=1)] | None = None
     temperature: Annotated[WireNumber, Field(ge=0, le=2)] | None = None
     max_completions_tokens: StrictInt | None = Field(default=None, ge=1)
+    """As the reference spells it."""
+    max_completion_tokens: StrictInt | None = Field(default=None, ge=1)
+    """As chat completions spell it."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
 
     def params(self) -> SamplingParams:
@@ -29,7 +32,7 @@ class SamplingWire(Wire):
             seed=self.seed,
             temperature=self.temperature,
             top_p=self.top_p,
-            max_completion_tokens=self.max_completions_tokens,
+            max_completion_tokens=self.max_completions_tokens or self.max_completion_tokens,
             reasoning_effort=self.reasoning_effort,
         )
 
