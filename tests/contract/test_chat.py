@@ -352,6 +352,20 @@ def test_forced_calls_keep_the_functions_schema_streamed_or_not(client: OpenAI, 
     assert chunks[-1].finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize("model", [BASE, HERMES, LLAMA, MISTRAL])
+def test_a_call_cut_before_its_name_is_whole_leaves_no_content(client: OpenAI, model: str) -> None:
+    for max_tokens in (1, 8):
+        options: Any = {
+            "model": model, "messages": ASKED[1:], "tools": [SEATS, CLOSE], "tool_choice": "required",
+            "max_tokens": max_tokens, "seed": 4,
+        }  # fmt: skip
+        answer = client.chat.completions.create(**options).choices[0]
+        assert (answer.finish_reason, answer.message.content) == ("length", None)
+        chunks = [chunk.choices[0] for chunk in client.chat.completions.create(**options, stream=True)]
+        assert not any(chunk.delta.content for chunk in chunks)
+        assert chunks[-1].finish_reason == "length"
+
+
 def test_a_call_and_its_result_are_history_that_the_model_reads(client: OpenAI) -> None:
     for model in (BASE, HERMES, LLAMA, MISTRAL):
         options: Any = {"model": model, "tools": [SEATS], "max_tokens": 200, "seed": 1}

@@ -57,6 +57,8 @@ class ChoiceDelta:
     log_probs: tuple[TokenLogProb, ...] = ()
     end: ChatEnd | None = None
     """In the last one."""
+    is_cut_in_call: bool = False
+    """In the last one: a call was cut before its name was whole, and nothing is told of it."""
 
 
 class Choice:
@@ -85,24 +87,26 @@ class Choice:
         """
         async for piece in self._stream:
             self.num_tokens = piece.num_tokens
-            is_last = piece.finish_reason is not None
-            events = self._read(piece.text, is_last=is_last)
+            events = self._read(piece.text, piece.finish_reason)
             if self._reader is not None and self._reader.is_done:
                 self._stream.give_up()
                 yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=ChatEnd.TOOL_CALLS)
                 return
             end = self._end(piece.finish_reason) if piece.finish_reason else None
             if events or piece.log_probs or end:
-                yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=end)
+                in_call = self._reader is not None and self._reader.is_cut_in_call
+                yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=end, is_cut_in_call=in_call)
 
     def give_up(self) -> None:
         """Say that nobody waits any more."""
         self._stream.give_up()
 
-    def _read(self, text: str, *, is_last: bool) -> tuple[CallEvent, ...]:
+    def _read(self, text: str, finish_reason: FinishReason | None) -> tuple[CallEvent, ...]:
         if self._reader is None:
             return (TextPiece(text),) if text else ()
-        return tuple(self._reader.push(text, is_last=is_last))
+        if finish_reason is FinishReason.LENGTH:
+            return tuple(self._reader.cut(text))
+        return tuple(self._reader.push(text, is_last=finish_reason is not None))
 
     def _end(self, reason: FinishReason) -> ChatEnd:
         if reason is FinishReason.LENGTH:
@@ -162,4 +166,5 @@ def _reader(engine: ServingEngine, request: ChatRequest) -> CallReader | None:
     if request.rules is None or engine.call_format is None:
         return None
     names = [tool.name for tool in request.rules.tools]
-    return CallReader(engine.call_format, names, at_most_one=request.rules.at_most_one)
+    rules = request.rules
+    return CallReader(engine.call_format, names, at_most_one=rules.at_most_one, must_call=rules.must_call)

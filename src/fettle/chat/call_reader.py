@@ -65,10 +65,14 @@ class CallReader:
         form: How the model writes calls.
         names: Functions that may be called.
         at_most_one: Nothing is read after the first call.
+        must_call: What may be the beginning of a call is one.
     """
 
-    def __init__(self, form: CallFormat, names: Collection[str], *, at_most_one: bool = False) -> None:
+    def __init__(
+        self, form: CallFormat, names: Collection[str], *, at_most_one: bool = False, must_call: bool = False
+    ) -> None:
         self._marker, self._names, self._at_most_one = form.marker, frozenset(names), at_most_one
+        self._must_call = must_call
         call = f"(?P<name>{'|'.join(map(regex.escape, sorted(names, reverse=True)))}){pattern_of(form.middle)}(?={{)"
         self._head = regex.compile(pattern_of(form.head) + call)
         self._between = None if form.between is None else regex.compile(pattern_of(form.between) + call)
@@ -79,6 +83,8 @@ class CallReader:
         self._value = _JsonValue()
         self.num_calls = 0
         """Calls so far."""
+        self.is_cut_in_call = False
+        """The limit of tokens has cut a call before its name was whole."""
 
     @property
     def is_done(self) -> bool:
@@ -99,6 +105,20 @@ class CallReader:
                 case _State.AFTER_CALL:
                     goes_on = self._read_after_call(events, is_last=is_last)
         return events
+
+    def cut(self, text: str) -> list[CallEvent]:
+        """Take the last piece of an answer that its limit cuts: what is there of a call without a whole name is no text, and left out."""
+        events = self.push(text)
+        if self._is_in_call():
+            self._buffer, self.is_cut_in_call = "", True
+        return [*events, *self.push("", is_last=True)]
+
+    def _is_in_call(self) -> bool:
+        """Whether what is held back is part of a call; before the first one that need not be made, its marker tells."""
+        if self._must_call and not self.num_calls:
+            return True
+        held = self._buffer.lstrip()
+        return bool(held) and (self.num_calls > 0 or held.startswith(self._marker))
 
     def _read_text(self, events: list[CallEvent], *, is_last: bool) -> bool:
         """Text up to the next call; whether there is more to read than text."""

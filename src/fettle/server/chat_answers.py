@@ -123,6 +123,7 @@ class WholeChoice:
     calls: list[ToolCallBody] = field(default_factory=list)
     log_probs: list[TokenLogProb] = field(default_factory=list)
     end: ChatEnd = ChatEnd.STOP
+    is_cut_in_call: bool = False
 
     def add(self, delta: ChoiceDelta) -> None:
         """Take the next piece."""
@@ -136,10 +137,12 @@ class WholeChoice:
                     self.calls[index].function.arguments += text
         self.log_probs += delta.log_probs
         self.end = delta.end or self.end
+        self.is_cut_in_call = delta.is_cut_in_call
 
     def body(self, index: int, token_texts: TokenTexts | None) -> dict[str, Any]:
         """The choice; `token_texts` is None where no log-probabilities are asked for."""
-        message = MessageBody(content=self.text if self.text or not self.calls else None, tool_calls=self.calls or None)
+        is_call = bool(self.calls) or self.is_cut_in_call
+        message = MessageBody(content=None if is_call and not self.text else self.text, tool_calls=self.calls or None)
         shown = message.model_dump(exclude=None if self.calls else {"tool_calls"})
         return {
             "index": index,

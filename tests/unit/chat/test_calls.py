@@ -128,6 +128,42 @@ def test_nothing_is_read_after_the_one_call_that_may_be_made() -> None:
     assert reader.is_done
 
 
+@pytest.mark.parametrize("template", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("must_call", [False, True])
+@pytest.mark.parametrize("num_calls", [1, 2])
+def test_a_call_that_is_cut_before_its_name_is_whole_leaves_no_text(
+    template: str, must_call: bool, num_calls: int
+) -> None:
+    form = form_of(template)
+    if num_calls == 2 and form.between is None:
+        assert template == templates.LLAMA3_WITH_TOOLS
+        return
+    whole = written(template, CALLS[:num_calls])
+    for length in range(whole.rindex(CALLS[num_calls - 1][0]) + len(CALLS[num_calls - 1][0])):
+        if not must_call and not whole[:length].startswith(form.marker or "{"):
+            continue
+        reader = CallReader(form, NAMES, must_call=must_call)
+        events = [event for character in whole[:length] for event in reader.push(character)] + reader.cut("")
+        assert not any(isinstance(event, TextPiece) for event in events), (whole[:length], events)
+        assert reader.num_calls < num_calls
+        at_once = CallReader(form, NAMES, must_call=must_call)
+        assert not any(isinstance(event, TextPiece) for event in at_once.cut(whole[:length]))
+        assert at_once.is_cut_in_call or at_once.num_calls
+
+
+def test_text_in_front_of_a_call_that_is_cut_stays() -> None:
+    reader = CallReader(form_of(templates.CHATML), NAMES)
+    assert reader.cut('Let me see.\n<tool_call>\n{"name": "se') == [TextPiece("Let me see.")]
+    assert reader.is_cut_in_call
+
+
+@pytest.mark.parametrize("text", ["plain", "a < b <tool", "a\n", "", " <"])
+def test_text_that_is_cut_and_no_call_stays_whole(text: str) -> None:
+    reader = CallReader(form_of(templates.CHATML), NAMES)
+    assert "".join(event.text for event in reader.cut(text) if isinstance(event, TextPiece)) == text
+    assert not reader.is_cut_in_call
+
+
 def test_arguments_are_passed_on_while_they_are_written() -> None:
     reader = CallReader(form_of(templates.CHATML), NAMES)
     reader.push('<tool_call>\n{"name": "seats", "arguments": {')
