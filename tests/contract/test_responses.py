@@ -139,8 +139,12 @@ def test_the_stream_helper_works(idle_client: openai.OpenAI, idle_server: Runnin
     ("body", "param"),
     [
         ({}, "input"),
-        ({"input": ""}, None),
-        ({"input": []}, None),
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": 5}, "input"),
+        ({"input": ["a"]}, "input[0]"),
+        ({"input": "a", "include": ["message.output_text.logprobs"]}, "include[0]"),
+        ({"input": "a", "include": ["reasoning.encrypted_content", "everything"]}, "include[1]"),
         ({"input": [{"role": "user"}]}, "input[0]"),
         ({"input": [{"role": "wizard", "content": "a"}]}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input[0].content[0].type"),
@@ -166,6 +170,23 @@ def test_what_cannot_be_answered_is_refused(
     assert answer.status_code == 400, answer.text
     if param is not None:
         assert answer.json()["error"]["param"] == param, answer.text
+    assert "function-" not in answer.text
+    assert "[dict" not in answer.text
+
+
+def test_hidden_kinds_of_a_value_are_not_in_a_message(raw: httpx2.Client, idle_server: RunningServer) -> None:
+    message = raw.post("/responses", json={"model": idle_server.model, "input": []}).json()["error"]["message"]
+    assert message == "Invalid value for 'input': List should have at least 1 item after validation, not 0."
+    message = raw.post("/responses", json={"model": idle_server.model, "input": ""}).json()["error"]["message"]
+    assert message == "Invalid value for 'input': expected at least 1 characters, and it has 0 (it is '')."
+
+
+def test_what_there_is_none_of_here_may_be_included(idle_client: openai.OpenAI, idle_server: RunningServer) -> None:
+    response = idle_client.responses.create(
+        model=idle_server.model, input="Hi", max_output_tokens=2,
+        include=["reasoning.encrypted_content", "file_search_call.results"],
+    )  # fmt: skip
+    assert response.output
 
 
 def test_an_unknown_model_is_404(idle_client: openai.OpenAI) -> None:

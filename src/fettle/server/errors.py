@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -37,6 +38,8 @@ _LONGEST_MESSAGE = 2000
 _NO_OBJECT = "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
 _SHORTER = ("at least", "min_length", "string_below_min_length")
 _LONGER = ("at most", "max_length", "string_above_max_length")
+_UNION_MEMBER = re.compile(r"(?:function-(?:after|before|wrap|plain)|list|dict|tuple|set|literal|nullable|union)\[.*\]", re.DOTALL)
+_PLAIN_UNION_MEMBERS = ("constrained-str", "constrained-int", "constrained-float", "str", "int", "float", "bool")
 _LENGTHS = {"too_short": _SHORTER, "string_too_short": _SHORTER, "too_long": _LONGER, "string_too_long": _LONGER}
 """Of texts: in words, the bound's name, the code."""
 
@@ -172,7 +175,7 @@ def disk_faults_are_ours(place: Path) -> Iterator[None]:
 
 def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """The answer to a body, query or form that has not the form it should have, by its first mistake."""
-    first = errors[0]
+    first = _most_telling(errors)
     kind, where = str(first["type"]), _path(first.get("loc", ()))
     is_no_object = kind in ("missing", "model_attributes_type", "model_type", "dict_type") and where is None
     if kind == "json_invalid" or is_no_object:
@@ -185,9 +188,30 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     return ApiError(message, param=where, code=_code(kind, first))
 
 
+def _most_telling(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first mistake; where a value may be of several kinds, the first one in the kind that it is of, if it is of any."""
+    first = errors[0]
+    field = _path(first.get("loc", ()))
+    kinds = [error for error in errors if any(_is_union_member(part) for part in error.get("loc", ()))]
+    if first not in kinds:
+        return first
+    of_its_kind = (error for error in kinds if not _is_of_another_kind(error))
+    return next((error for error in of_its_kind if (_path(error["loc"]) or "").startswith(field or "")), first)
+
+
+def _is_of_another_kind(error: Mapping[str, Any]) -> bool:
+    return _is_union_member(error["loc"][-1]) and str(error["type"]).endswith("_type")
+
+
+def _is_union_member(part: Any) -> bool:
+    """Whether a part of a location is no field, but what pydantic calls one of the kinds that a value may be of."""
+    return isinstance(part, str) and (part in _PLAIN_UNION_MEMBERS or bool(_UNION_MEMBER.fullmatch(part)))
+
+
 def _path(loc: Sequence[Any]) -> str | None:
     """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
-    parts = [part for part in loc if part not in ("body", "query", "path", "header", "[key]")]
+    outer = ("body", "query", "path", "header", "[key]")
+    parts = [part for part in loc if part not in outer and not _is_union_member(part)]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

@@ -16,6 +16,17 @@ from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import Metadata, RequestBody, Text
 
 _UNSUPPORTED = ("previous_response_id", "conversation", "prompt", "context_management", "moderation", "top_logprobs")
+_LOG_PROBS = "message.output_text.logprobs"
+_INCLUDED_IN_NOTHING = (
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+)
+"""Parts of what there is not here: hosted tools, images, encrypted thoughts."""
 _TEXT_PARTS = ("input_text", "output_text", "text")
 _Object = dict[str, Any]
 _Number = Annotated[float, Field(strict=True)]
@@ -48,6 +59,7 @@ class CreateResponse(RequestBody):
     store: StrictBool | None = None
     """Has no effect: responses are not kept."""
     include: list[Text] | None = None
+    """Has no effect: parts of what there is none of. Log-probabilities are refused."""
     reasoning: _Object | None = None
     truncation: Literal["auto", "disabled"] | None = None
     """Has no effect: what is too long is refused."""
@@ -76,6 +88,8 @@ class CreateResponse(RequestBody):
         for name in _UNSUPPORTED:
             if getattr(self, name):
                 raise invalid(f"`{name}` is not supported by this server.", name, "unsupported_value")
+        for place, wanted in enumerate(self.include or []):
+            _require_nothing(wanted, f"include[{place}]")
         with in_terms_of_responses():
             return CreateChatCompletion(
                 model=self.model,
@@ -98,6 +112,20 @@ class CreateResponse(RequestBody):
         for place, item in enumerate(self.input):
             _add(messages, item, f"input[{place}]")
         return messages
+
+
+def _require_nothing(included: str, where: str) -> None:
+    """Refuse what an answer cannot include; what there is none of is included in that way.
+
+    Raises:
+        ApiError: Log-probabilities, or what OpenAI's API does not know either.
+    """
+    if included == _LOG_PROBS:
+        message = f"'{_LOG_PROBS}' is not supported by this server; chat completions give log-probabilities."
+        raise invalid(message, where, "unsupported_value")
+    if included not in _INCLUDED_IN_NOTHING:
+        known = ", ".join(f"'{name}'" for name in _INCLUDED_IN_NOTHING)
+        raise invalid(f"Nothing is called '{included[:60]}'; known, and of no effect here, are {known}.", where)
 
 
 @contextmanager
