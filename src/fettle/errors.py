@@ -161,11 +161,16 @@ def require_range(name: str, value: float, *, low: float, high: float = math.inf
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _UNWRITABLE += (errno.ENAMETOOLONG,)
+_ANOTHER_FOLDER = "choose another folder with --out, or with FETTLE_HOME for what is kept between studies"
 
 
 @contextmanager
-def disk_errors_explained(path: Path) -> Iterator[None]:
+def disk_errors_explained(path: Path, *, remedy: str = _ANOTHER_FOLDER) -> Iterator[None]:
     """Turn the operating system's errors about writing `path` into messages a user can act on.
+
+    Args:
+        path: What is written.
+        remedy: What to do where it cannot be written.
 
     Raises:
         DiskFullError: No space or quota is left.
@@ -185,7 +190,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
             raise ConfigError(
                 f"cannot write here ({os.strerror(number)})",
                 where=str(path),
-                remedy="choose another folder with --out, or with FETTLE_HOME for what is kept between studies",
+                remedy=remedy,
             ) from error
         raise
 

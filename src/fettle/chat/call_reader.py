@@ -107,7 +107,7 @@ class CallReader:
         return events
 
     def cut(self, text: str) -> list[CallEvent]:
-        """Take the last piece of an answer that its limit cuts: what is there of a call without a whole name is no text, and left out."""
+        """Take the last piece of an answer that its limit cuts: a call without a whole name is no text, and left out."""
         events = self.push(text)
         if self._is_in_call():
             self._buffer, self.is_cut_in_call = "", True

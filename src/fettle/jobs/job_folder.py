@@ -30,7 +30,7 @@ MAX_LEARNING_RATE_MULTIPLIER = 500.0
 """Of a new job. No rate above 1 trains, and the highest that fits a base model is 2e-3 (`derived_learning_rate`): with a larger
 multiplier it would be above 1 there. Larger models, whose rates are lower, do not train with 500 times what fits either."""
 MIN_LEARNING_RATE_MULTIPLIER = 1e-4
-"""Of a new job. Steps of a ten-thousandth of what fits leave a model as it was, so nobody needs less; and with this the rate is above
+"""Of a new job. Steps of a ten-thousandth of what fits leave a model as it was, so nobody needs less; and the rate is above
 the least that a run takes (`RunSettings`), whatever the sizes of the base model and of the batch."""
 
 

@@ -38,7 +38,9 @@ _LONGEST_MESSAGE = 2000
 _NO_OBJECT = "We could not parse the body of your request: it must be one JSON object, sent with `Content-Type: application/json`."
 _SHORTER = ("at least", "min_length", "string_below_min_length")
 _LONGER = ("at most", "max_length", "string_above_max_length")
-_UNION_MEMBER = re.compile(r"(?:function-(?:after|before|wrap|plain)|list|dict|tuple|set|literal|nullable|union)\[.*\]", re.DOTALL)
+_UNION_MEMBER = re.compile(
+    r"(?:function-(?:after|before|wrap|plain)|list|dict|tuple|set|literal|nullable|union)\[.*\]", re.DOTALL
+)
 _PLAIN_UNION_MEMBERS = ("constrained-str", "constrained-int", "constrained-float", "str", "int", "float", "bool")
 _LENGTHS = {"too_short": _SHORTER, "string_too_short": _SHORTER, "too_long": _LONGER, "string_too_long": _LONGER}
 """Of texts: in words, the bound's name, the code."""

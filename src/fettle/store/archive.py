@@ -118,7 +118,7 @@ def new_archive(path: Path, on_bytes: Callable[[int], None]) -> Iterator[Archive
     compress = _compressor(path)
     if path.exists():
         raise ConfigError("there is a file already", where=str(path), remedy="choose another name, or remove it")
-    with disk_errors_explained(path):
+    with disk_errors_explained(path, remedy="name a file in a folder that is there, and that you may write"):
         descriptor, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -55,7 +55,17 @@ class Owner:
 
 
 def create_key(store: Store, name: str, project: str = DEFAULT_PROJECT) -> tuple[str, Key]:
-    """A new key, which is not kept, and what is kept of it. A project of that name is made where there is none."""
+    """A new key, which is not kept, and what is kept of it. A project of that name is made where there is none.
+
+    Raises:
+        ConfigError: A name is empty.
+    """
+    if not name.strip():
+        raise ConfigError("a key needs a name", where="NAME", remedy="say what it is for, so that you know it again")
+    if not project.strip():
+        raise ConfigError(
+            "a project needs a name", where="--project", remedy="name it, or leave it out for the default"
+        )
     secret = _PREFIX + secrets.token_urlsafe(_NUM_BYTES)
     with store.writing() as connection:
         owner = ensure_project(connection, project)

@@ -71,5 +71,5 @@ def test_what_a_job_would_refuse_is_refused(store: Store, tmp_path: Path) -> Non
     with pytest.raises(NoSuchModelError):
         estimate(file, "--model", "ft:tiny:fettle::nothing1")
     for multiplier in (0, 1e-30, 501):
-        with pytest.raises(ConfigError, match="a number between 0.0001 and 500"):
+        with pytest.raises(ConfigError, match=r"a number between 0\.0001 and 500"):
             estimate(file, "--learning-rate-multiplier", multiplier)

@@ -50,7 +50,10 @@ def test_what_is_odd_about_a_row_is_told(more: str, warning: str | None, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "warning"),
     [
-        ('{"a": NaN}', "the arguments of a tool call are no strict JSON (NaN is not JSON), and are learned as they are"),
+        (
+            '{"a": NaN}',
+            "the arguments of a tool call are no strict JSON (NaN is not JSON), and are learned as they are",
+        ),
         (
             '{"a": {"b": 1, "b": 2}}',
             "the key 'b' is given more than once in the arguments of a tool call, which are learned as they are",

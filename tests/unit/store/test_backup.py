@@ -367,6 +367,12 @@ def disk_with(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_a_backup_into_a_folder_that_is_not_there_is_told_what_to_do(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot write here") as caught:
+        back_up(store, tmp_path / "nowhere" / "b.tar.zst", SilentListener())
+    assert caught.value.remedy == "name a file in a folder that is there, and that you may write"
+
+
 def test_a_full_disk_leaves_nothing_of_a_backup(store: Store, tmp_path: Path) -> None:
     fill(store)
     add_content(
