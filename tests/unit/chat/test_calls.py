@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chat_templates as templates
@@ -198,6 +198,7 @@ def test_calls_that_are_no_json_are_not_understood() -> None:
     assert call_format(renderer_of(templates.PYTHON_CALLS)) is None
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
