@@ -21,6 +21,7 @@ from fettle.jobs.training_rows import (
     FileRole,
     TrainingRows,
     read_training_rows,
+    refuse,
 )
 from fettle.models.load import load_tokenizer
 from fettle.models.resolve import resolve_model
@@ -97,10 +98,7 @@ def _require_learnable(rows: Mapping[FileRole, TrainingRows], renderer: ChatRend
                 renderer.require_learnable(example)
             except DataError as error:
                 remedy = f" {error.remedy[:1].upper()}{error.remedy[1:]}." if error.remedy else ""
-                problem = (
-                    f"Invalid {role.value.replace('_', ' ')}: line {example.source.line}: {error.problem}.{remedy}"
-                )
-                raise BadTrainingFileError(problem, code=role.code, role=role) from error
+                refuse(role, f"line {example.source.line}: {error.problem}.{remedy}")
 
 
 def have_copies(store: Store, job: Job) -> None:
