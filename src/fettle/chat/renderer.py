@@ -110,11 +110,7 @@ class ChatRenderer:
             DataError: The template cannot separate the answer from its prompt.
         """
         asked = Message(role="user", content="a")
-        before = self._opened([asked], ())
-        answered = self.template.render(
-            [asked, Message(role="assistant", content=text)], (), add_generation_prompt=False
-        )
-        output = self._output_after(before, answered)
+        output = self._output(self._opened([asked], ()), [asked, Message(role="assistant", content=text)], ())
         if output is None:
             raise self._wrong_start(where=f"answer {text[:40]!r}")
         return tuple(self.encode(output))
@@ -181,10 +177,9 @@ class ChatRenderer:
 
     def _answered_pieces(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[_Piece] | None:
         """Pieces of a conversation that ends with an answer; None: the template cannot separate that from its prompt."""
-        output = self._output(self._opened(messages[:-1], tools), messages, tools)
-        if output is None:
-            return None
-        return [*self._prompt_pieces(messages[:-1], tools), _Piece(output, len(messages) - 1)]
+        pieces = self._prompt_pieces(messages[:-1], tools)
+        output = self._output("".join(piece.text for piece in pieces), messages, tools)
+        return None if output is None else [*pieces, _Piece(output, len(messages) - 1)]
 
     def _row(self, example: Example, pieces: Sequence[_Piece], learned: frozenset[int]) -> TokenisedExample:
         token_ids: list[int] = []
@@ -202,11 +197,11 @@ class ChatRenderer:
         return TokenisedExample(example_id=example.id, token_ids=tuple(token_ids), is_trained=tuple(is_trained))
 
     def _output(self, before: str, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
-        """What the model writes as the last of some messages, where `before` is what it is prompted with."""
-        return self._output_after(before, self.template.render(messages, tools, add_generation_prompt=False))
+        """What the model writes as the last of some messages, its end of turn included, where `before` is what it is prompted with.
 
-    def _output_after(self, before: str, after: str) -> str | None:
-        """What the model writes: from the generation prompt to the last end of turn. None: `after` does not continue `before`."""
+        None: the template does not continue `before`.
+        """
+        after = self.template.render(messages, tools, add_generation_prompt=False)
         if not after.startswith(before):
             return None
         output = after[len(before) :]

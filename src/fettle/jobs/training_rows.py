@@ -85,7 +85,7 @@ def read_training_rows(file: Path, role: FileRole, *, name: str, least: int = 1)
         try:
             example, notes = _example(values, Location(file=name, line=line))
         except UnusableRowError as error:
-            refuse(role, f"line {line}: {error.note.message}. {_sentence(error.note.remedy)}")
+            refuse_line(role, line, error.note.message, error.note.remedy)
         for note in (*repeated, *notes):
             noticed[note] += 1
             first_line.setdefault(note, line)
@@ -108,12 +108,12 @@ def _objects(file: Path, role: FileRole) -> Iterator[tuple[int, Mapping[str, Any
         for number, raw in enumerate(lines, start=1):
             line = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
             if len(line) > _MOST_LINE_BYTES:
-                refuse(role, f"line {number} has more than the {_MOST_LINE_BYTES:,} bytes that are taken")
+                _refuse(role, f"line {number} has more than the {_MOST_LINE_BYTES:,} bytes that are taken")
             if not line.strip(b" \t\r\n"):
                 blank = blank or number
                 continue
             if blank is not None:
-                refuse(role, f"line {blank} is blank, and only the end of a file may be")
+                _refuse(role, f"line {blank} is blank, and only the end of a file may be")
             yield number, *_object(line, number, role)
 
 
@@ -122,18 +122,18 @@ def _object(line: bytes, number: int, role: FileRole) -> tuple[Mapping[str, Any]
     try:
         value = json.loads(line.decode(), parse_constant=_no_json, object_pairs_hook=_noting(repeated))
     except UnicodeDecodeError as error:
-        refuse(role, f"line {number} is not UTF-8 (byte {error.start + 1})")
+        _refuse(role, f"line {number} is not UTF-8 (byte {error.start + 1})")
     except RecursionError:
-        refuse(role, f"line {number} is nested too deeply")
+        _refuse(role, f"line {number} is nested too deeply")
     except ValueError as error:
-        refuse(role, f"line {number} is not a JSON object ({_short(error)})")
+        _refuse(role, f"line {number} is not a JSON object ({_short(error)})")
     if not isinstance(value, dict):
         kind = {list: "an array", str: "a text"}.get(type(value), "no object")
-        refuse(role, f"line {number} is {kind}; every line must be a JSON object")
+        _refuse(role, f"line {number} is {kind}; every line must be a JSON object")
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):
-        refuse(role, f"line {number} holds half a surrogate pair, which is no text")
+        _refuse(role, f"line {number} holds half a surrogate pair, which is no text")
     return value, [
         f"the key {key[:40]!r} is given more than once in an object, and only the last one is used" for key in repeated
     ]
@@ -246,7 +246,7 @@ def _check_order(messages: tuple[Message, ...]) -> None:
 
 def _require_enough(examples: list[Example], role: FileRole, least: int) -> None:
     if not examples:
-        refuse(role, "the file holds no example")
+        _refuse(role, "the file holds no example")
     if len(examples) < least:
         raise BadTrainingFileError(
             f"Training file has {len(examples)} example(s), but must have at least {least} examples",
@@ -255,15 +255,19 @@ def _require_enough(examples: list[Example], role: FileRole, least: int) -> None
         )
     answers = (message for example in examples for message in example.messages if message.role == "assistant")
     if all(message.weight == 0 for message in answers):
-        refuse(role, "every assistant message has weight 0, so there is nothing to learn")
+        _refuse(role, "every assistant message has weight 0, so there is nothing to learn")
 
 
-def refuse(role: FileRole, problem: str) -> NoReturn:
-    """Say that no job can be trained with a file.
+def refuse_line(role: FileRole, line: int, problem: str, remedy: str | None) -> NoReturn:
+    """Say which line of a file keeps a job from being trained with it.
 
     Raises:
         BadTrainingFileError: Always.
     """
+    _refuse(role, f"line {line}: {problem}." + (f" {_sentence(remedy)}" if remedy else ""))
+
+
+def _refuse(role: FileRole, problem: str) -> NoReturn:
     raise BadTrainingFileError(f"Invalid {role.value.replace('_', ' ')}: {problem}", code=role.code, role=role)
 
 

@@ -21,7 +21,7 @@ from fettle.jobs.training_rows import (
     FileRole,
     TrainingRows,
     read_training_rows,
-    refuse,
+    refuse_line,
 )
 from fettle.models.load import load_tokenizer
 from fettle.models.resolve import resolve_model
@@ -97,8 +97,7 @@ def _require_learnable(rows: Mapping[FileRole, TrainingRows], renderer: ChatRend
             try:
                 renderer.require_learnable(example)
             except DataError as error:
-                remedy = f" {error.remedy[:1].upper()}{error.remedy[1:]}." if error.remedy else ""
-                refuse(role, f"line {example.source.line}: {error.problem}.{remedy}")
+                refuse_line(role, example.source.line, error.problem, error.remedy)
 
 
 def have_copies(store: Store, job: Job) -> None:
