@@ -17,6 +17,7 @@ from simulated_arms import (
     cluster_ids,
     ids_of_sizes,
     two_binary_arms,
+    two_errors,
     two_graded_arms,
     unequal_binary_arms,
     unequal_graded_arms,
@@ -32,10 +33,6 @@ from fettle.statistics.win_rate import win_rate
 from fettle.study.verdict import VerdictContext, decide
 
 NUM_STUDIES = 3000
-
-
-def two_errors(share: float, num_studies: int) -> float:
-    return 2 * math.sqrt(share * (1 - share) / num_studies)
 
 
 def share_covered(intervals: Iterable[Interval], truth: float) -> float:
