@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fettle.records import Interval
 from fettle.statistics.clusters import size_weighted_mean_size
 from fettle.statistics.intervals import TIE, difference_interval, student_quantile
+from fettle.statistics.win_rate import as_win_rate
 
 MIN_HUMAN_CLUSTERS = 10
 """With votes on fewer independent examples, how far to trust the judge cannot be learned, and people alone are heard."""
@@ -123,16 +124,10 @@ def prediction_powered_win_rate(
     )
     return dataclasses.replace(
         result,
-        corrected=_as_win_rate(result.corrected),
-        human_only=_as_win_rate(result.human_only),
+        corrected=as_win_rate(result.corrected),
+        human_only=as_win_rate(result.human_only),
         judge_mean=(1 + result.judge_mean) / 2,
         judge_excess=result.judge_excess / 2,
-    )
-
-
-def _as_win_rate(of_signs: Interval) -> Interval:
-    return dataclasses.replace(
-        of_signs, estimate=(1 + of_signs.estimate) / 2, low=(1 + of_signs.low) / 2, high=(1 + of_signs.high) / 2
     )
 
 
