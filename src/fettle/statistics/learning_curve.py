@@ -86,13 +86,15 @@ def learning_curve(
     """Fits error = floor + a x size^-exponent and says what twice the largest size would bring.
 
     The test rows are resampled by whole clusters, the same for all sizes. In each resample every mean gets the luck of another
-    training (normal, `run_sd`), and two curves are fitted by least squares of logarithms, the exponent kept within [0, 1]: one
-    without a floor, and one whose floor is drawn evenly between 0 and nine tenths of the smallest error, for three points cannot
-    tell how high it is. The estimate is the median of all; limits are the outer ones of the two kinds' percentiles.
+    training (normal, `run_sd`, or more where the scores scatter more about any curve), and two curves are fitted by least squares
+    of logarithms, the exponent kept within [0, 1]: one without a floor, and one whose floor is drawn evenly between 0 and nine tenths
+    of the smallest error, for three points cannot tell how high it is. The estimate is the median of all; limits are the outer ones
+    of the two kinds' percentiles.
+
     More helps: the lower limit is above 0. Little: the upper limit is below `worthwhile`. Else it cannot be said; nor with fewer
     than three sizes, or where a model trained on more is surely worse than one trained on less. Found to hold the true gain in 95
-    to 100 % of simulated curves with exponents of 0.05 to 1 and floors of up to 85 % of the error; a flat one is said to gain in at
-    most 2.5 %.
+    to 100 % of simulated curves with exponents of 0.05 to 1 and floors of up to 85 % of the error, and of those with three times
+    the luck that was assumed; a flat one is said to rise in at most 2.5 % (4 % with three times the luck).
 
     Args:
         scores_by_size: Number of training examples, and the score in [0, 1] of that model on each test example (None: could not be
@@ -112,6 +114,39 @@ def learning_curve(
     >>> learning_curve([(size, scores * 5) for size, scores in right], range(500), seed=1).sentence
     'Twice the examples would probably bring +6.8 points (2.6 to 8.0).'
     """
+    rows = _scored_rows(scores_by_size, clusters)
+    points = tuple(
+        CurvePoint(num_examples=int(size), score=mean_interval(scores_n.tolist(), rows.clusters, level=level))
+        for size, scores_n in zip(rows.sizes_K, rows.scores_Kn, strict=True)
+    )
+    gain = exponent = None
+    outcome, reason = CurveOutcome.CANNOT_SAY, _why_no_curve(rows, run_sd=run_sd)
+    if not reason:
+        gains_2R, exponents_2R = _resampled(rows, seed=seed, run_sd=run_sd)
+        gain, exponent = (_outer_percentiles(values, level=level) for values in (gains_2R, exponents_2R))
+        outcome = _outcome(gain, worthwhile)
+        if outcome is CurveOutcome.CANNOT_SAY:
+            reason = f"anything from nothing to {100 * gain.high:.1f} points agrees with these scores"
+    return LearningCurve(
+        points=points,
+        outcome=outcome,
+        gain=gain,
+        exponent=exponent,
+        reason=reason,
+        num_unscored=len(clusters) - len(rows.clusters),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ScoredRows:
+    """The test rows that every model's answer to was scored."""
+
+    sizes_K: NDArray[np.float64]
+    scores_Kn: NDArray[np.float64]
+    clusters: tuple[int, ...]  # [n]
+
+
+def _scored_rows(scores_by_size: Sequence[tuple[int, Sequence[float | None]]], clusters: Sequence[int]) -> _ScoredRows:
     ordered = sorted(scores_by_size, key=lambda pair: pair[0])
     sizes_K = np.array([size for size, _ in ordered], dtype=np.float64)
     if any(len(scores) != len(clusters) for _, scores in ordered):
@@ -121,33 +156,10 @@ def learning_curve(
     scored = [row for row in range(len(clusters)) if all(scores[row] is not None for _, scores in ordered)]
     if not ordered or not scored:
         raise ValueError("no test example was scored for every size")
-    kept = [clusters[row] for row in scored]
-    scores_Kn = np.array([[scores[row] for row in scored] for _, scores in ordered], dtype=np.float64)
-    points = tuple(
-        CurvePoint(num_examples=int(size), score=mean_interval(scores_n.tolist(), kept, level=level))
-        for size, scores_n in zip(sizes_K, scores_Kn, strict=True)
-    )
-    num_unscored = len(clusters) - len(scored)
-    reason = _why_no_curve(sizes_K, scores_Kn, kept, run_sd=run_sd)
-    if reason:
-        return LearningCurve(
-            points=points,
-            outcome=CurveOutcome.CANNOT_SAY,
-            gain=None,
-            exponent=None,
-            reason=reason,
-            num_unscored=num_unscored,
-        )
-    gains_2R, exponents_2R = _fits(sizes_K, scores_Kn, kept, seed=seed, run_sd=run_sd)
-    gain, exponent = (_outer_percentiles(values, level=level) for values in (gains_2R, exponents_2R))
-    outcome = _outcome(gain, worthwhile)
-    return LearningCurve(
-        points=points,
-        outcome=outcome,
-        gain=gain,
-        exponent=exponent,
-        reason=_open_between(gain) if outcome is CurveOutcome.CANNOT_SAY else "",
-        num_unscored=num_unscored,
+    return _ScoredRows(
+        sizes_K=sizes_K,
+        scores_Kn=np.array([[scores[row] for row in scored] for _, scores in ordered], dtype=np.float64),
+        clusters=tuple(clusters[row] for row in scored),
     )
 
 
@@ -157,50 +169,60 @@ def _outcome(gain: Interval, worthwhile: float) -> CurveOutcome:
     return CurveOutcome.MORE_HELPS if gain.low > TIE else CurveOutcome.CANNOT_SAY
 
 
-def _open_between(gain: Interval) -> str:
-    return f"anything from nothing to {100 * gain.high:.1f} points agrees with these scores"
-
-
-def _why_no_curve(
-    sizes_K: NDArray[np.float64], scores_Kn: NDArray[np.float64], clusters: Sequence[int], *, run_sd: float
-) -> str:
+def _why_no_curve(rows: _ScoredRows, *, run_sd: float) -> str:
     """What speaks against a curve at all; empty where nothing does."""
+    sizes_K = rows.sizes_K
     if len(sizes_K) < MIN_SIZES:
         return f"it takes {MIN_SIZES} training sizes, and there are {len(sizes_K)}"
     if sizes_K[-1] < MIN_SPAN * sizes_K[0]:
         return f"the largest training size is less than {MIN_SPAN:g} times the smallest"
-    if len(set(clusters)) == 1:
+    if len(set(rows.clusters)) == 1:
         return "all test examples belong to one group"
     pairs = list(itertools.combinations(range(len(sizes_K)), 2))
     for less, more in pairs:
-        fall = difference_interval(scores_Kn[less] - scores_Kn[more], clusters, level=1 - 0.05 / len(pairs))
+        fall_n = rows.scores_Kn[less] - rows.scores_Kn[more]
+        fall = difference_interval(fall_n, rows.clusters, level=1 - 0.05 / len(pairs))
         if fall.low > 2 * math.sqrt(2) * run_sd:  # two errors of the difference of two trainings' luck
             return f"the model of {sizes_K[more]:,.0f} examples is surely worse than that of {sizes_K[less]:,.0f}"
     return ""
 
 
-def _fits(
-    sizes_K: NDArray[np.float64], scores_Kn: NDArray[np.float64], clusters: Sequence[int], *, seed: int, run_sd: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _resampled(rows: _ScoredRows, *, seed: int, run_sd: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gain from twice the largest size, and exponent, in each resample without and with a floor, [2, R] both."""
     generator = np.random.default_rng(seed)
-    of_clusters = [cluster_totals(1 - scores_n, clusters) for scores_n in scores_Kn]
+    of_clusters = [cluster_totals(1 - scores_n, rows.clusters) for scores_n in rows.scores_Kn]
     totals_GK = np.stack([sums.totals for sums in of_clusters], axis=1)
     sizes_G = of_clusters[0].sizes
-    num_clusters = len(sizes_G)
+    num_clusters, num_rows = len(sizes_G), sizes_G.sum()
     counts_RG = generator.multinomial(num_clusters, np.full(num_clusters, 1 / num_clusters), size=NUM_RESAMPLES)
-    errors_RK = (counts_RG @ totals_GK) / (counts_RG @ sizes_G)[:, None]
+    resampled_RK = (counts_RG @ totals_GK) / (counts_RG @ sizes_G)[:, None]
+    mean_K = totals_GK.sum(axis=0) / num_rows
+    luck_RK = generator.normal(0, max(run_sd, _unexplained(mean_K, rows.sizes_K)), resampled_RK.shape)
     wider = math.sqrt(num_clusters / (num_clusters - 1))
-    mean_K = totals_GK.sum(axis=0) / sizes_G.sum()
-    errors_RK = mean_K + wider * (errors_RK - mean_K) + generator.normal(0, run_sd, errors_RK.shape)
-    errors_RK = np.clip(errors_RK, 0.5 / sizes_G.sum(), 1.0)
+    errors_RK = np.clip(mean_K + wider * (resampled_RK - mean_K) + luck_RK, 0.5 / num_rows, 1.0)
     drawn_R = generator.uniform(0, LARGEST_FLOOR, NUM_RESAMPLES) * errors_RK.min(axis=1)
-    floors_2R = np.stack([np.zeros(NUM_RESAMPLES), drawn_R])
-    logs_2RK, log_sizes_K = np.log(errors_RK - floors_2R[..., None]), np.log(sizes_K)
+    reducible_2RK, exponents_2R = _fit(
+        errors_RK - np.stack([np.zeros(NUM_RESAMPLES), drawn_R])[..., None], rows.sizes_K
+    )
+    return reducible_2RK[..., -1] * (1 - 2.0**-exponents_2R), exponents_2R
+
+
+def _fit(
+    reducible: NDArray[np.float64], sizes_K: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The power law of errors above a floor, [..., K], all above 0: its values at the sizes, and its exponent, [...]."""
+    log_sizes_K, logs = np.log(sizes_K), np.log(reducible)
     centred_K = log_sizes_K - log_sizes_K.mean()
-    exponents_2R = np.clip(-(logs_2RK @ centred_K) / (centred_K**2).sum(), 0.0, LARGEST_EXPONENT)
-    reducible_2R = np.exp(logs_2RK.mean(axis=-1) - exponents_2R * centred_K[-1])
-    return reducible_2R * (1 - 2.0**-exponents_2R), exponents_2R
+    exponents = np.clip(-(logs @ centred_K) / (centred_K**2).sum(), 0.0, LARGEST_EXPONENT)
+    return np.exp(logs.mean(axis=-1, keepdims=True) - exponents[..., None] * centred_K), exponents
+
+
+def _unexplained(errors_K: NDArray[np.float64], sizes_K: NDArray[np.float64]) -> float:
+    """The residual standard deviation of the curve that fits best whatever its floor: a sign of more luck than was assumed."""
+    above_K = np.maximum(errors_K, TIE)
+    floors_F = np.linspace(0, LARGEST_FLOOR, 19)[:, None] * above_K.min()
+    fitted_FK, _ = _fit(above_K - floors_F, sizes_K)
+    return float(np.sqrt(((fitted_FK + floors_F - above_K) ** 2).sum(axis=-1) / (len(sizes_K) - 2)).min())
 
 
 def _outer_percentiles(values_2R: NDArray[np.float64], *, level: float) -> Interval:
