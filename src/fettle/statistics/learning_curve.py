@@ -87,9 +87,9 @@ def learning_curve(
 
     The test rows are resampled by whole clusters, the same for all sizes. In each resample every mean gets the luck of another
     training (normal, `run_sd`, or more where the scores scatter more about any curve), and two curves are fitted by least squares
-    of logarithms, the exponent kept within [0, 1]: one without a floor, and one whose floor is drawn evenly between 0 and nine tenths
-    of the smallest error, for three points cannot tell how high it is. The estimate is the median of all; limits are the outer ones
-    of the two kinds' percentiles.
+    of logarithms, the exponent kept within [0, 1]: one without a floor, and one whose floor is drawn evenly between 0 and nine
+    tenths of the smallest error, for three points cannot tell how high it is. The estimate is the median of all; limits are the
+    outer ones of the two kinds' percentiles.
 
     More helps: the lower limit is above 0. Little: the upper limit is below `worthwhile`. Else it cannot be said; nor with fewer
     than three sizes, or where a model trained on more is surely worse than one trained on less. Found to hold the true gain in 95

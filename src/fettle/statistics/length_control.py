@@ -20,7 +20,7 @@ from fettle.statistics.win_rate import as_win_rate
 
 RIDGE = 0.01
 """Penalty on the squared coefficients, in votes: keeps them finite where length or contender decides every vote, and moves others
-by less than a hundredth of a point."""
+by hundredths of a point."""
 MIN_SHARE_NEAR_EQUAL = 0.05
 """With fewer pairs at equal length or on its other side, what would happen there was not seen."""
 NEAR_EQUAL = 0.25
