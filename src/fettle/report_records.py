@@ -10,6 +10,26 @@ from fettle.records import Comparison, ContenderResult, Detectable, Finding, Tas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsNeeded:
+    """Test examples that it takes, clusters included, to find a difference of so many points."""
+
+    difference: float
+    """Of mean scores, in [0, 1]; of a win rate, its distance from one half."""
+    num_for_scores: int
+    num_for_win_rate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectableDifference:
+    """What a test split can show, in scores and in win rates, and what it would take to show more."""
+
+    of_scores: Detectable
+    smallest_win_rate: float
+    """Smallest true win rate, ties as half, that is found to lie above one half; in (0.5, 1]."""
+    rows_needed: tuple[RowsNeeded, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LossPoint:
     """Losses at one optimiser step."""
 

@@ -6,12 +6,18 @@ intra-cluster correlation of everything (scores, differences) is exact whatever 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Draw = NDArray[np.float64]  # [..., 2]: the scores of (challenger, baseline)
+
+
+def two_errors(share: float, num_studies: int) -> float:
+    """Two standard errors of a share observed over so many simulated studies."""
+    return 2 * math.sqrt(share * (1 - share) / num_studies)
 
 
 def cluster_ids(num_clusters: int, cluster_size: int) -> list[int]:

@@ -83,7 +83,7 @@ def mean_interval(scores: Sequence[float], clusters: Sequence[int], *, level: fl
     if sums.num_clusters == sums.num_examples and bool(((array == 0) | (array == 1)).all()):
         return wilson(mean * sums.num_examples, sums.num_examples, level=level)
     num_effective = sums.num_examples / _guarded_design_effect(array, sums, mean)
-    quantile = _student_quantile(level, 2 * _degrees_of_freedom(sums, mean))
+    quantile = student_quantile(level, 2 * _degrees_of_freedom(sums, mean))
     return _wilson_at(mean, num_effective, quantile, level=level, method="Wilson at the effective number of examples")
 
 
@@ -186,7 +186,7 @@ def difference_interval(
     pooled = (of_examples + of_imaginary) / sizes_N.sum() ** 2
     standard_error = math.sqrt(max(robust, pooled))
     num_effective_clusters = sums.num_examples / size_weighted_mean_size(sums.sizes)
-    half_width = _student_quantile(level, 2 * num_effective_clusters) * standard_error
+    half_width = student_quantile(level, 2 * num_effective_clusters) * standard_error
     method = "cluster-robust, with one imaginary win and one imaginary loss"
     return _interval(estimate, centre - half_width, centre + half_width, level=level, bounds=(-1.0, 1.0), method=method)
 
@@ -247,7 +247,7 @@ def statistic_interval(
         doubt = 1 - wilson(num_clusters, num_clusters, level=level).low
         low, high, method = estimate - doubt, estimate + doubt, "as wide as Wilson's: no resample differed"
     else:
-        wider = _student_quantile(level, num_clusters - 1) * math.sqrt(num_clusters / (num_clusters - 1))
+        wider = student_quantile(level, num_clusters - 1) * math.sqrt(num_clusters / (num_clusters - 1))
         tail = float(special.ndtr(-wider))
         low, high = np.quantile(values, [tail, 1 - tail])
         method = f"cluster bootstrap, {num_resamples} resamples"
@@ -278,7 +278,15 @@ def _normal_quantile(level: float) -> float:
     return float(special.ndtri((1 + level) / 2))
 
 
-def _student_quantile(level: float, degrees_of_freedom: float) -> float:
+def student_quantile(level: float, degrees_of_freedom: float) -> float:
+    """How many standard errors wide half an interval is, by Student's t; by the normal distribution from 1e6 degrees on.
+
+    Raises:
+        ValueError: The level does not lie between 0 and 1.
+
+    >>> round(student_quantile(0.95, 10), 3), round(student_quantile(0.95, math.inf), 3)
+    (2.228, 1.96)
+    """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, not {level}")
     if degrees_of_freedom > 1e6:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,14 +49,19 @@ def win_rate(
     signs = np.where(np.abs(differences) < TIE, 0.0, np.sign(differences))
     of_signs = difference_interval(signs, clusters, level=level)
     return WinRate(
-        interval=Interval(
-            estimate=(1 + of_signs.estimate) / 2,
-            low=(1 + of_signs.low) / 2,
-            high=(1 + of_signs.high) / 2,
-            level=level,
-            method=of_signs.method,
-        ),
+        interval=as_win_rate(of_signs),
         num_wins=int((signs > 0).sum()),
         num_ties=int((signs == 0).sum()),
         num_losses=int((signs < 0).sum()),
+    )
+
+
+def as_win_rate(of_signs: Interval) -> Interval:
+    """The interval of a mean of wins (+1), ties (0) and losses (-1) as that of a win rate.
+
+    >>> print(as_win_rate(Interval(estimate=0.2, low=-0.1, high=0.5)))
+    0.600 (0.450 to 0.750)
+    """
+    return dataclasses.replace(
+        of_signs, estimate=(1 + of_signs.estimate) / 2, low=(1 + of_signs.low) / 2, high=(1 + of_signs.high) / 2
     )
