@@ -122,6 +122,8 @@ class AnswerRow:
     """Primary score by contender; None: unscored."""
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why the request failed, by contender; those that answered are not in it."""
+    cluster: int | None = None
+    """As in `records.Split.cluster_by_id`; None: an older version, which did not keep it, wrote this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
 from fettle.cli.serve import serve
 from fettle.cli.study import study
+from fettle.cli.vote import vote
 from fettle.cli.worker import worker
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
 from fettle.settings import keep_freed_memory, let_others_run
@@ -61,6 +62,7 @@ def _options(
 
 app.command()(study)
 app.command()(check)
+app.command()(vote)
 app.command()(export)
 app.command()(serve)
 app.command()(worker)

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-import uvicorn
+from collections.abc import Callable
 
 from fettle.answering.engine_pool import configured_pool
 from fettle.answering.engines.inbox import ServingLimits
-from fettle.errors import ConfigError
 from fettle.jobs.stopping import stopped_by_signals
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.app import create_app
 from fettle.server.context import Context
+from fettle.server.listening import listen, server_of, url_of
 from fettle.server.settings import ServerSettings
 from fettle.server.workers import Workers
 from fettle.settings import get_settings
 from fettle.store.database import Store
-
-_SECONDS_TO_FINISH = 30
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn raises them again once it has stopped, which would end the process before its workers have."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing."""
-        yield
 
 
 def run_server(
@@ -58,15 +43,8 @@ def run_server(
     Raises:
         ConfigError: The address cannot be listened on.
     """
-    with _listen(host, port) as listening:
-        config = uvicorn.Config(
-            create_app(_context(store, settings)),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-        )
-        server = _Server(config)
+    with listen(host, port) as listening:
+        server = server_of(create_app(_context(store, settings)))
 
         def stop() -> None:
             server.should_exit = True
@@ -75,8 +53,7 @@ def run_server(
         with stopped_by_signals(stop, before_leaving=workers.kill):
             workers.start()
             try:
-                shown = f"[{host}]" if ":" in host else host
-                on_listening(f"http://{shown}:{listening.getsockname()[1]}")
+                on_listening(url_of(host, listening))
                 server.run(sockets=[listening])
             finally:
                 workers.stop()
@@ -91,20 +68,3 @@ def _context(store: Store, settings: ServerSettings) -> Context:
 
 def _code_runner() -> BubblewrapRunner:
     return BubblewrapRunner(SandboxLimits(seconds=get_settings().grader_seconds))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise ConfigError(
-            f"cannot listen on {host}, port {port} ({error.strerror or error})",
-            where="--port",
-            remedy="choose another port, or stop what uses this one",
-        ) from error
-    listening.listen(2048)
-    return listening

@@ -84,7 +84,7 @@ def assembled_report(
         studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
         findings=plan.findings,
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
-        rows=answer_rows(tested, split.test, primary),
+        rows=answer_rows(tested, split, primary),
         confusions=tuple(confusion(r.name, split.test, r.answers, task.labels) for r in tested) if is_labels else (),
         part_scores=parts,
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),

@@ -89,9 +89,9 @@ def scored_arm(tested: TestedRung, test: Sequence[Example], grader: Grader) -> S
     return ScoredArm(name=tested.name, scores=scores, is_binary=grader.is_binary)
 
 
-def answer_rows(tested: Sequence[TestedRung], test: Sequence[Example], primary: Grader) -> tuple[AnswerRow, ...]:
+def answer_rows(tested: Sequence[TestedRung], split: Split, primary: Grader) -> tuple[AnswerRow, ...]:
     """One row per test example."""
-    scores = {arm.name: score_answers(primary, test, arm.answers) for arm in tested}
+    scores = {arm.name: score_answers(primary, split.test, arm.answers) for arm in tested}
     return tuple(
         AnswerRow(
             example_id=example.id,
@@ -101,8 +101,9 @@ def answer_rows(tested: Sequence[TestedRung], test: Sequence[Example], primary: 
             answers={arm.name: arm.answers[place].text for arm in tested},
             scores={arm.name: scores[arm.name][place].value for arm in tested},
             errors={arm.name: _reason(arm.answers[place]) for arm in tested if arm.answers[place].has_failed},
+            cluster=split.cluster_by_id[example.id],
         )
-        for place, example in enumerate(test)
+        for place, example in enumerate(split.test)
     )
 
 

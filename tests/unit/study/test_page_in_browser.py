@@ -5,33 +5,27 @@ Needs Chromium on the path; skipped without it.
 
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
 from build_report import hostile_report, json_report, label_report, text_report
 
+from chromium import CHROMIUM, OPTIONS
 from fettle.study.page import render_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--dump-dom",
-]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 
 def opened(page, folder):
     """The page's document as text after its script has run."""
     (folder / "report.html").write_text(page, encoding="utf-8")
-    command = [CHROMIUM, *OPTIONS, f"--user-data-dir={folder / 'profile'}", (folder / "report.html").as_uri()]
+    command = [
+        CHROMIUM,
+        *OPTIONS,
+        "--dump-dom",
+        f"--user-data-dir={folder / 'profile'}",
+        (folder / "report.html").as_uri(),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 

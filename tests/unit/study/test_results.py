@@ -89,7 +89,7 @@ def test_the_reasons_of_failures_are_told_the_frequent_ones_first() -> None:
     result = contender_result(rung, SPLIT, LABEL_TASK, [GRADER], seed=0)
     told = "7 requests failed: HTTP 500 (2); late (2); a (1); and 2 other reasons. On validation 1 request failed."
     assert result.note == told
-    rows = answer_rows([rung_of("tuned", RIGHT), rung], TEST, GRADER)
+    rows = answer_rows([rung_of("tuned", RIGHT), rung], SPLIT, GRADER)
     assert [row.errors.get("failing") for row in rows] == reasons
     assert not any("tuned" in row.errors for row in rows)
 
@@ -129,8 +129,9 @@ def test_pairs_with_an_unscored_side_are_left_out_and_counted() -> None:
 
 def test_rows_stand_in_the_order_of_the_test_split_with_everyones_answer() -> None:
     rungs = [rung_of("tuned", RIGHT), rung_of("failing", FAILING)]
-    rows = answer_rows(rungs, TEST, GRADER)
+    rows = answer_rows(rungs, SPLIT, GRADER)
     assert [row.example_id for row in rows] == [one.id for one in TEST]
+    assert [row.cluster for row in rows] == [SPLIT.cluster_by_id[one.id] for one in TEST]
     assert rows[0].source == "small.jsonl:0"
     assert rows[0].answers == {"tuned": "billing", "failing": ""}
     assert rows[0].scores == {"tuned": 1.0, "failing": None}

@@ -41,9 +41,12 @@ def test_another_study_is_refused_and_stays(tmp_path: Path) -> None:
 
 
 def test_fresh_removes_what_a_study_leaves_and_nothing_else(tmp_path: Path) -> None:
-    leave(tmp_path, names=("answers/a.jsonl", "training/events.jsonl", "report.html", "mine/notes.txt", "mine.txt"))
+    leave(
+        tmp_path,
+        names=("answers/a.jsonl", "training/events.jsonl", "report.html", "mine/notes.txt", "mine.txt", "votes.jsonl"),
+    )
     leave(tmp_path, key="another", fresh=True)
-    assert visible(tmp_path) == {"study.json", "mine/notes.txt", "mine.txt"}
+    assert visible(tmp_path) == {"study.json", "mine/notes.txt", "mine.txt", "votes.jsonl"}
     leave(tmp_path, key="another")
 
 
