@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fettle.errors import disk_errors_explained
+from fettle.errors import StudyConflictError, disk_errors_explained
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -143,6 +144,38 @@ def sha256_of_json(value: Any) -> str:
     """The hex SHA-256 of a value's canonical JSON text (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def alone_with(lock: Path, *, doing: str, remedy: str) -> Iterator[None]:
+    """Keep other processes out for as long as it lasts; a process that dies lets go.
+
+    Args:
+        lock: A file for this purpose alone, made with its folder where it does not exist.
+        doing: What a process does that holds it, for the message.
+        remedy: What to do while another one holds it.
+
+    Raises:
+        StudyConflictError: Another process holds it.
+        ConfigError: The file cannot be written.
+    """
+    with disk_errors_explained(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise StudyConflictError(
+                f"another process ({file.read().strip() or 'unknown'}) is {doing}",
+                where=str(lock.parent),
+                remedy=remedy,
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield
 
 
 def copy_folder(source: Path, target: Path) -> None:

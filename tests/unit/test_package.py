@@ -20,6 +20,7 @@ from fettle.answering.engines.local import BatchLimits
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.export.settings import ExportSettings
+from fettle.judging.settings import JudgeSettings
 from fettle.models.adapter import LoraSettings
 from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.settings import ServerSettings
@@ -32,7 +33,7 @@ README = PACKAGE.parents[1] / "README.md"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__, "fettle."))
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
-    ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits,
+    ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits, JudgeSettings,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

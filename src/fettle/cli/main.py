@@ -19,6 +19,7 @@ from fettle.cli.check import check
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.jobs import app as jobs_app
+from fettle.cli.judge import judge
 from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
 from fettle.cli.serve import serve
@@ -62,6 +63,7 @@ def _options(
 
 app.command()(study)
 app.command()(check)
+app.command()(judge)
 app.command()(vote)
 app.command()(export)
 app.command()(serve)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
+from fettle.cli.finished_study import report_path
 from fettle.cli.tables import print_table
 from fettle.errors import ConfigError, DataError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from fettle.votes.tally import Tally, VoteCounts
 
 _HOST = "127.0.0.1"
-_REPORT_FILE, _STUDY_FILE = "report.json", "study.json"
 
 
 def vote(
@@ -53,7 +53,7 @@ def vote(
     if as_json and not results:
         raise ConfigError("only results are printed as JSON", where="--json", remedy="add --results")
     name = None if rater is None else rater_name(rater)
-    path = _report_path(study)
+    path = report_path(study)
     report = read_report(path)
     poll = make_poll(report, _contenders(report, between), num_sampled=sample, where=str(path))
     votes_path = path.parent / FILE_NAME
@@ -61,31 +61,6 @@ def vote(
         _print_results(report, poll, votes_path, rater=name, as_json=as_json)
     else:
         _serve(report, poll, votes_path, rater=name, port=port)
-
-
-def _report_path(study: Path) -> Path:
-    """The report that is meant.
-
-    Raises:
-        DataError: There is no such study, or it is not finished.
-    """
-    path = study / _REPORT_FILE if study.is_dir() else study
-    path = path.with_name(_REPORT_FILE) if path.suffix == ".html" else path  # the two lie side by side
-    if path.is_file():
-        return path
-    if study.is_dir() and (study / _STUDY_FILE).is_file():
-        problem, remedy = (
-            "this study is not finished",
-            "run the same `fettle study` command again: it goes on where it was",
-        )
-    elif study.is_dir():
-        problem, remedy = (
-            f"there is no {_REPORT_FILE} here",
-            "name the folder of a finished study (--out of `fettle study`)",
-        )
-    else:
-        problem, remedy = "there is no such study", "name the folder of a finished study (--out of `fettle study`)"
-    raise DataError(problem, where=str(study if study.is_dir() else path), remedy=remedy)
 
 
 def _contenders(report: StudyReport, between: tuple[str, str] | None) -> Contenders:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,11 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fettle.errors import StudyConflictError, disk_errors_explained
-from fettle.files import write_atomically
+from fettle.files import alone_with, write_atomically
 
 _IDENTITY, _LOCK = "study.json", ".lock"
 _FORMAT = "fettle-study"
-_CONTENTS = ("answers", "training", "engines", "declaration.json", "report.json", "report.html", _IDENTITY)
+_CONTENTS = (
+    "answers",
+    "training",
+    "engines",
+    "judging",
+    "declaration.json",
+    "report.json",
+    "report.html",
+    "judged.json",
+)
+_CONTENTS += (_IDENTITY,)
 """What a study leaves in its folder. The identity comes last: while it stands, the rest is known to be ours."""
 
 
@@ -34,22 +42,8 @@ def workspace(folder: Path, *, key: str, fresh: bool) -> Iterator[Path]:
         StudyConflictError: The folder holds another study, other files, or is in use.
     """
     refuse_foreign(folder)
-    with disk_errors_explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("a+")
-    with contextlib.closing(lock):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise StudyConflictError(
-                f"another process ({lock.read().strip() or 'unknown'}) is working on this study",
-                where=str(folder),
-                remedy="wait for it, or choose another folder with --out",
-            ) from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
+    remedy = "wait for it, or choose another folder with --out"
+    with alone_with(folder / _LOCK, doing="working on this study", remedy=remedy):
         _claim(folder, key, fresh=fresh)
         yield folder
 

@@ -8,8 +8,8 @@ import re
 import subprocess
 
 import pytest
-from build_report import hostile_report, json_report, label_report, text_report
 
+from build_report import hostile_report, json_report, label_report, text_report
 from chromium import CHROMIUM, OPTIONS
 from fettle.study.page import render_page
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from fettle.records import Comparison, Decision, Task, TaskKind, Verdict
+from fettle.report_records import AnswerRow, Confusion, LengthHistogram, PartScores, Provenance, StudyReport
 from report_parts import (
     assembled,
     confused,
@@ -18,9 +20,6 @@ from report_parts import (
     row,
     shared_fields,
 )
-
-from fettle.records import Comparison, Decision, Task, TaskKind, Verdict
-from fettle.report_records import AnswerRow, Confusion, LengthHistogram, PartScores, Provenance, StudyReport
 
 TOPICS = ("card", "transfer", "top_up", "cash_withdrawal", "exchange_rate", "refund", "identity", "account")
 TOPICS += ("direct_debit", "virtual_card", "passcode")

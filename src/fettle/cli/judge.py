@@ -1,0 +1,128 @@
+"""`fettle judge`: a model compares the answers of two contenders of a finished study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from fettle.cli.finished_study import report_path
+from fettle.errors import EXIT_CANNOT_TELL, ConfigError
+from fettle.judging.settings import MOST_REPEATS, JudgeSettings, TokenPrices
+
+if TYPE_CHECKING:
+    from fettle.answering.engine import Engine
+
+
+def judge(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a finished study, or its report.")],
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of an OpenAI-compatible endpoint, such as https://your-endpoint/v1 or that of `fettle serve`. Its key: "
+            "FETTLE_REMOTE_API_KEY. Default: a model on this machine."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The endpoint's name for the judge; without one a folder, a .gguf file or org/name."),
+    ] = None,
+    rubric: Annotated[
+        Path | None,
+        typer.Option(help="Text file that says what makes an answer better. Default: derived from the wanted answers."),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B", help="The contenders to compare. Default: those of the study's declared comparison."
+        ),
+    ] = None,
+    repeats: Annotated[
+        int,
+        typer.Option(
+            "--repeats",
+            "--judge-repeats",
+            min=1,
+            max=MOST_REPEATS,
+            help="Ask so often about each pair in each order; from 2 on the judge's flip rate is measured.",
+        ),
+    ] = 1,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Compare so many pairs, drawn at random. Default: all.")
+    ] = None,
+    prices: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="PROMPT REPLY", help="What a million tokens cost, of prompts and of replies, in any currency."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the judgement as JSON.")] = False,
+) -> None:
+    """Have a model compare two contenders of STUDY, each pair of answers in both orders. Goes on where it was after a kill.
+
+    Where people have voted (`fettle vote`) their votes say whether it can be used, and correct what it says.
+
+    The judgement is kept in judged.json beside the report. Exit code 4 when the judge turns out to be unusable.
+    """
+    from fettle.cli.judgement import print_judgement
+    from fettle.cli.progress import ProgressBars
+    from fettle.judging.compare import Judge, judge_study
+    from fettle.judging.document import keep_judged, print_judged
+    from fettle.judging.rubric import derived_rubric, read_rubric
+    from fettle.study.report import read_report
+
+    settings = JudgeSettings(
+        between=between, repeats=repeats, sample=sample, prices=None if prices is None else _prices(prices)
+    )
+    file = report_path(study)
+    report = read_report(file)
+    criteria = derived_rubric(report) if rubric is None else read_rubric(rubric)
+    console = Console(stderr=as_json)
+    with _engine(endpoint, model) as (engine, weights_sha256), ProgressBars(console) as bars:
+        judged = judge_study(
+            report,
+            Judge(engine=engine, rubric=criteria, weights_sha256=weights_sha256),
+            settings,
+            folder=file.parent,
+            listener=bars,
+        )
+    kept = keep_judged(judged, file.parent)
+    if as_json:
+        typer.echo(print_judged([judged]), nl=False)
+    else:
+        print_judgement(console, judged, report)
+        console.print(f"Kept in {kept}", highlight=False, markup=False, soft_wrap=True)
+    if not judged.is_usable:
+        raise typer.Exit(EXIT_CANNOT_TELL)
+
+
+def _prices(prices: tuple[float, float]) -> TokenPrices:
+    return TokenPrices(of_prompt=prices[0], of_reply=prices[1])
+
+
+@contextmanager
+def _engine(endpoint: str | None, model: str | None) -> Iterator[tuple[Engine, str | None]]:
+    """The judge, and the hash of its weights where they lie on this machine."""
+    if endpoint is not None:
+        from fettle.answering.address import require_http_address
+        from fettle.answering.engines.openai_http import OpenAIEngine
+
+        require_http_address(endpoint, where="--endpoint")
+        if not (model or "").strip():
+            raise ConfigError(
+                "the endpoint has to be told which model to ask", where="--model", remedy="give its name for the model"
+            )
+        with closing(OpenAIEngine(endpoint, str(model))) as engine:
+            yield engine, None
+        return
+    from fettle.answering.engines.plain import local_engine
+    from fettle.models.load import load_model
+    from fettle.models.resolve import resolve_model
+
+    source = resolve_model(model)
+    with closing(local_engine(load_model(source))) as engine:
+        yield engine, source.sha256()

@@ -1,0 +1,1 @@
+"""Models that compare the answers of two contenders, and how far they can be trusted."""

@@ -1,0 +1,65 @@
+"""The pairs of answers that a judge compares: those that people are asked about, in the same order, as they see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fettle.errors import ConfigError
+from fettle.files import sha256_of_json
+from fettle.judging.records import Pair
+from fettle.judging.settings import JudgeSettings
+from fettle.report_records import AnswerRow, StudyReport
+from fettle.votes.poll import Contenders, Matchup, Poll, make_poll
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledPairs:
+    """What is compared, in the random order in which it is asked about: what was asked before a kill is a random sample too."""
+
+    poll: Poll
+    pairs: tuple[Pair, ...]
+
+    def sha256(self) -> str:
+        """Hash over everything that is judged."""
+        return sha256_of_json([[pair.example_id, pair.asked, pair.challenger, pair.baseline] for pair in self.pairs])
+
+
+def sampled_pairs(report: StudyReport, settings: JudgeSettings, *, folder: Path) -> SampledPairs:
+    """The pairs of two contenders' answers.
+
+    Raises:
+        ConfigError: A contender is not in the report.
+        DataError: No example was answered by both.
+    """
+    contenders = _contenders(report, settings)
+    poll = make_poll(report, contenders, num_sampled=settings.sample, where=str(folder))
+    rows = {row.example_id: row for row in report.rows}
+    pairs = tuple(_pair(matchup, rows[matchup.example_id], contenders) for matchup in poll.matchups)
+    return SampledPairs(poll=poll, pairs=pairs)
+
+
+def _contenders(report: StudyReport, settings: JudgeSettings) -> Contenders:
+    if settings.between is not None:
+        return Contenders(challenger=settings.between[0], baseline=settings.between[1])
+    declared = next((one for one in report.comparisons if one.is_primary), None)
+    if declared is None:
+        raise ConfigError(
+            "this study compares no two contenders by itself",
+            where="--between",
+            remedy=f"name two of {', '.join(one.name for one in report.contenders)}",
+        )
+    return Contenders(challenger=declared.challenger, baseline=declared.baseline)
+
+
+def _pair(matchup: Matchup, row: AnswerRow, contenders: Contenders) -> Pair:
+    ours, theirs = row.scores.get(contenders.challenger), row.scores.get(contenders.baseline)
+    return Pair(
+        example_id=matchup.example_id,
+        asked=matchup.input_text,
+        challenger=matchup.challenger_answer,
+        baseline=matchup.baseline_answer,
+        is_equal=matchup.is_equal,
+        cluster=matchup.cluster,
+        score_difference=None if ours is None or theirs is None else ours - theirs,
+    )

@@ -1,0 +1,77 @@
+"""What people's votes say of a judge: whether it agrees with them, and the win rate with its votes corrected by theirs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fettle.judging.records import JudgedPair, Pair
+from fettle.statistics.agreement import AgreementWithPeople, agreement_with_people
+from fettle.statistics.prediction_powered import PredictionPowered, prediction_powered_win_rate
+from fettle.votes.booth import votes_on
+from fettle.votes.poll import Poll
+from fettle.votes.records import Choice
+from fettle.votes.vote_file import read_records
+
+PeopleVotes = Mapping[str, Sequence[float]]
+"""By example id what each person prefers: 1 the challenger's answer, 0 the baseline's, 0.5 neither."""
+
+
+def votes_of_people(poll: Poll, file: Path) -> PeopleVotes:
+    """What people said of these answers; empty where nobody voted. Both bad is neither.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    values = {poll.contenders.challenger: 1.0, poll.contenders.baseline: 0.0, None: 0.5}
+    for vote in votes_on(poll, read_records(file)):
+        if vote.choice is not Choice.SKIP:
+            found[vote.example_id].append(values[vote.preferred])
+    return found
+
+
+def mean_votes(people: PeopleVotes) -> dict[str, float]:
+    """What people prefer together, by the examples with a vote.
+
+    >>> mean_votes({"a": [1.0, 0.5], "b": []})
+    {'a': 0.75}
+    """
+    return {example_id: sum(votes) / len(votes) for example_id, votes in people.items() if votes}
+
+
+def agreement(pairs: Sequence[Pair], judged: Sequence[JudgedPair], people: PeopleVotes) -> AgreementWithPeople | None:
+    """How far the judge's preference, a tie being one too, agrees with people's; None: they voted on no pair in common."""
+    return agreement_with_people(
+        [None if one.is_equal else _side(one.preference) for one in judged],
+        [[_side(vote) for vote in people.get(pair.example_id, ())] for pair in pairs],
+        [pair.cluster for pair in pairs],
+    )
+
+
+def corrected_win_rate(
+    pairs: Sequence[Pair], judged: Sequence[JudgedPair], people: PeopleVotes
+) -> PredictionPowered | None:
+    """The win rate over pairs whose answers differ, as people would vote; None: they voted on none of them.
+
+    People's votes must be on a random sample of these pairs.
+    """
+    votes = mean_votes(people)
+    both = [
+        (votes.get(pair.example_id), one.preference, pair.cluster)
+        for pair, one in zip(pairs, judged, strict=True)
+        if one.preference is not None and not one.is_equal
+    ]
+    if all(vote is None for vote, _, _ in both):
+        return None
+    return prediction_powered_win_rate(
+        [vote for vote, _, _ in both], [preference for _, preference, _ in both], [cluster for _, _, cluster in both]
+    )
+
+
+def _side(preference: float | None) -> str | None:
+    """A preference as a category."""
+    if preference is None:
+        return None
+    return "challenger" if preference > 0.5 else "baseline" if preference < 0.5 else "tie"
