@@ -40,14 +40,6 @@ class ReplaySettings:
         """
         require_range("replay share", self.share, low=0, high=MOST_SHARE)
 
-    def num_replayed(self, num_examples: int) -> int:
-        """How many general examples to put beside so many of the task's own: one at least, unless the share is 0.
-
-        >>> [ReplaySettings(share=share).num_replayed(380) for share in (0, 0.0001, 0.05)]
-        [0, 1, 20]
-        """
-        return max(1, round(num_examples * self.share / (1 - self.share))) if self.share and num_examples else 0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
@@ -58,6 +50,16 @@ class Replay:
     """As the share says; `rows` are fewer where the bundled prompts do not suffice."""
     num_unfinished: int
     """Prompts passed over because the base model's answer to them was empty or did not end in time."""
+
+
+def num_replayed(num_examples: int, settings: ReplaySettings) -> int:
+    """How many general examples to put beside so many of the task's own: one at least, unless the share is 0.
+
+    >>> [num_replayed(380, ReplaySettings(share=share)) for share in (0, 0.0001, 0.05)]
+    [0, 1, 20]
+    """
+    share = settings.share
+    return max(1, round(num_examples * share / (1 - share))) if share and num_examples else 0
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +86,7 @@ def replay_rows(loaded: LoadedModel, settings: ReplaySettings, *, num_examples: 
     """
     from fettle.answering.engines.plain import local_engine
 
-    num_wanted = settings.num_replayed(num_examples)
+    num_wanted = num_replayed(num_examples, settings)
     if not num_wanted:
         return Replay(rows=(), num_wanted=0, num_unfinished=0)
     order = list(replay_prompts())

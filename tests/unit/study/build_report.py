@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from report_forgetting import forgetting
 from report_parts import (
     assembled,
     confused,
@@ -116,6 +117,7 @@ def json_report(*, num_rows: int = 120, seed: int = 2) -> StudyReport:
             headline="Ship the tuned model: it fills in the fields correctly far more often than the best prompt.",
             reasons=("The whole interval lies above zero.", "Every answer was valid JSON."),
         ),
+        forgotten=forgetting(lost=0.01, own_lost=0.0),
     )
 
 
@@ -149,6 +151,7 @@ def text_report(*, num_rows: int = 90, seed: int = 3) -> StudyReport:
             num_more_test_examples=640,
         ),
         histogram=histogram(rows),
+        forgotten=forgetting(lost=0.14),
     )
     return replace(
         report,
