@@ -18,6 +18,7 @@ from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import cluster_by_id
 from fettle.examples.read import read_examples
 from fettle.examples.task import recognise_task
+from fettle.files import sha256_of_json
 from fettle.forgetting.changes import skill_change
 from fettle.progress import Listener, Stage
 from fettle.records import Answer, Example, Finding, Prompt, Task, TaskKind
@@ -41,6 +42,8 @@ class MustStillWork:
     grader: Grader
     findings: tuple[Finding, ...]
     """What was noticed while reading."""
+    sha256: str
+    """Of all files."""
 
     def answered_by(
         self, engine: Engine, renderer: ChatRenderer, listener: Listener, *, who: str
@@ -98,7 +101,13 @@ def read_must_still_work(path: Path, columns: ColumnMapping | None = None) -> Mu
         )
     task = recognise_task(examples)
     grader = grader_by_name(_grader_name(task, examples), task, examples)
-    return MustStillWork(examples=examples, task=task, grader=grader, findings=dataset.findings)
+    return MustStillWork(
+        examples=examples,
+        task=task,
+        grader=grader,
+        findings=dataset.findings,
+        sha256=sha256_of_json(sorted(dataset.file_sha256.values())),
+    )
 
 
 def _grader_name(task: Task, examples: Sequence[Example]) -> str:

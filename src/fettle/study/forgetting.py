@@ -7,9 +7,10 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from fettle.records import Decision, Verdict
-from fettle.report_records import BudgetDecision, Forgetting, SkillChange
+from fettle.report_records import BudgetDecision, Forgetting, SkillChange, StudyReport
 from fettle.study import figures
 from fettle.study.charts import IntervalMark, interval_chart
+from fettle.study.views import primary_pair
 
 _REMEDY = (
     "More general examples in training (replay), fewer epochs, a lower learning rate or a weaker adapter usually bring most of it "
@@ -35,6 +36,14 @@ def with_forgetting(verdict: Verdict, forgetting: Forgetting, *, challenger_titl
         f"{_budget(forgetting)} that may be lost ({lost}).",
         reasons=(*reasons, _REMEDY, f"On the task alone the verdict would be: {verdict.headline}", *verdict.reasons),
     )
+
+
+def report_with(report: StudyReport, forgetting: Forgetting) -> StudyReport:
+    """The report with what was forgotten, its verdict included."""
+    pair = primary_pair(report)
+    title = "the tuned model" if pair is None else pair.challenger.title
+    verdict = with_forgetting(report.verdict, forgetting, challenger_title=title)
+    return replace(report, verdict=verdict, forgetting=forgetting)
 
 
 def forgetting_chart(forgetting: Forgetting) -> Markup:
