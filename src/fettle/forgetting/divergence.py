@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ from fettle.models.token_groups import token_groups
 from fettle.models.understood import own_logits
 from fettle.records import Answer, FinishReason, Prompt, TokenisedExample
 from fettle.report_records import TokenDivergence
-from fettle.statistics.paired_bootstrap import NUM_RESAMPLES, bootstrap_difference
+from fettle.statistics.ratio_bootstrap import positive_mean_interval
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -130,7 +130,7 @@ def token_divergences(
 
 
 def mean_divergence(divergences: Sequence[Sequence[float]], clusters: Sequence[int], *, seed: int) -> TokenDivergence:
-    """The mean over all tokens, with the percentile interval of a bootstrap that draws whole clusters of inputs.
+    """The mean over all tokens, with its interval by a bootstrap that draws whole clusters of inputs.
 
     Args:
         divergences: Nats of each token, row by row; at least one token.
@@ -139,11 +139,9 @@ def mean_divergence(divergences: Sequence[Sequence[float]], clusters: Sequence[i
     """
     nats = [value for row in divergences for value in row]
     cluster_of_token = [cluster for row, cluster in zip(divergences, clusters, strict=True) for _ in row]
-    interval = bootstrap_difference(nats, cluster_of_token, seed=seed)
-    method = f"cluster bootstrap over inputs, percentiles of {NUM_RESAMPLES:,} resamples"
     return TokenDivergence(
         nats=sum(nats) / len(nats),
-        interval=None if interval is None else replace(interval, method=method),
+        interval=positive_mean_interval(nats, cluster_of_token, seed=seed),
         num_tokens=len(nats),
         num_inputs=len(divergences),
     )
