@@ -10,6 +10,7 @@ from itertools import product
 
 from fettle.records import Comparison, Decision, Task, TaskKind, Verdict
 from fettle.report_records import AnswerRow, Confusion, LengthHistogram, PartScores, Provenance, StudyReport
+from report_forgetting import forgetting
 from report_parts import (
     assembled,
     confused,
@@ -115,6 +116,7 @@ def json_report(*, num_rows: int = 120, seed: int = 2) -> StudyReport:
             headline="Ship the tuned model: it fills in the fields correctly far more often than the best prompt.",
             reasons=("The whole interval lies above zero.", "Every answer was valid JSON."),
         ),
+        forgotten=forgetting(lost=0.01, own_lost=0.0),
     )
 
 
@@ -148,6 +150,7 @@ def text_report(*, num_rows: int = 90, seed: int = 3) -> StudyReport:
             num_more_test_examples=640,
         ),
         histogram=histogram(rows),
+        forgotten=forgetting(lost=0.14),
     )
     return replace(
         report,

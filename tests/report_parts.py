@@ -33,6 +33,7 @@ from fettle.records import (
 from fettle.report_records import (
     AnswerRow,
     Confusion,
+    Forgetting,
     LengthHistogram,
     LossPoint,
     PartScores,
@@ -70,6 +71,7 @@ def assembled(
     verdict: Verdict,
     confusions: tuple[Confusion, ...] = (),
     histogram: LengthHistogram | None = None,
+    forgotten: Forgetting | None = None,
 ) -> StudyReport:
     names = tuple(rows[0].answers)
     others = [(pair[0], other) for other in names if other not in pair]
@@ -99,6 +101,7 @@ def assembled(
         part_scores=part_scores(rows, task),
         length_histogram=histogram,
         provenance=provenance(),
+        forgetting=forgotten,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from fettle.records import Comparison, ContenderResult, Detectable, Finding, Task, Verdict
+from fettle.records import Comparison, ContenderResult, Detectable, Finding, Interval, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,71 @@ class LengthHistogram:
     """One series per contender, and `wanted`; each one shorter than `bin_edges`."""
 
 
+class BudgetDecision(StrEnum):
+    """Whether what was forgotten is within the budget."""
+
+    WITHIN = "within"
+    BROKEN = "broken"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkillChange:
+    """What a base model and the tuned one scored on the same questions."""
+
+    name: str
+    title: str
+    base: float
+    """Mean score in [0, 1], as that of `tuned`."""
+    tuned: float
+    change: Interval
+    """`tuned` minus `base`."""
+    num_items: int
+    """Questions that both were scored on."""
+    num_unscored: int
+    num_worse: int
+    """Questions on which the tuned model scores less than the base model."""
+    num_better: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenDivergence:
+    """KL(base ‖ tuned) of the next token, along the base model's own answers to the task's inputs."""
+
+    nats: float
+    """Mean over all tokens."""
+    interval: Interval | None
+    """None: all inputs belong together, or have the same mean, so that nothing is known of the spread."""
+    num_tokens: int
+    num_inputs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgetting:
+    """What the tuned model has forgotten of what its base model could do."""
+
+    budget_points: float
+    """The most that may be lost, in percentage points of the mean score."""
+    general: SkillChange
+    """On the whole general suite."""
+    general_decision: BudgetDecision
+    categories: tuple[SkillChange, ...]
+    suite_sha256: str
+    """Of the general suite: only results with the same one can be compared."""
+    own: SkillChange | None = None
+    """On the user's own examples of what must still work; None: there are none."""
+    own_decision: BudgetDecision | None = None
+    divergence: TokenDivergence | None = None
+    """None: it was not measured."""
+
+    @property
+    def decision(self) -> BudgetDecision:
+        """Broken where one of the two is, within where both are."""
+        decisions = {self.general_decision, self.own_decision}
+        worst_first = (BudgetDecision.BROKEN, BudgetDecision.CANNOT_TELL)
+        return next((one for one in worst_first if one in decisions), BudgetDecision.WITHIN)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to run the study again."""
@@ -221,5 +287,7 @@ class StudyReport:
     provenance: Provenance
     studied_model: StudiedModel | None = None
     """None: the study trained its tuned contender (`training`)."""
+    forgetting: Forgetting | None = None
+    """None: it was not measured."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

@@ -16,6 +16,7 @@ from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Decision, TaskKind
 
 if TYPE_CHECKING:
+    from fettle.forgetting.settings import ForgettingSettings
     from fettle.report_records import TrainingSummary
     from fettle.study.settings import StudySettings
 
@@ -180,6 +181,25 @@ def study(
             min=0.0, max=100.0, help="Smallest gain worth a tuned model, percentage points.", rich_help_panel=_RUN
         ),
     ] = 1.0,
+    forgetting: Annotated[
+        bool,
+        typer.Option("--forgetting", help="Also look for what the tuned model has forgotten.", rich_help_panel=_RUN),
+    ] = False,
+    forgetting_budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=100.0,
+            help="Percentage points of what the base model can that may be lost, 5 when left out; turns --forgetting on.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    must_still_work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own examples of what must still work after tuning; turns --forgetting on.", rich_help_panel=_RUN
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -243,6 +263,7 @@ def study(
         training=training,
         price_per_hour=price_per_hour,
         worthwhile=worthwhile / 100,
+        forgetting=_forgetting(forgetting_budget, must_still_work, is_wanted=forgetting),
         leave_out_long=leave_out_long,
         seed=seed,
         out=out,
@@ -308,6 +329,16 @@ def _as_planned(training: TrainingSummary) -> str:
     if actual_price is None or planned_price is None:
         return told
     return f"{told}; it cost {amount(actual_price)} (planned: {amount(planned_price)})"
+
+
+def _forgetting(budget: float | None, must_still_work: Path | None, *, is_wanted: bool) -> ForgettingSettings | None:
+    from fettle.forgetting.budget import ForgettingBudget
+    from fettle.forgetting.settings import ForgettingSettings
+
+    if not is_wanted and budget is None and must_still_work is None:
+        return None
+    chosen = ForgettingBudget() if budget is None else ForgettingBudget(points=budget)
+    return ForgettingSettings(budget=chosen, must_still_work=must_still_work)
 
 
 def _size(value: float | None) -> float | int | None:

@@ -39,6 +39,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         ),
         *([("Memory", _memory_line(plan, expected.training))] if expected.training is not None else []),
         *([("Cost", _cost_note(expected))] if expected.price is not None else []),
+        *([("Forgetting", _forgetting_note(plan))] if plan.settings.forgetting is not None else []),
         (
             "The test split",
             f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
@@ -59,6 +60,20 @@ def _training_note(plan: StudyPlan, planned: TrainingCost | None) -> str:
     return (
         f"{plan.tokens.num_train_tokens:,} tokens an epoch, at most {_counted_epochs(plan)}; "
         f"{_duration(planned.seconds)}{_processes_note(planned)}"
+    )
+
+
+def _forgetting_note(plan: StudyPlan) -> str:
+    from fettle.forgetting.items import general_suite
+    from fettle.study.figures import counted
+
+    assert plan.settings.forgetting is not None, "it is looked for"
+    own = plan.must_still_work
+    asked = counted(len(general_suite()), "general question")
+    asked += "" if own is None else f" and {counted(len(own.examples), 'example')} of yours"
+    return (
+        f"{asked}, put to the base model and to the tuned one, the time for which is not in these minutes; "
+        f"{plan.settings.forgetting.budget.points:g} points may be lost"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,6 +64,24 @@ def answer_split(
             f"{contender.name} left {len(missing)} examples without an answer, the first is {missing[0]}"
         )
     return tuple(answers[example.id] for example in examples)
+
+
+def kept_answers(make: Callable[[], tuple[Answer, ...]], *, file: Path, key: str) -> tuple[Answer, ...]:
+    """What `make` gives, made once and kept whole in `file`; made again where `key` is another, or a request had failed.
+
+    Args:
+        make: Asks.
+        file: JSON lines; the first says whose answers they are.
+        key: Everything that the answers depend on.
+    """
+    rows = read_json_lines(file)
+    if rows and rows[0] == {"key": key}:
+        answers = tuple(map(_answer, rows[1:]))
+        if not any(answer.has_failed for answer in answers):
+            return answers
+    answers = make()
+    write_json_lines(file, [{"key": key}, *map(asdict, answers)])
+    return answers
 
 
 def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) -> bool:

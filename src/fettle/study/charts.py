@@ -94,17 +94,21 @@ class IntervalMark:
     is_solid: bool = False
 
 
-def interval_chart(marks: Sequence[IntervalMark], *, label: str, zero_line: bool = False) -> Markup:
+def interval_chart(
+    marks: Sequence[IntervalMark], *, label: str, zero_line: bool = False, limit: float | None = None
+) -> Markup:
     """Dots with their intervals on one common axis, one line per mark.
 
     Args:
         marks: What to draw, from top to bottom.
         label: What the axis measures, with its unit.
         zero_line: Keep zero on the axis and mark it: for differences.
+        limit: Keep this value on the axis and mark it; None: there is none.
     """
     edges = [edge for mark in marks for edge in (mark.low, mark.high)] + [0.0] * (zero_line or not marks)
+    edges += [] if limit is None else [limit]
     scale = linear_scale(min(edges), max(edges))
-    lines = Markup("").join(_interval_line(mark, scale, zero_line) for mark in marks)
+    lines = Markup("").join(_interval_line(mark, scale, zero_line, limit) for mark in marks)
     axis = _bottom_axis(scale.ticks, scale)
     spoken = "; ".join(f"{mark.title}: {mark.value} ({mark.bounds})" for mark in marks)
     return Markup(
@@ -119,13 +123,15 @@ def clamped(title: str) -> Markup:
     return Markup('<span class="{kind}" title="{title}">{title}</span>').format(kind=kind, title=title)
 
 
-def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool) -> Markup:
+def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool, limit: float | None) -> Markup:
     grid = Markup("").join(
         Markup('<line class="{kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(
             kind="zero" if zero_line and tick == 0 else "grid", x=scale.position(tick)
         )
         for tick in scale.ticks
     )
+    if limit is not None:
+        grid += Markup('<line class="limit" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(x=scale.position(limit))
     low, middle, high = (scale.position(value) for value in (mark.low, mark.estimate, mark.high))
     return Markup(
         '<div class="interval-line{accent}"><span class="name">{title}{note}</span>'

@@ -64,8 +64,19 @@ def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
         f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
         f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, at least "
-        f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too; all "
-        "other comparisons are secondary."
+        f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too"
+        f"{_forgetting_rule(plan)}; all other comparisons are secondary."
+    )
+
+
+def _forgetting_rule(plan: StudyPlan) -> str:
+    forgetting = plan.settings.forgetting
+    if forgetting is None:
+        return ""
+    own = "" if plan.must_still_work is None else ", nor of the examples of what must still work"
+    return (
+        f"; it must not surely have lost more than {forgetting.budget.points:g} points of the general suite{own} (the whole 95 % "
+        "interval beyond that)"
     )
 
 

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fettle.records import Comparison, ContenderResult, TaskKind
-from fettle.report_records import StudyReport
+from fettle.report_records import BudgetDecision, SkillChange, StudyReport
 from fettle.study import figures
 from fettle.study.charts import (
     IntervalMark,
@@ -31,6 +31,7 @@ from fettle.study.charts import (
     outcome_bar,
     rate_bar,
 )
+from fettle.study.forgetting import changes_of, forgetting_chart
 from fettle.study.views import (
     ConfusionView,
     FindingGroup,
@@ -49,6 +50,11 @@ from fettle.study.views import (
 
 STYLES = ("page.css", "charts.css", "rows.css")
 SCRIPTS = ("panels.js", "json_difference.js", "rows.js")
+_FORGETTING_PHRASES = {
+    BudgetDecision.WITHIN: "The tuned model keeps within its budget.",
+    BudgetDecision.BROKEN: "The tuned model has forgotten more than its budget allows.",
+    BudgetDecision.CANNOT_TELL: "Whether the tuned model keeps within its budget cannot be told: the interval lies on both sides.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,8 @@ class Page:
     comparison_chart: Markup
     outcomes: Markup
     loss_chart: Markup
+    forgetting_chart: Markup
+    forgetting_changes: tuple[SkillChange, ...]
     histograms: Markup
     parts: PartsView | None
     part_noun: str
@@ -103,6 +111,8 @@ def _page(report: StudyReport) -> Page:
         loss_chart=loss_chart(training.loss_points, best_step=training.best_step, num_steps=training.num_steps)
         if training
         else Markup(""),
+        forgetting_chart=forgetting_chart(report.forgetting) if report.forgetting else Markup(""),
+        forgetting_changes=changes_of(report.forgetting) if report.forgetting else (),
         histograms=histogram_charts(
             report.length_histogram, titles=titles, accented=pair.challenger.name if pair else None
         )
@@ -272,5 +282,5 @@ def _environment() -> Environment:
         "spoken": figures.spoken,
         "unsigned_points": _unsigned_points,
     }
-    environment.globals |= {"validation_points": validation_points}
+    environment.globals |= {"validation_points": validation_points, "forgetting_phrases": _FORGETTING_PHRASES}
     return environment

@@ -14,13 +14,14 @@ from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
 from fettle.files import sha256_of_json
+from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights, Precision, keep_choice
 from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.progress import Listener, SilentListener
 from fettle.records import Detectable, Finding, Split, TaskKind
-from fettle.report_records import StudyReport
+from fettle.report_records import Forgetting, StudyReport
 from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
 from fettle.scoring.graders.house_style import HouseStyle
@@ -30,6 +31,8 @@ from fettle.study.answers import measure_latency
 from fettle.study.assembled_report import assembled_report
 from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of, require_usable
+from fettle.study.forgetting import report_with
+from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
@@ -81,6 +84,8 @@ class StudyPlan:
     folder: Path
     given: GivenModel | None = None
     """The tuned model that is studied; None: the study trains one."""
+    must_still_work: MustStillWork | None = None
+    """The user's own examples of what must still work; None: there are none."""
 
     @property
     def split(self) -> Split:
@@ -147,6 +152,8 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
     hashes += [] if given is None else [given.sha256]
+    own = _must_still_work(settings)
+    hashes += [] if own is None else [own.sha256]
     key = sha256_of_json(
         [*hashes, settings.key_parts(), loaded.precision.value, loaded.base_weights.value, fettle_version()]
     )
@@ -163,11 +170,20 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
             *data.findings,
             *long_findings(long),
             *untrained_findings(split.train, tokens.train),
+            *(() if own is None else own.findings),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
         given=given,
+        must_still_work=own,
     )
+
+
+def _must_still_work(settings: StudySettings) -> MustStillWork | None:
+    forgetting = settings.forgetting
+    if forgetting is None or forgetting.must_still_work is None:
+        return None
+    return read_must_still_work(forgetting.must_still_work)
 
 
 def estimate_study(plan: StudyPlan) -> Estimate:
@@ -218,8 +234,12 @@ def run_plan(
         keeper.while_running(),
         _engines(plan, folder, listener) as engines,
     ):
-        untuned = _untuned(plan, ladder, remote, engines.base())
+        base_engine = engines.base()
+        untuned = _untuned(plan, ladder, remote, base_engine)
         baseline = best_rung(untuned)
+        check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
+        if check is not None:
+            check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
             trained = None if plan.given is not None else _trained(plan, base, listener, expected)
             tuned_folder = _tuned_folder(plan, trained)
@@ -233,6 +253,7 @@ def run_plan(
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             listener.on_message(declaration)
             tested = [_test(ladder, tuned, folder)]
+            forgotten = None if check is None else _forgotten(check, engine, tuned, base, tuned_folder)
             engine.close()
         tested += [_test(ladder, rung, folder) for rung in untuned]
         hashes = Hashes(
@@ -244,6 +265,7 @@ def run_plan(
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         report = assembled_report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
+        report = report if forgotten is None else report_with(report, forgotten)
         result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
         keeper.keep(result)
         return result
@@ -333,6 +355,15 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
         rungs.append(ladder.classifier())
     rungs.append(ladder.constant())
     return rungs + ladder.untuned(engine, plan.key)
+
+
+def _forgotten(
+    check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, tuned_folder: Path
+) -> Forgetting:
+    """What the tuned model has forgotten; its engine is closed, so that the base model is bare again."""
+    replies = check.ask_tuned(engine, tuned.contender.identity())
+    engine.close()
+    return check.found(replies, check.divergence(base, tuned_folder))
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
