@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fettle.examples.split import SplitSizes
-from fettle.study.run import plan_study
+from fettle.study.planning import plan_study
 from fettle.study.settings import StudySettings
 from fettle.training.loop import train
 

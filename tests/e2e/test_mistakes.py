@@ -250,12 +250,12 @@ def test_remote_that_cannot_be_reached(fettle: Runner, out: Path) -> None:
 
 
 BROKEN = """
-import fettle.study.run
+import fettle.study.planning
 
 def plan_study(settings):
     raise RuntimeError("planted")
 
-fettle.study.run.plan_study = plan_study
+fettle.study.planning.plan_study = plan_study
 """
 
 

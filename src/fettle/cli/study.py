@@ -278,7 +278,8 @@ def _run(settings: StudySettings) -> int:
     from fettle.cli.store import open_store
     from fettle.jobs.study_job import StudyJob
     from fettle.settings import get_launch, get_settings
-    from fettle.study.run import plan_study, run_plan
+    from fettle.study.planning import plan_study
+    from fettle.study.run import run_plan
     from fettle.study.summary import print_summary
     from fettle.study.tuned import share_training
 
@@ -303,7 +304,7 @@ def _run(settings: StudySettings) -> int:
 
 
 def _plan_only(settings: StudySettings) -> int:
-    from fettle.study.run import plan_study
+    from fettle.study.planning import plan_study
 
     console = Console()
     with console.status("Reading the examples and loading the model"):

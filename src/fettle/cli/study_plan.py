@@ -11,14 +11,14 @@ from fettle.records import Action
 if TYPE_CHECKING:
     from fettle.report_records import TrainingCost
     from fettle.study.plan import Estimate
-    from fettle.study.run import StudyPlan
+    from fettle.study.planning import StudyPlan
 
 
 def print_plan(console: Console, plan: StudyPlan) -> Estimate:
     """Say what the study will take, and return it."""
     from fettle.examples.split import describe_split
     from fettle.study.figures import byte_size, counted, points
-    from fettle.study.run import estimate_study
+    from fettle.study.planning import estimate_study
 
     with console.status("Measuring one training step"):
         expected = estimate_study(plan)

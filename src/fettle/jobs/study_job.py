@@ -47,7 +47,8 @@ from fettle.store.models import TunedModel, add_tuned_model, list_base_models, p
 from fettle.store.pages import PageRequest
 
 if TYPE_CHECKING:
-    from fettle.study.run import StudyPlan, StudyResult
+    from fettle.study.planning import StudyPlan
+    from fettle.study.run import StudyResult
 
 _KEY = "fettle_study"
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED)

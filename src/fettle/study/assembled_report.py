@@ -30,7 +30,7 @@ from fettle.study.verdict import VerdictContext, decide
 from fettle.training.result import TrainingResult
 
 if TYPE_CHECKING:
-    from fettle.study.run import StudyPlan
+    from fettle.study.planning import StudyPlan
 
 
 def assembled_report(

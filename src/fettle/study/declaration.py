@@ -15,7 +15,7 @@ from fettle.files import write_atomically
 from fettle.study.ladder import Rung
 
 if TYPE_CHECKING:
-    from fettle.study.run import StudyPlan
+    from fettle.study.planning import StudyPlan
 
 
 def declare(comparison: str, *, num_failed: int, file: Path) -> str:

@@ -32,7 +32,7 @@ from fettle.report_records import Forgetting, SkillChange, TokenDivergence
 from fettle.study.answers import kept_answers
 
 if TYPE_CHECKING:
-    from fettle.study.run import StudyPlan
+    from fettle.study.planning import StudyPlan
 
 NUM_INPUTS = 64
 """Validation examples along whose answers by the base model the divergence is measured: their questions alone are looked at."""

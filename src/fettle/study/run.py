@@ -4,93 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from fettle.answering.engine import Engine, GenerationOptions
+from fettle.answering.engine import Engine
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
-from fettle.files import sha256_of_json
-from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
-from fettle.models.load import LoadedModel, load_model
-from fettle.models.nf4 import require_bitsandbytes
-from fettle.models.precision import BaseWeights, Precision, keep_choice
-from fettle.models.resolve import ResolvedModel, resolve_model
+from fettle.models.load import LoadedModel
+from fettle.models.precision import Precision, keep_choice
 from fettle.progress import Listener, SilentListener
-from fettle.records import Detectable, Finding, Split, TaskKind
+from fettle.records import TaskKind
 from fettle.report_records import Forgetting, StudyReport
-from fettle.scoring.gradable import require_gradable
-from fettle.scoring.grader import Grader
 from fettle.scoring.graders.house_style import HouseStyle
-from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_settings
 from fettle.study.answers import measure_latency
 from fettle.study.assembled_report import assembled_report
 from fettle.study.declaration import declare, declared_comparison
-from fettle.study.engines import StudyEngines, check_rows_of, require_usable
+from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.forgetting_check import ForgettingCheck
-from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
-from fettle.study.model_findings import long_findings, untrained_findings
-from fettle.study.plan import (
-    Estimate,
-    TokenisedSplit,
-    estimate,
-    fit_to_context,
-    generation_options,
-    prompted_weights,
-    tokenise,
-    what_the_test_can_show,
-)
-from fettle.study.prepare import StudyData, prepare
+from fettle.study.plan import Estimate
+from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.progress import training_listener
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
-from fettle.study.results import (
-    TestedRung,
-)
+from fettle.study.results import TestedRung
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
-from fettle.study.workspace import refuse_foreign, workspace
+from fettle.study.workspace import workspace
 from fettle.training.base import base_of
-from fettle.training.led_division import load_led
 from fettle.training.loop import TrainingResult, train
-from fettle.version import fettle_version
 
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyPlan:
-    """A study that is ready to start: what is known before anything has been answered."""
-
-    settings: StudySettings
-    data: StudyData
-    loaded: LoadedModel
-    tokens: TokenisedSplit
-    graders: tuple[Grader, ...]
-    options: GenerationOptions
-    detectable: Detectable
-    findings: tuple[Finding, ...]
-    key: str
-    """Hash of the data, the model and the settings."""
-    folder: Path
-    given: GivenModel | None = None
-    """The tuned model that is studied; None: the study trains one."""
-    must_still_work: MustStillWork | None = None
-    """The user's own examples of what must still work; None: there are none."""
-
-    @property
-    def split(self) -> Split:
-        """The three parts."""
-        return self.data.split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,96 +53,6 @@ class StudyResult:
     paths: ReportPaths
     tuned: Path
     """The tuned model: the PEFT folder of an adapter, or the folder of a whole model."""
-
-
-def plan_study(settings: StudySettings) -> StudyPlan:
-    """Read everything and say what the study will be, without answering or training.
-
-    What is done with the plan belongs into `with plan.loaded.in_use()`: other processes may hold parts of the model.
-
-    Raises:
-        FettleError: The data, the model or an option cannot be used; the message says why and what to do.
-    """
-    if settings.out is not None:
-        refuse_foreign(settings.out)
-    given = given_model(settings)
-    if given is not None:
-        settings = as_trained(settings, given)
-    source = resolve_model(settings.model) if given is None else given.base
-    if settings.training.method.base_weights is BaseWeights.NF4:
-        require_bitsandbytes()
-    require_usable(settings)
-    data = prepare(settings, () if given is None else given.taught)
-    loaded = _loaded(source, settings)
-    try:
-        if given is not None:
-            given.require_template(loaded.renderer)
-        return _planned(settings, data, loaded, given)
-    except BaseException:
-        loaded.release()
-        raise
-
-
-def _loaded(source: ResolvedModel, settings: StudySettings) -> LoadedModel:
-    """The base model, as the contenders without fine-tuning have it."""
-    if settings.training.shard:
-        return load_led(source, settings.precision, num_processes=settings.training.processes)
-    return load_model(source, settings.precision, prompted_weights(source, settings))
-
-
-def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, given: GivenModel | None) -> StudyPlan:
-    split, long = fit_to_context(
-        data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
-    )
-    data = replace(data, split=split)
-    graders = default_graders(data.task, split.train)
-    if settings.primary is not None:
-        chosen = grader_by_name(settings.primary, data.task, split.train)
-        graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
-    require_gradable(graders[0], split.valid, "validation")
-    require_gradable(graders[0], split.test, "test")
-    tokens = tokenise(loaded.renderer, split)
-    hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
-    hashes += [] if given is None else [given.sha256]
-    own = _must_still_work(settings)
-    hashes += [] if own is None else [own.sha256]
-    key = sha256_of_json(
-        [*hashes, settings.key_parts(), loaded.precision.value, loaded.base_weights.value, fettle_version()]
-    )
-    home = get_settings().home
-    return StudyPlan(
-        settings=settings,
-        data=data,
-        loaded=loaded,
-        tokens=tokens,
-        graders=graders,
-        options=generation_options(settings, data.task, split, loaded.renderer),
-        detectable=what_the_test_can_show(split, is_binary=graders[0].is_binary),
-        findings=(
-            *data.findings,
-            *long_findings(long),
-            *untrained_findings(split.train, tokens.train),
-            *(() if own is None else own.findings),
-        ),
-        key=key,
-        folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
-        given=given,
-        must_still_work=own,
-    )
-
-
-def _must_still_work(settings: StudySettings) -> MustStillWork | None:
-    forgetting = settings.forgetting
-    if forgetting is None or forgetting.must_still_work is None:
-        return None
-    return read_must_still_work(forgetting.must_still_work)
-
-
-def estimate_study(plan: StudyPlan) -> Estimate:
-    """What the study will take, measured on one training step and one batch of answers."""
-    with memory_errors_explained("measuring one training step"):
-        trains = plan.given is None
-        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
 
 
 def run_study(settings: StudySettings, listener: Listener | None = None) -> StudyResult:

@@ -19,7 +19,7 @@ from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import Method
 
 if TYPE_CHECKING:
-    from fettle.study.run import StudyPlan
+    from fettle.study.planning import StudyPlan
 
 NUM_CHECK_PROMPTS = 4
 _TITLES = {

@@ -17,7 +17,7 @@ from fettle.progress import SilentListener, Stage
 from fettle.store.database import Store
 from fettle.store.jobs import Job, JobStatus, LeaseLostError, change_status, claim_this, read_job
 from fettle.store.tables import jobs
-from fettle.study.run import StudyPlan, plan_study
+from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.settings import StudySettings
 from tiny_models import save_tiny_model
 
