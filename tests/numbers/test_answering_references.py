@@ -103,6 +103,21 @@ def test_choices_equal_one_forward_per_choice(
         assert answer.usage.prompt_tokens == len(tokens)
 
 
+@pytest.mark.parametrize("instruction", [None, SHARED_INSTRUCTION], ids=["separate", "shared-prefix"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_choices_of_their_own_are_scored_as_if_each_prompt_were_alone(
+    family: str, instruction: str | None, tiny_model: Callable[[str], Any]
+) -> None:
+    asked = prompts(instruction=instruction)
+    choices = [LABELS[place % 2 :] if place % 3 else ("yes", "no") for place in range(len(asked))]
+    engine = LocalEngine(tiny_model(family))
+    for prompt, own, answer in zip(asked, choices, engine.choose_each(asked, choices), strict=True):
+        [alone] = engine.choose([prompt], own)
+        assert (answer.example_id, answer.text) == (prompt.example_id, alone.text)
+        assert answer.choice_log_likelihoods == pytest.approx(alone.choice_log_likelihoods, abs=2e-4)
+        assert answer.usage.prompt_tokens == alone.usage.prompt_tokens
+
+
 def plain_generation(loaded: Any, prompt: Prompt, *, max_new_tokens: int) -> tuple[str, FinishReason, int]:
     tokens = loaded.renderer.prompt_tokens(prompt.messages)
     stop = loaded.stop_token_ids

@@ -113,6 +113,10 @@ def test_it_chooses_the_same_labels(engine: Any, local: LocalEngine) -> None:
 def test_one_choice_among_two_that_differ_at_once(engine: Any, local: LocalEngine) -> None:
     two = ("refund", "lost card")
     assert [one.text for one in engine.choose(PROMPTS, two)] == [one.text for one in local.choose(PROMPTS, two)]
+    own = [two if place % 2 else LABELS for place in range(len(PROMPTS))]
+    assert [one.text for one in engine.choose_each(PROMPTS, own)] == [
+        one.text for one in local.choose_each(PROMPTS, own)
+    ]
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(engine: Any) -> None:

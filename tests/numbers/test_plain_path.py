@@ -86,9 +86,10 @@ def test_the_plain_engine_says_what_the_packed_one_says(
         free = engine.generate(PROMPTS, GenerationOptions(max_new_tokens=12))
         in_form = engine.generate(PROMPTS, GenerationOptions(max_new_tokens=40, form=form))
         chosen = engine.choose(PROMPTS, LABELS)
+        chosen_each = engine.choose_each(PROMPTS, [LABELS, LABELS[::-1], LABELS[:2]])
         assert sorted(index for batch in engine.batches(PROMPTS) for index in batch) == [0, 1, 2]
         engine.close()
-        found.append((change, free, in_form, chosen))
+        found.append((change, free, in_form, chosen, chosen_each))
     (change, *ours), (plain_change, *theirs) = found
     assert change == pytest.approx(plain_change, rel=1e-3)
     for answers, plain_answers in zip(ours, theirs, strict=True):
@@ -97,7 +98,7 @@ def test_the_plain_engine_says_what_the_packed_one_says(
             assert answer.usage.completion_tokens == plain.usage.completion_tokens
     for answer in found[1][2]:
         assert set(json.loads(answer.text)) == {"queue", "urgent"}
-    for answer, plain in zip(ours[-1], theirs[-1], strict=True):
+    for answer, plain in zip((*ours[2], *ours[3]), (*theirs[2], *theirs[3]), strict=True):
         assert answer.choice_log_likelihoods == pytest.approx(plain.choice_log_likelihoods, rel=1e-4)
 
 

@@ -155,6 +155,10 @@ class Engine(Protocol):
         """
         ...
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        """As `choose`, with choices of its own for each prompt."""
+        ...
+
     def close(self) -> None:
         """Free what it holds; it answers no more. A second call does nothing."""
         ...

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.forgetting.items import Choice, GeneralItem
+from fettle.models.token_groups import even_groups
 from fettle.progress import Listener, Stage
 from fettle.records import Answer, Score
 
 MAX_ANSWER_TOKENS = 24
 """Of written answers, end of turn included; every right one is much shorter."""
+_NUM_CHOSEN_AT_ONCE = 64
 
 
 def ask(engine: Engine, items: Sequence[GeneralItem], listener: Listener, *, who: str) -> tuple[Answer, ...]:
@@ -44,18 +46,13 @@ def likeliest_choice(answer: Answer) -> str:
 
 
 def _batches(engine: Engine, items: Sequence[GeneralItem]) -> Iterator[tuple[Answer, ...]]:
-    by_choices: dict[tuple[str, ...], list[GeneralItem]] = {}
-    written: list[GeneralItem] = []
-    for item in items:
-        if isinstance(item.expected, Choice):
-            by_choices.setdefault(item.expected.choices, []).append(item)
-        else:
-            written.append(item)
-    for choices, alike in by_choices.items():
-        yield engine.choose([item.prompt for item in alike], choices)
-    prompts = [item.prompt for item in written]
-    for batch in engine.batches(prompts):
-        yield engine.generate([prompts[index] for index in batch], GenerationOptions(max_new_tokens=MAX_ANSWER_TOKENS))
+    chosen = [(item.prompt, item.expected.choices) for item in items if isinstance(item.expected, Choice)]
+    for group in even_groups(len(chosen), _NUM_CHOSEN_AT_ONCE):
+        prompts, choices = zip(*(chosen[index] for index in group), strict=True)
+        yield engine.choose_each(prompts, choices)
+    written = [item.prompt for item in items if not isinstance(item.expected, Choice)]
+    for batch in engine.batches(written):
+        yield engine.generate([written[index] for index in batch], GenerationOptions(max_new_tokens=MAX_ANSWER_TOKENS))
 
 
 def _score(item: GeneralItem, answer: Answer) -> Score:

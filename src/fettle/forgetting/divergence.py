@@ -5,7 +5,7 @@ wanted answers: there the tuned model is meant to differ, and what the base mode
 is nobody's behaviour. The mean over the tokens of the base model's own answers is the chain rule of the divergence of whole answers
 (per token). This divergence was found to foretell how much is forgotten elsewhere (Shenfeld, Pari and Agrawal 2025, "RL's Razor").
 
-Legend: T tokens of the packed rows, E hidden size, N tokens of answers, V vocabulary.
+Legend: N tokens of answers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import torch
 
 from fettle.chat.renderer import ChatRenderer
 from fettle.models.adapter import load_adapter, unload_adapters
-from fettle.models.head import CHUNK_ROWS, logits_of
+from fettle.models.head import CHUNK_ROWS
 from fettle.models.load import LoadedModel
-from fettle.models.own_attention import PackedAttention, own_attention, run
-from fettle.models.packing import Prefix, pack_rows
-from fettle.models.shared_prefix import common_prefix_length, num_heads, shared_length
+from fettle.models.packed_logits import logits_along
 from fettle.models.token_groups import token_groups
 from fettle.models.understood import own_logits
 from fettle.records import Answer, FinishReason, Prompt, TokenisedExample
@@ -156,32 +154,13 @@ def _groups(rows: Sequence[TokenisedExample], *, max_tokens: int) -> Iterator[ra
 
 
 def _packed_log_probs(model: PreTrainedModel, rows: Sequence[TokenisedExample]) -> torch.Tensor:
-    """Log-probabilities [N, V], fp32, of what stands at each marked place, from one pass over packed rows."""
+    """Log-probabilities [N, V], fp32, of what stands at each marked place, from one packed pass."""
     asked = [row.token_ids[: row.is_trained.index(True)] for row in rows]
-    num_shared = shared_length(common_prefix_length(asked), len(rows))
-    shared = [rows[0].token_ids[:num_shared]] if num_shared else []
-    packed = pack_rows(
-        [*shared, *(row.token_ids[num_shared:] for row in rows)],
-        after=[*(Prefix() for _ in shared), *(Prefix.of_length(num_shared) for _ in rows)],
-        num_heads=num_heads(model),
-        device=model.device,
-    )
-    starts = packed.starts[len(shared) :]
-    places = [
-        start - num_shared + place - 1  # the token before says what comes next
-        for start, row in zip(starts, rows, strict=True)
-        for place in _places(row)
-    ]
-    with own_attention(model):
-        hidden_TE = run(model, packed.ids_1T, packed.positions_1T, PackedAttention(packed))
-    return logits_of(model, hidden_TE[places]).float().log_softmax(-1)
+    before = [row.token_ids[len(prompt) : -1] for row, prompt in zip(rows, asked, strict=True)]
+    return logits_along(model, asked, before).log_softmax(-1)
 
 
 def _plain_log_probs(model: PreTrainedModel, rows: Sequence[TokenisedExample]) -> torch.Tensor:
     """The same by the model's own forward, row by row."""
-    said = [own_logits(model, row.token_ids)[[place - 1 for place in _places(row)]] for row in rows]
+    said = [own_logits(model, row.token_ids)[row.is_trained.index(True) - 1 : -1] for row in rows]
     return torch.cat(said).log_softmax(-1)
-
-
-def _places(row: TokenisedExample) -> list[int]:
-    return [place for place, is_said in enumerate(row.is_trained) if is_said]

@@ -35,8 +35,12 @@ class Scholar:
         return tuple(self._said(prompt, self._text(prompt)) for prompt in prompts)
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
-        self.asked.append((len(choices), "chosen"))
-        return tuple(self._said(prompt, self._text(prompt), choices) for prompt in prompts)
+        raise NotImplementedError
+
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        self.asked += [(len(choices), "chosen") for choices in choices_of_each]
+        asked = zip(prompts, choices_of_each, strict=True)
+        return tuple(self._said(prompt, self._text(prompt), choices) for prompt, choices in asked)
 
     def close(self) -> None: ...
 

@@ -45,6 +45,9 @@ class Echo:
         self.calls.append(tuple(sorted(choices)))
         return self._answers(prompts)
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        raise NotImplementedError
+
     def _answers(self, prompts: Sequence[Prompt]) -> tuple[Answer, ...]:
         usage = Usage(prompt_tokens=1, completion_tokens=1, seconds=0.0)
         return tuple(

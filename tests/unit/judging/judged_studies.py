@@ -115,6 +115,9 @@ class StandIn:
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         raise AssertionError("a judge is not asked to choose among labels")
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        raise AssertionError("a judge is not asked to choose among labels")
+
     def close(self) -> None:
         pass
 

@@ -161,6 +161,9 @@ class SilentEngine:
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         raise NotImplementedError
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        raise NotImplementedError
+
 
 class LengthEmbedder:
     """Embeds a text as its length."""

@@ -16,6 +16,7 @@ import torch
 from fettle.answering.choices import ChoiceTree, build_choice_tree, chosen_answers
 from fettle.answering.constrain import Constrainers
 from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
+from fettle.answering.engines.packed_choices import edges_of_each
 from fettle.answering.engines.packed_writer import PackedWriter
 from fettle.answering.engines.running_batch import Row
 from fettle.answering.start_up_check import NUM_TOKENS, bound, difference, require_within, shortfall
@@ -201,6 +202,22 @@ class LocalEngine:
         seconds = (time.perf_counter() - started) / len(prompts)
         return chosen_answers(prompts, rows, choices, tree, edges_BN, seconds=seconds)
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        """As `choose`, with choices of its own for each prompt."""
+        started = time.perf_counter()
+        self._require_own_model()
+        trees = [
+            build_choice_tree([self._renderer.answer_tokens(one) for one in choices]) for choices in choices_of_each
+        ]
+        rows = [self._renderer.prompt_tokens(prompt.messages, prompt.tools) for prompt in prompts]
+        edges = self._edges_of_each(rows, trees)
+        seconds = (time.perf_counter() - started) / len(prompts)
+        asked = zip(prompts, rows, choices_of_each, trees, edges, strict=True)
+        return tuple(
+            chosen_answers([prompt], [row], choices, tree, [edges_N], seconds=seconds)[0]
+            for prompt, row, choices, tree, edges_N in asked
+        )
+
     def _require_runnable(self) -> None:
         require_understood(self._model)
 
@@ -243,6 +260,10 @@ class LocalEngine:
     def _edges(self, rows: Sequence[Sequence[int]], tree: ChoiceTree) -> Sequence[torch.Tensor]:
         """Each row's log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
         return self._writer.edges(rows, tree)
+
+    def _edges_of_each(self, rows: Sequence[Sequence[int]], trees: Sequence[ChoiceTree]) -> Sequence[torch.Tensor]:
+        """The same with a tree of its own for each row."""
+        return edges_of_each(self._model, rows, trees)
 
     def _require_own_model(self) -> None:
         if self._adapter is None:

@@ -116,6 +116,11 @@ class OpenAIEngine:
         options = GenerationOptions(max_new_tokens=64, form=JsonForm(schema=json.dumps(schema)))
         return tuple(_unwrapped(answer) for answer in self.generate(prompts, options))
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        """As `choose`, with choices of its own for each prompt, one after the other."""
+        asked = zip(prompts, choices_of_each, strict=True)
+        return tuple(answer for prompt, choices in asked for answer in self.choose([prompt], choices))
+
     def require_reachable(self) -> None:
         """Ask something short, and find out whether it is a reasoning model.
 

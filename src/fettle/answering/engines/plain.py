@@ -78,6 +78,10 @@ class PlainEngine(LocalEngine):
         with torch.inference_mode():
             return [self._edges_after(row, tree) for row in rows]
 
+    def _edges_of_each(self, rows: Sequence[Sequence[int]], trees: Sequence[ChoiceTree]) -> Sequence[torch.Tensor]:
+        with torch.inference_mode():
+            return [self._edges_after(row, tree).cpu() for row, tree in zip(rows, trees, strict=True)]
+
     def _edges_after(self, row: Sequence[int], tree: ChoiceTree) -> torch.Tensor:
         """Log-probability of every node's token given its parent [N + 1], fp32, 0 where nothing else may follow."""
         edges_N = torch.zeros(len(tree.token_ids), device=self._model.device)

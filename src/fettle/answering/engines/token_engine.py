@@ -110,6 +110,11 @@ class TokenEngine(ABC):
         seconds = (time.perf_counter() - started) / len(prompts)
         return chosen_answers(prompts, rows, choices, tree, edges_BN, seconds=seconds)
 
+    def choose_each(self, prompts: Sequence[Prompt], choices_of_each: Sequence[Sequence[str]]) -> tuple[Answer, ...]:
+        """As `choose`, with choices of its own for each prompt, one after the other."""
+        asked = zip(prompts, choices_of_each, strict=True)
+        return tuple(answer for prompt, choices in asked for answer in self.choose([prompt], choices))
+
     def _answer(self, prompt: Prompt, usage: Usage, tokens: Sequence[int]) -> Answer:
         is_ended = bool(tokens) and tokens[-1] in self.stop_token_ids
         return Answer(
