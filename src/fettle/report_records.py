@@ -85,12 +85,15 @@ class TrainingSummary:
     num_steps: int
     stopped_early: bool
     num_train_examples: int
+    """The task's own."""
     num_trained_tokens: int
     num_processed_tokens: int
     seconds: float
     peak_memory_bytes: int
     planned: TrainingCost | None = None
     """None: the run was not planned, or a version that did not keep the plan began it."""
+    num_replayed_examples: int = 0
+    """General examples with the base model's own answers that were learned beside the task's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +239,34 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StrengthPoint:
+    """What an adapter came to at one strength."""
+
+    strength: float
+    """Factor of its update; 1 is the adapter as it was trained."""
+    validation_score: float | None
+    """Mean primary score on the validation examples of the sweep; None: not one answer could be scored."""
+    general_score: float
+    """Mean score on the general suite."""
+    general_change: Interval
+    """The same minus the base model's."""
+    keeps_budget: bool
+    """Neither the suite's estimate nor that of the user's own examples lies beyond what may be lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrengthSweep:
+    """An adapter tried at several strengths on validation: the task against what was forgotten."""
+
+    points: tuple[StrengthPoint, ...]
+    """The weakest first."""
+    chosen: float
+    """The strength that the study goes on with, stored in its adapter."""
+    num_examples: int
+    """Validation examples that every strength answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to run the study again."""
 
@@ -289,5 +320,7 @@ class StudyReport:
     """None: the study trained its tuned contender (`training`)."""
     forgetting: Forgetting | None = None
     """None: it was not measured."""
+    strength_sweep: StrengthSweep | None = None
+    """None: there was none."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

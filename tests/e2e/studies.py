@@ -7,7 +7,9 @@ from pathlib import Path
 
 from command import Finished
 
-LABEL_STUDY = ("study", "labels.csv", "--model", "model", "--epochs", "4", "--batch-size", "4")
+WHOLE_STUDY = ("study", "labels.csv", "--model", "model", "--epochs", "4", "--batch-size", "4")
+LABEL_STUDY = (*WHOLE_STUDY, "--no-forgetting", "--replay", "0")
+"""The task alone, for tests of something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,24 +181,44 @@ def study(
             min=0.0, max=100.0, help="Smallest gain worth a tuned model, percentage points.", rich_help_panel=_RUN
         ),
     ] = 1.0,
+    replay: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=50.0,
+            help="Per cent of general examples, answered by the base model itself, among the training examples, so that less is "
+            "forgotten; 0: none.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 3.0,
     forgetting: Annotated[
         bool,
-        typer.Option("--forgetting", help="Also look for what the tuned model has forgotten.", rich_help_panel=_RUN),
-    ] = False,
+        typer.Option(
+            "--forgetting/--no-forgetting",
+            help="Look for what the tuned model has forgotten of what its base model could do.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
+    strength_sweep: Annotated[
+        bool,
+        typer.Option(
+            "--strength-sweep/--no-strength-sweep",
+            help="Try the adapter at several strengths on validation, and use the best that keeps the budget.",
+            rich_help_panel=_RUN,
+        ),
+    ] = True,
     forgetting_budget: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=100.0,
-            help="Percentage points of what the base model can that may be lost, 5 when left out; turns --forgetting on.",
+            help="Percentage points of what the base model can that may be lost, 5 when left out.",
             rich_help_panel=_RUN,
         ),
     ] = None,
     must_still_work: Annotated[
         Path | None,
-        typer.Option(
-            help="Your own examples of what must still work after tuning; turns --forgetting on.", rich_help_panel=_RUN
-        ),
+        typer.Option(help="Your own examples of what must still work after tuning.", rich_help_panel=_RUN),
     ] = None,
     seed: Annotated[
         int,
@@ -222,6 +242,7 @@ def study(
     from fettle.cli.columns import mapping
     from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
+    from fettle.forgetting.replay import ReplaySettings
     from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.precision import Precision
     from fettle.study.settings import RemoteModel, StudySettings
@@ -229,6 +250,11 @@ def study(
 
     if (remote is None) != (remote_model is None):
         raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
+    if not forgetting and (forgetting_budget is not None or must_still_work is not None):
+        raise ConfigError(
+            "--no-forgetting goes with neither --forgetting-budget nor --must-still-work",
+            remedy="leave out the one or the other",
+        )
     if method is MethodOption.FULL and (rank, lora_variant) != (_DEFAULT_RANK, VariantOption.LORA):
         raise ConfigError(
             "--rank and --lora-variant shape an adapter, and --method full trains none", remedy="leave them out"
@@ -263,7 +289,8 @@ def study(
         training=training,
         price_per_hour=price_per_hour,
         worthwhile=worthwhile / 100,
-        forgetting=_forgetting(forgetting_budget, must_still_work, is_wanted=forgetting),
+        replay=ReplaySettings(share=replay / 100),
+        forgetting=_forgetting(forgetting_budget, must_still_work, sweeps=strength_sweep) if forgetting else None,
         leave_out_long=leave_out_long,
         seed=seed,
         out=out,
@@ -281,7 +308,7 @@ def _run(settings: StudySettings) -> int:
     from fettle.study.planning import plan_study
     from fettle.study.run import run_plan
     from fettle.study.summary import print_summary
-    from fettle.study.tuned import share_training
+    from fettle.study.trained import share_training
 
     launch = get_launch()
     if launch is not None and launch.rank > 0:
@@ -332,14 +359,12 @@ def _as_planned(training: TrainingSummary) -> str:
     return f"{told}; it cost {amount(actual_price)} (planned: {amount(planned_price)})"
 
 
-def _forgetting(budget: float | None, must_still_work: Path | None, *, is_wanted: bool) -> ForgettingSettings | None:
+def _forgetting(budget: float | None, must_still_work: Path | None, *, sweeps: bool) -> ForgettingSettings:
     from fettle.forgetting.budget import ForgettingBudget
     from fettle.forgetting.settings import ForgettingSettings
 
-    if not is_wanted and budget is None and must_still_work is None:
-        return None
     chosen = ForgettingBudget() if budget is None else ForgettingBudget(points=budget)
-    return ForgettingSettings(budget=chosen, must_still_work=must_still_work)
+    return ForgettingSettings(budget=chosen, must_still_work=must_still_work, sweeps_strength=sweeps)
 
 
 def _size(value: float | None) -> float | int | None:

@@ -8,20 +8,22 @@ et al. 2024, "Mitigating Catastrophic Forgetting in LLMs with Self-Synthesized R
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from fettle.answering.engine import Engine, GenerationOptions
-from fettle.errors import require_range
+from fettle.errors import DataError, require_range
+from fettle.examples.duplicates import comparable_text
 from fettle.files import append_json_lines, read_json_lines, sha256_of_json
 from fettle.models.load import LoadedModel
-from fettle.records import Example, FinishReason, Location, Message, Prompt, TokenisedExample
+from fettle.records import Example, FinishReason, Location, Message, Prompt
 
 MAX_ANSWER_TOKENS = 96
 """Longest answer of the base model, tokens. One that is cut there is not replayed: it would teach to stop in the middle."""
 MOST_SHARE = 0.5
+_NUM_ASKED_AT_ONCE = 32
 _FILE = Path(__file__).parent / "general" / "replay_prompts.txt"
 
 
@@ -45,11 +47,12 @@ class ReplaySettings:
 class Replay:
     """General examples, ready to be trained on among the task's own."""
 
-    rows: tuple[TokenisedExample, ...]
+    examples: tuple[Example, ...]
+    """Each a prompt with the base model's own answer."""
     num_wanted: int
-    """As the share says; `rows` are fewer where the bundled prompts do not suffice."""
-    num_unfinished: int
-    """Prompts passed over because the base model's answer to them was empty or did not end in time."""
+    """As the share says; `examples` are fewer where the bundled prompts do not suffice."""
+    num_passed_over: int
+    """Prompts whose answer by the base model is empty, did not end in time, or cannot be learned with its template."""
 
 
 def num_replayed(num_examples: int, settings: ReplaySettings) -> int:
@@ -68,8 +71,17 @@ def replay_prompts() -> tuple[str, ...]:
     return tuple(line for line in _FILE.read_text("utf-8").splitlines() if line)
 
 
-def replay_rows(loaded: LoadedModel, settings: ReplaySettings, *, num_examples: int, folder: Path, seed: int) -> Replay:
-    """General examples with the base model's own answers, as training rows.
+def replayed(
+    loaded: LoadedModel,
+    settings: ReplaySettings,
+    *,
+    num_examples: int,
+    folder: Path,
+    seed: int,
+    held_out: Collection[str] = (),
+    on_answers: Callable[[int, int], None] | None = None,
+) -> Replay:
+    """General examples with the base model's own answers.
 
     Only as many answers are written as are needed, and each is kept: the same model is asked every prompt once.
 
@@ -79,6 +91,8 @@ def replay_rows(loaded: LoadedModel, settings: ReplaySettings, *, num_examples: 
         num_examples: The task's own training examples.
         folder: Where the answers of base models are kept.
         seed: Of the choice among the prompts.
+        held_out: Comparable texts (`examples.duplicates`) of what is not to be learned: such prompts are passed over.
+        on_answers: Is told how many examples there are, of how many that are wanted.
 
     Raises:
         IntegrityError: An adapter is on the model.
@@ -88,21 +102,23 @@ def replay_rows(loaded: LoadedModel, settings: ReplaySettings, *, num_examples: 
 
     num_wanted = num_replayed(num_examples, settings)
     if not num_wanted:
-        return Replay(rows=(), num_wanted=0, num_unfinished=0)
-    order = list(replay_prompts())
-    random.Random(seed).shuffle(order)
+        return Replay(examples=(), num_wanted=0, num_passed_over=0)
+    shuffled = list(replay_prompts())
+    random.Random(seed).shuffle(shuffled)
+    order = [text for text in shuffled if comparable_text(_example(text, "")) not in held_out]
     engine = local_engine(loaded)
     answers = _KeptAnswers(engine, folder / f"{_key(loaded)[:16]}.jsonl")
     kept: list[Example] = []
     place = 0
     while len(kept) < num_wanted and place < len(order):
-        some = order[place : place + num_wanted - len(kept)]
-        kept += [
-            _example(text, answer) for text, answer in zip(some, answers.to(some), strict=True) if answer is not None
-        ]
+        some = order[place : place + min(num_wanted - len(kept), _NUM_ASKED_AT_ONCE)]
+        found = zip(some, answers.to(some), strict=True)
+        examples = [_example(text, answer) for text, answer in found if answer is not None]
+        kept += [example for example in examples if _is_learnable(example, loaded)]
         place += len(some)
-    rows = tuple(row for example in kept for row in loaded.renderer.example_rows(example))
-    return Replay(rows=rows, num_wanted=num_wanted, num_unfinished=place - len(kept))
+        if on_answers is not None:
+            on_answers(len(kept), num_wanted)
+    return Replay(examples=tuple(kept), num_wanted=num_wanted, num_passed_over=place - len(kept))
 
 
 class _KeptAnswers:
@@ -149,3 +165,11 @@ def _example(text: str, answer: str) -> Example:
         messages=(Message(role="user", content=text), Message(role="assistant", content=answer)),
         source=Location(file=_FILE.name, line=line),
     )
+
+
+def _is_learnable(example: Example, loaded: LoadedModel) -> bool:
+    try:
+        rows = loaded.renderer.example_rows(example)
+    except DataError:
+        return False
+    return all(len(row.token_ids) <= loaded.max_tokens and not row.num_untrained_turns for row in rows)

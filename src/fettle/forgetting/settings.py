@@ -17,6 +17,9 @@ class ForgettingSettings:
     must_still_work: Path | None = None
     """File or folder of the user's own examples of what must still work; None: there are none."""
 
+    sweeps_strength: bool = True
+    """An adapter is tried at several strengths on validation, and used at the best that keeps the budget."""
+
     def __post_init__(self) -> None:
         """Take a text for a path."""
         if self.must_still_work is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fettle.contenders.constant import CONSTANT
 from fettle.records import TaskKind
-from fettle.report_records import Provenance, StudyReport
+from fettle.report_records import Provenance, StudyReport, TrainingSummary
 from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
@@ -25,9 +25,7 @@ from fettle.study.results import (
     warnings_of_parts,
     warnings_of_training,
 )
-from fettle.study.tuned import training_summary
 from fettle.study.verdict import VerdictContext, decide
-from fettle.training.result import TrainingResult
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 def assembled_report(
     plan: StudyPlan,
     tested: list[TestedRung],
-    trained: TrainingResult | None,
+    trained: TrainingSummary | None,
     *,
     baseline: Rung,
     declaration: str,
@@ -80,7 +78,7 @@ def assembled_report(
         detectable=plan.detectable,
         contenders=results,
         comparisons=compared,
-        training=None if trained is None else training_summary(plan, trained),
+        training=trained,
         studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
         findings=plan.findings,
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from fettle.records import Decision, Verdict
-from fettle.report_records import BudgetDecision, Forgetting, SkillChange, StudyReport
+from fettle.report_records import BudgetDecision, Forgetting, SkillChange, StrengthSweep, StudyReport
 from fettle.study import figures
 from fettle.study.charts import IntervalMark, interval_chart
 from fettle.study.views import primary_pair
@@ -38,12 +38,12 @@ def with_forgetting(verdict: Verdict, forgetting: Forgetting, *, challenger_titl
     )
 
 
-def report_with(report: StudyReport, forgetting: Forgetting) -> StudyReport:
-    """The report with what was forgotten, its verdict included."""
+def report_with(report: StudyReport, forgetting: Forgetting, sweep: StrengthSweep | None) -> StudyReport:
+    """The report with what was forgotten, its verdict included, and the strengths that were tried."""
     pair = primary_pair(report)
     title = "the tuned model" if pair is None else pair.challenger.title
     verdict = with_forgetting(report.verdict, forgetting, challenger_title=title)
-    return replace(report, verdict=verdict, forgetting=forgetting)
+    return replace(report, verdict=verdict, forgetting=forgetting, strength_sweep=sweep)
 
 
 def forgetting_chart(forgetting: Forgetting) -> Markup:

@@ -5,7 +5,6 @@ The base model is asked before anything is trained, for afterwards an adapter li
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,9 @@ from fettle.models.resolve import resolve_model
 from fettle.progress import Listener
 from fettle.records import Answer
 from fettle.report_records import Forgetting, SkillChange, TokenDivergence
+from fettle.settings import get_settings
 from fettle.study.answers import kept_answers
+from fettle.version import fettle_version
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
@@ -65,13 +66,27 @@ class ForgettingCheck:
         self._said: tuple[Answer, ...] = ()
 
     def ask_base(self, engine: Engine) -> None:
-        """Have the base model answer, which nothing is on yet."""
-        self._base = self._replies(engine, "base", self._plan.key)
-        self._said = self._kept("inputs", self._plan.key, lambda: self._answered_freely(engine))
+        """Have the base model answer, which nothing is on yet. What it says to the general suite is kept for all studies."""
+        identity = self._base_identity(engine)
+        file = get_settings().home / "general" / f"{identity[:16]}.jsonl"
+        general = self._general(engine, "the base model", identity, file)
+        self._base = Replies(general=general, own=self._own(engine, "the base model", "base-own", self._plan.key))
+        self._said = kept_answers(
+            lambda: self._answered_freely(engine), file=self._folder / "inputs.jsonl", key=self._plan.key
+        )
 
-    def ask_tuned(self, engine: Engine, identity: str) -> Replies:
-        """Have the tuned model answer; `identity` says which it is."""
-        return self._replies(engine, "tuned", identity)
+    def ask_tuned(self, engine: Engine, identity: str, *, strength: float = 1.0) -> Replies:
+        """Have the tuned model answer.
+
+        Args:
+            engine: Of the tuned model.
+            identity: Says which model it is.
+            strength: Of its adapter.
+        """
+        name = f"tuned-{strength:g}"
+        who = "the tuned model" if strength == 1 else f"the tuned model at {strength:g} of its strength"
+        general = self._general(engine, who, identity, self._folder / f"{name}.jsonl")
+        return Replies(general=general, own=self._own(engine, who, f"{name}-own", identity))
 
     def found(self, tuned: Replies, divergence: TokenDivergence | None) -> Forgetting:
         """What was forgotten.
@@ -111,16 +126,27 @@ class ForgettingCheck:
         clusters = [self._plan.split.cluster_by_id[row.example_id] for row in rows]
         return mean_divergence(found, clusters, seed=self._plan.settings.seed)
 
-    def _replies(self, engine: Engine, who: str, identity: str) -> Replies:
+    def _general(self, engine: Engine, who: str, identity: str, file: Path) -> tuple[Answer, ...]:
+        key = sha256_of_json([identity, suite_sha256()])
+        return kept_answers(lambda: ask(engine, self._items, self._listener, who=who), file=file, key=key)
+
+    def _own(self, engine: Engine, who: str, name: str, identity: str) -> tuple[Answer, ...]:
         own, renderer = self._plan.must_still_work, self._plan.loaded.renderer
-        who_in_words = f"the {who} model"
+        if own is None:
+            return ()
+        return kept_answers(
+            lambda: own.answered_by(engine, renderer, self._listener, who=who),
+            file=self._folder / f"{name}.jsonl",
+            key=sha256_of_json([identity, own.sha256]),
+        )
 
-        def ask_own() -> tuple[Answer, ...]:
-            return () if own is None else own.answered_by(engine, renderer, self._listener, who=who_in_words)
-
-        general = self._kept(who, identity, lambda: ask(engine, self._items, self._listener, who=who_in_words))
-        own_key = sha256_of_json([identity, None if own is None else own.sha256])
-        return Replies(general=general, own=self._kept(f"{who}-own", own_key, ask_own))
+    def _base_identity(self, engine: Engine) -> str:
+        """What the base model's answers to the suite depend on."""
+        loaded = self._plan.loaded
+        weights = [loaded.source.sha256(), loaded.precision.value, loaded.base_weights.value]
+        return sha256_of_json(
+            [*weights, loaded.renderer.template.sha256, engine.name, suite_sha256(), fettle_version()]
+        )
 
     def _own_change(self, base: Replies, tuned: Replies) -> SkillChange | None:
         own = self._plan.must_still_work
@@ -133,6 +159,3 @@ class ForgettingCheck:
             answers = engine.generate([self._prompts[index] for index in batch], options)
             by_id |= {answer.example_id: answer for answer in answers}
         return tuple(by_id[prompt.example_id] for prompt in self._prompts)
-
-    def _kept(self, name: str, identity: str, make: Callable[[], tuple[Answer, ...]]) -> tuple[Answer, ...]:
-        return kept_answers(make, file=self._folder / f"{name}.jsonl", key=sha256_of_json([identity, suite_sha256()]))

@@ -9,8 +9,8 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ConfigError, ModelError
 from fettle.examples.seen import read_seen
 from fettle.export.kept import KeptModel, kept_model
-from fettle.files import sha256_of_file, sha256_of_json
 from fettle.models.resolve import ResolvedModel
+from fettle.models.strength import tuned_sha256
 from fettle.records import Example
 from fettle.report_records import StudiedModel
 from fettle.store.opening import open_store
@@ -113,7 +113,7 @@ def given_model(settings: StudySettings) -> GivenModel | None:
     return GivenModel(
         kept=kept,
         taught=tuple(example for file in files for example in read_seen(file.path, file.name)),
-        sha256=sha256_of_json([sha256_of_file(file) for file in sorted(kept.folder.glob("*.safetensors"))]),
+        sha256=tuned_sha256(kept.folder),
     )
 
 

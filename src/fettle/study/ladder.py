@@ -58,6 +58,15 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What a variant came to."""
+
+    score: float | None
+    """Mean primary score; None: not one answer could be scored."""
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
     """What all rungs of one study share."""
 
@@ -118,15 +127,26 @@ class Ladder:
         if len(variants) == 1:
             return self._rung(variants[0])
         few = self.split.valid[:_NUM_CHOOSING_EXAMPLES]
-        scores, answered = [], []
+        tried = []
         for number, variant in enumerate(variants):
-            file = self.folder / "answers" / "choosing" / f"{variant.name}-{number}.jsonl"
             what = f"validation (variant {number + 1} of {len(variants)})"
-            answers = answer_split(variant, few, file=file, what=what, listener=self.listener)
-            scores.append(max(_rank(self._mean(few, reading.read(answers))) for reading in self._readings(answers)))
-            answered.append(answers)
-        best = scores.index(max(scores))
-        return self._rung(variants[best], answered[best])
+            tried.append(self.tried(variant, few, name=f"choosing/{variant.name}-{number}", what=what))
+        best = max(range(len(tried)), key=lambda number: _rank(tried[number].score))
+        return self._rung(variants[best], tried[best].answers)
+
+    def tried(self, contender: Contender, examples: Sequence[Example], *, name: str, what: str) -> Tried:
+        """A contender tried on some validation examples, read in the way that suits it best.
+
+        Args:
+            contender: Who answers.
+            examples: What is asked.
+            name: Of the file of answers, without its ending.
+            what: The same in words, for the progress display.
+        """
+        file = self.folder / "answers" / f"{name}.jsonl"
+        answers = answer_split(contender, examples, file=file, what=what, listener=self.listener)
+        scores = [self._mean(examples, reading.read(answers)) for reading in self._readings(answers)]
+        return Tried(score=max(scores, key=_rank), answers=answers)
 
     def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
         """The test split, answered once and read as chosen."""

@@ -31,15 +31,15 @@ from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import count_look, require_countable
 from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
-from fettle.study.progress import training_listener
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import TestedRung
 from fettle.study.settings import StudySettings
+from fettle.study.strength_sweep import sweep_strengths
+from fettle.study.trained import Trained, trained_by, training_summary
 from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
 from fettle.study.workspace import workspace
 from fettle.training.base import base_of
-from fettle.training.loop import TrainingResult, train
 
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
@@ -103,8 +103,11 @@ def run_plan(
         if check is not None:
             check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
-            trained = None if plan.given is not None else _trained(plan, base, listener, expected)
-            tuned_folder = _tuned_folder(plan, trained)
+            trained = None if plan.given is not None else trained_by(plan, base, listener, expected)
+            tuned_folder, sweep = _tuned_folder(plan, trained), None
+            if check is not None and trained is not None and _sweeps(plan, base):
+                swept = sweep_strengths(plan, base, tuned_folder, ladder, check)
+                tuned_folder, sweep = swept.folder, swept.sweep
             engine = tuned_engine(plan, base, tuned_folder, engines)
             tuned = ladder.best([tuned_arm(plan, engine, tuned_folder)])
             declaration = declare(
@@ -115,7 +118,8 @@ def run_plan(
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             listener.on_message(declaration)
             tested = [_test(ladder, tuned, folder)]
-            forgotten = None if check is None else _forgotten(check, engine, tuned, base, tuned_folder)
+            strength = 1.0 if sweep is None else sweep.chosen
+            forgotten = None if check is None else _forgotten(check, engine, tuned, base, tuned_folder, strength)
             engine.close()
         tested += [_test(ladder, rung, folder) for rung in untuned]
         hashes = Hashes(
@@ -126,29 +130,24 @@ def run_plan(
         )
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
-        report = assembled_report(plan, tested, trained, baseline=baseline, declaration=declaration, origin=origin)
-        report = report if forgotten is None else report_with(report, forgotten)
+        summary = None if trained is None else training_summary(plan, trained, tuned_folder)
+        report = assembled_report(plan, tested, summary, baseline=baseline, declaration=declaration, origin=origin)
+        report = report if forgotten is None else report_with(report, forgotten, sweep)
         result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
         keeper.keep(result)
         return result
 
 
-def _trained(plan: StudyPlan, base: LoadedModel, listener: Listener, expected: Estimate | None) -> TrainingResult:
-    return train(
-        base,
-        plan.tokens.train,
-        plan.tokens.valid,
-        plan.settings.training,
-        folder=plan.folder / "training",
-        run_key=plan.key,
-        on_event=training_listener(listener),
-        planned=None if expected is None else expected.training,
-    )
+def _sweeps(plan: StudyPlan, base: LoadedModel) -> bool:
+    """Whether an adapter is tried at several strengths; a divided model answers too slowly for it."""
+    forgetting = plan.settings.forgetting
+    is_wanted = forgetting is not None and forgetting.sweeps_strength
+    return is_wanted and plan.settings.training.method.trains_adapter and base.division is None
 
 
-def _tuned_folder(plan: StudyPlan, trained: TrainingResult | None) -> Path:
+def _tuned_folder(plan: StudyPlan, trained: Trained | None) -> Path:
     if trained is not None:
-        return trained.tuned
+        return trained.result.tuned
     assert plan.given is not None, "a study trains a model or is given one"
     return plan.given.folder
 
@@ -220,10 +219,10 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
 
 
 def _forgotten(
-    check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, tuned_folder: Path
+    check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, tuned_folder: Path, strength: float
 ) -> Forgetting:
     """What the tuned model has forgotten; its engine is closed, so that the base model is bare again."""
-    replies = check.ask_tuned(engine, tuned.contender.identity())
+    replies = check.ask_tuned(engine, tuned.contender.identity(), strength=strength)
     engine.close()
     return check.found(replies, check.divergence(base, tuned_folder))
 

@@ -11,6 +11,7 @@ from fettle.answering.answer_with import AnswerWith
 from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
+from fettle.forgetting.replay import ReplaySettings
 from fettle.forgetting.settings import ForgettingSettings
 from fettle.models.precision import Precision
 from fettle.records import TaskKind
@@ -70,7 +71,9 @@ class StudySettings:
     """What the machine costs an hour, in whatever currency; None: no cost is told."""
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
-    forgetting: ForgettingSettings | None = None
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    """General examples among the training examples, against forgetting."""
+    forgetting: ForgettingSettings | None = field(default_factory=ForgettingSettings)
     """How what was forgotten is looked for; None: it is not."""
     max_new_tokens: int | None = None
     """Longest answer, tokens; None: a quarter more than the longest training answer."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt, bare_prompt
-from fettle.files import sha256_of_file, sha256_of_json
-from fettle.models.load import LoadedModel, load_model, named
+from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
-from fettle.report_records import TrainingSummary
+from fettle.models.strength import tuned_sha256
 from fettle.study.engines import StudyEngines
-from fettle.training.base import base_of
-from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import Method
 
 if TYPE_CHECKING:
@@ -70,50 +66,5 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path) -> LanguageModel:
         task=plan.data.task,
         options=plan.options,
         is_fine_tuned=True,
-        engine_identity=sha256_of_json([sha256_of_file(file) for file in sorted(folder.glob("*.safetensors"))]),
+        engine_identity=tuned_sha256(folder),
     )
-
-
-def training_summary(plan: StudyPlan, trained: TrainingResult) -> TrainingSummary:
-    """What the report says of the training."""
-    settings = asdict(plan.settings.training)
-    lora = settings.pop("lora")
-    if plan.settings.training.method.trains_adapter:
-        settings |= {f"lora_{name}": value for name, value in lora.items()}
-    base_weights = plan.settings.training.method.base_weights
-    settings |= {
-        "learning_rate": trained.learning_rate,
-        "precision": plan.loaded.precision.value,
-        "base_weights": base_weights.value,
-        "prompted_weights": plan.loaded.base_weights.value,
-    }
-    return TrainingSummary(
-        base_model=named(plan.loaded.source, base_weights),
-        tuned_path=str(trained.tuned),
-        settings=settings,
-        loss_points=trained.loss_points,
-        best_step=trained.best_step,
-        num_steps=trained.num_steps,
-        stopped_early=trained.stopped_early,
-        num_train_examples=len(plan.split.train),
-        num_trained_tokens=trained.num_trained_tokens,
-        num_processed_tokens=trained.num_processed_tokens,
-        seconds=trained.seconds,
-        peak_memory_bytes=trained.peak_memory_bytes,
-        planned=trained.planned,
-    )
-
-
-def share_training(plan: StudyPlan) -> None:
-    """Take part in the training of a study that another process runs, as one of those that `torchrun` has started."""
-    if plan.given is not None:
-        return
-    with base_of(plan.settings.training.method, plan.loaded) as base:
-        train(
-            base,
-            plan.tokens.train,
-            plan.tokens.valid,
-            plan.settings.training,
-            folder=plan.folder / "training",
-            run_key=plan.key,
-        )

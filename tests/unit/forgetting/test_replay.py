@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines import plain
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import ConfigError
-from fettle.forgetting.replay import MAX_ANSWER_TOKENS, Replay, ReplaySettings, replay_prompts, replay_rows
+from fettle.examples.duplicates import comparable_text
+from fettle.forgetting import replay
+from fettle.forgetting.replay import MAX_ANSWER_TOKENS, Replay, ReplaySettings, replay_prompts
 from fettle.models.load import LoadedModel
 from fettle.records import Answer, FinishReason, Prompt, Usage
 
@@ -51,30 +53,41 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
     return made
 
 
-def replayed(loaded: LoadedModel, folder: Path, *, share: float, num_examples: int = 190, seed: int = 0) -> Replay:
-    return replay_rows(loaded, ReplaySettings(share=share), num_examples=num_examples, folder=folder, seed=seed)
+def replayed(
+    loaded: LoadedModel,
+    folder: Path,
+    *,
+    share: float,
+    num_examples: int = 190,
+    seed: int = 0,
+    held_out: Collection[str] = (),
+) -> Replay:
+    return replay.replayed(
+        loaded, ReplaySettings(share=share), num_examples=num_examples, folder=folder, seed=seed, held_out=held_out
+    )
 
 
 def test_as_many_as_the_share_says(tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer) -> None:
-    replay = replayed(tiny_model("llama"), tmp_path, share=0.05)
-    assert len(replay.rows) == replay.num_wanted == 10
-    assert replay.num_wanted / (190 + replay.num_wanted) == pytest.approx(0.05)
-    assert len({row.example_id for row in replay.rows}) == 10
-    assert len(writer.asked) == 10 + replay.num_unfinished
+    found = replayed(tiny_model("llama"), tmp_path, share=0.05)
+    assert len(found.examples) == found.num_wanted == 10
+    assert found.num_wanted / (190 + found.num_wanted) == pytest.approx(0.05)
+    assert len({example.id for example in found.examples}) == 10
+    assert len(writer.asked) == 10 + found.num_passed_over
 
 
 def test_what_is_learned_is_the_base_models_own_answer(
     tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer
 ) -> None:
     renderer = tiny_model("llama").renderer
-    (row,) = replayed(tiny_model("llama"), tmp_path, share=0.005).rows
+    (example,) = replayed(tiny_model("llama"), tmp_path, share=0.005).examples
+    (row,) = renderer.example_rows(example)
     said = [token for token, is_said in zip(row.token_ids, row.is_trained, strict=True) if is_said]
     assert renderer.decode(said) == "about " + writer.asked[-1][:10]
     assert said[-1] == renderer.end_of_turn_id
 
 
 def test_a_share_of_nothing_asks_nothing(tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer) -> None:
-    assert replayed(tiny_model("llama"), tmp_path, share=0) == Replay(rows=(), num_wanted=0, num_unfinished=0)
+    assert replayed(tiny_model("llama"), tmp_path, share=0) == Replay(examples=(), num_wanted=0, num_passed_over=0)
     assert writer.asked == []
 
 
@@ -86,7 +99,7 @@ def test_every_prompt_is_asked_once_for_a_model(
     assert replayed(tiny_model("llama"), tmp_path, share=0.1) == first
     assert len(writer.asked) == num_asked
     larger = replayed(tiny_model("llama"), tmp_path, share=0.2)
-    assert len(larger.rows) > len(first.rows)
+    assert len(larger.examples) > len(first.examples)
     assert len(set(writer.asked)) == len(writer.asked)
     replayed(tiny_model("qwen2"), tmp_path, share=0.1)
     assert len(set(writer.asked)) < len(writer.asked)  # another model has answers of its own
@@ -94,20 +107,31 @@ def test_every_prompt_is_asked_once_for_a_model(
 
 def test_the_seed_chooses_among_the_prompts(tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer) -> None:
     one, other = (replayed(tiny_model("llama"), tmp_path, share=0.05, seed=seed) for seed in (0, 1))
-    assert {row.example_id for row in one.rows} != {row.example_id for row in other.rows}
+    assert {example.id for example in one.examples} != {example.id for example in other.examples}
 
 
 def test_answers_that_do_not_end_are_passed_over_and_counted(
     tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer
 ) -> None:
-    replay = replayed(tiny_model("llama"), tmp_path, share=0.5, num_examples=10_000)
+    found = replayed(tiny_model("llama"), tmp_path, share=0.5, num_examples=10_000)
     num_endless = sum(NOT_ENDING in prompt for prompt in replay_prompts())
     assert num_endless > 0
-    assert replay.num_unfinished == num_endless
-    assert len(replay.rows) == len(replay_prompts()) - num_endless < replay.num_wanted == 10_000
+    assert found.num_passed_over == num_endless
+    assert len(found.examples) == len(replay_prompts()) - num_endless < found.num_wanted == 10_000
     (file,) = tmp_path.glob("*.jsonl")
     kept = [json.loads(line) for line in file.read_text().splitlines()]
     assert sum(row["answer"] is None for row in kept) == num_endless
+
+
+def test_what_is_held_out_is_not_replayed(tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer) -> None:
+    first = replayed(tiny_model("llama"), tmp_path, share=0.05)
+    held_out = {comparable_text(example) for example in first.examples[:4]}
+    other = replayed(tiny_model("llama"), tmp_path, share=0.05, held_out=held_out)
+    assert len(other.examples) == len(first.examples)
+    assert {example.id for example in first.examples} - {example.id for example in other.examples} == {
+        example.id for example in first.examples[:4]
+    }
+    assert len(set(writer.asked)) == len(writer.asked)
 
 
 @pytest.mark.parametrize("share", [-0.01, 0.51, float("nan")])
@@ -118,9 +142,9 @@ def test_a_share_is_at_most_one_half(share: float) -> None:
 
 def test_a_real_engine_is_asked_where_nobody_stands_in(tiny_model: Callable[[str], Any], tmp_path: Path) -> None:
     loaded = tiny_model("llama")
-    replay = replayed(loaded, tmp_path, share=0.01, num_examples=100)
+    found = replayed(loaded, tmp_path, share=0.01, num_examples=100)
     engine = LocalEngine(loaded)
     (file,) = tmp_path.glob("*.jsonl")
     kept = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(kept) == len(replay.rows) + replay.num_unfinished
+    assert len(kept) == len(found.examples) + found.num_passed_over
     assert engine.name == loaded.name  # the model is bare again
