@@ -10,7 +10,7 @@ from itertools import product
 
 from fettle.records import Comparison, Decision, Task, TaskKind, Verdict
 from fettle.report_records import AnswerRow, Confusion, LengthHistogram, PartScores, Provenance, StudyReport
-from report_forgetting import forgetting
+from report_forgetting import forgetting, strength_sweep
 from report_parts import (
     assembled,
     confused,
@@ -117,6 +117,7 @@ def json_report(*, num_rows: int = 120, seed: int = 2) -> StudyReport:
             reasons=("The whole interval lies above zero.", "Every answer was valid JSON."),
         ),
         forgotten=forgetting(lost=0.01, own_lost=0.0),
+        sweep=strength_sweep(lost=0.08, chosen=0.75),
     )
 
 
@@ -151,6 +152,7 @@ def text_report(*, num_rows: int = 90, seed: int = 3) -> StudyReport:
         ),
         histogram=histogram(rows),
         forgotten=forgetting(lost=0.14),
+        sweep=strength_sweep(lost=1.4, chosen=1.0),
     )
     return replace(
         report,

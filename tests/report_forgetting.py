@@ -5,7 +5,8 @@ from __future__ import annotations
 from fettle.forgetting.budget import ForgettingBudget
 from fettle.forgetting.items import Category
 from fettle.records import Interval
-from fettle.report_records import Forgetting, SkillChange, TokenDivergence
+from fettle.report_records import Forgetting, SkillChange, StrengthPoint, StrengthSweep, TokenDivergence
+from fettle.study.strength_sweep import STRENGTHS
 
 SIZES = {
     Category.FACTS: 62,
@@ -55,3 +56,20 @@ def forgetting(*, lost: float, own_lost: float | None = None, budget: Forgetting
             nats=0.87, interval=Interval(estimate=0.87, low=0.71, high=1.05), num_tokens=4210, num_inputs=120
         ),
     )
+
+
+def strength_sweep(*, lost: float, chosen: float, budget_points: float = 5) -> StrengthSweep:
+    """An adapter at four strengths that does the task better and loses more, the stronger it is."""
+    points = [
+        StrengthPoint(
+            strength=strength,
+            validation_score=0.62 + 0.22 * strength - 0.05 * strength**3,
+            general_score=0.57 - lost * strength**2,
+            general_change=Interval(
+                estimate=-lost * strength**2, low=-lost * strength**2 - 0.035, high=-lost * strength**2 + 0.035
+            ),
+            keeps_budget=100 * lost * strength**2 <= budget_points,
+        )
+        for strength in STRENGTHS
+    ]
+    return StrengthSweep(points=tuple(points), chosen=chosen, num_examples=64)

@@ -38,6 +38,7 @@ from fettle.report_records import (
     LossPoint,
     PartScores,
     Provenance,
+    StrengthSweep,
     StudyReport,
     TrainingSummary,
 )
@@ -72,6 +73,7 @@ def assembled(
     confusions: tuple[Confusion, ...] = (),
     histogram: LengthHistogram | None = None,
     forgotten: Forgetting | None = None,
+    sweep: StrengthSweep | None = None,
 ) -> StudyReport:
     names = tuple(rows[0].answers)
     others = [(pair[0], other) for other in names if other not in pair]
@@ -102,6 +104,7 @@ def assembled(
         length_histogram=histogram,
         provenance=provenance(),
         forgetting=forgotten,
+        strength_sweep=sweep,
     )
 
 

@@ -109,7 +109,7 @@ def interval_chart(
     edges += [] if limit is None else [limit]
     scale = linear_scale(min(edges), max(edges))
     lines = Markup("").join(_interval_line(mark, scale, zero_line, limit) for mark in marks)
-    axis = _bottom_axis(scale.ticks, scale)
+    axis = bottom_axis(scale.ticks, scale)
     spoken = "; ".join(f"{mark.title}: {mark.value} ({mark.bounds})" for mark in marks)
     return Markup(
         '<div class="chart intervals" role="img" aria-label="{label}. {spoken}">{lines}'
@@ -156,7 +156,7 @@ def _interval_line(mark: IntervalMark, scale: Scale, zero_line: bool, limit: flo
     )
 
 
-def _bottom_axis(ticks: Iterable[float], scale: Scale) -> Markup:
+def bottom_axis(ticks: Iterable[float], scale: Scale) -> Markup:
     """Tick labels along the bottom of a chart."""
     labels = Markup("").join(
         Markup('<text class="middle" x="{x}%" y="14">{text}</text>').format(
@@ -228,17 +228,17 @@ def loss_chart(loss_points: Sequence[LossPoint], *, best_step: int, num_steps: i
     ).format(
         summary=summary,
         log=" (logarithmic)" if scale_y.is_log else "",
-        side=_side_axis(scale_y),
+        side=side_axis(scale_y),
         height=PLOT_HEIGHT,
-        grid=_horizontal_grid(scale_y),
+        grid=horizontal_grid(scale_y),
         best_line=Markup('<line class="best" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(
             x=scale_x.position(best_step)
         ),
-        train=_curve(train, scale_x, scale_y, "curve train"),
-        valid=_curve(valid, scale_x, scale_y, "curve valid"),
-        dots=Markup("").join(_dot(point, scale_x, scale_y, 4, "dot solid") for point in valid),
-        best_dot="" if best_loss is None else _dot((best_step, best_loss), scale_x, scale_y, 9, "ring"),
-        axis=_bottom_axis(scale_x.ticks, scale_x),
+        train=curve(train, scale_x, scale_y, "curve train"),
+        valid=curve(valid, scale_x, scale_y, "curve valid"),
+        dots=Markup("").join(dot(point, scale_x, scale_y, 4, "dot solid") for point in valid),
+        best_dot="" if best_loss is None else dot((best_step, best_loss), scale_x, scale_y, 9, "ring"),
+        axis=bottom_axis(scale_x.ticks, scale_x),
     )
 
 
@@ -268,7 +268,7 @@ def _from_to(points: Sequence[tuple[int, float]]) -> str:
     return f"from {significant(points[0][1])} to {significant(points[-1][1])}" if points else "not recorded"
 
 
-def _curve(points: Sequence[tuple[int, float]], scale_x: Scale, scale_y: Scale, kind: str) -> Markup:
+def curve(points: Sequence[tuple[float, float]], scale_x: Scale, scale_y: Scale, kind: str) -> Markup:
     """A polyline in a box of its own that is stretched over the field; its stroke is not stretched."""
     places = " ".join(f"{scale_x.position(step):g},{100 - scale_y.position(loss):g}" for step, loss in points)
     return Markup(
@@ -277,13 +277,15 @@ def _curve(points: Sequence[tuple[int, float]], scale_x: Scale, scale_y: Scale, 
     ).format(kind=kind, places=places)
 
 
-def _dot(point: tuple[int, float], scale_x: Scale, scale_y: Scale, radius: int, kind: str) -> Markup:
+def dot(point: tuple[float, float], scale_x: Scale, scale_y: Scale, radius: int, kind: str) -> Markup:
+    """A dot or ring whose radius is in pixels."""
     return Markup('<circle class="{kind}" cx="{x}%" cy="{y}%" r="{radius}"/>').format(
         kind=kind, x=scale_x.position(point[0]), y=round(100 - scale_y.position(point[1]), 3), radius=radius
     )
 
 
-def _side_axis(scale: Scale) -> Markup:
+def side_axis(scale: Scale) -> Markup:
+    """Tick labels along the side of a plot."""
     labels = Markup("").join(
         Markup('<text class="end" x="100%" y="{y}%" dy="4">{text}</text>').format(
             y=round(100 - scale.position(tick), 3), text=_tick_text(tick)
@@ -295,7 +297,8 @@ def _side_axis(scale: Scale) -> Markup:
     ).format(height=PLOT_HEIGHT, labels=labels)
 
 
-def _horizontal_grid(scale: Scale) -> Markup:
+def horizontal_grid(scale: Scale) -> Markup:
+    """A line for each tick of a plot's side."""
     return Markup("").join(
         Markup('<line class="grid" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>').format(
             y=round(100 - scale.position(tick), 3)

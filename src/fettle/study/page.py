@@ -31,7 +31,7 @@ from fettle.study.charts import (
     outcome_bar,
     rate_bar,
 )
-from fettle.study.forgetting import changes_of, forgetting_chart
+from fettle.study.forgetting import changes_of, forgetting_chart, strength_chart
 from fettle.study.views import (
     ConfusionView,
     FindingGroup,
@@ -75,6 +75,7 @@ class Page:
     loss_chart: Markup
     forgetting_chart: Markup
     forgetting_changes: tuple[SkillChange, ...]
+    strength_chart: Markup
     histograms: Markup
     parts: PartsView | None
     part_noun: str
@@ -113,6 +114,9 @@ def _page(report: StudyReport) -> Page:
         else Markup(""),
         forgetting_chart=forgetting_chart(report.forgetting) if report.forgetting else Markup(""),
         forgetting_changes=changes_of(report.forgetting) if report.forgetting else (),
+        strength_chart=strength_chart(report.strength_sweep, report.forgetting)
+        if report.strength_sweep and report.forgetting
+        else Markup(""),
         histograms=histogram_charts(
             report.length_histogram, titles=titles, accented=pair.challenger.name if pair else None
         )
