@@ -37,7 +37,13 @@ class UnscoredBounds:
 
 
 def compare(
-    challenger: ScoredArm, baseline: ScoredArm, clusters: Sequence[int], *, is_primary: bool, seed: int
+    challenger: ScoredArm,
+    baseline: ScoredArm,
+    clusters: Sequence[int],
+    *,
+    is_primary: bool,
+    seed: int,
+    level: float = 0.95,
 ) -> Comparison:
     """The challenger against the baseline over the pairs in which both sides were scored; the other pairs are counted.
 
@@ -47,6 +53,7 @@ def compare(
         clusters: The cluster id of each example.
         is_primary: It is the comparison declared beforehand; `p_value_adjusted` is final only after `with_holm`.
         seed: Of the bootstrap, and of the permutation test where it is not exact.
+        level: Of all intervals.
 
     Raises:
         ValueError: Lengths differ.
@@ -68,7 +75,7 @@ def compare(
     ours = [pair[0] for pair in pairs]
     theirs = [pair[1] for pair in pairs]
     kept_clusters = [pair[2] for pair in pairs]
-    wins = win_rate(ours, theirs, kept_clusters)
+    wins = win_rate(ours, theirs, kept_clusters, level=level)
     differences = [our - their for our, their in zip(ours, theirs, strict=True)]
     is_binary = challenger.is_binary and baseline.is_binary
     test = paired_test(differences, kept_clusters, is_binary=is_binary, seed=seed)
@@ -78,8 +85,8 @@ def compare(
         is_primary=is_primary,
         num_pairs=len(pairs),
         num_pairs_unscored=len(clusters) - len(pairs),
-        difference=paired_difference(ours, theirs, kept_clusters),
-        bootstrap=bootstrap_difference(differences, kept_clusters, seed=seed),
+        difference=paired_difference(ours, theirs, kept_clusters, level=level),
+        bootstrap=bootstrap_difference(differences, kept_clusters, seed=seed, level=level),
         win_rate=wins.interval,
         num_wins=wins.num_wins,
         num_ties=wins.num_ties,
@@ -111,7 +118,9 @@ def with_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def unscored_bounds(challenger: ScoredArm, baseline: ScoredArm, clusters: Sequence[int]) -> UnscoredBounds:
+def unscored_bounds(
+    challenger: ScoredArm, baseline: ScoredArm, clusters: Sequence[int], *, level: float = 0.95
+) -> UnscoredBounds:
     """What the difference over all examples would be at worst and at best for the challenger.
 
     Raises:
@@ -127,6 +136,6 @@ def unscored_bounds(challenger: ScoredArm, baseline: ScoredArm, clusters: Sequen
         return [value if score is None else score for score in arm.scores]
 
     return UnscoredBounds(
-        against_challenger=paired_difference(filled(challenger, 0.0), filled(baseline, 1.0), clusters),
-        for_challenger=paired_difference(filled(challenger, 1.0), filled(baseline, 0.0), clusters),
+        against_challenger=paired_difference(filled(challenger, 0.0), filled(baseline, 1.0), clusters, level=level),
+        for_challenger=paired_difference(filled(challenger, 1.0), filled(baseline, 0.0), clusters, level=level),
     )

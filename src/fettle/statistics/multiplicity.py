@@ -5,6 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def level_at_look(number: int, *, level: float = 0.95) -> float:
+    """The confidence level of the intervals of the `number`-th result that is read off the same test examples.
+
+    Holm's first step over the results so far: alpha divided by their number, which is what the most striking of them has to pass.
+    The first result keeps the whole alpha. Whoever goes on until one result pleases errs more often than alpha, at most
+    alpha (1 + 1/2 + ... + 1/n) after n independent results; results on the same examples agree, and make it less.
+
+    Args:
+        number: The place of the result among all, from 1.
+        level: Of the first one.
+
+    >>> [round(level_at_look(number), 4) for number in (1, 2, 5)]
+    [0.95, 0.975, 0.99]
+    """
+    if number < 1:
+        raise ValueError(f"looks are counted from 1, not {number}")
+    return 1 - (1 - level) / number
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Holm's step-down adjustment: rejecting where the result is at most alpha errs at all with probability alpha at most.
 

@@ -39,6 +39,7 @@ def assembled_report(
     baseline: Rung,
     declaration: str,
     origin: Provenance,
+    level: float,
 ) -> StudyReport:
     """The report of a study.
 
@@ -49,11 +50,12 @@ def assembled_report(
         baseline: The contender that the tuned one is compared with.
         declaration: What was said of the comparison beforehand.
         origin: What the study was made of.
+        level: Confidence level of the comparisons.
     """
     split, task, primary, seed = plan.split, plan.data.task, plan.graders[0], plan.settings.seed
     results = tuple(contender_result(rung, split, task, plan.graders, seed=seed) for rung in tested)
     base = baseline.contender.name
-    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed)
+    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed, level=level)
     clusters = [split.cluster_by_id[example.id] for example in split.test]
     arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
     context = VerdictContext(
@@ -61,11 +63,15 @@ def assembled_report(
         baseline_title=baseline.contender.title,
         baseline_is_classifier=base == "classifier",
         num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
-        unscored=unscored_bounds(arms["tuned"], arms[base], clusters) if compared[0].num_pairs_unscored else None,
+        unscored=unscored_bounds(arms["tuned"], arms[base], clusters, level=level)
+        if compared[0].num_pairs_unscored
+        else None,
         worthwhile=plan.settings.worthwhile,
         beaten_by=beaten_by(results, compared),
         to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
-        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters) if CONSTANT in arms else None,
+        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters, level=level)
+        if CONSTANT in arms
+        else None,
     )
     is_labels = task.kind is TaskKind.LABELS
     parts = part_scores(tested, split.test, task)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from fettle.errors import IntegrityError
 from fettle.files import write_atomically
+from fettle.study.figures import level_percent
 from fettle.study.ladder import Rung
+from fettle.study.looks import Looks
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
@@ -56,16 +58,26 @@ def _write(file: Path, text: str, comparison: str, *, first: str, num_failed: in
     return text
 
 
-def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Rung) -> str:
+def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Rung, looks: Looks) -> str:
     """What the declaration says."""
     named = baseline.contender.title
     return (
         f"{tuned.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
         f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
         f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
-        f"{_percent(tuned.validation_score)} there). Shipping needs a 95 % interval above 0, a test that agrees, at least "
+        f"{_percent(tuned.validation_score)} there). {_looks_rule(looks)}"
+        f"Shipping needs a {level_percent(looks.level)} interval above 0, a test that agrees, at least "
         f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too"
         f"{_forgetting_rule(plan)}; all other comparisons are secondary."
+    )
+
+
+def _looks_rule(looks: Looks) -> str:
+    if looks.number == 1:
+        return ""
+    return (
+        f"This is study {looks.number} that looks at these test examples, or some of them: the usual 5 % for error are divided by "
+        f"{looks.number} (Holm), and its intervals are wider for it. "
     )
 
 

@@ -84,10 +84,10 @@ def percent(fraction: float) -> str:
 def level_percent(level: float) -> str:
     """A confidence level without needless decimals.
 
-    >>> level_percent(0.95), level_percent(0.975)
-    ('95\\xa0%', '97.5\\xa0%')
+    >>> level_percent(0.95), level_percent(0.975), level_percent(1 - 0.05 / 3)
+    ('95\\xa0%', '97.5\\xa0%', '98.3\\xa0%')
     """
-    return f"{100 * level:g}{NO_BREAK}%"
+    return f"{round(100 * level, 1):g}{NO_BREAK}%"
 
 
 def points(fraction: float) -> str:

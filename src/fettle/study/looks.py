@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fettle.errors import disk_errors_explained
 from fettle.files import append_json_lines, read_json_lines
+from fettle.statistics.multiplicity import level_at_look
 
 _COUNT, _LOCK = "looks.jsonl", ".looks.lock"
 _HASH_CHARACTERS = 16
@@ -38,6 +39,11 @@ class Looks:
     """The place of this study among them, from 1."""
     total: int
     """How many there are by now, this one included."""
+
+    @property
+    def level(self) -> float:
+        """The confidence level of this study's comparisons: 0.95 for the first, higher for those after it."""
+        return level_at_look(self.number)
 
 
 def count_look(home: Path, *, test_sha256: Collection[str], study_key: str) -> Looks:

@@ -68,16 +68,23 @@ def contender_result(
 
 
 def comparisons(
-    tested: Sequence[TestedRung], split: Split, primary: Grader, *, challenger: str, baseline: str, seed: int
+    tested: Sequence[TestedRung],
+    split: Split,
+    primary: Grader,
+    *,
+    challenger: str,
+    baseline: str,
+    seed: int,
+    level: float = 0.95,
 ) -> tuple[Comparison, ...]:
     """The declared comparison first, then the challenger against every other contender, Holm-adjusted among themselves."""
     arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
     clusters = [split.cluster_by_id[example.id] for example in split.test]
     others = [name for name in arms if name not in (challenger, baseline)]
-    found = [compare(arms[challenger], arms[baseline], clusters, is_primary=True, seed=seed)]
+    found = [compare(arms[challenger], arms[baseline], clusters, is_primary=True, seed=seed, level=level)]
     for name in others:
         try:
-            found.append(compare(arms[challenger], arms[name], clusters, is_primary=False, seed=seed))
+            found.append(compare(arms[challenger], arms[name], clusters, is_primary=False, seed=seed, level=level))
         except DataError:
             continue  # not one pair could be scored: the contender's own row says so
     return with_holm(found)

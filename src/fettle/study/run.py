@@ -110,12 +110,12 @@ def run_plan(
                 tuned_folder, sweep = swept.folder, swept.sweep
             engine = tuned_engine(plan, base, tuned_folder, engines)
             tuned = ladder.best([tuned_arm(plan, engine, tuned_folder)])
+            looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             declaration = declare(
-                declared_comparison(plan, baseline, tuned),
+                declared_comparison(plan, baseline, tuned, looks),
                 num_failed=sum(rung.num_failed for rung in untuned),
                 file=folder / "declaration.json",
             )
-            looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             listener.on_message(declaration)
             tested = [_test(ladder, tuned, folder)]
             strength = 1.0 if sweep is None else sweep.chosen
@@ -131,7 +131,9 @@ def run_plan(
         shown = shown_command(command, plan.settings)
         origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
         summary = None if trained is None else training_summary(plan, trained, tuned_folder)
-        report = assembled_report(plan, tested, summary, baseline=baseline, declaration=declaration, origin=origin)
+        report = assembled_report(
+            plan, tested, summary, baseline=baseline, declaration=declaration, origin=origin, level=looks.level
+        )
         report = report if forgotten is None else report_with(report, forgotten, sweep)
         result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
         keeper.keep(result)

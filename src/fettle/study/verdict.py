@@ -328,7 +328,16 @@ def _evidence(primary: Comparison, context: VerdictContext) -> tuple[str, ...]:
 
 
 def _range(interval: Interval) -> str:
-    return f"{100 * interval.level:.0f} % interval {_points(interval.low)} to {_points(interval.high)} points"
+    return f"{_level(interval)} interval {_points(interval.low)} to {_points(interval.high)} points"
+
+
+def _level(interval: Interval) -> str:
+    """A confidence level in per cent, with a decimal where it has one.
+
+    >>> _level(Interval(estimate=0, low=0, high=0)), _level(Interval(estimate=0, low=0, high=0, level=1 - 0.05 / 3))
+    ('95 %', '98.3 %')
+    """
+    return f"{round(100 * interval.level, 1):g} %"
 
 
 def _points(value: float, *, num_digits: int = 1) -> str:
