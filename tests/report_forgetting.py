@@ -5,8 +5,9 @@ from __future__ import annotations
 from fettle.forgetting.budget import ForgettingBudget
 from fettle.forgetting.items import Category
 from fettle.records import Interval
-from fettle.report_records import Forgetting, SkillChange, StrengthPoint, StrengthSweep, TokenDivergence
+from fettle.report_records import Forgetting, SkillChange, TokenDivergence
 from fettle.study.strength_sweep import STRENGTHS
+from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 SIZES = {
     Category.FACTS: 62,

@@ -38,11 +38,11 @@ from fettle.report_records import (
     LossPoint,
     PartScores,
     Provenance,
-    StrengthSweep,
     StudyReport,
     TrainingSummary,
 )
 from fettle.scoring.corpus import answered_texts, field_scores, label_scores
+from fettle.tuning_records import StrengthSweep
 
 TITLES = {
     "tuned": "Tuned (LoRA)",

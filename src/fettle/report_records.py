@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fettle.records import Comparison, ContenderResult, Detectable, Finding, Interval, Task, Verdict
+from fettle.tuning_records import LearningCurve, SettingsSearch, StrengthSweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,34 +240,6 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StrengthPoint:
-    """What an adapter came to at one strength."""
-
-    strength: float
-    """Factor of its update; 1 is the adapter as it was trained."""
-    validation_score: float | None
-    """Mean primary score on the validation examples of the sweep; None: not one answer could be scored."""
-    general_score: float
-    """Mean score on the general suite."""
-    general_change: Interval
-    """The same minus the base model's."""
-    keeps_budget: bool
-    """Neither the suite's estimate nor that of the user's own examples lies beyond what may be lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StrengthSweep:
-    """An adapter tried at several strengths on validation: the task against what was forgotten."""
-
-    points: tuple[StrengthPoint, ...]
-    """The weakest first."""
-    chosen: float
-    """The strength that the study goes on with, stored in its adapter."""
-    num_examples: int
-    """Validation examples that every strength answered."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to run the study again."""
 
@@ -322,5 +295,9 @@ class StudyReport:
     """None: it was not measured."""
     strength_sweep: StrengthSweep | None = None
     """None: there was none."""
+    learning_curve: LearningCurve | None = None
+    """None: it was not asked for."""
+    settings_search: SettingsSearch | None = None
+    """None: the settings were given or derived."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from simulated_arms import two_errors
 
-from fettle.statistics.learning_curve import CurveOutcome, LearningCurve, learning_curve
+from fettle.statistics.learning_curve import learning_curve
+from fettle.tuning_records import CurveOutcome, LearningCurve
 
 SIZES = (250, 500, 1000)
 RUN_SD = 0.01

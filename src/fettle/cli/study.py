@@ -181,6 +181,15 @@ def study(
             min=0.0, max=100.0, help="Smallest gain worth a tuned model, percentage points.", rich_help_panel=_RUN
         ),
     ] = 1.0,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Try so many settings (learning rate, epochs, rank) on validation first, by successive halving.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     replay: Annotated[
         float,
         typer.Option(
@@ -191,6 +200,14 @@ def study(
             rich_help_panel=_TRAINING,
         ),
     ] = 3.0,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Train on 25 and 50 % of the examples too, and say what more of them would probably bring.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
     forgetting: Annotated[
         bool,
         typer.Option(
@@ -289,6 +306,8 @@ def study(
         training=training,
         price_per_hour=price_per_hour,
         worthwhile=worthwhile / 100,
+        num_trials=search,
+        learning_curve=learning_curve,
         replay=ReplaySettings(share=replay / 100),
         forgetting=_forgetting(forgetting_budget, must_still_work, sweeps=strength_sweep) if forgetting else None,
         leave_out_long=leave_out_long,

@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from fettle.records import Interval
 from fettle.statistics.clusters import cluster_totals
 from fettle.statistics.intervals import TIE, difference_interval, mean_interval
+from fettle.tuning_records import CurveOutcome, CurvePoint, LearningCurve
 
 MIN_SIZES = 3
 MIN_SPAN = 2.0
@@ -31,47 +31,6 @@ LARGEST_EXPONENT = 1.0
 LARGEST_FLOOR = 0.9
 """Of the smallest error seen: the part of it that no number of examples would remove."""
 NUM_RESAMPLES = 2000
-
-
-class CurveOutcome(StrEnum):
-    """What a learning curve says about twice the examples."""
-
-    MORE_HELPS = "more examples would help"
-    MORE_BRINGS_LITTLE = "more examples would bring little"
-    CANNOT_SAY = "cannot say"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurvePoint:
-    """The model trained on so many examples, and its mean score on the test rows."""
-
-    num_examples: int
-    score: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningCurve:
-    """Scores by training size, and what twice the largest size would add."""
-
-    points: tuple[CurvePoint, ...]
-    outcome: CurveOutcome
-    gain: Interval | None
-    """Of the mean score, from twice the examples; None where the scores follow no such curve: `reason` says why."""
-    exponent: Interval | None
-    reason: str
-    """Why it cannot be said, for the reader; empty where it can."""
-    num_unscored: int
-    """Test examples left out because not every model's answer could be scored."""
-
-    @property
-    def sentence(self) -> str:
-        """The result in one sentence, in percentage points."""
-        if self.gain is None or self.outcome is CurveOutcome.CANNOT_SAY:
-            return f"What twice the examples would bring cannot be said: {self.reason}."
-        low, high = (f"{100 * value:.1f}" for value in (self.gain.low, self.gain.high))
-        if self.outcome is CurveOutcome.MORE_BRINGS_LITTLE:
-            return f"Twice the examples would bring at most {high} points."
-        return f"Twice the examples would probably bring {100 * self.gain.estimate:+.1f} points ({low} to {high})."
 
 
 def learning_curve(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fettle.contenders.constant import CONSTANT
 from fettle.records import TaskKind
-from fettle.report_records import Provenance, StudyReport, TrainingSummary
+from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
@@ -25,6 +25,7 @@ from fettle.study.results import (
     warnings_of_parts,
     warnings_of_training,
 )
+from fettle.study.tuning import TunedModel
 from fettle.study.verdict import VerdictContext, decide
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def assembled_report(
     plan: StudyPlan,
     tested: list[TestedRung],
-    trained: TrainingSummary | None,
+    model: TunedModel,
     *,
     baseline: Rung,
     declaration: str,
@@ -46,7 +47,7 @@ def assembled_report(
     Args:
         plan: The study.
         tested: All contenders with their answers to the test split.
-        trained: What the training took; None: a tuned model was given.
+        model: The tuned model, and how it came to be.
         baseline: The contender that the tuned one is compared with.
         declaration: What was said of the comparison beforehand.
         origin: What the study was made of.
@@ -74,6 +75,7 @@ def assembled_report(
         else None,
     )
     is_labels = task.kind is TaskKind.LABELS
+    trained = model.training_summary()
     parts = part_scores(tested, split.test, task)
     return StudyReport(
         name=plan.data.name,
@@ -85,6 +87,8 @@ def assembled_report(
         contenders=results,
         comparisons=compared,
         training=trained,
+        strength_sweep=model.sweep,
+        settings_search=model.search,
         studied_model=None if plan.given is None else plan.given.describe(num_seen=plan.data.num_seen),
         findings=plan.findings,
         num_examples={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},

@@ -7,10 +7,9 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from fettle.records import Decision, Verdict
-from fettle.report_records import BudgetDecision, Forgetting, SkillChange, StrengthSweep, StudyReport
+from fettle.report_records import BudgetDecision, Forgetting, SkillChange, StudyReport
 from fettle.study import figures
 from fettle.study.charts import IntervalMark, interval_chart
-from fettle.study.plots import Axis, PlotPoint, point_plot
 from fettle.study.views import primary_pair
 
 _REMEDY = (
@@ -39,12 +38,12 @@ def with_forgetting(verdict: Verdict, forgetting: Forgetting, *, challenger_titl
     )
 
 
-def report_with(report: StudyReport, forgetting: Forgetting, sweep: StrengthSweep | None) -> StudyReport:
-    """The report with what was forgotten, its verdict included, and the strengths that were tried."""
+def report_with(report: StudyReport, forgetting: Forgetting) -> StudyReport:
+    """The report with what was forgotten, its verdict included."""
     pair = primary_pair(report)
     title = "the tuned model" if pair is None else pair.challenger.title
     verdict = with_forgetting(report.verdict, forgetting, challenger_title=title)
-    return replace(report, verdict=verdict, forgetting=forgetting, strength_sweep=sweep)
+    return replace(report, verdict=verdict, forgetting=forgetting)
 
 
 def forgetting_chart(forgetting: Forgetting) -> Markup:
@@ -55,24 +54,6 @@ def forgetting_chart(forgetting: Forgetting) -> Markup:
         label="Tuned minus base, points",
         zero_line=True,
         limit=-forgetting.budget_points,
-    )
-
-
-def strength_chart(sweep: StrengthSweep, forgetting: Forgetting) -> Markup:
-    """How well the task is done at each strength against what the general suite has changed; the chosen strength is ringed."""
-    return point_plot(
-        [
-            PlotPoint(
-                x=100 * point.general_change.estimate,
-                y=100 * point.validation_score,
-                label=f"{point.strength:g}",
-                is_accented=point.strength == sweep.chosen,
-            )
-            for point in sweep.points
-            if point.validation_score is not None
-        ],
-        across=Axis(label="General suite, tuned minus base, points", limit=-forgetting.budget_points, from_zero=True),
-        up=Axis(label="Score on validation, %"),
     )
 
 

@@ -9,6 +9,7 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.errors import ConfigError, ModelError
 from fettle.examples.seen import read_seen
 from fettle.export.kept import KeptModel, kept_model
+from fettle.forgetting.replay import ReplaySettings
 from fettle.models.resolve import ResolvedModel
 from fettle.models.strength import tuned_sha256
 from fettle.records import Example
@@ -130,6 +131,12 @@ def _refuse_training_options(settings: StudySettings) -> None:
     """
     usual = TrainingSettings(seed=settings.seed)
     changed = [one.name for one in fields(usual) if getattr(settings.training, one.name) != getattr(usual, one.name)]
+    beside = {
+        "search": settings.num_trials is not None,
+        "learning_curve": settings.learning_curve,
+        "replay": settings.replay != ReplaySettings(),
+    }
+    changed += [name for name, is_given in beside.items() if is_given]
     if changed:
         options = ", ".join("--rank and --lora-variant" if n == "lora" else f"--{n.replace('_', '-')}" for n in changed)
         raise ConfigError(

@@ -31,7 +31,8 @@ from fettle.study.charts import (
     outcome_bar,
     rate_bar,
 )
-from fettle.study.forgetting import changes_of, forgetting_chart, strength_chart
+from fettle.study.forgetting import changes_of, forgetting_chart
+from fettle.study.tried_views import TrialRow, curve_chart, strength_chart, trial_headings, trial_rows
 from fettle.study.views import (
     ConfusionView,
     FindingGroup,
@@ -76,6 +77,9 @@ class Page:
     forgetting_chart: Markup
     forgetting_changes: tuple[SkillChange, ...]
     strength_chart: Markup
+    curve_chart: Markup
+    trial_headings: tuple[str, ...]
+    trials: tuple[TrialRow, ...]
     histograms: Markup
     parts: PartsView | None
     part_noun: str
@@ -117,6 +121,9 @@ def _page(report: StudyReport) -> Page:
         strength_chart=strength_chart(report.strength_sweep, report.forgetting)
         if report.strength_sweep and report.forgetting
         else Markup(""),
+        curve_chart=curve_chart(report.learning_curve) if report.learning_curve else Markup(""),
+        trial_headings=trial_headings(report.settings_search) if report.settings_search else (),
+        trials=trial_rows(report.settings_search) if report.settings_search else (),
         histograms=histogram_charts(
             report.length_histogram, titles=titles, accented=pair.challenger.name if pair else None
         )

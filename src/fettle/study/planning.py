@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fettle.answering.engine import GenerationOptions
-from fettle.errors import memory_errors_explained
+from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.models.load import LoadedModel, load_model
@@ -17,7 +17,7 @@ from fettle.records import Detectable, Finding, Split
 from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
 from fettle.scoring.registry import default_graders, grader_by_name
-from fettle.settings import get_settings
+from fettle.settings import get_launch, get_settings
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.model_findings import long_findings, untrained_findings
@@ -77,6 +77,12 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     given = given_model(settings)
     if given is not None:
         settings = as_trained(settings, given)
+    if get_launch() is not None and (settings.num_trials or settings.learning_curve):
+        raise ConfigError(
+            "a settings search and a learning curve train several models, and `torchrun` has started processes for one",
+            where="--search, --learning-curve",
+            remedy="start the study without `torchrun`; --processes shares every training among processes",
+        )
     source = resolve_model(settings.model) if given is None else given.base
     if settings.training.method.base_weights is BaseWeights.NF4:
         require_bitsandbytes()

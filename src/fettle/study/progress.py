@@ -8,7 +8,7 @@ from fettle.progress import Listener, Stage
 from fettle.training.events import TrainingEvent
 
 
-def training_listener(listener: Listener) -> Callable[[TrainingEvent], None]:
+def training_listener(listener: Listener, name: str = "training") -> Callable[[TrainingEvent], None]:
     """Turns training events into a stage with loss in its note."""
     latest: dict[str, float] = {}
 
@@ -18,6 +18,6 @@ def training_listener(listener: Listener) -> Callable[[TrainingEvent], None]:
         if event.valid_loss is not None:
             latest["validation"] = event.valid_loss
         note = ", ".join(f"{name} {value:.3f}" for name, value in latest.items())
-        listener.on_stage(Stage(name="training", num_done=event.step, num_total=event.num_steps, note=note))
+        listener.on_stage(Stage(name=name, num_done=event.step, num_total=event.num_steps, note=note))
 
     return on_event

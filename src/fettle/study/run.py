@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fettle.answering.engine import Engine
@@ -17,29 +17,30 @@ from fettle.models.load import LoadedModel
 from fettle.models.precision import Precision, keep_choice
 from fettle.progress import Listener, SilentListener
 from fettle.records import TaskKind
-from fettle.report_records import Forgetting, StudyReport
+from fettle.report_records import Forgetting, Provenance, StudyReport
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.settings import get_settings
 from fettle.study.answers import measure_latency
 from fettle.study.assembled_report import assembled_report
+from fettle.study.curve import study_curve
 from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
-from fettle.study.looks import count_look, require_countable
+from fettle.study.looks import Looks, count_look, require_countable
 from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import TestedRung
 from fettle.study.settings import StudySettings
-from fettle.study.strength_sweep import sweep_strengths
-from fettle.study.trained import Trained, trained_by, training_summary
 from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
+from fettle.study.tuning import TunedModel, tuned_model
 from fettle.study.workspace import workspace
 from fettle.training.base import base_of
+from fettle.tuning_records import LearningCurve
 
 _MOST_SHOT_CHARACTERS = 6000
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
@@ -103,13 +104,9 @@ def run_plan(
         if check is not None:
             check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
-            trained = None if plan.given is not None else trained_by(plan, base, listener, expected)
-            tuned_folder, sweep = _tuned_folder(plan, trained), None
-            if check is not None and trained is not None and _sweeps(plan, base):
-                swept = sweep_strengths(plan, base, tuned_folder, ladder, check)
-                tuned_folder, sweep = swept.folder, swept.sweep
-            engine = tuned_engine(plan, base, tuned_folder, engines)
-            tuned = ladder.best([tuned_arm(plan, engine, tuned_folder)])
+            model = tuned_model(plan, base, ladder, check, listener, expected)
+            engine = tuned_engine(plan, base, model.folder, engines)
+            tuned = ladder.best([tuned_arm(plan, engine, model.folder)])
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             declaration = declare(
                 declared_comparison(plan, baseline, tuned, looks),
@@ -118,40 +115,38 @@ def run_plan(
             )
             listener.on_message(declaration)
             tested = [_test(ladder, tuned, folder)]
-            strength = 1.0 if sweep is None else sweep.chosen
-            forgotten = None if check is None else _forgotten(check, engine, tuned, base, tuned_folder, strength)
+            forgotten = None if check is None else _forgotten(check, engine, tuned, base, model)
             engine.close()
+            curve = _curve(model, base, tested[0], ladder, listener)
         tested += [_test(ladder, rung, folder) for rung in untuned]
-        hashes = Hashes(
-            data=plan.data.file_sha256,
-            split=plan.data.split_sha256(),
-            template=plan.loaded.renderer.template.sha256,
-            model=plan.loaded.source.sha256(),
-        )
-        shown = shown_command(command, plan.settings)
-        origin = provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
-        summary = None if trained is None else training_summary(plan, trained, tuned_folder)
+        origin = _origin(plan, command, looks)
         report = assembled_report(
-            plan, tested, summary, baseline=baseline, declaration=declaration, origin=origin, level=looks.level
+            plan, tested, model, baseline=baseline, declaration=declaration, origin=origin, level=looks.level
         )
-        report = report if forgotten is None else report_with(report, forgotten, sweep)
-        result = StudyResult(report=report, paths=write_report(report, folder), tuned=tuned_folder)
+        report = replace(report, learning_curve=curve)
+        report = report if forgotten is None else report_with(report, forgotten)
+        result = StudyResult(report=report, paths=write_report(report, folder), tuned=model.folder)
         keeper.keep(result)
         return result
 
 
-def _sweeps(plan: StudyPlan, base: LoadedModel) -> bool:
-    """Whether an adapter is tried at several strengths; a divided model answers too slowly for it."""
-    forgetting = plan.settings.forgetting
-    is_wanted = forgetting is not None and forgetting.sweeps_strength
-    return is_wanted and plan.settings.training.method.trains_adapter and base.division is None
+def _curve(
+    model: TunedModel, base: LoadedModel, tuned: TestedRung, ladder: Ladder, listener: Listener
+) -> LearningCurve | None:
+    if model.trained is None or not model.plan.settings.learning_curve:
+        return None
+    return study_curve(model.plan, base, model.trained, tuned, ladder, listener, strength=model.strength)
 
 
-def _tuned_folder(plan: StudyPlan, trained: Trained | None) -> Path:
-    if trained is not None:
-        return trained.result.tuned
-    assert plan.given is not None, "a study trains a model or is given one"
-    return plan.given.folder
+def _origin(plan: StudyPlan, command: Sequence[str] | None, looks: Looks) -> Provenance:
+    hashes = Hashes(
+        data=plan.data.file_sha256,
+        split=plan.data.split_sha256(),
+        template=plan.loaded.renderer.template.sha256,
+        model=plan.loaded.source.sha256(),
+    )
+    shown = shown_command(command, plan.settings)
+    return provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:
@@ -220,13 +215,11 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
     return rungs + ladder.untuned(engine, plan.key)
 
 
-def _forgotten(
-    check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, tuned_folder: Path, strength: float
-) -> Forgetting:
+def _forgotten(check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, model: TunedModel) -> Forgetting:
     """What the tuned model has forgotten; its engine is closed, so that the base model is bare again."""
-    replies = check.ask_tuned(engine, tuned.contender.identity(), strength=strength)
+    replies = check.ask_tuned(engine, tuned.contender.identity(), strength=model.strength)
     engine.close()
-    return check.found(replies, check.divergence(base, tuned_folder))
+    return check.found(replies, check.divergence(base, model.folder))
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:

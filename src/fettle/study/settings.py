@@ -73,6 +73,10 @@ class StudySettings:
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     """General examples among the training examples, against forgetting."""
+    num_trials: int | None = None
+    """Settings, the given ones among them, that are tried on validation before the best are trained with; None: none are."""
+    learning_curve: bool = False
+    """Models trained on a quarter and on half of the examples answer the test split too, to tell what more would bring."""
     forgetting: ForgettingSettings | None = field(default_factory=ForgettingSettings)
     """How what was forgotten is looked for; None: it is not."""
     max_new_tokens: int | None = None
@@ -97,6 +101,14 @@ class StudySettings:
             object.__setattr__(self, name, value if value is None else Path(value))
         if self.instruction is not None and not self.instruction.strip():
             raise ConfigError("the instruction is empty", remedy="write one, or leave it out: one is then derived")
+        if self.num_trials is not None:
+            require_range("num_trials", self.num_trials, low=2)
+        if (self.num_trials or self.learning_curve) and self.training.shard:
+            raise ConfigError(
+                "a divided model answers too slowly for a settings search or a learning curve",
+                where="--search, --learning-curve",
+                remedy="leave them out, or --shard",
+            )
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
         if self.price_per_hour is not None:

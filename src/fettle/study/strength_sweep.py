@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from fettle.models.load import LoadedModel
 from fettle.models.strength import at_strength
-from fettle.report_records import BudgetDecision, Forgetting, StrengthPoint, StrengthSweep
+from fettle.report_records import BudgetDecision, Forgetting
 from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.ladder import Ladder
 from fettle.study.tuned import tuned_arm
+from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan

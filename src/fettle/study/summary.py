@@ -27,6 +27,8 @@ def print_summary(report: StudyReport, console: Console, *, paths: ReportPaths |
     console.print(_verdict_panel(report, pair))
     if report.contenders:
         console.print(_contender_table(report, pair))
+    if report.learning_curve is not None:
+        console.print(Text.assemble(("Learning curve: ", "bold"), _plain(report.learning_curve.sentence)))
     for warning in report.warnings:
         console.print(Text.assemble(("Note: ", "bold"), _plain(warning)))
     if paths is not None:

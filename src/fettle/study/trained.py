@@ -33,7 +33,7 @@ class Trained:
     """What a study has trained."""
 
     result: TrainingResult
-    num_replayed: int
+    replay: tuple[Example, ...]
     """General examples among those that were learned from."""
 
 
@@ -57,7 +57,7 @@ def trained_by(plan: StudyPlan, base: LoadedModel, listener: Listener, expected:
         on_event=training_listener(listener),
         planned=None if expected is None else expected.training,
     )
-    return Trained(result=result, num_replayed=len(replay.examples))
+    return Trained(result=result, replay=replay.examples)
 
 
 def share_training(plan: StudyPlan) -> None:
@@ -107,7 +107,7 @@ def training_summary(plan: StudyPlan, trained: Trained, tuned: Path) -> Training
         num_steps=result.num_steps,
         stopped_early=result.stopped_early,
         num_train_examples=len(plan.split.train),
-        num_replayed_examples=trained.num_replayed,
+        num_replayed_examples=len(trained.replay),
         num_trained_tokens=result.num_trained_tokens,
         num_processed_tokens=result.num_processed_tokens,
         seconds=result.seconds,

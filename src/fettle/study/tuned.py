@@ -56,10 +56,10 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: Stud
         reference.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path) -> LanguageModel:
+def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str = "tuned") -> LanguageModel:
     """The contender that answers with that engine."""
     return LanguageModel(
-        name="tuned",
+        name=name,
         title=_TITLES[plan.settings.training.method],
         engine=engine,
         style=OwnPrompt(),

@@ -1,6 +1,7 @@
 import pytest
 
-from fettle.statistics.learning_curve import CurveOutcome, learning_curve
+from fettle.statistics.learning_curve import learning_curve
+from fettle.tuning_records import CurveOutcome
 
 
 def right(num_right: int, num_rows: int = 200) -> list[float]:
