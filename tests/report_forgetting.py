@@ -6,7 +6,7 @@ from fettle.forgetting.budget import ForgettingBudget
 from fettle.forgetting.items import Category
 from fettle.records import Interval
 from fettle.report_records import Forgetting, SkillChange, TokenDivergence
-from fettle.study.strength_sweep import STRENGTHS
+from fettle.study.settings import STRENGTHS
 from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 SIZES = {

@@ -11,7 +11,7 @@ from reports import load
 from studies import WHOLE_STUDY, require_refused
 
 from fettle.forgetting.items import general_suite
-from fettle.study.strength_sweep import STRENGTHS
+from fettle.study.settings import STRENGTHS
 
 
 @pytest.fixture(scope="module")

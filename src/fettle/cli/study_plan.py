@@ -33,13 +33,11 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         ("Training", _training_note(plan, expected.training)),
-        (
-            "Answering",
-            f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}",
-        ),
+        *([("Tried", _tried_note(plan, expected.tried_seconds))] if expected.tried_seconds else []),
+        *([("Forgetting", _forgetting_note(plan, expected.forgetting_seconds))] if plan.settings.forgetting else []),
+        ("Answering", f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}"),
         *([("Memory", _memory_line(plan, expected.training))] if expected.training is not None else []),
         *([("Cost", _cost_note(expected))] if expected.price is not None else []),
-        *([("Forgetting", _forgetting_note(plan))] if plan.settings.forgetting is not None else []),
         (
             "The test split",
             f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
@@ -63,7 +61,14 @@ def _training_note(plan: StudyPlan, planned: TrainingCost | None) -> str:
     )
 
 
-def _forgetting_note(plan: StudyPlan) -> str:
+def _tried_note(plan: StudyPlan, seconds: float) -> str:
+    trials = plan.settings.num_trials
+    search = [] if trials is None else [f"{trials} settings on validation"]
+    curve = ["models of 25 and 50 % of the examples"] if plan.settings.learning_curve else []
+    return f"{' and '.join((*search, *curve))}; {_duration(seconds)}"
+
+
+def _forgetting_note(plan: StudyPlan, seconds: float) -> str:
     from fettle.forgetting.items import general_suite
     from fettle.study.figures import counted
 
@@ -72,8 +77,8 @@ def _forgetting_note(plan: StudyPlan) -> str:
     asked = counted(len(general_suite()), "general question")
     asked += "" if own is None else f" and {counted(len(own.examples), 'example')} of yours"
     return (
-        f"{asked}, put to the base model and to the tuned one, the time for which is not in these minutes; "
-        f"{plan.settings.forgetting.budget.points:g} points may be lost"
+        f"{asked}, put to the base model and to the tuned one; {plan.settings.forgetting.budget.points:g} points may be lost; "
+        f"{_duration(seconds)}"
     )
 
 

@@ -19,6 +19,7 @@ from fettle.statistics.learning_curve import learning_curve
 from fettle.study.ladder import Ladder
 from fettle.study.progress import training_listener
 from fettle.study.results import TestedRung
+from fettle.study.settings import CURVE_PARTS
 from fettle.study.trained import Trained
 from fettle.study.tuned import tuned_arm
 from fettle.training.loop import train
@@ -26,9 +27,6 @@ from fettle.tuning_records import LearningCurve
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
-
-PARTS = (0.25, 0.5)
-"""Shares of the training examples that models of their own are trained on."""
 
 
 def study_curve(
@@ -53,7 +51,7 @@ def study_curve(
         strength: Of every adapter, as of the study's own.
     """
     scores: list[tuple[int, list[float | None]]] = []
-    for part in PARTS:
+    for part in CURVE_PARTS:
         examples = part_of(plan.split.train, part, seed=plan.settings.seed)
         listener.on_message(f"Learning curve: training on {len(examples):,} of {len(plan.split.train):,} examples")
         folder = _trained_on(plan, base, trained, examples, part, listener, strength=strength)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.renderer import ChatRenderer
@@ -13,17 +14,21 @@ from fettle.contenders.language_model import json_separators
 from fettle.contenders.prompt import bare_prompt
 from fettle.errors import DataError
 from fettle.examples.json_schema import parse_object, with_bounds
+from fettle.forgetting.ask import ask
+from fettle.forgetting.items import general_suite
 from fettle.models.load import LoadedModel, fits_machine, stored_quantisation
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel
+from fettle.progress import SilentListener
 from fettle.records import Detectable, Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.report_records import TrainingCost
 from fettle.statistics.power import detectable
-from fettle.study.settings import StudySettings
+from fettle.study.settings import CURVE_PARTS, SEARCH_PARTS, SEARCHED_EPOCHS, STRENGTHS, StudySettings
 from fettle.training.expected import expected_cost
 
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
+_NUM_MEASURED_QUESTIONS = 24
 _NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
 
@@ -50,6 +55,10 @@ class Estimate:
     answer_seconds: float
     base_bytes: int
     """The weights of the base model, as they are held while it is trained."""
+    tried_seconds: float = 0.0
+    """Of further trainings: those of a settings search and of a learning curve."""
+    forgetting_seconds: float = 0.0
+    """Of asking both models what is not the task."""
     price_per_hour: float | None = None
     """Of the machine, in the user's currency; None: it was not said."""
 
@@ -57,7 +66,7 @@ class Estimate:
     def minutes(self) -> float:
         """Everything together."""
         training_seconds = 0.0 if self.training is None else self.training.seconds
-        return (training_seconds + self.answer_seconds) / 60
+        return (training_seconds + self.answer_seconds + self.tried_seconds + self.forgetting_seconds) / 60
 
     @property
     def price(self) -> float | None:
@@ -182,10 +191,45 @@ def estimate(
     answer_seconds = _seconds_per_answer(loaded, data.valid, options)
     return Estimate(
         training=training,
-        answer_seconds=_NUM_LOCAL_ANSWER_RUNS * num_answers * answer_seconds,
+        answer_seconds=_num_answer_runs(settings) * num_answers * answer_seconds,
+        tried_seconds=0.0 if training is None else _num_further_trainings(settings) * training.seconds,
+        forgetting_seconds=_forgetting_seconds(loaded, settings, trains=trains),
         base_bytes=base_bytes,
         price_per_hour=settings.price_per_hour,
     )
+
+
+def _num_answer_runs(settings: StudySettings) -> float:
+    """How often validation and test split are answered, about."""
+    return _NUM_LOCAL_ANSWER_RUNS + len(CURVE_PARTS) * settings.learning_curve
+
+
+def _num_further_trainings(settings: StudySettings) -> float:
+    """Trainings beside the one of the study's own model, in units of that one, answers to validation left out."""
+    curve = sum(CURVE_PARTS) if settings.learning_curve else 0.0
+    if settings.num_trials is None:
+        return curve
+    left, search = settings.num_trials, 0.0
+    for part in SEARCH_PARTS:
+        search += part * left
+        left = -(-left // 2)
+    return curve + search * fmean(SEARCHED_EPOCHS) / settings.training.epochs
+
+
+def _forgetting_seconds(loaded: LoadedModel, settings: StudySettings, *, trains: bool) -> float:
+    """Of the general suite, put to the base model once and to the tuned one at every strength; measured on a part of it."""
+    from fettle.answering.engines.plain import local_engine
+
+    forgetting = settings.forgetting
+    if forgetting is None:
+        return 0.0
+    suite = general_suite()
+    some = suite[:: -(-len(suite) // _NUM_MEASURED_QUESTIONS)]
+    started = time.perf_counter()
+    ask(local_engine(loaded), some, SilentListener(), who="")
+    seconds = (time.perf_counter() - started) * len(suite) / len(some)
+    is_swept = trains and forgetting.sweeps_strength and settings.training.method.trains_adapter
+    return seconds * (1 + (len(STRENGTHS) if is_swept else 1))
 
 
 def _seconds_per_answer(loaded: LoadedModel, examples: Sequence[Example], options: GenerationOptions) -> float:

@@ -17,6 +17,15 @@ from fettle.models.precision import Precision
 from fettle.records import TaskKind
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+"""At which an adapter is tried on validation."""
+CURVE_PARTS = (0.25, 0.5)
+"""Shares of the training examples that a learning curve trains models of their own on."""
+SEARCH_PARTS = (0.25, 0.5)
+"""Shares of the training examples that the trials of a settings search get, round by round."""
+SEARCHED_EPOCHS = (1, 2, 3, 4, 6)
+SEARCHED_RANKS = (8, 16, 32, 64)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteModel:

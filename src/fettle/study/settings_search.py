@@ -24,6 +24,7 @@ from fettle.records import TaskKind
 from fettle.study.curve import part_of
 from fettle.study.ladder import Ladder
 from fettle.study.progress import training_listener
+from fettle.study.settings import SEARCH_PARTS, SEARCHED_EPOCHS, SEARCHED_RANKS
 from fettle.study.tuned import tuned_arm
 from fettle.training.loop import train
 from fettle.training.settings import TrainingSettings, derived_learning_rate
@@ -32,12 +33,8 @@ from fettle.tuning_records import SettingsSearch, Trial, TrialResult
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
 
-PARTS = (0.25, 0.5)
-"""Shares of the training examples that trials get, round by round."""
 _MOST_FACTOR = 4.0
 """Learning rates lie within this factor of the one that would be used."""
-_EPOCHS = (1, 2, 3, 4, 6)
-_RANKS = (8, 16, 32, 64)
 _NUM_LABEL_EXAMPLES, _NUM_WRITTEN_EXAMPLES = 200, 64
 """Validation examples that a trial answers, at most: labels are chosen in one pass, texts are written."""
 
@@ -69,7 +66,7 @@ def search_settings(plan: StudyPlan, base: LoadedModel, ladder: Ladder, listener
     runner = _Runner(plan, base, ladder, listener)
     results: dict[int, list[TrialResult]] = {number: [] for number in range(len(drawn))}
     left = list(results)
-    for part in PARTS:
+    for part in SEARCH_PARTS:
         for number in left:
             results[number].append(runner.run(number, drawn[number], part))
         left = better_half(left, {number: results[number][-1] for number in left})
@@ -107,9 +104,9 @@ def drawn_settings(
     for part in parts:
         place = 2 * (part + rng.random()) / (num_trials - 1) - 1
         rate = _two_digits(usual * _MOST_FACTOR**place)
-        other = replace(settings, learning_rate=rate, epochs=rng.choice(_EPOCHS))
+        other = replace(settings, learning_rate=rate, epochs=rng.choice(SEARCHED_EPOCHS))
         if settings.method.trains_adapter:
-            other = replace(other, lora=LoraSettings.of_rank(rng.choice(_RANKS), settings.lora.variant))
+            other = replace(other, lora=LoraSettings.of_rank(rng.choice(SEARCHED_RANKS), settings.lora.variant))
         drawn.append(other)
     return tuple(drawn)
 

@@ -15,13 +15,13 @@ from fettle.models.strength import at_strength
 from fettle.report_records import BudgetDecision, Forgetting
 from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.ladder import Ladder
+from fettle.study.settings import STRENGTHS
 from fettle.study.tuned import tuned_arm
 from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 NUM_EXAMPLES = 64
 """Validation examples that each strength answers, at most."""
 
