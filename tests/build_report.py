@@ -21,6 +21,7 @@ from report_parts import (
     row,
     shared_fields,
 )
+from report_tried import curve, search
 
 TOPICS = ("card", "transfer", "top_up", "cash_withdrawal", "exchange_rate", "refund", "identity", "account")
 TOPICS += ("direct_debit", "virtual_card", "passcode")
@@ -55,7 +56,7 @@ def label_report(*, num_rows: int = 500, labels: Sequence[str] = LABELS, seed: i
         errors={"remote": "HTTP 500: overloaded"},
     )
     confusions = tuple(confusion(name, rows, labels) for name in ("tuned", "classifier"))
-    return assembled(
+    report = assembled(
         name="routing_banking77",
         task=Task(kind=TaskKind.LABELS, reason="77 different answers among 1,500, each short", labels=tuple(labels)),
         graders=("exact_label", "macro_f1", "label_likelihood"),
@@ -73,6 +74,7 @@ def label_report(*, num_rows: int = 500, labels: Sequence[str] = LABELS, seed: i
         ),
         confusions=confusions,
     )
+    return replace(report, learning_curve=curve(), settings_search=search())
 
 
 def json_report(*, num_rows: int = 120, seed: int = 2) -> StudyReport:

@@ -18,8 +18,8 @@ from fettle.study.charts import (
     side_axis,
 )
 
-_LABEL_SHIFT = 14
-"""Pixels from a point's middle up to its label."""
+_LABEL_SHIFT, _WHISKER_SHIFT = 14, 6
+"""Pixels from a point's middle, or from the end of its interval, up to its label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class PlotPoint:
     """Bounds of `y`; None: none are drawn."""
     high: float | None = None
     is_accented: bool = False
+    is_expected: bool = False
+    """Nobody has measured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +89,14 @@ def _scale(values: Sequence[float], axis: Axis) -> Scale:
 def _mark(point: PlotPoint, scale_x: Scale, scale_y: Scale) -> Markup:
     place = (point.x, point.y)
     ring = dot(place, scale_x, scale_y, 9, "ring") if point.is_accented else Markup("")
-    return dot(place, scale_x, scale_y, 4, "dot solid") + ring
+    return dot(place, scale_x, scale_y, 4, "dot" if point.is_expected else "dot solid") + ring
 
 
 def _label(point: PlotPoint, scale_x: Scale, scale_y: Scale) -> Markup:
     return Markup('<text class="middle" x="{x}%" y="{y}%" dy="-{shift}">{text}</text>').format(
         x=scale_x.position(point.x),
-        y=round(100 - scale_y.position(point.y), 3),
-        shift=_LABEL_SHIFT,
+        y=round(100 - scale_y.position(point.y if point.high is None else point.high), 3),
+        shift=_LABEL_SHIFT if point.high is None else _WHISKER_SHIFT,
         text=point.label,
     )
 

@@ -96,6 +96,7 @@ def _expected(curve: LearningCurve) -> Sequence[PlotPoint]:
             label=f"{figures.signed(100 * curve.gain.estimate, 1)}?",
             low=100 * (last.score.estimate + curve.gain.low),
             high=100 * (last.score.estimate + curve.gain.high),
+            is_expected=True,
         ),
     )
 
