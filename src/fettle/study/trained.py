@@ -120,7 +120,7 @@ def _replay(plan: StudyPlan, base: LoadedModel, listener: Listener) -> Replay:
     """The general examples, kept in the study's folder for whoever reads it or takes part in the training."""
     file = plan.folder / "training" / _REPLAY
     if base.division is not None:  # its answers are too slow
-        replay = Replay(examples=(), num_wanted=0, num_unfinished=0)
+        replay = Replay(examples=(), num_wanted=0, num_passed_over=0)
     else:
         replay = replayed(
             base,
