@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fettle.cli.finished_study import report_path
 from fettle.cli.tables import print_table
-from fettle.errors import ConfigError, DataError
+from fettle.errors import ConfigError, DataError, DiskFullError
 
 if TYPE_CHECKING:
     from fettle.report_records import StudyReport
@@ -48,7 +48,7 @@ def vote(
     from fettle.study.report import read_report
     from fettle.votes.poll import chosen_contenders, make_poll
     from fettle.votes.records import rater_name
-    from fettle.votes.vote_file import FILE_NAME
+    from fettle.votes.vote_file import FILE_NAME, read_records
 
     if as_json and not results:
         raise ConfigError("only results are printed as JSON", where="--json", remedy="add --results")
@@ -61,6 +61,8 @@ def vote(
         _print_results(report, poll, votes_path, rater=name, as_json=as_json)
     else:
         _serve(report, poll, votes_path, rater=name, port=port)
+    if read_records(votes_path):
+        _show_on_page(report, path)
 
 
 # ---------------------------------------------------------------------------------------------------- voting
@@ -104,6 +106,16 @@ def _greet(poll: Poll, address: str, votes_path: Path) -> None:
     _say("; ".join(said) + ".")
     _say(f"Votes go to {votes_path}. Open this address on this machine; Ctrl-C ends it:")
     typer.echo(address)
+
+
+def _show_on_page(report: StudyReport, path: Path) -> None:
+    """Have the report's page show the votes. They are kept either way, and so is what was printed of them."""
+    from fettle.study.report import rewrite_page
+
+    try:
+        rewrite_page(report, path)
+    except (ConfigError, DiskFullError) as error:
+        _say(f"The report's page does not show these votes, for it could not be written anew: {error.describe()}")
 
 
 def _say(text: str) -> None:
