@@ -17,6 +17,8 @@ from fettle.study.opinions import Opinions
 from fettle.votes.tally import RaterTally, Tally
 
 _EVEN = 50.0
+_LEVEL = 0.95
+"""Of judges' and people's intervals; the grader's is higher from the second look on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,8 @@ def _grader_marks(report: StudyReport, challenger: str, baseline: str) -> Iterat
     """The win rate by the grader that decides, to be read beside; none where the two were not compared."""
     rate = figures.win_rate_against(report.comparisons, challenger, baseline)
     if rate is not None:
-        yield _mark(figures.heading(report.primary_metric), rate, note="grader")
+        level = "" if rate.level == _LEVEL else f", {figures.level_percent(rate.level)} interval"
+        yield _mark(figures.heading(report.primary_metric), rate, note=f"grader{level}")
 
 
 def _mark(title: str, rate: Interval, *, note: str, is_accented: bool = False, is_solid: bool = False) -> IntervalMark:
@@ -126,7 +129,7 @@ def _mark(title: str, rate: Interval, *, note: str, is_accented: bool = False, i
 
 def _caption(judged: JudgedComparison, between: str) -> str:
     parts = [
-        f"Win rate of {between}, ties as half, with {figures.level_percent(judged.win_rate.level)} intervals; at the dashed line "
+        f"Win rate of {between}, ties as half, with {figures.level_percent(_LEVEL)} intervals; at the dashed line "
         "both are as good."
     ]
     if judged.length_controlled is None:

@@ -17,15 +17,16 @@ DEFAULT_SEED = 0
 """That of `fettle study`, where nobody names another."""
 
 
-def power_of(split: Split, *, is_binary: bool) -> DetectableDifference:
+def power_of(split: Split, *, is_binary: bool, level: float = 0.95) -> DetectableDifference:
     """The smallest differences that the test part finds, and the examples that 5 and 3 points would take.
 
     Args:
         split: Its test part counts, with the clusters in it.
         is_binary: Answers are right or wrong by the grader that decides.
+        level: Confidence level of the comparison: from the second look on it is higher, and finds less.
     """
     clusters = [split.cluster_by_id[example.id] for example in split.test]
-    return detectable_difference(len(split.test), clusters, is_binary=is_binary)
+    return detectable_difference(len(split.test), clusters, is_binary=is_binary, alpha=1 - level)
 
 
 def expected_power(parts: Mapping[Part, Dataset], task: Task) -> DetectableDifference | None:

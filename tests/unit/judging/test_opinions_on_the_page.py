@@ -91,6 +91,14 @@ def test_a_judge_is_shown_with_all_its_figures(tmp_path: Path) -> None:
     assert "unusable" not in said
 
 
+def test_the_graders_interval_of_a_later_look_is_told_apart(tmp_path: Path) -> None:
+    report = random_study(40, seed=1)
+    rate = replace(report.comparisons[0].win_rate, level=0.975)
+    later = replace(report, comparisons=(replace(report.comparisons[0], win_rate=rate), *report.comparisons[1:]))
+    judged_by(fair(0.7), later, tmp_path)
+    assert "chrF grader, 97.5 % interval" in section(page_of(later, tmp_path), "judges")
+
+
 @pytest.mark.parametrize(
     ("says", "kind", "is_usable"),
     [

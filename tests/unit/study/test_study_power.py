@@ -48,6 +48,16 @@ def test_check_says_of_a_file_what_a_study_would_say_of_its_own_split(tmp_path: 
     assert len(studied.test) == 20
 
 
+def test_a_later_look_finds_less_and_needs_more(tmp_path: Path) -> None:
+    file, _, _ = read(tmp_path, "all", 0, 80)
+    split = prepare(StudySettings(examples=file)).split
+    first, second = (power_of(split, is_binary=True, level=level) for level in (0.95, 0.975))
+    assert second.of_scores.smallest_difference > first.of_scores.smallest_difference
+    assert second.smallest_win_rate > first.smallest_win_rate
+    assert second.rows_needed[0].num_for_scores > first.rows_needed[0].num_for_scores
+    assert second.of_scores.alpha == pytest.approx(0.025)
+
+
 def test_given_files_are_counted_as_a_study_would(tmp_path: Path) -> None:
     _, train, task = read(tmp_path, "train", 0, 40)
     _, test, _ = read(tmp_path, "test", 50, 80)
