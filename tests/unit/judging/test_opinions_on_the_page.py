@@ -153,8 +153,8 @@ def test_a_judge_that_disagrees_with_people_becomes_unusable_by_their_votes(tmp_
 
 def test_people_are_shown_with_their_agreement_and_ties(tmp_path: Path) -> None:
     report = random_study(40, seed=3, gain=1)
-    for row in report.rows[:5]:
-        row.answers["tuned"] = row.answers["few_shot"]
+    same = (replace(row, answers=dict.fromkeys(row.answers, "quality 3")) for row in report.rows[:5])
+    report = replace(report, rows=(*same, *report.rows[5:]))
     vote(report, tmp_path, 30)
     vote(report, tmp_path, 10, rater="Bob")
     [tally] = opinions_on(report, tmp_path).voted
@@ -219,8 +219,8 @@ def test_a_study_that_is_run_again_keeps_the_sections(tmp_path: Path) -> None:
 
 def test_judges_that_can_be_used_and_the_declared_contenders_come_first(tmp_path: Path) -> None:
     report = random_study(60, seed=7, gain=2)
-    for row in report.rows:
-        row.answers["prompt"] = row.answers["few_shot"] + " please"
+    rows = (replace(row, answers={**row.answers, "prompt": row.answers["few_shot"] + " please"}) for row in report.rows)
+    report = replace(report, rows=tuple(rows))
     judged_by(fair(0.3), report, tmp_path, name="older")
     judged_by(always_first, report, tmp_path, name="bad")
     judged_by(fair(0.3), report, tmp_path, name="newer")
