@@ -38,6 +38,7 @@ from fettle.report_records import (
     LossPoint,
     PartScores,
     Provenance,
+    RowsNeeded,
     StudyReport,
     TrainingSummary,
 )
@@ -92,6 +93,11 @@ def assembled(
             design_effect=1.02,
             smallest_difference=1.25 / math.sqrt(len(rows)),
             num_examples_to_halve=4 * len(rows),
+        ),
+        smallest_win_rate=0.5 + 1.2 / math.sqrt(len(rows)),
+        rows_needed=(
+            RowsNeeded(difference=0.05, num_for_scores=783, num_for_win_rate=587),
+            RowsNeeded(difference=0.03, num_for_scores=2179, num_for_win_rate=1634),
         ),
         contenders=tuple(contender(one, graders, rows) for one in names),
         comparisons=tuple(comparison(*one, rows=rows, is_primary=i == 0) for i, one in enumerate([pair, *others])),

@@ -275,6 +275,7 @@ class StudyReport:
     """The primary comparison, as declared before the test split was answered."""
     primary_metric: str
     detectable: Detectable
+    """In mean scores; in win rates: `smallest_win_rate`."""
     contenders: tuple[ContenderResult, ...]
     comparisons: tuple[Comparison, ...]
     """The primary one first."""
@@ -299,5 +300,9 @@ class StudyReport:
     """None: it was not asked for."""
     settings_search: SettingsSearch | None = None
     """None: the settings were given or derived."""
+    smallest_win_rate: float | None = None
+    """Of `DetectableDifference`; None: an older version, which did not say it, wrote this."""
+    rows_needed: tuple[RowsNeeded, ...] = ()
+    """Of `DetectableDifference`; empty: an older version wrote this."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

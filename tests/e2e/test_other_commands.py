@@ -51,7 +51,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(fettle: Runner, tmp_path: Pa
         "Memory: about",
         "Cost: about ",
         " at 36.00 an hour",
-        "can show a difference of",
+        "The test split: 15 examples can show a difference of",
+        "and a win rate of",
+        "To show 5 points: ",
+        "To show 3 points: ",
         "would halve that",
         f"Folder: {tmp_path / 'study'}",
     ):

@@ -111,7 +111,9 @@ def test_twenty_votes_by_keyboard_through_a_reload_and_a_kill(study: Path, chrom
         first_pair(page)
         cast(KEYS[13:])
         assert page.ask("document.getElementById('end-text').textContent").startswith("20 of 20 pairs are done.")
+        assert not (study / "report.html").exists()
         assert end(signal.SIGINT) == 0
+    assert "18 of 1\u00a0person" in (study / "report.html").read_text(encoding="utf-8"), "the report's page shows them"
     lines = lines_of(study / "votes.jsonl")
     assert [line["choice"] for line in lines] == [CHOICES[key] for key in KEYS]
     for line, (asked, left, right) in zip(lines, seen, strict=True):

@@ -1,14 +1,18 @@
-"""parse(print(report)) == report, for reports with any content whatever."""
+"""parse(print(x)) == x, for reports and judgements with any content whatever."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fettle.judging.document import FILE, print_judged, read_judged
+from fettle.judging.records import JudgedComparison
 from fettle.report_records import StudyReport
 from fettle.study.report import parse_report, print_report
 
@@ -50,3 +54,12 @@ def anything_of(kind: Any) -> st.SearchStrategy:
 @given(anything_of(StudyReport))
 def test_parsing_what_was_printed_gives_the_report_back(report):
     assert parse_report(print_report(report), where="memory") == report
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(anything_of(JudgedComparison), max_size=2))
+def test_judgements_that_were_printed_are_read_back_the_same(judged):
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / FILE
+        file.write_text(print_judged(judged), encoding="utf-8")
+        assert read_judged(file) == judged

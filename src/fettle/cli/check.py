@@ -86,6 +86,7 @@ def check(
         console = Console()
         _print_sizes(console, parts, task)
         _print_findings(console, findings, limit=limit)
+        _print_power(console, parts, task)
         if fix is not None and fixed is not None:
             _print_repairs(console, fix, fixed, repairs)
     if any(finding.severity is Severity.ERROR for finding in findings):
@@ -160,6 +161,16 @@ def _print_findings(console: Console, findings: Sequence[Finding], *, limit: int
     console.print(table)
     counts = Counter(finding.severity for finding in findings)
     console.print(", ".join(f"{counts[severity]:,} findings of severity {severity}" for severity in Severity))
+
+
+def _print_power(console: Console, parts: Mapping[Part, Dataset], task: Task) -> None:
+    """What the test split of a study of these files could show."""
+    from fettle.study.power import expected_power, power_lines
+
+    power = expected_power(parts, task)
+    for title, text in () if power is None else power_lines(power):
+        console.print(f"[bold]{title}[/]", end=": ")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _details(findings: Sequence[Finding], *, limit: int, has_many_files: bool) -> Text:

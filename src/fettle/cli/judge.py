@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from fettle.judging.settings import MOST_REPEATS, JudgeSettings, TokenPrices
 
 if TYPE_CHECKING:
     from fettle.answering.engine import Engine
+    from fettle.judging.records import JudgedComparison
+    from fettle.report_records import StudyReport
 
 
 def judge(
@@ -68,11 +71,7 @@ def judge(
 
     The judgement is kept in judged.json beside the report. Exit code 4 when the judge turns out to be unusable.
     """
-    from fettle.cli.judgement import print_judgement
-    from fettle.cli.progress import ProgressBars
-    from fettle.judging.compare import Judge, judge_study
-    from fettle.judging.document import keep_judged, print_judged
-    from fettle.judging.rubric import derived_rubric, read_rubric
+    from fettle.judging.document import print_judged
     from fettle.study.report import read_report
 
     settings = JudgeSettings(
@@ -80,24 +79,73 @@ def judge(
     )
     file = report_path(study)
     report = read_report(file)
-    criteria = derived_rubric(report) if rubric is None else read_rubric(rubric)
+    source = JudgeSource(endpoint=endpoint, model=model, rubric=rubric)
     console = Console(stderr=as_json)
-    with _engine(endpoint, model) as (engine, weights_sha256), ProgressBars(console) as bars:
-        judged = judge_study(
-            report,
-            Judge(engine=engine, rubric=criteria, weights_sha256=weights_sha256),
-            settings,
-            folder=file.parent,
-            listener=bars,
-        )
-    kept = keep_judged(judged, file.parent)
+    judged, places = judged_and_kept(console, report, file, source, settings)
     if as_json:
         typer.echo(print_judged([judged]), nl=False)
     else:
-        print_judgement(console, judged, report)
-        console.print(f"Kept in {kept}", highlight=False, markup=False, soft_wrap=True)
+        print_judgement(console, judged, report, places)
     if not judged.is_usable:
         raise typer.Exit(EXIT_CANNOT_TELL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """Which judge is asked, and what it is told to look at."""
+
+    endpoint: str | None
+    """Base URL; None: the model lies on this machine."""
+    model: str | None
+    rubric: Path | None
+    """None: derived from the wanted answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementPlaces:
+    """Where a judgement can be read."""
+
+    kept: Path
+    page: Path
+
+
+def judged_and_kept(
+    console: Console, report: StudyReport, file: Path, source: JudgeSource, settings: JudgeSettings
+) -> tuple[JudgedComparison, JudgementPlaces]:
+    """Ask the judge whatever it was not asked yet, and have the judgement kept and shown beside the report.
+
+    Args:
+        console: Shows how far it is.
+        report: What was read from `file`.
+        file: The study's `report.json`.
+        source: The judge.
+        settings: What is compared, and how often.
+
+    Raises:
+        FettleError: As `judge_study`, or the judge cannot be asked.
+    """
+    from fettle.cli.progress import ProgressBars
+    from fettle.judging.compare import Judge, judge_study
+    from fettle.judging.document import keep_judged
+    from fettle.judging.rubric import derived_rubric, read_rubric
+    from fettle.study.report import rewrite_page
+
+    rubric = derived_rubric(report) if source.rubric is None else read_rubric(source.rubric)
+    with _engine(source.endpoint, source.model) as (engine, weights_sha256), ProgressBars(console) as bars:
+        judge = Judge(engine=engine, rubric=rubric, weights_sha256=weights_sha256)
+        judged = judge_study(report, judge, settings, folder=file.parent, listener=bars)
+    return judged, JudgementPlaces(kept=keep_judged(judged, file.parent), page=rewrite_page(report, file))
+
+
+def print_judgement(console: Console, judged: JudgedComparison, report: StudyReport, places: JudgementPlaces) -> None:
+    """Print a judgement, a line for each figure, and where it lies."""
+    from fettle.study.judgement_words import all_lines
+
+    for title, text in all_lines(judged, report):
+        console.print(f"[bold]{title}[/bold]", end=": ")
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    where = f"Kept in {places.kept}, and shown in {places.page}"
+    console.print(where, highlight=False, markup=False, soft_wrap=True)
 
 
 def _prices(prices: tuple[float, float]) -> TokenPrices:

@@ -11,11 +11,13 @@ from rich.console import Console
 
 from fettle.cli.columns import EncodingOption
 from fettle.cli.study_choices import CheckpointingOption, MethodOption, PrecisionOption, ScheduleOption, VariantOption
+from fettle.cli.study_judge import ask_judge, judge_source, public_words
 from fettle.cli.study_plan import print_plan
 from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
 from fettle.records import Decision, TaskKind
 
 if TYPE_CHECKING:
+    from fettle.cli.judge import JudgeSource
     from fettle.forgetting.settings import ForgettingSettings
     from fettle.report_records import TrainingSummary
     from fettle.study.settings import StudySettings
@@ -109,6 +111,20 @@ def study(
     ] = None,
     remote_model: Annotated[
         str | None, typer.Option(help="Its name for the model. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
+    ] = None,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of an endpoint with a judge, asked about the finished study as `fettle judge` does.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="Its name for the judge. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
+    ] = None,
+    rubric: Annotated[
+        Path | None,
+        typer.Option(help="Text file that tells the judge what makes an answer better.", rich_help_panel=_MODEL),
     ] = None,
     method: Annotated[
         MethodOption,
@@ -315,10 +331,11 @@ def study(
         out=out,
         fresh=fresh,
     )
-    raise typer.Exit(_plan_only(settings) if dry_run else _run(settings))
+    judge = judge_source(judge_url, judge_model, rubric)
+    raise typer.Exit(_plan_only(settings) if dry_run else _run(settings, judge))
 
 
-def _run(settings: StudySettings) -> int:
+def _run(settings: StudySettings, judge: JudgeSource | None) -> int:
     """Run the study, or take part in one; the exit code."""
     from fettle.cli.progress import ProgressBars
     from fettle.cli.store import open_store
@@ -340,12 +357,14 @@ def _run(settings: StudySettings) -> int:
         expected = print_plan(console, plan)
         with ProgressBars(console) as bars:
             kept = StudyJob(open_store(), plan, bars, lease_seconds=get_settings().lease_seconds)
-            result = run_plan(plan, kept, expected=expected, command=sys.argv, keeper=kept)
+            result = run_plan(plan, kept, expected=expected, command=public_words(sys.argv, judge), keeper=kept)
     console.print()
     print_summary(result.report, console, paths=result.paths)
     console.print(f"Tuned model: {result.tuned}", highlight=False, soft_wrap=True)
     if result.report.training is not None:
         console.print(_as_planned(result.report.training), highlight=False, soft_wrap=True)
+    if judge is not None:
+        ask_judge(console, result, judge)
     return _EXIT_CODES[result.report.verdict.decision]
 
 

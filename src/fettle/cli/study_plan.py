@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 def print_plan(console: Console, plan: StudyPlan) -> Estimate:
     """Say what the study will take, and return it."""
     from fettle.examples.split import describe_split
-    from fettle.study.figures import byte_size, counted, points
+    from fettle.study.figures import byte_size
     from fettle.study.planning import estimate_study
+    from fettle.study.power import power_lines
 
     with console.status("Measuring one training step"):
         expected = estimate_study(plan)
-    split, can_show = plan.split, plan.detectable
     lines = [
         ("Task", f"{plan.data.task.kind.value}: {plan.data.task.reason}"),
         ("Instruction", plan.data.instruction.describe()),
-        ("Split", describe_split(split)),
+        ("Split", describe_split(plan.split)),
         ("Findings", _findings_line(plan)),
         ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
         *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
@@ -38,11 +38,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         ("Answering", f"{_duration(expected.answer_seconds)}; together {_duration(60 * expected.minutes)}"),
         *([("Memory", _memory_line(plan, expected.training))] if expected.training is not None else []),
         *([("Cost", _cost_note(expected))] if expected.price is not None else []),
-        (
-            "The test split",
-            f"can show a difference of {points(can_show.smallest_difference).lstrip('+')} or more (80 % power, 5 % two-sided); "
-            f"{counted(can_show.num_examples_to_halve - can_show.num_examples, 'more test example')} would halve that",
-        ),
+        *power_lines(plan.detectable),
         ("Folder", str(plan.folder)),
     ]
     for name, text in lines:

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from fettle.cli.finished_study import report_path
 from fettle.cli.tables import print_table
-from fettle.errors import ConfigError, DataError
+from fettle.errors import ConfigError, DataError, DiskFullError
 
 if TYPE_CHECKING:
     from fettle.report_records import StudyReport
-    from fettle.votes.poll import Contenders, Poll
+    from fettle.votes.poll import Poll
     from fettle.votes.tally import Tally, VoteCounts
 
 _HOST = "127.0.0.1"
@@ -46,37 +46,23 @@ def vote(
 ) -> None:
     """Have people vote on two contenders' answers, without knowing whose is whose. Each vote is kept as it is cast."""
     from fettle.study.report import read_report
-    from fettle.votes.poll import make_poll
+    from fettle.votes.poll import chosen_contenders, make_poll
     from fettle.votes.records import rater_name
-    from fettle.votes.vote_file import FILE_NAME
+    from fettle.votes.vote_file import FILE_NAME, read_records
 
     if as_json and not results:
         raise ConfigError("only results are printed as JSON", where="--json", remedy="add --results")
     name = None if rater is None else rater_name(rater)
     path = report_path(study)
     report = read_report(path)
-    poll = make_poll(report, _contenders(report, between), num_sampled=sample, where=str(path))
+    poll = make_poll(report, chosen_contenders(report, between), num_sampled=sample, where=str(path))
     votes_path = path.parent / FILE_NAME
     if results:
         _print_results(report, poll, votes_path, rater=name, as_json=as_json)
     else:
         _serve(report, poll, votes_path, rater=name, port=port)
-
-
-def _contenders(report: StudyReport, between: tuple[str, str] | None) -> Contenders:
-    from fettle.study.views import primary_pair
-    from fettle.votes.poll import Contenders
-
-    if between is not None:
-        return Contenders(challenger=between[0], baseline=between[1])
-    pair = primary_pair(report)
-    if pair is None:
-        raise ConfigError(
-            "this study compares no two contenders by itself",
-            where="--between",
-            remedy=f"name two of {', '.join(one.name for one in report.contenders)}",
-        )
-    return Contenders(challenger=pair.challenger.name, baseline=pair.baseline.name)
+    if read_records(votes_path):
+        _show_on_page(report, path)
 
 
 # ---------------------------------------------------------------------------------------------------- voting
@@ -120,6 +106,16 @@ def _greet(poll: Poll, address: str, votes_path: Path) -> None:
     _say("; ".join(said) + ".")
     _say(f"Votes go to {votes_path}. Open this address on this machine; Ctrl-C ends it:")
     typer.echo(address)
+
+
+def _show_on_page(report: StudyReport, path: Path) -> None:
+    """Have the report's page show the votes. They are kept either way, and so is what was printed of them."""
+    from fettle.study.report import rewrite_page
+
+    try:
+        rewrite_page(report, path)
+    except (ConfigError, DiskFullError) as error:
+        _say(f"The report's page does not show these votes, for it could not be written anew: {error.describe()}")
 
 
 def _say(text: str) -> None:

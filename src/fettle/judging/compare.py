@@ -10,10 +10,9 @@ from fettle.answering.engine import Engine
 from fettle.errors import RemoteError
 from fettle.files import alone_with
 from fettle.judging.asking import Asked, Question, ask, questions_of
-from fettle.judging.bias import flip_rate, judged_pair, length_preference, position_bias, share_of_ties
-from fettle.judging.faults import faults_of
+from fettle.judging.bias import flip_rate, judged_pair, position_bias
 from fettle.judging.pairs import SampledPairs, sampled_pairs
-from fettle.judging.people import PeopleVotes, agreement, corrected_win_rate, mean_votes, votes_of_people
+from fettle.judging.people import PeopleVotes, beside_people, votes_of_people
 from fettle.judging.records import JudgedComparison, JudgedPair, JudgeReply, JudgingCost, Pair, ReplyCounts
 from fettle.judging.reply import read_reply
 from fettle.judging.rubric import Rubric
@@ -133,9 +132,7 @@ def _compared(
         [(len(pair.challenger), len(pair.baseline)) for pair, _ in decided],
         [pair.cluster for pair, _ in decided],
     )
-    length = length_preference(sampled.pairs, judged, mean_votes(people), controlled.longer_wins)
-    agreed = agreement(sampled.pairs, judged, people)
-    return JudgedComparison(
+    without_people = JudgedComparison(
         judge=judge.engine.name,
         rubric=judge.rubric.text,
         rubric_origin=judge.rubric.origin,
@@ -154,15 +151,16 @@ def _compared(
         num_losses=sum(preference < 0.5 for preference in preferences),
         length_controlled=controlled.controlled,
         position=position,
-        length=length,
+        length=None,
         flips=flip_rate(sampled.pairs, judged),
         counts=outcome.counts,
         cost=outcome.cost,
-        agreement=agreed,
-        corrected=corrected_win_rate(sampled.pairs, judged, people),
-        faults=faults_of(position, length, outcome.counts, share_of_ties(judged), agreed),
+        agreement=None,
+        corrected=None,
+        faults=(),
         pairs=tuple(judged),
     )
+    return beside_people(without_people, sampled.pairs, people)
 
 
 def _counts(judged: Sequence[JudgedPair], asked: Asked, questions: Sequence[Sequence[Question]]) -> ReplyCounts:

@@ -82,7 +82,7 @@ def _of_people(agreement: AgreementWithPeople | None) -> Iterator[JudgeFault]:
     yield JudgeFault(
         kind=FaultKind.NOT_LIKE_PEOPLE if is_no_better else FaultKind.PEOPLE_CANNOT_TELL,
         is_disqualifying=is_no_better,
-        evidence=f"Cohen's kappa is {kappa.estimate:.2f} ({kappa.low:.2f} to {kappa.high:.2f}) on {num_pairs:,} pairs; "
+        evidence=f"Cohen's kappa is {kappa.estimate:z.2f} ({kappa.low:z.2f} to {kappa.high:z.2f}) on {num_pairs:,} pairs; "
         f"by chance it is 0{wanted}",
     )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fettle.errors import ConfigError
 from fettle.files import sha256_of_json
 from fettle.judging.records import Pair
 from fettle.judging.settings import JudgeSettings
 from fettle.report_records import AnswerRow, StudyReport
-from fettle.votes.poll import Contenders, Matchup, Poll, make_poll
+from fettle.votes.poll import Contenders, Matchup, Poll, chosen_contenders, make_poll
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,24 +31,11 @@ def sampled_pairs(report: StudyReport, settings: JudgeSettings, *, folder: Path)
         ConfigError: A contender is not in the report.
         DataError: No example was answered by both.
     """
-    contenders = _contenders(report, settings)
+    contenders = chosen_contenders(report, settings.between)
     poll = make_poll(report, contenders, num_sampled=settings.sample, where=str(folder))
     rows = {row.example_id: row for row in report.rows}
     pairs = tuple(_pair(matchup, rows[matchup.example_id], contenders) for matchup in poll.matchups)
     return SampledPairs(poll=poll, pairs=pairs)
-
-
-def _contenders(report: StudyReport, settings: JudgeSettings) -> Contenders:
-    if settings.between is not None:
-        return Contenders(challenger=settings.between[0], baseline=settings.between[1])
-    declared = next((one for one in report.comparisons if one.is_primary), None)
-    if declared is None:
-        raise ConfigError(
-            "this study compares no two contenders by itself",
-            where="--between",
-            remedy=f"name two of {', '.join(one.name for one in report.contenders)}",
-        )
-    return Contenders(challenger=declared.challenger, baseline=declared.baseline)
 
 
 def _pair(matchup: Matchup, row: AnswerRow, contenders: Contenders) -> Pair:

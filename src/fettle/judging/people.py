@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from fettle.judging.records import JudgedPair, Pair
+from fettle.judging.bias import length_preference, share_of_ties
+from fettle.judging.faults import faults_of
+from fettle.judging.records import JudgedComparison, JudgedPair, Pair
 from fettle.statistics.agreement import AgreementWithPeople, agreement_with_people
+from fettle.statistics.length_control import length_controlled_win_rate
 from fettle.statistics.prediction_powered import PredictionPowered, prediction_powered_win_rate
 from fettle.votes.booth import votes_on
 from fettle.votes.poll import Poll
@@ -67,6 +71,35 @@ def corrected_win_rate(
         return None
     return prediction_powered_win_rate(
         [vote for vote, _, _ in both], [preference for _, preference, _ in both], [cluster for _, _, cluster in both]
+    )
+
+
+def beside_people(judged: JudgedComparison, pairs: Sequence[Pair], people: PeopleVotes) -> JudgedComparison:
+    """The judgement held against what people say: agreement, the corrected win rate, the preference for length, and faults.
+
+    People may have voted since the judge was asked; nothing else of the judgement changes.
+
+    Args:
+        judged: What came of the pairs.
+        pairs: What was judged, in the same order.
+        people: Their votes on any of them.
+    """
+    decided = [
+        (pair, one.preference) for pair, one in zip(pairs, judged.pairs, strict=True) if one.preference is not None
+    ]
+    fitted = length_controlled_win_rate(
+        [preference for _, preference in decided],
+        [(len(pair.challenger), len(pair.baseline)) for pair, _ in decided],
+        [pair.cluster for pair, _ in decided],
+    )
+    length = length_preference(pairs, judged.pairs, mean_votes(people), fitted.longer_wins)
+    agreed = agreement(pairs, judged.pairs, people)
+    return replace(
+        judged,
+        length=length,
+        agreement=agreed,
+        corrected=corrected_win_rate(pairs, judged.pairs, people),
+        faults=faults_of(judged.position, length, judged.counts, share_of_ties(judged.pairs), agreed),
     )
 
 

@@ -11,6 +11,7 @@ from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
 from fettle.study.ladder import Rung
+from fettle.study.power import power_of
 from fettle.study.results import (
     TestedRung,
     answer_rows,
@@ -74,6 +75,7 @@ def assembled_report(
         if CONSTANT in arms
         else None,
     )
+    can_show = power_of(split, is_binary=primary.is_binary, level=level)
     is_labels = task.kind is TaskKind.LABELS
     trained = model.training_summary()
     parts = part_scores(tested, split.test, task)
@@ -83,7 +85,9 @@ def assembled_report(
         verdict=decide(compared[0], context),
         declaration=declaration,
         primary_metric=primary.name,
-        detectable=plan.detectable,
+        detectable=can_show.of_scores,
+        smallest_win_rate=can_show.smallest_win_rate,
+        rows_needed=can_show.rows_needed,
         contenders=results,
         comparisons=compared,
         training=trained,

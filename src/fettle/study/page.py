@@ -32,6 +32,8 @@ from fettle.study.charts import (
     rate_bar,
 )
 from fettle.study.forgetting import changes_of, forgetting_chart
+from fettle.study.opinion_views import JudgeView, PeopleView, judge_views, people_views
+from fettle.study.opinions import NO_OPINIONS, Opinions
 from fettle.study.tried_views import TrialRow, curve_chart, strength_chart, trial_headings, trial_rows
 from fettle.study.views import (
     ConfusionView,
@@ -73,6 +75,9 @@ class Page:
     score_chart: Markup
     comparison_chart: Markup
     outcomes: Markup
+    judges: tuple[JudgeView, ...]
+    people: tuple[PeopleView, ...]
+    opinion_problems: tuple[str, ...]
     loss_chart: Markup
     forgetting_chart: Markup
     forgetting_changes: tuple[SkillChange, ...]
@@ -90,12 +95,17 @@ class Page:
     rows_json: Markup
 
 
-def render_page(report: StudyReport) -> str:
-    """The whole report as the text of one HTML file."""
-    return _environment().get_template("report.html.j2").render(report=report, page=_page(report))
+def render_page(report: StudyReport, opinions: Opinions = NO_OPINIONS) -> str:
+    """The whole report as the text of one HTML file.
+
+    Args:
+        report: The study's.
+        opinions: What judges and people say of its answers.
+    """
+    return _environment().get_template("report.html.j2").render(report=report, page=_page(report, opinions))
 
 
-def _page(report: StudyReport) -> Page:
+def _page(report: StudyReport, opinions: Opinions) -> Page:
     style, script = _inlined(STYLES), _inlined(SCRIPTS)
     pair = primary_pair(report)
     contenders = best_first(report.contenders)
@@ -113,6 +123,9 @@ def _page(report: StudyReport) -> Page:
         score_chart=_score_chart(contenders, pair),
         comparison_chart=_comparison_chart(report.comparisons, titles),
         outcomes=_outcomes(pair.comparison) if pair else Markup(""),
+        judges=judge_views(opinions, report),
+        people=people_views(opinions, report),
+        opinion_problems=opinions.problems,
         loss_chart=loss_chart(training.loss_points, best_step=training.best_step, num_steps=training.num_steps)
         if training
         else Markup(""),

@@ -1,4 +1,4 @@
-"""What a study is going to take, said before it starts: tokens, minutes, memory, and what its test split can show at all."""
+"""What a study is going to take, said before it starts: tokens, minutes and memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from fettle.models.load import LoadedModel, fits_machine, stored_quantisation
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel
 from fettle.progress import SilentListener
-from fettle.records import Detectable, Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
+from fettle.records import Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.report_records import TrainingCost
-from fettle.statistics.power import detectable
 from fettle.study.settings import CURVE_PARTS, SEARCH_PARTS, SEARCHED_EPOCHS, STRENGTHS, StudySettings
 from fettle.training.expected import expected_cost
 
@@ -155,12 +154,6 @@ def prompted_weights(source: ResolvedModel, settings: StudySettings) -> BaseWeig
         return BaseWeights.AS_GIVEN
     as_given = stored_quantisation(source) is None and fits_machine(source, settings.precision)
     return BaseWeights.AS_GIVEN if as_given else BaseWeights.NF4
-
-
-def what_the_test_can_show(split: Split, *, is_binary: bool) -> Detectable:
-    """The smallest difference that the test split can detect."""
-    clusters = [split.cluster_by_id[example.id] for example in split.test]
-    return detectable(len(split.test), clusters, is_binary=is_binary)
 
 
 def estimate(

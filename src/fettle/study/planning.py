@@ -13,7 +13,8 @@ from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
-from fettle.records import Detectable, Finding, Split
+from fettle.records import Finding, Split
+from fettle.report_records import DetectableDifference
 from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
 from fettle.scoring.registry import default_graders, grader_by_name
@@ -29,8 +30,8 @@ from fettle.study.plan import (
     generation_options,
     prompted_weights,
     tokenise,
-    what_the_test_can_show,
 )
+from fettle.study.power import power_of
 from fettle.study.prepare import StudyData, prepare
 from fettle.study.settings import StudySettings
 from fettle.study.workspace import refuse_foreign
@@ -48,7 +49,7 @@ class StudyPlan:
     tokens: TokenisedSplit
     graders: tuple[Grader, ...]
     options: GenerationOptions
-    detectable: Detectable
+    detectable: DetectableDifference
     findings: tuple[Finding, ...]
     key: str
     """Hash of the data, the model and the settings."""
@@ -132,7 +133,7 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
         tokens=tokens,
         graders=graders,
         options=generation_options(settings, data.task, split, loaded.renderer),
-        detectable=what_the_test_can_show(split, is_binary=graders[0].is_binary),
+        detectable=power_of(split, is_binary=graders[0].is_binary),
         findings=(
             *data.findings,
             *long_findings(long),

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from fettle.errors import DataError, IntegrityError
 from fettle.files import write_atomically
 from fettle.report_records import StudyReport
+from fettle.study.opinions import opinions_on
 from fettle.study.page import render_page
 
 FORMAT = "fettle-study-report"
@@ -35,16 +36,34 @@ class ReportPaths:
 def write_report(report: StudyReport, folder: Path) -> ReportPaths:
     """Write `report.json` and `report.html` into `folder`, each of them whole or not at all.
 
+    The page also shows what judges and people say, as it lies in the folder.
+
     Raises:
         IntegrityError: A figure is NaN or infinite.
         DiskFullError: No space is left.
         ConfigError: The folder cannot be written.
     """
     paths = ReportPaths(html=folder / "report.html", json=folder / "report.json")
-    json_text, page = print_report(report), render_page(report)
+    json_text, page = print_report(report), render_page(report, opinions_on(report, folder))
     write_atomically(paths.json, _encode(json_text))
     write_atomically(paths.html, _encode(page))
     return paths
+
+
+def rewrite_page(report: StudyReport, json_path: Path) -> Path:
+    """Write the page of a finished study anew, with what judges and people say by now, and return where it lies.
+
+    Args:
+        report: What was read from `json_path`.
+        json_path: The page lies beside it, under the same name.
+
+    Raises:
+        DiskFullError: No space is left.
+        ConfigError: The page cannot be written.
+    """
+    path = json_path.with_suffix(".html")
+    write_atomically(path, _encode(render_page(report, opinions_on(report, json_path.parent))))
+    return path
 
 
 def print_report(report: StudyReport) -> str:

@@ -59,6 +59,28 @@ class Poll:
         return Sides(left=names[coin], right=names[1 - coin])
 
 
+def chosen_contenders(report: StudyReport, between: tuple[str, str] | None) -> Contenders:
+    """The two that people and judges are asked about: those that were named, else those of the declared comparison.
+
+    Args:
+        report: Of the finished study.
+        between: Names of the challenger and the baseline; None: nobody named any.
+
+    Raises:
+        ConfigError: Nobody named any, and the study compares no two contenders by itself.
+    """
+    if between is not None:
+        return Contenders(challenger=between[0], baseline=between[1])
+    declared = next((one for one in report.comparisons if one.is_primary), None)
+    if declared is None:
+        raise ConfigError(
+            "this study compares no two contenders by itself",
+            where="--between",
+            remedy=f"name two of {', '.join(one.name for one in report.contenders)}",
+        )
+    return Contenders(challenger=declared.challenger, baseline=declared.baseline)
+
+
 def make_poll(report: StudyReport, contenders: Contenders, *, num_sampled: int | None, where: str) -> Poll:
     """The poll about two contenders of a study.
 

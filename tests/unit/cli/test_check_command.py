@@ -166,3 +166,14 @@ def test_fix_never_writes_over_a_file_of_the_folder_it_reads_nor_beside_it(tmp_p
             check(folder, fix=out)
     assert source.read_bytes() == before
     assert not (folder / "new.jsonl").exists()
+
+
+def test_it_says_what_the_test_split_of_a_study_could_show(tmp_path: Path):
+    said = run(str(table(tmp_path))).output
+    assert "The test split: " in said
+    assert "a win rate of" in said
+    assert "To show 5 points: " in said
+    assert "To show 3 points: " in said
+    few = tmp_path / "few.csv"
+    few.write_text(HEADER + "".join(ROWS.splitlines(keepends=True)[:10]), encoding="utf-8")
+    assert "The test split" not in run(str(few)).output

@@ -218,3 +218,12 @@ def test_a_model_on_this_machine_is_known_by_its_weights_and_not_by_its_name(tmp
         found = run(tmp_path, "--model", model, "--rubric", tmp_path / "rubric.txt")
         assert "2 readable, 0 unreadable" in found.output, "its form leaves it no choice"
         assert (tmp_path / "judging" / "replies.jsonl").read_text().count("\n") == 2 * number
+
+
+def test_the_reports_page_shows_the_judgement_and_the_command_says_so(study: Path) -> None:
+    assert 'id="judges"' not in (study / "report.html").read_text()
+    with judging(lambda _body: FIRST) as served:
+        found = run(study, "--endpoint", served.url, "--model", "m", "--sample", 25)
+    page = (study / "report.html").read_text()
+    assert "It prefers whichever answer comes first" in page
+    assert f"shown in {study / 'report.html'}" in found.output

@@ -105,6 +105,20 @@ def test_results_leave_no_trace(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["report.json"]
 
 
+def test_results_are_shown_on_the_reports_page_too(voted: Path) -> None:
+    run(voted, "--results", "--rater", "Bob")
+    page = (voted / "report.html").read_text(encoding="utf-8")
+    assert 'id="people"' in page
+    assert "on 8\u00a0examples" in page, "everybody's votes, whoever was asked about"
+
+
+def test_a_page_that_cannot_be_written_does_not_keep_the_results_back(voted: Path) -> None:
+    (voted / "report.html").mkdir()
+    said = run(voted / "report.json", "--results")
+    assert said.startswith("Tuned wins over Prompt in 83.3 %")
+    assert "The report's page does not show these votes, for it could not be written anew: " in said
+
+
 def test_what_is_no_finished_study(tmp_path: Path) -> None:
     assert "no such study" in str(refused(tmp_path / "missing"))
     assert "no report.json here" in str(refused(tmp_path))

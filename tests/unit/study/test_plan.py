@@ -12,7 +12,8 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError
 from fettle.records import Message, Task, TaskKind, Tool, ToolCall, num_text_bytes
 from fettle.report_records import TrainingCost
-from fettle.study.plan import Estimate, fit_to_context, generation_options, tokenise, what_the_test_can_show
+from fettle.study.plan import Estimate, fit_to_context, generation_options, tokenise
+from fettle.study.power import power_of
 from fettle.study.settings import StudySettings
 from tiny_models import tiny_tokenizer
 
@@ -105,7 +106,7 @@ def test_tokens_of_training_and_validation(renderer: ChatRenderer) -> None:
 
 def test_what_the_test_can_show_counts_clusters() -> None:
     data = split(train=[example(100)], valid=[example(101)], test=[example(number) for number in range(80)])
-    alone = what_the_test_can_show(data, is_binary=True)
+    alone = power_of(data, is_binary=True).of_scores
     assert (alone.num_examples, alone.num_clusters) == (80, 80)
     assert 0 < alone.smallest_difference < 1
     assert alone.num_examples_to_halve > 80

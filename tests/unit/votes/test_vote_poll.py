@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fettle.errors import ConfigError, DataError
 from fettle.records import TaskKind
-from fettle.votes.poll import Contenders, make_poll
+from fettle.votes.poll import Contenders, chosen_contenders, make_poll
 from voting import PAIR, answer_row, poll_of, rows_that_differ, study_report
 
 
@@ -85,3 +87,11 @@ def test_a_report_that_knows_no_clusters_is_said_to() -> None:
     old = poll_of([answer_row(i, "a", "b", cluster=None) for i in range(3)])
     assert not old.has_clusters
     assert len({one.cluster for one in old.matchups}) == 3
+
+
+def test_the_declared_contenders_are_asked_about_where_nobody_names_others() -> None:
+    report = study_report(rows_that_differ(3))
+    assert chosen_contenders(report, None) == PAIR
+    assert chosen_contenders(report, ("few_shot", "tuned")) == Contenders(challenger="few_shot", baseline="tuned")
+    with pytest.raises(ConfigError, match=r"compares no two contenders.*name two of tuned, prompt, few_shot"):
+        chosen_contenders(replace(report, comparisons=()), None)

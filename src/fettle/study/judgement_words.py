@@ -1,12 +1,10 @@
-"""What `fettle judge` prints: what came of it, and before that what forbids to use it."""
+"""A judgement in words, for the terminal and for the report's page: titles and sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
-
-from fettle.judging.records import JudgedComparison, PositionBias
+from fettle.judging.records import JudgedComparison, JudgeFault, PositionBias
 from fettle.records import Interval
 from fettle.report_records import StudyReport
 from fettle.statistics.agreement import AgreementWithPeople
@@ -14,21 +12,25 @@ from fettle.study.figures import amount, percent, percent_range
 
 Line = tuple[str, str]
 """A title and a sentence."""
+UNUSABLE = "what it says of the answers must not be used"
+NOT_AT_EQUAL_LENGTH = "cannot be told: the answers of one of the two are longer in nearly all pairs"
 
 
-def print_judgement(console: Console, judged: JudgedComparison, report: StudyReport) -> None:
-    """Print a judgement, a line for each figure."""
+def all_lines(judged: JudgedComparison, report: StudyReport) -> Iterator[Line]:
+    """What forbids to use the judge, and then what came of it, a line for each figure."""
     titles = {contender.name: contender.title for contender in report.contenders}
-    for title, text in (*_faults(judged), *_rates(judged, titles), *_biases(judged), *_replies(judged)):
-        console.print(f"[bold]{title}[/bold]", end=": ")
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _faults(judged: JudgedComparison) -> Iterator[Line]:
     if not judged.is_usable:
-        yield "Unusable judge", "what it says of the answers must not be used"
+        yield "Unusable judge", UNUSABLE
     for fault in judged.faults:
-        yield "The judge", f"{fault.kind.value}: {fault.evidence}"
+        yield "The judge", fault_words(fault)
+    yield from _rates(judged, titles)
+    yield from bias_lines(judged)
+    yield from reply_lines(judged)
+
+
+def fault_words(fault: JudgeFault) -> str:
+    """One thing wrong with a judge, by name and with its evidence."""
+    return f"{fault.kind.value}: {fault.evidence}"
 
 
 def _rates(judged: JudgedComparison, titles: dict[str, str]) -> Iterator[Line]:
@@ -39,8 +41,7 @@ def _rates(judged: JudgedComparison, titles: dict[str, str]) -> Iterator[Line]:
         f"{judged.num_wins} won, {judged.num_losses} lost, {judged.num_ties} tied{of_ties}",
     )
     controlled = judged.length_controlled
-    unknown = "cannot be told: the answers of one of the two are longer in nearly all pairs"
-    yield "At equal length", unknown if controlled is None else _told(controlled)
+    yield "At equal length", NOT_AT_EQUAL_LENGTH if controlled is None else _told(controlled)
     if judged.corrected is not None:
         people = judged.corrected
         yield (
@@ -50,7 +51,8 @@ def _rates(judged: JudgedComparison, titles: dict[str, str]) -> Iterator[Line]:
         )
 
 
-def _biases(judged: JudgedComparison) -> Iterator[Line]:
+def bias_lines(judged: JudgedComparison) -> Iterator[Line]:
+    """What moves it beside the answers, whether people agree with it, and how often it contradicts itself."""
     if judged.position is not None:
         yield "Order", _of_order(judged.position)
     if judged.length is not None:
@@ -70,12 +72,13 @@ def _of_order(position: PositionBias) -> str:
 
 
 def _of_people(found: AgreementWithPeople) -> str:
-    kappa = f"Cohen's kappa {found.kappa.estimate:.2f} ({found.kappa.low:.2f} to {found.kappa.high:.2f})"
+    kappa = f"Cohen's kappa {found.kappa.estimate:z.2f} ({found.kappa.low:z.2f} to {found.kappa.high:z.2f})"
     share = percent(found.share_agreed)
     return f"it votes like them on {share} of {found.num_examples:,} pairs; {kappa}: {found.decision.value}"
 
 
-def _replies(judged: JudgedComparison) -> Iterator[Line]:
+def reply_lines(judged: JudgedComparison) -> Iterator[Line]:
+    """What became of the questions, and what it took."""
     counts, cost = judged.counts, judged.cost
     left = (
         f"; {judged.num_undecided} of {judged.num_pairs} pairs are undecided and left out"
@@ -88,7 +91,7 @@ def _replies(judged: JudgedComparison) -> Iterator[Line]:
     )
     for reason, count in counts.failures.items():
         yield "Failed", f"{count:,} times: {reason}"
-    price = "" if cost.price is None else f", {amount(cost.price)}"
+    price = "" if cost.price is None else f", price {amount(cost.price)}"
     yield (
         "Took",
         f"{cost.prompt_tokens:,} tokens of prompts, {cost.reply_tokens:,} of replies, {cost.seconds:,.0f} s{price}",
