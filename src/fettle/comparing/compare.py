@@ -28,6 +28,7 @@ from fettle.records import Comparison, Decision, TaskKind
 from fettle.report_records import StudyReport
 from fettle.statistics.compare import ScoredArm, compare, num_scored_clusters, unscored_bounds, with_holm
 from fettle.statistics.intervals import TIE
+from fettle.statistics.multiplicity import level_at_look
 from fettle.study import figures
 from fettle.study.verdict import VerdictContext, decision_between, num_more_examples
 
@@ -59,8 +60,10 @@ def compare_studies(
     _require_comparable(first, second)
     shared = shared_rows(first.rows, second.rows, is_json=first.task.kind is TaskKind.JSON)
     _require_shared(shared)
-    compared = _comparisons(pairs, shared, seed=first.provenance.seed)
-    primary, context = compared[0].comparison, _context(pairs[0], shared, first, second, worthwhile=worthwhile)
+    level = _level(first, second)
+    compared = _comparisons(pairs, shared, seed=first.provenance.seed, level=level)
+    primary = compared[0].comparison
+    context = _context(pairs[0], shared, first, second, worthwhile=worthwhile, level=level)
     outcome = _OUTCOMES[decision_between(primary, context)]
     num_more = num_more_examples(primary, context) if outcome is Outcome.CANNOT_TELL else None
     changed = _changed(pairs[0], shared)
@@ -117,14 +120,24 @@ def _require_shared(shared: SharedRows) -> None:
     )
 
 
-def _comparisons(pairs: Sequence[ArmPair], shared: SharedRows, *, seed: int) -> tuple[ComparedArms, ...]:
+def _level(first: StudyReport, second: StudyReport) -> float:
+    """The confidence level of the comparison.
+
+    When a test split is looked at for the n-th time, there are n - 1 earlier studies that the new one can be compared with, and each
+    such comparison is one more result read off the same rows (`statistics.multiplicity`).
+    """
+    number = max(one.provenance.test_look_number for one in (first, second))
+    return level_at_look(max(1, number - 1))
+
+
+def _comparisons(pairs: Sequence[ArmPair], shared: SharedRows, *, seed: int, level: float) -> tuple[ComparedArms, ...]:
     """The primary one first; secondary ones of which no row was scored are left out, and the others Holm-adjusted."""
     clusters = [row.cluster for row in shared.rows]
     found: list[ComparedArms] = []
     for place, pair in enumerate(pairs):
         challenger, baseline = _scored(pair.challenger, shared), _scored(pair.baseline, shared)
         try:
-            comparison = compare(challenger, baseline, clusters, is_primary=place == 0, seed=seed)
+            comparison = compare(challenger, baseline, clusters, is_primary=place == 0, seed=seed, level=level)
         except DataError:
             if place == 0:
                 raise
@@ -156,7 +169,13 @@ def _mean_of_pairs(arm: ScoredArm, other: ScoredArm) -> float:
 
 
 def _context(
-    pair: ArmPair, shared: SharedRows, first: StudyReport, second: StudyReport, *, worthwhile: float
+    pair: ArmPair,
+    shared: SharedRows,
+    first: StudyReport,
+    second: StudyReport,
+    *,
+    worthwhile: float,
+    level: float,
 ) -> VerdictContext:
     challenger, baseline = _scored(pair.challenger, shared), _scored(pair.baseline, shared)
     clusters = [row.cluster for row in shared.rows]
@@ -165,7 +184,7 @@ def _context(
         baseline_title=titled(pair.baseline, first, second),
         baseline_is_classifier=False,
         num_clusters=num_scored_clusters(challenger, baseline, clusters),
-        unscored=unscored_bounds(challenger, baseline, clusters),
+        unscored=unscored_bounds(challenger, baseline, clusters, level=level),
         worthwhile=worthwhile,
     )
 

@@ -48,6 +48,8 @@ def _facts(report: StudyReport) -> Iterator[tuple[tuple[str, str], Any]]:
     yield ("Data", "instruction"), origin.instruction
     if report.training is not None:
         yield from _of_training(report.training)
+    if report.strength_sweep is not None:
+        yield ("Training", "strength of the adapter"), report.strength_sweep.chosen
     if report.forgetting is not None:
         yield from _of_forgetting(report.forgetting)
     for contender in report.contenders:

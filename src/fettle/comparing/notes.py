@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from fettle.comparing.records import SharedRows, Side
 from fettle.records import Comparison
 from fettle.report_records import StudyReport
-from fettle.study.figures import counted
+from fettle.study.figures import counted, level_percent
 from fettle.study.verdict import FEW_CLUSTERS
+
+USUAL_LEVEL = 0.95
+"""Of a comparison that no other look at the test questions came before."""
 
 
 def notes_of(
@@ -34,7 +37,7 @@ def notes_of(
         *_about_grading(num_graded_otherwise),
         *_about_rows(first, second, shared),
         *_about_groups(shared, primary, num_clusters),
-        *_about_looks(first, second),
+        *_about_looks(first, second, primary),
         *_about_models(first, second, primary),
     )
 
@@ -90,18 +93,18 @@ def _about_groups(shared: SharedRows, primary: Comparison, num_clusters: int) ->
         yield f"{num_clusters} independent groups of rows are few: more would make this much surer."
 
 
-def _about_looks(first: StudyReport, second: StudyReport) -> Iterator[str]:
+def _about_looks(first: StudyReport, second: StudyReport, primary: Comparison) -> Iterator[str]:
     told = " and ".join(
         f"{side.value} was look {one.provenance.test_look_number} of {one.provenance.num_test_looks}"
         for side, one in zip(Side, (first, second), strict=True)
     )
-    others = (
-        " More studies than these two have read them; the p-values do not allow for those that are not shown here."
-        if max(one.provenance.num_test_looks for one in (first, second)) > len(Side)
+    wider = (
+        f" The intervals are therefore wider ({level_percent(primary.difference.level)}), and tests stricter."
+        if primary.difference.level > USUAL_LEVEL
         else ""
     )
     yield (
-        f"Looks at test questions, as each study's machine had counted them when its report was written: {told}.{others} Choosing "
+        f"Looks at test questions, as each study's machine had counted them when its report was written: {told}.{wider} Choosing "
         "between the studies by this comparison is a choice made on the test split: the score of the one that is chosen will look "
         "a little better than it is. New test rows tell."
     )

@@ -178,7 +178,7 @@ def test_what_a_reader_must_mind_is_told() -> None:
     assert "form 10 groups that belong together" in same
     assert "10 independent groups of rows are few" in same
     assert "A was look 1 of 1 and B was look 1 of 1" in same
-    assert "More studies" not in same
+    assert "wider" not in same
     assert "a choice made on the test split" in same
     assert "another seed gives another model" in same
 
@@ -186,10 +186,21 @@ def test_what_a_reader_must_mind_is_told() -> None:
                        num_test_looks=4)  # fmt: skip
     other = notes(first, second)
     for said in ("Rows that only one of the studies tested", "were training rows of the other cannot be seen from reports",
-                 "The base models differ", "B was look 3 of 4", "More studies than these two"):  # fmt: skip
+                 "The base models differ", "B was look 3 of 4", "therefore wider (97.5 %)"):  # fmt: skip
         assert said in other
     untuned = compared(first, first, contenders=["prompt"])
     assert not any("another seed" in note for note in untuned.notes)
+
+
+@pytest.mark.parametrize(("looks", "level"), [((1, 1), 0.95), ((1, 2), 0.95), ((3, 1), 0.975), ((1, 6), 0.99)])
+def test_each_further_look_at_the_test_rows_is_paid_for(looks: tuple[int, int], level: float) -> None:
+    first, second = (
+        report_of(rows_of(draws(share, seed=seed), draws(0.3, seed=2)), test_look_number=look)
+        for (share, seed), look in zip(((0.5, 1), (0.8, 3)), looks, strict=True)
+    )
+    for one in compared(first, second).comparisons:
+        assert one.comparison.difference.level == pytest.approx(level)
+        assert one.comparison.win_rate.level == pytest.approx(level)
 
 
 def test_without_kept_clusters_that_is_said() -> None:
