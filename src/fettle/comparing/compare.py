@@ -123,8 +123,8 @@ def _require_shared(shared: SharedRows) -> None:
 def _level(first: StudyReport, second: StudyReport) -> float:
     """The confidence level of the comparison.
 
-    When a test split is looked at for the n-th time, there are n - 1 earlier studies that the new one can be compared with, and each
-    such comparison is one more result read off the same rows (`statistics.multiplicity`).
+    When a test split is looked at for the n-th time, there are n - 1 earlier studies that the new one can be compared with, and
+    each such comparison is one more result read off the same rows (`statistics.multiplicity`).
     """
     number = max(one.provenance.test_look_number for one in (first, second))
     return level_at_look(max(1, number - 1))

@@ -85,7 +85,7 @@ def _of_forgetting(forgetting: Forgetting) -> Iterator[tuple[tuple[str, str], An
     yield ("Forgetting", "budget, points"), forgetting.budget_points
     yield ("Forgetting", "budget"), forgetting.decision.value
     yield ("Forgetting", "general suite, SHA-256"), forgetting.suite_sha256
-    for change in (forgetting.general, forgetting.own):
+    for change in (forgetting.general, forgetting.own, *forgetting.harness):
         if change is not None:
             yield ("Forgetting", f"{change.title}, change in points"), round(100 * change.change.estimate, 2)
     if forgetting.divergence is not None:
