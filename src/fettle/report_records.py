@@ -230,6 +230,8 @@ class Forgetting:
     own_decision: BudgetDecision | None = None
     divergence: TokenDivergence | None = None
     """None: it was not measured."""
+    harness: tuple[SkillChange, ...] = ()
+    """On tasks of lm-evaluation-harness, a change for each that was asked for; shown, and held against no budget."""
 
     @property
     def decision(self) -> BudgetDecision:

@@ -22,7 +22,7 @@ from fettle.examples.split import SplitSizes
 from fettle.export.settings import ExportSettings
 from fettle.forgetting.budget import ForgettingBudget
 from fettle.forgetting.replay import ReplaySettings
-from fettle.forgetting.settings import ForgettingSettings
+from fettle.forgetting.settings import ForgettingSettings, HarnessSettings
 from fettle.judging.settings import JudgeSettings
 from fettle.models.adapter import LoraSettings
 from fettle.scoring.sandbox.limits import SandboxLimits
@@ -37,7 +37,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
     ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits, JudgeSettings,
-    ForgettingSettings, ForgettingBudget, ReplaySettings,
+    ForgettingSettings, ForgettingBudget, HarnessSettings, ReplaySettings,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

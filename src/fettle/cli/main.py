@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from fettle.cli.backup import backup, restore
 from fettle.cli.check import check
+from fettle.cli.compare import compare
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.jobs import app as jobs_app
@@ -63,6 +64,7 @@ def _options(
 
 app.command()(study)
 app.command()(check)
+app.command()(compare)
 app.command()(judge)
 app.command()(vote)
 app.command()(export)

@@ -10,6 +10,17 @@ import typer
 from rich.console import Console
 
 from fettle.cli.columns import EncodingOption
+from fettle.cli.forgetting_choices import (
+    BudgetOption,
+    ForgettingOption,
+    HarnessLimitOption,
+    HarnessPathOption,
+    HarnessTaskOption,
+    MustStillWorkOption,
+    StrengthSweepOption,
+    forgetting_settings,
+    harness_settings,
+)
 from fettle.cli.study_choices import CheckpointingOption, MethodOption, PrecisionOption, ScheduleOption, VariantOption
 from fettle.cli.study_judge import ask_judge, judge_source, public_words
 from fettle.cli.study_plan import print_plan
@@ -18,7 +29,6 @@ from fettle.records import Decision, TaskKind
 
 if TYPE_CHECKING:
     from fettle.cli.judge import JudgeSource
-    from fettle.forgetting.settings import ForgettingSettings
     from fettle.report_records import TrainingSummary
     from fettle.study.settings import StudySettings
 
@@ -224,35 +234,13 @@ def study(
             rich_help_panel=_RUN,
         ),
     ] = False,
-    forgetting: Annotated[
-        bool,
-        typer.Option(
-            "--forgetting/--no-forgetting",
-            help="Look for what the tuned model has forgotten of what its base model could do.",
-            rich_help_panel=_RUN,
-        ),
-    ] = True,
-    strength_sweep: Annotated[
-        bool,
-        typer.Option(
-            "--strength-sweep/--no-strength-sweep",
-            help="Try the adapter at several strengths on validation, and use the best that keeps the budget.",
-            rich_help_panel=_RUN,
-        ),
-    ] = True,
-    forgetting_budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            max=100.0,
-            help="Percentage points of what the base model can that may be lost, 5 when left out.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    must_still_work: Annotated[
-        Path | None,
-        typer.Option(help="Your own examples of what must still work after tuning.", rich_help_panel=_RUN),
-    ] = None,
+    forgetting: ForgettingOption = True,
+    strength_sweep: StrengthSweepOption = True,
+    forgetting_budget: BudgetOption = None,
+    must_still_work: MustStillWorkOption = None,
+    harness_task: HarnessTaskOption = None,
+    harness_path: HarnessPathOption = None,
+    harness_limit: HarnessLimitOption = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -283,11 +271,6 @@ def study(
 
     if (remote is None) != (remote_model is None):
         raise ConfigError("--remote and --remote-model go together", remedy="give the URL and the model's name")
-    if not forgetting and (forgetting_budget is not None or must_still_work is not None):
-        raise ConfigError(
-            "--no-forgetting goes with neither --forgetting-budget nor --must-still-work",
-            remedy="leave out the one or the other",
-        )
     if method is MethodOption.FULL and (rank, lora_variant) != (_DEFAULT_RANK, VariantOption.LORA):
         raise ConfigError(
             "--rank and --lora-variant shape an adapter, and --method full trains none", remedy="leave them out"
@@ -325,7 +308,13 @@ def study(
         num_trials=search,
         learning_curve=learning_curve,
         replay=ReplaySettings(share=replay / 100),
-        forgetting=_forgetting(forgetting_budget, must_still_work, sweeps=strength_sweep) if forgetting else None,
+        forgetting=forgetting_settings(
+            forgetting_budget,
+            must_still_work,
+            harness_settings(harness_task, harness_path, harness_limit),
+            sweeps=strength_sweep,
+            is_wanted=forgetting,
+        ),
         leave_out_long=leave_out_long,
         seed=seed,
         out=out,
@@ -395,14 +384,6 @@ def _as_planned(training: TrainingSummary) -> str:
     if actual_price is None or planned_price is None:
         return told
     return f"{told}; it cost {amount(actual_price)} (planned: {amount(planned_price)})"
-
-
-def _forgetting(budget: float | None, must_still_work: Path | None, *, sweeps: bool) -> ForgettingSettings:
-    from fettle.forgetting.budget import ForgettingBudget
-    from fettle.forgetting.settings import ForgettingSettings
-
-    chosen = ForgettingBudget() if budget is None else ForgettingBudget(points=budget)
-    return ForgettingSettings(budget=chosen, must_still_work=must_still_work, sweeps_strength=sweeps)
 
 
 def _size(value: float | None) -> float | int | None:

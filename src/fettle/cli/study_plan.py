@@ -72,6 +72,9 @@ def _forgetting_note(plan: StudyPlan, seconds: float) -> str:
     own = plan.must_still_work
     asked = counted(len(general_suite()), "general question")
     asked += "" if own is None else f" and {counted(len(own.examples), 'example')} of yours"
+    if plan.harness is not None:
+        asked += f", and {', '.join(plan.harness.settings.tasks)} of lm-evaluation-harness"
+        asked += f" ({fetched})" if (fetched := plan.harness.fetched_in_words) else ""
     return (
         f"{asked}, put to the base model and to the tuned one; {plan.settings.forgetting.budget.points:g} points may be lost; "
         f"{_duration(seconds)}"

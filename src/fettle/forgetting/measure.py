@@ -20,6 +20,7 @@ def forgetting_found(
     budget: ForgettingBudget,
     own: SkillChange | None = None,
     divergence: TokenDivergence | None = None,
+    harness: Sequence[SkillChange] = (),
 ) -> Forgetting:
     """What the answers to the general suite, and what else was measured, say of forgetting.
 
@@ -30,6 +31,7 @@ def forgetting_found(
         budget: What may be lost, on the suite and on the user's own examples each.
         own: The change on the user's own examples; None: there are none.
         divergence: How far the tuned model has moved away; None: it was not measured.
+        harness: The changes on tasks of lm-evaluation-harness.
 
     Raises:
         DataError: A whole category could not be scored for both.
@@ -45,4 +47,5 @@ def forgetting_found(
         own=own,
         own_decision=None if own is None else budget.judge(own.change),
         divergence=divergence,
+        harness=tuple(harness),
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,32 @@ def index_groups(clusters: Sequence[int]) -> tuple[NDArray[np.intp], ...]:
     order = np.argsort(ids, kind="stable")
     borders = np.flatnonzero(np.diff(ids[order])) + 1
     return tuple(np.split(order, borders)) if len(ids) else ()
+
+
+def joined_clusters(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    """Clusters in which examples belong together that do so by either of two ways of clustering them, or by a chain of both.
+
+    Args:
+        one: The cluster id of each example, [n].
+        other: Likewise by the other way, [n].
+
+    Raises:
+        ValueError: Lengths differ.
+
+    >>> joined_clusters([0, 0, 1, 2, 3], [7, 8, 8, 9, 5])
+    (0, 0, 0, 1, 2)
+    """
+    if len(one) != len(other):
+        raise ValueError(f"{len(one)} cluster ids by one way but {len(other)} by the other")
+    if not one:
+        return ()
+    names_of_one, nodes_of_one = np.unique(np.asarray(one, dtype=np.int64), return_inverse=True)
+    names_of_other, nodes_of_other = np.unique(np.asarray(other, dtype=np.int64), return_inverse=True)
+    num_nodes = len(names_of_one) + len(names_of_other)
+    edges = (nodes_of_one, nodes_of_other + len(names_of_one))
+    graph = sparse.coo_array((np.ones(len(one), dtype=np.int8), edges), shape=(num_nodes, num_nodes))
+    component_of_node = csgraph.connected_components(graph, directed=False)[1]
+    return tuple(int(component) for component in component_of_node[nodes_of_one])
 
 
 def size_weighted_mean_size(sizes: NDArray[np.float64]) -> float:

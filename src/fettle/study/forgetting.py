@@ -59,7 +59,7 @@ def forgetting_chart(forgetting: Forgetting) -> Markup:
 
 def changes_of(forgetting: Forgetting) -> tuple[SkillChange, ...]:
     """All changes, those first that the budget is held against."""
-    return (*(change for change, _ in _judged(forgetting)), *forgetting.categories)
+    return (*(change for change, _ in _judged(forgetting)), *forgetting.categories, *forgetting.harness)
 
 
 def _judged(forgetting: Forgetting) -> list[tuple[SkillChange, BudgetDecision]]:
@@ -70,19 +70,25 @@ def _judged(forgetting: Forgetting) -> list[tuple[SkillChange, BudgetDecision]]:
 
 
 def _reasons(forgetting: Forgetting) -> tuple[str, ...]:
-    """One sentence for each change that the budget is held against."""
+    """One sentence for each change that the budget is held against, and for each task of lm-evaluation-harness."""
     ends = {
         BudgetDecision.WITHIN: f"within the {_budget(forgetting)} that may be lost.",
         BudgetDecision.BROKEN: f"more than the {_budget(forgetting)} that may be lost.",
         BudgetDecision.CANNOT_TELL: f"which may be more than the {_budget(forgetting)} that may be lost, or less: "
         "the interval holds both.",
     }
-    return tuple(
+    judged = tuple(
         f"What it still can ({_noun(change)}, {figures.counted(change.num_items, 'question')}): "
         f"a mean score of {figures.percent(change.base)} before tuning and {figures.percent(change.tuned)} after, {_told(change)}, "
         f"{ends[decision]}"
         for change, decision in _judged(forgetting)
     )
+    shown = tuple(
+        f"What it still can ({change.title}, {figures.counted(change.num_items, 'question')}): {figures.percent(change.base)} "
+        f"before tuning and {figures.percent(change.tuned)} after, {_told(change)}; shown, and held against no budget."
+        for change in forgetting.harness
+    )
+    return judged + shown
 
 
 def _mark(change: SkillChange, *, is_judged: bool) -> IntervalMark:

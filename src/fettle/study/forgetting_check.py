@@ -15,21 +15,19 @@ from fettle.files import sha256_of_json
 from fettle.forgetting.ask import ask
 from fettle.forgetting.divergence import (
     MAX_ANSWER_TOKENS,
-    adapter_sides,
     answered_rows,
     mean_divergence,
-    model_sides,
     token_divergences,
 )
 from fettle.forgetting.items import general_suite, suite_sha256
 from fettle.forgetting.measure import forgetting_found
-from fettle.models.load import LoadedModel, load_model
-from fettle.models.resolve import resolve_model
+from fettle.models.load import LoadedModel
 from fettle.progress import Listener
 from fettle.records import Answer
 from fettle.report_records import Forgetting, SkillChange, TokenDivergence
 from fettle.settings import get_settings
 from fettle.study.answers import kept_answers
+from fettle.study.harness_check import HarnessCheck, sides_of
 from fettle.version import fettle_version
 
 if TYPE_CHECKING:
@@ -55,6 +53,9 @@ class ForgettingCheck:
         plan: A study whose settings ask for it.
         folder: The study's.
         listener: Is told how far it is.
+
+    Raises:
+        DataError: The data of a task of lm-evaluation-harness cannot be had.
     """
 
     def __init__(self, plan: StudyPlan, folder: Path, listener: Listener) -> None:
@@ -64,6 +65,7 @@ class ForgettingCheck:
         self._prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_INPUTS]]
         self._base: Replies | None = None
         self._said: tuple[Answer, ...] = ()
+        self._harness = None if plan.harness is None else HarnessCheck(plan.harness, self._folder, listener)
 
     def ask_base(self, engine: Engine) -> None:
         """Have the base model answer, which nothing is on yet. What it says to the general suite is kept for all studies."""
@@ -88,7 +90,9 @@ class ForgettingCheck:
         general = self._general(engine, who, identity, self._folder / f"{name}.jsonl")
         return Replies(general=general, own=self._own(engine, who, f"{name}-own", identity))
 
-    def found(self, tuned: Replies, divergence: TokenDivergence | None) -> Forgetting:
+    def found(
+        self, tuned: Replies, divergence: TokenDivergence | None, harness: tuple[SkillChange, ...] = ()
+    ) -> Forgetting:
         """What was forgotten.
 
         Raises:
@@ -104,6 +108,7 @@ class ForgettingCheck:
             budget=settings.budget,
             own=self._own_change(base, tuned),
             divergence=divergence,
+            harness=harness,
         )
 
     def divergence(self, base: LoadedModel, tuned: Path) -> TokenDivergence | None:
@@ -118,13 +123,22 @@ class ForgettingCheck:
         if not rows or base.division is not None:
             return None
         self._listener.on_message("Measuring how far the tuned model has moved away from the base model")
-        if self._plan.settings.training.method.trains_adapter:
-            with adapter_sides(base, tuned) as sides:
-                found = token_divergences(rows, sides)
-        else:
-            found = token_divergences(rows, model_sides(base, load_model(resolve_model(str(tuned)), base.precision)))
+        with sides_of(self._plan.settings.training.method, base, tuned) as sides:
+            found = token_divergences(rows, sides)
         clusters = [self._plan.split.cluster_by_id[row.example_id] for row in rows]
         return mean_divergence(found, clusters, seed=self._plan.settings.seed)
+
+    def harness(self, base: LoadedModel, tuned: Path, identity: str) -> tuple[SkillChange, ...]:
+        """The changes on the tasks of lm-evaluation-harness that were asked for, of a base model that is bare.
+
+        Raises:
+            DataError: A task cannot be evaluated.
+            ModelError: The tuned model cannot be loaded.
+        """
+        if self._harness is None:
+            return ()
+        with sides_of(self._plan.settings.training.method, base, tuned) as sides:
+            return self._harness.changes(sides, base, identity)
 
     def _general(self, engine: Engine, who: str, identity: str, file: Path) -> tuple[Answer, ...]:
         key = sha256_of_json([identity, suite_sha256()])

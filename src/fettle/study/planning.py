@@ -8,6 +8,7 @@ from pathlib import Path
 from fettle.answering.engine import GenerationOptions
 from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
+from fettle.forgetting.harness import Harness
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
@@ -58,6 +59,8 @@ class StudyPlan:
     """The tuned model that is studied; None: the study trains one."""
     must_still_work: MustStillWork | None = None
     """The user's own examples of what must still work; None: there are none."""
+    harness: Harness | None = None
+    """The tasks of lm-evaluation-harness that are asked beside; None: none are."""
 
     @property
     def split(self) -> Split:
@@ -88,12 +91,13 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     if settings.training.method.base_weights is BaseWeights.NF4:
         require_bitsandbytes()
     require_usable(settings)
+    harness = _harness(settings)
     data = prepare(settings, () if given is None else given.taught)
     loaded = _loaded(source, settings)
     try:
         if given is not None:
             given.require_template(loaded.renderer)
-        return _planned(settings, data, loaded, given)
+        return replace(_planned(settings, data, loaded, given), harness=harness)
     except BaseException:
         loaded.release()
         raise
@@ -152,6 +156,19 @@ def _must_still_work(settings: StudySettings) -> MustStillWork | None:
     if forgetting is None or forgetting.must_still_work is None:
         return None
     return read_must_still_work(forgetting.must_still_work)
+
+
+def _harness(settings: StudySettings) -> Harness | None:
+    forgetting = settings.forgetting
+    if forgetting is None or forgetting.harness is None:
+        return None
+    if settings.training.shard:
+        raise ConfigError(
+            "lm-evaluation-harness cannot ask a model that several processes hold",
+            where="--harness-task",
+            remedy="leave out --shard, or the tasks",
+        )
+    return Harness(forgetting.harness)
 
 
 def estimate_study(plan: StudyPlan) -> Estimate:

@@ -98,9 +98,9 @@ def run_plan(
         _engines(plan, folder, listener) as engines,
     ):
         base_engine = engines.base()
+        check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
         untuned = _untuned(plan, ladder, remote, base_engine)
         baseline = best_rung(untuned)
-        check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
         if check is not None:
             check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
@@ -217,9 +217,11 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
 
 def _forgotten(check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, model: TunedModel) -> Forgetting:
     """What the tuned model has forgotten; its engine is closed, so that the base model is bare again."""
-    replies = check.ask_tuned(engine, tuned.contender.identity(), strength=model.strength)
+    identity = tuned.contender.identity()
+    replies = check.ask_tuned(engine, identity, strength=model.strength)
     engine.close()
-    return check.found(replies, check.divergence(base, model.folder))
+    harness = check.harness(base, model.folder, identity)
+    return check.found(replies, check.divergence(base, model.folder), harness)
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:

@@ -97,6 +97,17 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     return _cannot_tell(primary, context)
 
 
+def decision_between(primary: Comparison, context: VerdictContext) -> Decision:
+    """The decision by the comparison alone, whoever is compared: the constant answer is not looked at.
+
+    SHIP says that the challenger is better by what is worthwhile, STAY that it is not.
+    """
+    decision = _by_interval(primary.difference, context.worthwhile)
+    if decision is Decision.SHIP and not _test_agrees(primary):
+        return Decision.CANNOT_TELL
+    return Decision.CANNOT_TELL if _overturned_by_unscored(primary, context, decision) else decision
+
+
 def num_more_examples(primary: Comparison, context: VerdictContext) -> int | None:
     """How many more test examples would decide with 80 % probability if the true difference is the observed one.
 

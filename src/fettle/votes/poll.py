@@ -149,16 +149,16 @@ def _matchup(row: AnswerRow, contenders: Contenders, *, is_json: bool, cluster: 
         input_text=row.input_text,
         challenger_answer=shown[contenders.challenger],
         baseline_answer=shown[contenders.baseline],
-        is_equal=_say_the_same(*answers.values(), is_json=is_json),
+        is_equal=say_the_same(*answers.values(), is_json=is_json),
         cluster=cluster,
         answers_sha256=sha256_of_json(answers),
     )
 
 
-def _say_the_same(one: str, other: str, *, is_json: bool) -> bool:
+def say_the_same(one: str, other: str, *, is_json: bool) -> bool:
     """Whether two answers are equal but for the space around them, or, as JSON, for the order of fields.
 
-    >>> _say_the_same('{"a": 1, "b": 2}', '{"b":2,"a":1}', is_json=True)
+    >>> say_the_same('{"a": 1, "b": 2}', '{"b":2,"a":1}', is_json=True)
     True
     """
     if one.strip() == other.strip():

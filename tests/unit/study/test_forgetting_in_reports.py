@@ -11,7 +11,7 @@ from fettle.report_records import BudgetDecision
 from fettle.study.forgetting import changes_of, forgetting_chart, with_forgetting
 from fettle.study.page import render_page
 from fettle.study.report import parse_report, print_report
-from report_forgetting import forgetting
+from report_forgetting import forgetting, skill
 
 SHIP = Verdict(decision=Decision.SHIP, headline="Ship it: it is better.", reasons=("It is better.",))
 BROKEN, WITHIN, UNSURE = forgetting(lost=0.14), forgetting(lost=0.01), forgetting(lost=0.04)
@@ -50,6 +50,22 @@ def test_a_model_that_is_not_shipped_anyway_is_told_what_it_forgot_as_well(decis
     verdict = with_forgetting(before, BROKEN, challenger_title="Fine-tuned")
     assert verdict == replace(before, reasons=verdict.reasons)
     assert "more than the 5 points that may be lost." in verdict.reasons[-1]
+
+
+def test_tasks_of_the_harness_are_shown_and_break_no_budget() -> None:
+    lost = skill("arc_easy", "arc_easy (acc; lm-evaluation-harness)", num_items=400, lost=0.3)
+    found = replace(WITHIN, harness=(lost,))
+    verdict = with_forgetting(SHIP, found, challenger_title="Fine-tuned")
+    assert verdict.decision is Decision.SHIP
+    told = verdict.reasons[-1].replace("\u00a0", " ")
+    assert told.startswith(
+        "What it still can (arc_easy (acc; lm-evaluation-harness), 400 questions): 60.0 % before tuning and 30.0 %"
+    )
+    assert told.endswith("shown, and held against no budget.")
+    assert changes_of(found)[-1] == lost
+    report = replace(label_report(), forgetting=found)
+    assert "arc_easy (acc; lm-evaluation-harness)" in render_page(report)
+    assert parse_report(print_report(report), where="here") == report
 
 
 def test_the_users_own_examples_break_a_budget_by_themselves() -> None:

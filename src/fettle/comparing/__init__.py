@@ -1,0 +1,1 @@
+"""Two finished studies against each other, on the test rows that both have."""
