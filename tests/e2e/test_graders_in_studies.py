@@ -266,5 +266,12 @@ def test_an_endpoint_that_is_not_there_leaves_nothing_behind(fettle: Runner, tmp
     finished = fettle(*STUDY, "--grader", grader, "--grader-url", "http://127.0.0.1:9/v1", "--out", out)
     require_refused(finished, "http://127.0.0.1:9/v1: the endpoint does not answer for model 'judge'", "--grader-url")
     assert not out.exists()
+    dry = fettle(
+        *STUDY, "--grader", grader, "--grader-url", "http://me:pw123@127.0.0.1:9/v1", "--dry-run", "--out", out
+    )
+    assert dry.code == 0, "a plan asks nobody"
+    told = "Grader: Helpful reply (score_model of helpful.json), decides; asks judge at http://127.0.0.1:9/v1 about every answer"
+    assert told in dry.everything
+    assert "pw123" not in dry.everything
     finished = fettle(*STUDY, "--grader", grader, "--grader-url", "ftp://x", "--out", out)
     require_refused(finished, "--grader-url: expected the address of an endpoint")

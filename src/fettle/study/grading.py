@@ -209,7 +209,9 @@ def describe_graders(plan: StudyPlan) -> list[str]:
             lines.append(f"{described(grader)}, {part}; {scores.describe()}")
         elif isinstance(grader, OpenAIJson):
             asked, address = ", ".join(grader.grader.models), public_address(plan.settings.grader_url or "")
-            lines.append(f"{described(grader)}, {part}; asks {asked} at {address} about every answer, once")
+            lines.append(
+                f"{described(grader)}, {part}; asks {asked} at {address} about every answer, which is not in these minutes"
+            )
     return lines
 
 
