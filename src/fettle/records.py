@@ -283,6 +283,8 @@ class Score:
     example_id: str
     value: float | None
     reason: str | None = None
+    is_retried: bool = False
+    """It could not be scored because something failed that the same command tries again: an endpoint, the sandbox."""
 
 
 # ---------------------------------------------------------------------------------------------------- comparison

@@ -242,6 +242,43 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GradingModel:
+    """What a model that grades took in one study, for all graders that ask it."""
+
+    model: str
+    address: str
+    num_replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    """Wall time of waiting for them, several at a time."""
+    price: float | None = None
+    """In the user's currency; None: what tokens cost was not said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedGrader:
+    """A grader that the user has named for a study."""
+
+    name: str
+    """As its metrics call it."""
+    kind: str
+    """`built-in`, or the `type` of its JSON."""
+    decides: bool
+    """Whether the verdict stands on it."""
+    wanted_mean: float | None
+    """Mean score that it gives the wanted answers themselves; None: none of them could be scored."""
+    num_wanted: int
+    """Wanted answers that it scored."""
+    file: str | None = None
+    """None: it is built in."""
+    sha256: str | None = None
+    """Of its JSON."""
+    models: tuple[GradingModel, ...] = ()
+    """Models that it asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """Everything needed to run the study again."""
 
@@ -306,5 +343,7 @@ class StudyReport:
     """Of `DetectableDifference`; None: an older version, which did not say it, wrote this."""
     rows_needed: tuple[RowsNeeded, ...] = ()
     """Of `DetectableDifference`; empty: an older version wrote this."""
+    graders: tuple[NamedGrader, ...] = ()
+    """Those that the user named, the one that decides first."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fettle.records import Answer, Example, FinishReason, Location, Message, Task, TaskKind, Usage
 from fettle.scoring.corpus import MacroF1
+from fettle.scoring.graders.groundedness import groundedness
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.scoring.graders.json_answer import JsonExact, JsonFields, JsonValid
 from fettle.scoring.graders.text import chrf, rouge_l
@@ -45,8 +46,21 @@ def test_every_score_is_in_bounds_or_has_a_reason(wanted: str, answered: str) ->
 @given(text=TEXTS)
 def test_the_wanted_text_scores_one_wherever_it_can_be_judged(text: str) -> None:
     for grader in GRADERS:
-        if grader.name != "house_style":
+        if grader.name not in ("house_style", "groundedness"):  # which do not compare with the wanted text
             assert grader.score(*exchange(text, text)).value in (1.0, None)
+
+
+@given(answer=TEXTS, passages=st.lists(TEXTS, max_size=3), question=TEXTS)
+def test_groundedness_lies_in_bounds_and_what_is_copied_is_grounded(
+    answer: str, passages: list[str], question: str
+) -> None:
+    value = groundedness(answer, passages=passages, question=question)
+    assert value is None or 0.0 <= value <= 1.0
+    assert groundedness(answer, passages=[*passages, answer], question=question) in (1.0, None)
+    more = groundedness(answer, passages=[*passages, "x"])
+    less = groundedness(answer, passages=passages)
+    assert (more is None) == (less is None)
+    assert more is None or less is None or more >= less, "another passage takes nothing away"
 
 
 @given(wanted=OBJECTS, answered=OBJECTS)

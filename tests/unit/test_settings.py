@@ -115,7 +115,7 @@ def test_everything_that_can_change_a_result_is_in_the_key() -> None:
         replace(SETTINGS, test=Path("test.csv")),
         replace(SETTINGS, instruction="Sort."),
         replace(SETTINGS, task=TaskKind.TEXT),
-        replace(SETTINGS, primary="chrf"),
+        replace(SETTINGS, graders=("chrf",)),
         replace(SETTINGS, model="other"),
         replace(SETTINGS, remote=RemoteModel(url="http://here/v1", model="m")),
         replace(SETTINGS, training=TrainingSettings(lora=LoraSettings(rank=4))),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,16 @@ def check(
         Path | None, typer.Option("--fix", help="Write EXAMPLES mended to this file, as chat JSON Lines.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every finding as JSON instead of a table.")] = False,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Also see what a grader, as `fettle study --grader` takes it, gives the wanted answers. May be given again.",
+        ),
+    ] = None,
+    grader_url: Annotated[
+        str | None, typer.Option(help="Base URL of the OpenAI-compatible endpoint that graders ask their models at.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
 ) -> None:
     """Say what is wrong with EXAMPLES: where, and what to do about it. Exit code 2 when there are errors."""
@@ -70,7 +81,8 @@ def check(
     dataset = keep_labelled(dataset, task)
     parts = together({**parts, next(iter(parts)): dataset})
     dataset = next(iter(parts.values()))
-    findings = check_parts(parts, task)
+    graded = _graded(grader or (), grader_url, dataset, task)
+    findings = (*check_parts(parts, task), *graded.findings)
     fixed: Dataset | None = None
     repairs: tuple[Finding, ...] = ()
     if fix is not None:
@@ -85,12 +97,37 @@ def check(
     else:
         console = Console()
         _print_sizes(console, parts, task)
+        for line in graded.lines:
+            console.print(line, highlight=False, markup=False)
         _print_findings(console, findings, limit=limit)
         _print_power(console, parts, task)
         if fix is not None and fixed is not None:
             _print_repairs(console, fix, fixed, repairs)
     if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(EXIT_USER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Graded:
+    """What graders make of the wanted answers."""
+
+    lines: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def _graded(named: Sequence[str], url: str | None, dataset: Dataset, task: Task) -> _Graded:
+    if not named:
+        return _Graded()
+    from fettle.answering.address import require_http_address
+    from fettle.scoring.grader_files import grader_reference
+    from fettle.study.grading import described, study_graders, wanted_of
+
+    if url is not None:
+        require_http_address(url, where="--grader-url")
+    graders = study_graders([grader_reference(one) for one in named], task, dataset.examples, url=url)[: len(named)]
+    wanted = wanted_of(graders, dataset.examples)
+    told = [f"Grader {described(one)}: {wanted.by_name[one.name].describe()}" for one in graders]
+    return _Graded(lines=(*told, *wanted.doubts), findings=wanted.findings)
 
 
 def _require_json_lines_name(out: Path) -> None:

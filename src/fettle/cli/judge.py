@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fettle.cli.finished_study import report_path
 from fettle.errors import EXIT_CANNOT_TELL, ConfigError
-from fettle.judging.settings import MOST_REPEATS, JudgeSettings, TokenPrices
+from fettle.judging.settings import MOST_REPEATS, JudgeSettings, token_prices
 
 if TYPE_CHECKING:
     from fettle.answering.engine import Engine
@@ -75,7 +75,7 @@ def judge(
     from fettle.study.report import read_report
 
     settings = JudgeSettings(
-        between=between, repeats=repeats, sample=sample, prices=None if prices is None else _prices(prices)
+        between=between, repeats=repeats, sample=sample, prices=None if prices is None else token_prices(prices)
     )
     file = report_path(study)
     report = read_report(file)
@@ -146,10 +146,6 @@ def print_judgement(console: Console, judged: JudgedComparison, report: StudyRep
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     where = f"Kept in {places.kept}, and shown in {places.page}"
     console.print(where, highlight=False, markup=False, soft_wrap=True)
-
-
-def _prices(prices: tuple[float, float]) -> TokenPrices:
-    return TokenPrices(of_prompt=prices[0], of_reply=prices[1])
 
 
 @contextmanager

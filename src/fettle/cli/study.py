@@ -89,7 +89,30 @@ def study(
         TaskKind | None,
         typer.Option(help="What kind of answer it is; recognised when left out.", rich_help_panel=_DATA),
     ] = None,
-    grader: Annotated[str | None, typer.Option(help="Name of the grader that decides.", rich_help_panel=_DATA)] = None,
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What decides: the name of a built-in grader, or a JSON file with a grader of OpenAI's API (@FILE where the two "
+            "have one name). Given again, the others are shown beside it.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    grader_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Base URL of the OpenAI-compatible endpoint that graders ask their models at. The key: FETTLE_REMOTE_API_KEY.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    grader_prices: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="PROMPT REPLY",
+            help="What a million tokens of that endpoint cost, of prompts and of replies, in any currency.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     leave_out_long: Annotated[
         bool,
         typer.Option("--leave-out-long", help="Leave out examples longer than the model takes.", rich_help_panel=_DATA),
@@ -264,6 +287,7 @@ def study(
     from fettle.cli.instruction import instruction_text
     from fettle.examples.split import SplitSizes
     from fettle.forgetting.replay import ReplaySettings
+    from fettle.judging.settings import token_prices
     from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.precision import Precision
     from fettle.study.settings import RemoteModel, StudySettings
@@ -297,7 +321,9 @@ def study(
         sizes=SplitSizes(valid=_size(valid_size), test=_size(test_size), train=train_size),
         instruction=instruction_text(instruction),
         task=task,
-        primary=grader,
+        graders=tuple(grader or ()),
+        grader_url=grader_url,
+        grader_prices=None if grader_prices is None else token_prices(grader_prices),
         model=model,
         precision=Precision(precision.value),
         answer_with=parse_answer_with(answer_with),

@@ -30,6 +30,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         ("Findings", _findings_line(plan)),
         ("Model", f"{plan.loaded.name}, precision {plan.loaded.precision.value}{_plain_note(plan)}"),
         *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
+        *[("Grader", line) for line in _grader_lines(plan)],
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         ("Training", _training_note(plan, expected.training)),
@@ -45,6 +46,13 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     return expected
+
+
+def _grader_lines(plan: StudyPlan) -> list[str]:
+    """A line for each grader that the user named, and what is doubtful about it."""
+    from fettle.study.grading import describe_graders
+
+    return [*describe_graders(plan), *plan.wanted.doubts]
 
 
 def _training_note(plan: StudyPlan, planned: TrainingCost | None) -> str:

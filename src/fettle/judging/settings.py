@@ -34,6 +34,15 @@ class TokenPrices:
         return (prompt_tokens * self.of_prompt + reply_tokens * self.of_reply) / 1e6
 
 
+def token_prices(told: tuple[float, float]) -> TokenPrices:
+    """As the command line takes them: of prompts, of replies.
+
+    Raises:
+        ConfigError: A price is negative, or no finite number.
+    """
+    return TokenPrices(of_prompt=told[0], of_reply=told[1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeSettings:
     """What is compared, and how often."""

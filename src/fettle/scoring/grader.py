@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fettle.errors import IntegrityError
 from fettle.records import Answer, Example, Score
@@ -37,6 +37,15 @@ class Grader(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchGrader(Grader, Protocol):
+    """A grader for which many answers at once are much less work than one after the other: it asks a model, or starts a sandbox."""
+
+    def score_all(self, pairs: Sequence[tuple[Example, Answer]]) -> tuple[Score, ...]:
+        """What `score` says of each, in order."""
+        ...
+
+
 def unscorable(example: Example, answer: Answer) -> Score | None:
     """The unscored result for what no grader can judge; None when the texts can be compared.
 
@@ -54,9 +63,9 @@ def scored(example: Example, value: float) -> Score:
     return Score(example_id=example.id, value=float(value))
 
 
-def unscored(example: Example, reason: str) -> Score:
+def unscored(example: Example, reason: str, *, is_retried: bool = False) -> Score:
     """The result for an answer that cannot be judged, for `reason`."""
-    return Score(example_id=example.id, value=None, reason=reason)
+    return Score(example_id=example.id, value=None, reason=reason, is_retried=is_retried)
 
 
 def pair_answers(examples: Sequence[Example], answers: Sequence[Answer]) -> tuple[tuple[Example, Answer], ...]:
@@ -84,7 +93,11 @@ def score_answers(grader: Grader, examples: Sequence[Example], answers: Sequence
         IntegrityError: Not exactly one answer per example, or the grader broke its promise: a value outside [0, 1], or neither
             a value nor a reason.
     """
-    scores = tuple(grader.score(example, answer) for example, answer in pair_answers(examples, answers))
+    pairs = pair_answers(examples, answers)
+    if isinstance(grader, BatchGrader):
+        scores = grader.score_all(pairs)
+    else:
+        scores = tuple(grader.score(example, answer) for example, answer in pairs)
     for score in scores:
         if score.value is None and not score.reason:
             raise IntegrityError(f"grader {grader.name} left {score.example_id!r} unscored without a reason")

@@ -99,6 +99,11 @@ class GraderErrors:
         """Whether something went wrong."""
         return self != GraderErrors()
 
+    @property
+    def is_of_service(self) -> bool:
+        """Whether the sandbox or a model could not be asked, which may go well the next time."""
+        return self.python_grader_server_error or self.model_grader_server_error
+
     def joined(self, other: GraderErrors) -> GraderErrors:
         """The flags of both; of two texts the first."""
         return GraderErrors(**{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)})

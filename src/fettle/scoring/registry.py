@@ -9,6 +9,7 @@ from statistics import median
 from fettle.errors import ConfigError
 from fettle.records import Example, Task, TaskKind
 from fettle.scoring.grader import Grader
+from fettle.scoring.graders.groundedness import learn_groundedness
 from fettle.scoring.graders.house_style import learn_house_style
 from fettle.scoring.graders.json_answer import JsonExact, JsonFields, JsonValid
 from fettle.scoring.graders.label import ExactLabel, LikeliestLabel
@@ -29,6 +30,7 @@ _GRADERS: dict[str, Callable[[Task, Sequence[Example]], Grader]] = {
     "rouge_l": lambda task, train: RougeL(),  # noqa: ARG005
     "exact_text": lambda task, train: ExactText(),  # noqa: ARG005
     "house_style": lambda task, train: learn_house_style(train),  # noqa: ARG005
+    "groundedness": lambda task, train: learn_groundedness(train),  # noqa: ARG005
 }
 
 

@@ -10,6 +10,7 @@ from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
 from fettle.statistics.compare import num_scored_clusters, unscored_bounds
+from fettle.study.grading import named_graders, warnings_of_grading
 from fettle.study.ladder import Rung
 from fettle.study.power import power_of
 from fettle.study.results import (
@@ -101,8 +102,10 @@ def assembled_report(
         part_scores=parts,
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
         provenance=origin,
+        graders=named_graders(plan),
         warnings=(
             *warnings_of(results, len(split.test)),
+            *warnings_of_grading(tested, split.test, plan.named_graders, plan.wanted),
             *warnings_of_others(results, compared),
             *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
             *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),

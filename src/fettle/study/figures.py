@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from fettle.records import Comparison, Decision, Interval, Metric
+from fettle.report_records import GradingModel
 
 NO_BREAK = "\u00a0"
 MINUS = "\u2212"
@@ -22,6 +23,7 @@ PROPER_NAMES = {
     "rouge": "ROUGE",
     "lora": "LoRA",
     "json_fields": "JSON field F1",
+    "json_valid": "JSON valid by its schema",
 }
 
 DECISION_PHRASES = {
@@ -237,6 +239,14 @@ def heading(identifier: str) -> str:
     """
     text = spoken(identifier)
     return text if text in PROPER_NAMES.values() else text[:1].upper() + text[1:]
+
+
+def grading_taken(model: GradingModel) -> str:
+    """What a grading model took, as a sentence without its end."""
+    took = f"{counted(model.prompt_tokens, 'prompt token')}, {counted(model.completion_tokens, 'token')} of replies"
+    price = "" if model.price is None else f", at a cost of {amount(model.price)}"
+    replies = f"{count(model.num_replies)}{NO_BREAK}repl{'y' if model.num_replies == 1 else 'ies'}"
+    return f"{model.model} at {model.address} gave {replies}: {took}, {duration(model.seconds)} of waiting{price}"
 
 
 def win_rate_against(comparisons: Iterable[Comparison], contender: str, opponent: str) -> Interval | None:

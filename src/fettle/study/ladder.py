@@ -23,10 +23,12 @@ from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.contenders.readings import LabelReading, Reading, readings
 from fettle.errors import DataError
 from fettle.progress import Listener
-from fettle.records import Answer, Example, Split, Task, TaskKind
+from fettle.records import Answer, Example, Score, Split, Task, TaskKind
 from fettle.retrieval.embedder import CachedEmbedder, MiniLMEmbedder
 from fettle.retrieval.neighbours import NearestNeighbours
 from fettle.scoring.grader import Grader, score_answers
+from fettle.scoring.graders.openai_json import OpenAIJson
+from fettle.scoring.graders.text import Chrf
 from fettle.study.answers import answer_split, was_asked
 
 _NUM_CHOOSING_EXAMPLES = 32
@@ -47,7 +49,7 @@ class Rung:
     validation_score: float | None
     """Mean primary score on the validation split, unscored answers left out; None: not one could be scored."""
     num_failed: int = 0
-    """Requests about the validation split that failed."""
+    """Requests about the validation split that failed, those of a grading model included."""
 
     def describe(self) -> str:
         """How it answers, with what was chosen."""
@@ -109,7 +111,7 @@ class Ladder:
 
     def constant(self) -> Rung:
         """The answer that is always the same."""
-        return self.best([constant_answer(self.split.train, self.task, self.primary)])
+        return self.best([constant_answer(self.split.train, self.task, _cheap(self.primary))])
 
     def classifier(self) -> Rung:
         """Embeddings or TF-IDF with logistic regression, for label tasks."""
@@ -145,7 +147,9 @@ class Ladder:
         """
         file = self.folder / "answers" / f"{name}.jsonl"
         answers = answer_split(contender, examples, file=file, what=what, listener=self.listener)
-        scores = [self._mean(examples, reading.read(answers)) for reading in self._readings(answers)]
+        scores = [
+            _mean(score_answers(self.primary, examples, reading.read(answers))) for reading in self._readings(answers)
+        ]
         return Tried(score=max(scores, key=_rank), answers=answers)
 
     def answer_test(self, rung: Rung) -> tuple[Answer, ...]:
@@ -169,20 +173,17 @@ class Ladder:
             file = self._file("valid", contender)
             answers += answer_split(contender, rest, file=file, what="validation", listener=self.listener)
         possible = self._readings(answers)
-        scores = [self._mean(self.split.valid, reading.read(answers)) for reading in possible]
+        scored = [score_answers(self.primary, self.split.valid, reading.read(answers)) for reading in possible]
+        scores = [_mean(some) for some in scored]
         best = max(range(len(scores)), key=lambda number: _rank(scores[number]))
         reading = possible[best] if self.task.kind is TaskKind.LABELS else None
-        num_failed = sum(answer.has_failed for answer in answers)
+        num_failed = sum(answer.has_failed for answer in answers) + sum(score.is_retried for score in scored[best])
         return Rung(contender=contender, reading=reading, validation_score=scores[best], num_failed=num_failed)
 
     def _readings(self, answers: Sequence[Answer]) -> tuple[LabelReading, ...]:
         if self.task.kind is TaskKind.LABELS:
             return readings(answers)
         return (LabelReading(kind=Reading.GREEDY, mean_log_likelihoods={}),)
-
-    def _mean(self, examples: Sequence[Example], answers: Sequence[Answer]) -> float | None:
-        scores = [score.value for score in score_answers(self.primary, examples, answers) if score.value is not None]
-        return sum(scores) / len(scores) if scores else None
 
     def _shot_hints(self, hint: str) -> tuple[str | None, ...]:
         """What may stand before shots. A list of labels can hurt as well as help, and some instructions have it already."""
@@ -229,6 +230,16 @@ def best_rung(rungs: Sequence[Rung]) -> Rung:
             remedy="check that the wanted answers are text (calls of tools are not graded), or name another --grader",
         )
     return best
+
+
+def _mean(scores: Sequence[Score]) -> float | None:
+    values = [score.value for score in scores if score.value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _cheap(primary: Grader) -> Grader:
+    """What says how alike training answers are, pair by pair: neither a model nor code of the user is asked 1,600 times."""
+    return Chrf() if isinstance(primary, OpenAIJson) and primary.is_costly else primary
 
 
 def _rank(score: float | None) -> float:

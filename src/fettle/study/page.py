@@ -289,6 +289,7 @@ def _environment() -> Environment:
         "counted": figures.counted,
         "decision_phrase": figures.DECISION_PHRASES.__getitem__,
         "duration": figures.duration,
+        "grading_taken": figures.grading_taken,
         "heading": figures.heading,
         "level_percent": figures.level_percent,
         "metric_by": metric_of,

@@ -16,12 +16,11 @@ from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.records import Finding, Split
 from fettle.report_records import DetectableDifference
-from fettle.scoring.gradable import require_gradable
 from fettle.scoring.grader import Grader
-from fettle.scoring.registry import default_graders, grader_by_name
 from fettle.settings import get_launch, get_settings
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
+from fettle.study.grading import Wanted, grader_hashes, study_graders, wanted_before
 from fettle.study.model_findings import long_findings, untrained_findings
 from fettle.study.plan import (
     Estimate,
@@ -59,8 +58,15 @@ class StudyPlan:
     """The tuned model that is studied; None: the study trains one."""
     must_still_work: MustStillWork | None = None
     """The user's own examples of what must still work; None: there are none."""
+    wanted: Wanted
+    """What the named graders give the wanted answers; those that ask a model are asked when the study runs."""
     harness: Harness | None = None
     """The tasks of lm-evaluation-harness that are asked beside; None: none are."""
+
+    @property
+    def named_graders(self) -> tuple[Grader, ...]:
+        """Those that the user named, the one that decides first."""
+        return self.graders[: len(self.settings.graders)]
 
     @property
     def split(self) -> Split:
@@ -115,15 +121,12 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
     data = replace(data, split=split)
-    graders = default_graders(data.task, split.train)
-    if settings.primary is not None:
-        chosen = grader_by_name(settings.primary, data.task, split.train)
-        graders = (chosen, *(grader for grader in graders if grader.name != chosen.name))
-    require_gradable(graders[0], split.valid, "validation")
-    require_gradable(graders[0], split.test, "test")
+    graders = study_graders(settings.graders, data.task, split.train, url=settings.grader_url)
+    wanted = wanted_before(graders, len(settings.graders), split)
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
     hashes += [] if given is None else [given.sha256]
+    hashes += [] if not settings.graders else [grader_hashes(graders)]
     own = _must_still_work(settings)
     hashes += [] if own is None else [own.sha256]
     key = sha256_of_json(
@@ -143,11 +146,13 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
             *long_findings(long),
             *untrained_findings(split.train, tokens.train),
             *(() if own is None else own.findings),
+            *wanted.findings,
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
         given=given,
         must_still_work=own,
+        wanted=wanted,
     )
 
 

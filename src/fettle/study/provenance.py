@@ -67,13 +67,14 @@ def provenance(
 
 
 def shown_command(words: Sequence[str] | None, settings: StudySettings) -> str:
-    """What to run again, for the report, without what may be secret in the address of the remote model."""
-    remote = settings.remote
+    """What to run again, for the report, without what may be secret in the addresses of endpoints."""
+    remote, grader_url = settings.remote, settings.grader_url
     if words is None:
         public = remote and replace(remote, url=public_address(remote.url))
-        return f"run_study({replace(settings, remote=public).describe()})"
-    if remote is not None:
-        words = [word.replace(remote.url, public_address(remote.url)) for word in words]
+        address = grader_url and public_address(grader_url)
+        return f"run_study({replace(settings, remote=public, grader_url=address).describe()})"
+    for url in filter(None, (remote and remote.url, grader_url)):
+        words = [word.replace(url, public_address(url)) for word in words]
     return shlex.join(words)
 
 

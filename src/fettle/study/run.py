@@ -27,6 +27,7 @@ from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.forgetting_check import ForgettingCheck
+from fettle.study.grading import keeping_grades, with_wanted_asked
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import Looks, count_look, require_countable
@@ -88,6 +89,7 @@ def run_plan(
     require_countable(get_settings().home)
     if plan.settings.precision is Precision.AUTO:
         keep_choice(get_settings().home)
+    plan = keeping_grades(plan, listener)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
     folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)
@@ -97,6 +99,7 @@ def run_plan(
         keeper.while_running(),
         _engines(plan, folder, listener) as engines,
     ):
+        plan = with_wanted_asked(plan, listener)
         base_engine = engines.base()
         check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
         untuned = _untuned(plan, ladder, remote, base_engine)
@@ -110,7 +113,7 @@ def run_plan(
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             declaration = declare(
                 declared_comparison(plan, baseline, tuned, looks),
-                num_failed=sum(rung.num_failed for rung in untuned),
+                num_failed=sum(rung.num_failed for rung in (*untuned, tuned)),
                 file=folder / "declaration.json",
             )
             listener.on_message(declaration)

@@ -13,8 +13,10 @@ from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.forgetting.replay import ReplaySettings
 from fettle.forgetting.settings import ForgettingSettings
+from fettle.judging.settings import TokenPrices
 from fettle.models.precision import Precision
 from fettle.records import TaskKind
+from fettle.scoring.grader_files import grader_reference
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -66,8 +68,14 @@ class StudySettings:
     """The instruction that every contender is given; None: the examples' own, else one derived from the data."""
     task: TaskKind | None = None
     """None: recognised from the answers."""
-    primary: str | None = None
-    """Name of the grader that decides; None: the first one of the task."""
+    graders: tuple[str | Path, ...] = ()
+    """Names of built-in graders, and JSON files with graders of OpenAI's API. The first decides, the others are shown; the task's
+    own are shown as well, and decide where none is named."""
+    grader_url: str | None = None
+    """Base URL of the endpoint that graders ask their models at; None: none of them asks one. What may be secret in it is sent, and
+    never recorded."""
+    grader_prices: TokenPrices | None = None
+    """What its tokens cost; None: no cost of grading is told."""
     model: str | None = None
     """The model to tune; None: the embedded one."""
     precision: Precision = Precision.AUTO
@@ -118,6 +126,10 @@ class StudySettings:
                 where="--search, --learning-curve",
                 remedy="leave them out, or --shard",
             )
+        named = (self.graders,) if isinstance(self.graders, str | Path) else self.graders
+        object.__setattr__(self, "graders", tuple(grader_reference(one) for one in named))
+        if self.grader_url is not None:
+            require_http_address(self.grader_url, where="--grader-url")
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
         if self.price_per_hour is not None:
@@ -143,9 +155,11 @@ class StudySettings:
         parts = asdict(self)
         if self.remote is not None:
             parts["remote"]["url"] = public_address(self.remote.url)
+        if self.grader_url is not None:
+            parts["grader_url"] = public_address(self.grader_url)
         if self.answer_with.url is not None:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
-        for irrelevant in ("out", "fresh", "price_per_hour"):
+        for irrelevant in ("out", "fresh", "price_per_hour", "grader_prices"):
             del parts[irrelevant]
         for irrelevant in (
             "processes",
@@ -167,6 +181,8 @@ def _as_code(value: object) -> str:
         codes = {name: _as_code(getattr(value, name)) for name in names}
         told = [f"{name}={code}" for name, code in codes.items() if code != "TrainingSettings()"]
         return f"{type(value).__name__}({', '.join(told)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_as_code, value))}{',' if len(value) == 1 else ''})"
     return repr(str(value) if isinstance(value, Path) else value)
 
 

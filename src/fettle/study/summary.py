@@ -31,6 +31,8 @@ def print_summary(report: StudyReport, console: Console, *, paths: ReportPaths |
         console.print(Text.assemble(("Learning curve: ", "bold"), _plain(report.learning_curve.sentence)))
     for warning in report.warnings:
         console.print(Text.assemble(("Note: ", "bold"), _plain(warning)))
+    for model in dict.fromkeys(model for grader in report.graders for model in grader.models):
+        console.print(Text.assemble(("Grading: ", "bold"), _plain(figures.grading_taken(model))))
     if paths is not None:
         console.print(Text.assemble(("Report: ", "bold"), _plain(str(paths.html))), soft_wrap=True)
 

@@ -20,6 +20,7 @@ _CONTENTS = (
     "training",
     "engines",
     "judging",
+    "grading",
     "declaration.json",
     "report.json",
     "report.html",

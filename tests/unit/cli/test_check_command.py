@@ -177,3 +177,40 @@ def test_it_says_what_the_test_split_of_a_study_could_show(tmp_path: Path):
     few = tmp_path / "few.csv"
     few.write_text(HEADER + "".join(ROWS.splitlines(keepends=True)[:10]), encoding="utf-8")
     assert "The test split" not in run(str(few)).output
+
+
+GRADER = {
+    "type": "string_check",
+    "name": "late",
+    "input": "{{sample.output_text}}",
+    "reference": "late",
+    "operation": "eq",
+}
+
+
+def test_a_grader_is_tried_on_the_wanted_answers(tmp_path: Path):
+    file = tmp_path / "late.json"
+    file.write_text(json.dumps(GRADER))
+    result = run(str(table(tmp_path)), "--grader", str(file), "--grader", "exact_label")
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert "Grader late (string_check of late.json): gives 60 wanted answers 50.0 % on average" in told
+    assert "Grader exact_label (built-in): gives 60 wanted answers 100.0 % on average" in told
+    assert "The grader late gives the wanted answers themselves only 50.0 % on average" in told
+    found = json.loads(run(str(table(tmp_path)), "--grader", str(file), "--json").output)
+    low = [row["line"] for row in found if row["code"] == "wanted-scored-low"]
+    assert low == list(range(2, 62, 2)), "every other row is not late"
+
+
+def test_a_grader_that_is_none_or_asks_a_model_without_an_endpoint_is_refused(tmp_path: Path):
+    file = tmp_path / "asks.json"
+    file.write_text(
+        json.dumps({"type": "score_model", "name": "m", "model": "judge", "input": [{"role": "user", "content": ""}]})
+    )
+    for words, problem in [
+        (("--grader", "exact"), "no grader called 'exact'"),
+        (("--grader", str(file)), "no endpoint is named"),
+        (("--grader", str(file), "--grader-url", "here"), "expected the address of an endpoint"),
+    ]:
+        with pytest.raises(ConfigError, match=problem):
+            CliRunner().invoke(app, [str(table(tmp_path)), *words], catch_exceptions=False)

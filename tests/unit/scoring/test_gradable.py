@@ -31,7 +31,7 @@ def test_labels_cannot_be_scored_as_json(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(grader_names()) - {"json_fields", "json_exact", "json_valid", "house_style"})
+    "name", sorted(set(grader_names()) - {"json_fields", "json_exact", "json_valid", "house_style", "groundedness"})
 )
 def test_other_graders_can_score_labels(name: str) -> None:
     labels = rows("late", "lost", "late", "lost")

@@ -326,7 +326,8 @@ class TestInAStudy:
     def value(self, grader: dict, text: str) -> tuple[float | None, str | None]:
         usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
         answer = Answer(example_id="e", text=text, finish_reason=FinishReason.STOP, usage=usage)
-        (score,) = score_answers(OpenAIJson(grader=read_grader(grader), services=SERVICES), [self.EXAMPLE], [answer])
+        in_study = OpenAIJson(grader=read_grader(grader), services=SERVICES, name="check")
+        (score,) = score_answers(in_study, [self.EXAMPLE], [answer])
         return score.value, score.reason
 
     def test_the_example_is_the_item(self) -> None:

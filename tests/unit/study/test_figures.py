@@ -36,6 +36,6 @@ def test_p_values_never_round_to_zero_or_above_one(value):
 
 
 def test_identifiers_become_words():
-    assert figures.heading("json_valid") == "JSON valid"
+    assert figures.heading("json_valid") == "JSON valid by its schema"
     assert figures.spoken("___") == "___"
     assert figures.setting(False) == "no"

@@ -12,6 +12,7 @@ import pytest
 
 from build_report import ALL, hostile_report, json_report, label_report, text_report
 from fettle.records import Resources
+from fettle.report_records import GradingModel, NamedGrader
 from fettle.study.page import embedded_json, render_page
 from fettle.study.views import side_by_side
 
@@ -229,6 +230,31 @@ def test_what_no_request_showed_is_a_dash():
     page = render_page(replace(report, contenders=(*report.contenders[:1], dead)))
     assert note in page
     assert page.count('<td class="number">–</td>') >= 5, "tokens in and out, seconds in a batch and alone"
+
+
+def test_graders_of_the_user_are_told_with_what_they_took():
+    took = GradingModel(
+        model="judge",
+        address="https://x/v1",
+        num_replies=1200,
+        prompt_tokens=90_000,
+        completion_tokens=4000,
+        seconds=75,
+        price=0.25,
+    )
+    first = NamedGrader(
+        name="Helpful", kind="score_model", decides=True, wanted_mean=0.9, num_wanted=16, file="h.json", models=(took,)
+    )
+    second = NamedGrader(name="house_style", kind="built-in", decides=False, wanted_mean=None, num_wanted=0)
+    page = render_page(replace(text_report(), graders=(first, second)))
+    told = " ".join("".join(Outline(page).texts).replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "Grader that decides Helpful (score_model of h.json); it gives 16 wanted answers 90.0 % on average; " in told
+    assert (
+        "judge at https://x/v1 gave 1,200 replies: 90,000 prompt tokens, 4,000 tokens of replies, 1 min 15 s of "
+        in told
+    )
+    assert "of waiting, at a cost of 0.25" in told
+    assert "Grader that is shown house_style (built-in)" in told
 
 
 def test_side_by_side_puts_the_challenger_and_the_baseline_first():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ _THINKING_TOKENS = 8192
 _THOUGHT_START, _THOUGHT_END = "<think>", "</think>"
 """Around the thought, where a server does not tell it from the answer; templates that open it leave the end alone."""
 _CODE_FENCE = re.compile(r"```(?:\w*\n|json\b)?(.*?)```", re.DOTALL)
+_REMEDY = "check --remote, --remote-model and FETTLE_REMOTE_API_KEY"
 _CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
 
 
@@ -45,13 +46,18 @@ class OpenAIEngine:
     Args:
         url: Base URL, usually ending in /v1. What may be secret in it is sent and never shown.
         model: The endpoint's name for the model.
+        params: What else to say of how it answers, such as `seed`; wins over what is said otherwise.
+        remedy: What to do where it does not answer at all.
     """
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(
+        self, url: str, model: str, *, params: Mapping[str, float | str] | None = None, remedy: str = _REMEDY
+    ) -> None:
         from openai import OpenAI, Timeout
 
         key = get_settings().remote_api_key
         self._address, self._model = public_address(url), model
+        self._params, self._remedy = dict(params or {}), remedy
         base, query = without_query(url)
         self._client: OpenAI = OpenAI(
             base_url=base,
@@ -92,7 +98,7 @@ class OpenAIEngine:
         )
 
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
-        """Greedy answers, through the endpoint's structured output where it has it."""
+        """Greedy answers unless `params` say otherwise, through the endpoint's structured output where it has it."""
         options.require_plain(self.name)
         if not self._is_greeted:
             try:
@@ -138,7 +144,7 @@ class OpenAIEngine:
             raise RemoteError(
                 f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
                 where=self._address,
-                remedy="check --remote, --remote-model and FETTLE_REMOTE_API_KEY",
+                remedy=self._remedy,
             ) from error
         finally:
             self._client = patient
@@ -213,6 +219,7 @@ class OpenAIEngine:
             request["max_completion_tokens"] = limit
         else:
             request |= {"max_tokens": limit, "temperature": 0}
+        request |= self._params
         if prompt.tools:
             request["tools"] = [tool_as_wire(tool) for tool in prompt.tools]
         if form is not None:
