@@ -10,6 +10,20 @@ import typer
 from rich.console import Console
 
 from fettle.cli.columns import EncodingOption
+from fettle.cli.data_choices import (
+    AnswerColumnOption,
+    GraderOption,
+    GroupColumnOption,
+    InputColumnOption,
+    InstructionOption,
+    LeaveOutLongOption,
+    TaskKindOption,
+    TestFileOption,
+    TestSizeOption,
+    TrainSizeOption,
+    ValidFileOption,
+    ValidSizeOption,
+)
 from fettle.cli.forgetting_choices import (
     BudgetOption,
     ForgettingOption,
@@ -21,11 +35,47 @@ from fettle.cli.forgetting_choices import (
     forgetting_settings,
     harness_settings,
 )
+from fettle.cli.model_choices import (
+    AnswerWithOption,
+    GraderPricesOption,
+    GraderUrlOption,
+    JudgeModelOption,
+    JudgeUrlOption,
+    ModelOption,
+    PrecisionChoice,
+    RemoteModelOption,
+    RemoteOption,
+    RubricOption,
+)
+from fettle.cli.running_choices import (
+    DryRunOption,
+    FreshOption,
+    LearningCurveOption,
+    PricePerHourOption,
+    SeedOption,
+    StudyFolderOption,
+    WorthwhileOption,
+)
 from fettle.cli.study_choices import CheckpointingOption, MethodOption, PrecisionOption, ScheduleOption, VariantOption
 from fettle.cli.study_judge import ask_judge, judge_source, public_words
 from fettle.cli.study_plan import print_plan
+from fettle.cli.training_choices import (
+    BatchSizeOption,
+    CheckpointingChoice,
+    EpochsOption,
+    LearningRateOption,
+    MethodChoice,
+    MicroBatchTokensOption,
+    ProcessesOption,
+    RankOption,
+    ReplayOption,
+    ScheduleChoice,
+    SearchOption,
+    ShardOption,
+    VariantChoice,
+)
 from fettle.errors import EXIT_CANNOT_TELL, EXIT_SHIP, EXIT_STAY, ConfigError
-from fettle.records import Decision, TaskKind
+from fettle.records import Decision
 
 if TYPE_CHECKING:
     from fettle.cli.judge import JudgeSource
@@ -34,7 +84,6 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {Decision.SHIP: EXIT_SHIP, Decision.STAY: EXIT_STAY, Decision.CANNOT_TELL: EXIT_CANNOT_TELL}
 _DEFAULT_RANK = 16
-_DATA, _MODEL, _TRAINING, _RUN = "Data", "Models", "Training", "Running"
 
 
 def study(
@@ -44,219 +93,45 @@ def study(
             help="File or folder of labelled examples; or example:triage, example:routing, example:replies."
         ),
     ],
-    input_column: Annotated[
-        str | None, typer.Option("--input", help="Column or key with the message.", rich_help_panel=_DATA)
-    ] = None,
-    answer_column: Annotated[
-        str | None, typer.Option("--answer", help="Column or key with the wanted answer.", rich_help_panel=_DATA)
-    ] = None,
-    group_column: Annotated[
-        str | None,
-        typer.Option(
-            "--group", help="Column or key; rows with the same value stay in one split.", rich_help_panel=_DATA
-        ),
-    ] = None,
+    input_column: InputColumnOption = None,
+    answer_column: AnswerColumnOption = None,
+    group_column: GroupColumnOption = None,
     encoding: EncodingOption = None,
-    valid: Annotated[Path | None, typer.Option(help="Your own validation file.", rich_help_panel=_DATA)] = None,
-    test: Annotated[
-        Path | None,
-        typer.Option(help="Your own test file; EXAMPLES are then the training examples.", rich_help_panel=_DATA),
-    ] = None,
-    train_size: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many training examples.", rich_help_panel=_DATA)
-    ] = None,
-    valid_size: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Validation examples: a number, or a share below 1; of your own file, where you give one.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    test_size: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Test examples: a number, or a share below 1; of your own file, where you give one.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    instruction: Annotated[
-        str | None,
-        typer.Option(help="The instruction all contenders get; @FILE reads it from a file.", rich_help_panel=_DATA),
-    ] = None,
-    task: Annotated[
-        TaskKind | None,
-        typer.Option(help="What kind of answer it is; recognised when left out.", rich_help_panel=_DATA),
-    ] = None,
-    grader: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="What decides: the name of a built-in grader, or a JSON file with a grader of OpenAI's API (@FILE where the two "
-            "have one name). Given again, the others are shown beside it.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    grader_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Base URL of the OpenAI-compatible endpoint that graders ask their models at. The key: FETTLE_REMOTE_API_KEY.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    grader_prices: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="PROMPT REPLY",
-            help="What a million tokens of that endpoint cost, of prompts and of replies, in any currency.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    leave_out_long: Annotated[
-        bool,
-        typer.Option("--leave-out-long", help="Leave out examples longer than the model takes.", rich_help_panel=_DATA),
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model to tune: a folder, a .gguf file, org/name. Default: the embedded one.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    precision: Annotated[
-        PrecisionOption,
-        typer.Option(
-            help="exact: fp32. fast: bf16. auto: fast where that is faster on this machine.", rich_help_panel=_MODEL
-        ),
-    ] = PrecisionOption.AUTO,
-    answer_with: Annotated[
-        str,
-        typer.Option(
-            metavar="ENGINE",
-            help="What answers for the base and the tuned model: local (the reference), openvino, llamacpp, or vllm=URL. "
-            "Refused unless it answers as the reference does.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "local",
-    remote: Annotated[
-        str | None,
-        typer.Option(help="Base URL of an OpenAI-compatible endpoint, as one more contender.", rich_help_panel=_MODEL),
-    ] = None,
-    remote_model: Annotated[
-        str | None, typer.Option(help="Its name for the model. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
-    ] = None,
-    judge_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Base URL of an endpoint with a judge, asked about the finished study as `fettle judge` does.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    judge_model: Annotated[
-        str | None, typer.Option(help="Its name for the judge. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_MODEL)
-    ] = None,
-    rubric: Annotated[
-        Path | None,
-        typer.Option(help="Text file that tells the judge what makes an answer better.", rich_help_panel=_MODEL),
-    ] = None,
-    method: Annotated[
-        MethodOption,
-        typer.Option(
-            help="lora: a small adapter. qlora: beside a base model in 4 bits, with less memory. "
-            "full: all weights, with several times the memory.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = MethodOption.LORA,
-    epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the training examples, at most.", rich_help_panel=_TRAINING)
-    ] = 3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Examples per step.", rich_help_panel=_TRAINING)] = 16,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, help="Peak learning rate; derived from the model's size when left out.", rich_help_panel=_TRAINING
-        ),
-    ] = None,
-    schedule: Annotated[
-        ScheduleOption,
-        typer.Option(help="How the learning rate goes on after its warm-up.", rich_help_panel=_TRAINING),
-    ] = ScheduleOption.COSINE,
-    rank: Annotated[int, typer.Option(min=1, help="LoRA rank.", rich_help_panel=_TRAINING)] = _DEFAULT_RANK,
-    lora_variant: Annotated[
-        VariantOption,
-        typer.Option(
-            help="rslora: high ranks learn as fast as low ones. dora: lengths of weights apart; slower.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = VariantOption.LORA,
-    processes: Annotated[
-        int,
-        typer.Option(min=1, help="Processes that share the training; a GPU each.", rich_help_panel=_TRAINING),
-    ] = 1,
-    shard: Annotated[
-        bool,
-        typer.Option(
-            "--shard",
-            help="Divide the base model among the processes, for one that does not fit a GPU. Answers are slow then.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = False,
-    micro_batch_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Tokens run at once; fewer need less memory. Left out: as many as fit, up to 4,096.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    checkpointing: Annotated[
-        CheckpointingOption,
-        typer.Option(
-            help="Compute layers again in the backward pass instead of keeping them. auto: where memory asks for it.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = CheckpointingOption.AUTO,
-    price_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="What the machine costs an hour, in any currency: plan and end then tell the cost.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    worthwhile: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=100.0, help="Smallest gain worth a tuned model, percentage points.", rich_help_panel=_RUN
-        ),
-    ] = 1.0,
-    search: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            metavar="N",
-            help="Try so many settings (learning rate, epochs, rank) on validation first, by successive halving.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    replay: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=50.0,
-            help="Per cent of general examples, answered by the base model itself, among the training examples, so that less is "
-            "forgotten; 0: none.",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = 3.0,
-    learning_curve: Annotated[
-        bool,
-        typer.Option(
-            "--learning-curve",
-            help="Train on 25 and 50 % of the examples too, and say what more of them would probably bring.",
-            rich_help_panel=_RUN,
-        ),
-    ] = False,
+    valid: ValidFileOption = None,
+    test: TestFileOption = None,
+    train_size: TrainSizeOption = None,
+    valid_size: ValidSizeOption = None,
+    test_size: TestSizeOption = None,
+    instruction: InstructionOption = None,
+    task: TaskKindOption = None,
+    grader: GraderOption = None,
+    grader_url: GraderUrlOption = None,
+    grader_prices: GraderPricesOption = None,
+    leave_out_long: LeaveOutLongOption = False,
+    model: ModelOption = None,
+    precision: PrecisionChoice = PrecisionOption.AUTO,
+    answer_with: AnswerWithOption = "local",
+    remote: RemoteOption = None,
+    remote_model: RemoteModelOption = None,
+    judge_url: JudgeUrlOption = None,
+    judge_model: JudgeModelOption = None,
+    rubric: RubricOption = None,
+    method: MethodChoice = MethodOption.LORA,
+    epochs: EpochsOption = 3,
+    batch_size: BatchSizeOption = 16,
+    learning_rate: LearningRateOption = None,
+    schedule: ScheduleChoice = ScheduleOption.COSINE,
+    rank: RankOption = _DEFAULT_RANK,
+    lora_variant: VariantChoice = VariantOption.LORA,
+    processes: ProcessesOption = 1,
+    shard: ShardOption = False,
+    micro_batch_tokens: MicroBatchTokensOption = None,
+    checkpointing: CheckpointingChoice = CheckpointingOption.AUTO,
+    price_per_hour: PricePerHourOption = None,
+    worthwhile: WorthwhileOption = 1.0,
+    search: SearchOption = None,
+    replay: ReplayOption = 3.0,
+    learning_curve: LearningCurveOption = False,
     forgetting: ForgettingOption = True,
     strength_sweep: StrengthSweepOption = True,
     forgetting_budget: BudgetOption = None,
@@ -264,22 +139,10 @@ def study(
     harness_task: HarnessTaskOption = None,
     harness_path: HarnessPathOption = None,
     harness_limit: HarnessLimitOption = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Of the split, the shots, the adapter and the order of examples.", rich_help_panel=_RUN
-        ),
-    ] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the study. Default: one under FETTLE_HOME.", rich_help_panel=_RUN)
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over instead of going on.", rich_help_panel=_RUN)
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what the study will take and can show, and stop.", rich_help_panel=_RUN),
-    ] = False,
+    seed: SeedOption = 0,
+    out: StudyFolderOption = None,
+    fresh: FreshOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Answer: should we fine-tune, and is it better than a good prompt? Exit code 0 ship, 3 stay, 4 cannot tell yet."""
     from fettle.answering.answer_with import parse_answer_with
