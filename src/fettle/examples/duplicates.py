@@ -17,6 +17,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from fettle.records import Example
@@ -77,6 +78,19 @@ def plain_label(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     spaced = re.sub(r"(?<=\w)-(?=\w)|[\s_]+", " ", folded).strip(" .,;:'\"`")
     return " ".join(spaced.split()) or folded.strip()
+
+
+def likeness(first: str, second: str) -> float:
+    """How alike two questions are, in [0, 1], by the measure that finds near-duplicates; 1 where they are the same.
+
+    Args:
+        first: As `comparable_text` makes it of an example.
+        second: Likewise.
+
+    >>> likeness("where is my parcel", "hi team where is my parcel"), likeness("where is my parcel", "i was charged twice") < 0.1
+    (1.0, True)
+    """
+    return 1.0 if first == second else _jaccard(_kept_shingles(first), _kept_shingles(second))
 
 
 def find_duplicates(examples: Sequence[Example]) -> tuple[DuplicatePair, ...]:
@@ -237,6 +251,11 @@ def _shingles(text: str) -> frozenset[str]:
     padded = f" {text} "
     starts: Iterable[int] = range(max(1, len(padded) - _SHINGLE_CHARACTERS + 1))
     return frozenset(padded[start : start + _SHINGLE_CHARACTERS] for start in starts)
+
+
+@lru_cache(maxsize=4096)
+def _kept_shingles(text: str) -> frozenset[str]:
+    return _shingles(_without_courtesies(text))
 
 
 def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
