@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from local_endpoint import Endpoint, Reply, completion, endpoint, failure
 
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.errors import RemoteError, http_status
 from fettle.records import FinishReason, Message, Prompt, Tool, ToolCall
-from local_endpoint import Endpoint, Reply, completion, endpoint, failure
 
 OPTIONS = GenerationOptions(max_new_tokens=20)
 SCHEMA = json.dumps({"type": "object", "properties": {"queue": {"type": "string"}}})

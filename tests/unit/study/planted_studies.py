@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
 from fettle.models.precision import Precision
 from fettle.records import TaskKind
+from fettle.settings import get_settings
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.run import StudyResult, run_study
 from fettle.study.settings import StudySettings
@@ -40,6 +44,16 @@ def write_rows(file: Path, rows: list[tuple[str, str]]) -> Path:
     turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in rows]
     file.write_text("".join(json.dumps({"messages": one}) + "\n" for one in turns))
     return file
+
+
+@contextmanager
+def home_at(folder: Path) -> Iterator[Path]:
+    """FETTLE_HOME lies there meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FETTLE_HOME", str(folder))
+        get_settings.cache_clear()
+        yield folder
+    get_settings.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from report_parts import training_summary
+
 from fettle.cli.study import _as_planned
 from fettle.report_records import TrainingCost
 from fettle.study.plan import Estimate
 from fettle.training.checkpoint import Progress
 from fettle.training.events import EventStream, TrainingEvent
 from fettle.training.result import cost_of
-from report_parts import training_summary
 
 PLANNED = TrainingCost(seconds=3600, peak_memory_bytes=10**9, num_tokens=50, price_per_hour=1.5)
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-
 from build_report import ALL, hostile_report, json_report, label_report, text_report
+
 from fettle.records import Resources
 from fettle.study.page import embedded_json, render_page
 from fettle.study.views import side_by_side

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planted_studies import Bench, after, make_bench, questions, write_rows
+from planted_studies import Bench, after, home_at, make_bench, questions, write_rows
 from safetensors.torch import load_file, save_file
 from small_studies import telling
 
@@ -23,7 +23,6 @@ from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import FettleError, ModelError
 from fettle.models.adapter import put_on
 from fettle.records import Example, Message, TokenisedExample
-from fettle.settings import get_settings
 from fettle.study.arms import (
     ArmFault,
     require_all_answered,
@@ -42,12 +41,8 @@ from tiny_models import load_tiny_model, save_tiny_model
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FETTLE_HOME", str(folder))
-        get_settings.cache_clear()
+    with home_at(tmp_path_factory.mktemp("home")) as folder:
         yield folder
-    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

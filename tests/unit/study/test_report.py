@@ -5,8 +5,8 @@ import math
 from dataclasses import replace
 
 import pytest
-
 from build_report import ALL, label_report, untrained_report
+
 from fettle.errors import ConfigError, DataError, IntegrityError
 from fettle.study.report import FORMAT_VERSION, parse_report, print_report, read_report, write_report
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from build_report import ALL, hostile_report, label_report
 from rich.cells import cell_len
 from rich.console import Console
 
-from build_report import ALL, hostile_report, label_report
 from fettle.study.report import ReportPaths
 from fettle.study.summary import print_summary
 

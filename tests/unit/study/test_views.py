@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from build_report import json_report, label_report, text_report, untrained_report
+from report_parts import findings
+
 from fettle.report_records import Confusion, PartScore, PartScores
 from fettle.scoring.corpus import label_scores
 from fettle.study.views import (
@@ -18,7 +20,6 @@ from fettle.study.views import (
     view_confusions,
     view_parts,
 )
-from report_parts import findings
 
 
 def test_findings_are_grouped_with_the_grave_ones_first_and_none_lost():
