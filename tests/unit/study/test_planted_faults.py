@@ -236,6 +236,20 @@ def test_a_test_row_in_the_users_training_file_is_told_and_not_learned(bench: Be
     assert len(data.split.train) + len(data.split.valid) == 30
 
 
+def test_a_test_row_that_a_training_mail_quotes_is_told_and_not_learned(bench: Bench, tmp_path: Path) -> None:
+    rows, tested = questions(30), questions(40)[30:]
+    quoting = f"{rows[0][0]}, and this is what I wrote to you before:\n> {tested[3][0]}\n{rows[1][0]}"
+    given = replace(
+        bench.settings,
+        examples=write_rows(tmp_path / "train.jsonl", [*rows[2:], (quoting, "billing")]),
+        test=write_rows(tmp_path / "test.jsonl", tested),
+    )
+    data = prepare.prepare(given)
+    [finding] = [one for one in data.findings if one.code == "leak-quote"]
+    assert finding.line == 29
+    assert len(data.split.train) + len(data.split.valid) == 28
+
+
 def test_a_test_row_among_the_rows_of_tokens(plan: StudyPlan) -> None:
     row = plan.loaded.renderer.example_rows(plan.split.test[0])[0]
     for one in (row, replace(row, example_id="replay-001")):
