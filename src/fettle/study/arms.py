@@ -29,7 +29,6 @@ from fettle.records import Answer, Example, Message, Split, TokenisedExample
 if TYPE_CHECKING:
     from fettle.chat.renderer import ChatRenderer
     from fettle.models.load import LoadedModel
-    from fettle.study.planning import StudyPlan
     from fettle.study.tuning import TunedModel
 
 
@@ -107,23 +106,25 @@ def require_nothing_leaked(split: Split, taught: Sequence[Example] = (), seen: C
             raise _leaked(fault, len(learned), f"{learned[0].source} asks what the model was trained on before")
 
 
-def require_fair_start(plan: StudyPlan) -> None:
-    """Show, before anything is answered or trained, that a study's rows teach what is asked for, and nothing that is tested.
+def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split) -> None:
+    """Show, before a training, that its rows teach to stop where answers end, and nothing that is tested.
+
+    Args:
+        rows: All that is trained on, in whatever way it was put together.
+        loaded: What is trained.
+        split: The parts of the study.
 
     Raises:
         IntegrityError: They do not.
     """
-    renderer, split = plan.loaded.renderer, plan.split
-    require_rows_untested(renderer, plan.tokens.train, split)
-    require_rows_untested(renderer, plan.tokens.valid, split, ArmFault.TEST_IN_VALIDATION)
-    require_stops_taught((*plan.tokens.train, *plan.tokens.valid), plan.loaded.stop_token_ids)
+    require_rows_untested(loaded.renderer, rows, split)
+    require_stops_taught(rows, loaded.stop_token_ids)
 
 
 def require_rows_untested(
     renderer: ChatRenderer,
     rows: Sequence[TokenisedExample],
     split: Split,
-    fault: ArmFault = ArmFault.TEST_IN_TRAINING,
 ) -> None:
     """Show of the very rows that are learned, as tokens, that they are not what is tested.
 
@@ -131,11 +132,11 @@ def require_rows_untested(
         renderer: Made the rows.
         rows: All that is trained on, in whatever way it was put together.
         split: The parts of a study; a row of no training example (a general one that is replayed) may not nearly be a test row.
-        fault: How it is called.
 
     Raises:
         IntegrityError: They are, or nearly.
     """
+    fault = ArmFault.TEST_IN_TRAINING
     ids = {example.id: example for example in split.test}
     asked = {renderer.prompt_tokens(example.prompt, example.tools): example for example in split.test}
     own = {example.id for example in (*split.train, *split.valid)}
@@ -147,7 +148,11 @@ def require_rows_untested(
     for text in sorted(others):
         for example in split.test:
             if likeness(text, comparable_text(example)) >= NEAR_DUPLICATE_SIMILARITY:
-                raise _leaked(fault, 1, f"a general row that is trained on asks nearly what {example.source} asks")
+                raise _leaked(
+                    ArmFault.TEST_IN_TRAINING,
+                    1,
+                    f"a general row that is learned asks nearly what {example.source} asks",
+                )
 
 
 def require_stops_taught(rows: Sequence[TokenisedExample], stop_token_ids: Collection[int]) -> None:

@@ -119,11 +119,13 @@ def assembled_report(
     )
 
 
-def _cut(plan: StudyPlan, tested: Sequence[TestedRung], arms: Mapping[str, ScoredArm], name: str) -> CutAnswers | None:
+def _cut(
+    plan: StudyPlan, tested: Sequence[TestedRung], arms: Mapping[str, ScoredArm], name: str, *, level: float
+) -> CutAnswers | None:
     """What the token limit did to the tuned contender and another one."""
     challenger, other = (
         AnsweredArm(title=rung.rung.contender.title, answers=rung.answers, scored=arms[rung.name])
         for rung in (by_name(tested, "tuned"), by_name(tested, name))
     )
     clusters = [plan.split.cluster_by_id[example.id] for example in plan.split.test]
-    return cut_answers(challenger, other, plan.split.test, clusters, limit=plan.options.max_new_tokens)
+    return cut_answers(challenger, other, plan.split.test, clusters, limit=plan.options.max_new_tokens, level=level)

@@ -76,6 +76,7 @@ def cut_answers(
     clusters: Sequence[int],
     *,
     limit: int,
+    level: float = 0.95,
 ) -> CutAnswers | None:
     """What the token limit did to two contenders; None: it cut no answer of theirs short.
 
@@ -85,6 +86,7 @@ def cut_answers(
         test: The examples.
         clusters: The cluster id of each.
         limit: Longest answer, tokens.
+        level: Of the intervals.
     """
     ours, theirs = (_cut_short(arm.answers, test) for arm in (challenger, other))
     if not any(ours) and not any(theirs):
@@ -93,7 +95,9 @@ def cut_answers(
         num_by_title={challenger.title: sum(ours), other.title: sum(theirs)},
         num_pairs=sum(our or their for our, their in zip(ours, theirs, strict=True)),
         num_examples=len(test),
-        bounds=unscored_bounds(_without(challenger.scored, ours), _without(other.scored, theirs), clusters),
+        bounds=unscored_bounds(
+            _without(challenger.scored, ours), _without(other.scored, theirs), clusters, level=level
+        ),
         longer_limit=2 * limit,
     )
 

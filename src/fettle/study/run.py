@@ -25,7 +25,6 @@ from fettle.study.arms import (
     ArmFault,
     answering_as,
     require_all_answered,
-    require_fair_start,
     require_fairly_asked,
     require_trained_weights,
     told_as,
@@ -97,7 +96,6 @@ def run_plan(
     require_countable(get_settings().home)
     if plan.settings.precision is Precision.AUTO:
         keep_choice(get_settings().home)
-    require_fair_start(plan)
     ladder = _ladder(plan, listener)
     remote = _remote(plan, ladder)
     folder_of_study = workspace(plan.folder, key=plan.key, fresh=plan.settings.fresh)

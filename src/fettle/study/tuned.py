@@ -26,7 +26,7 @@ _TITLES = {
 }
 
 
-def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: StudyEngines, *, sha256: str) -> Engine:
+def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: StudyEngines) -> Engine:
     """The engine of what was trained, which has been shown to answer as trained, and otherwise than the base model.
 
     Args:

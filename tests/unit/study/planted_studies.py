@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fettle.forgetting.replay import ReplaySettings
 from fettle.models.precision import Precision
 from fettle.records import TaskKind
 from fettle.settings import get_settings
@@ -71,6 +72,8 @@ class Bench:
             task=TaskKind.LABELS,
             precision=Precision.EXACT,
             training=training,
+            replay=ReplaySettings(share=0),
+            forgetting=None,
             out=self.folder / "study",
         )
 

@@ -15,6 +15,7 @@ from small_studies import telling
 import fettle.study.ladder as ladder
 import fettle.study.prepare as prepare
 import fettle.study.run as run
+import fettle.study.trained as trained
 import fettle.study.tuned as tuned
 from adapters import write_adapter
 from chat_templates import CHATML
@@ -22,11 +23,12 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import FettleError, ModelError
 from fettle.models.adapter import put_on
+from fettle.models.strength import tuned_sha256
 from fettle.records import Example, Message, TokenisedExample
 from fettle.study.arms import (
     ArmFault,
     require_all_answered,
-    require_fair_start,
+    require_fair_rows,
     require_fairly_asked,
     require_nothing_leaked,
     require_rows_untested,
@@ -34,7 +36,7 @@ from fettle.study.arms import (
 )
 from fettle.study.planning import StudyPlan
 from fettle.study.run import StudyResult, run_study
-from fettle.training.result import TrainingResult, weights_sha256
+from fettle.training.result import TrainingResult
 from fettle.training.settings import Method, TrainingSettings
 from tiny_models import load_tiny_model, save_tiny_model
 
@@ -83,7 +85,7 @@ def test_a_healthy_study_is_told_of_no_fault(
     assert not any(fault in told for fault in ArmFault)
     assert "cut at the token limit" not in told
     assert "Empty answers" not in told
-    require_fair_start(plan)
+    require_fair_rows(plan.tokens.train, plan.loaded, plan.split)
     require_nothing_leaked(plan.split)
 
 
@@ -94,9 +96,9 @@ def test_an_adapter_of_zeros(bench: Bench, tmp_path: Path, monkeypatch: pytest.M
     def zeroed(result: TrainingResult) -> TrainingResult:
         file = result.tuned / "adapter_model.safetensors"
         save_file({name: tensor * ("lora_B" not in name) for name, tensor in load_file(file).items()}, file)
-        return replace(result, sha256=weights_sha256(result.tuned))
+        return replace(result, sha256=tuned_sha256(result.tuned))
 
-    monkeypatch.setattr(run, "train", after(run.train, zeroed))
+    monkeypatch.setattr(trained, "train", after(trained.train, zeroed))
     with named(ArmFault.NOT_LOADED, "is inactive"):
         bench.resumed(tmp_path / "study")
 
@@ -104,7 +106,7 @@ def test_an_adapter_of_zeros(bench: Bench, tmp_path: Path, monkeypatch: pytest.M
 def test_an_adapter_of_another_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_tiny_model(bench.folder / "model")
     other = write_adapter(loaded, tmp_path / "other", seed=5, rank=16)
-    monkeypatch.setattr(run, "_tuned_folder", lambda *_: other)
+    monkeypatch.setattr(run, "tuned_model", after(run.tuned_model, lambda model: replace(model, folder=other)))
     with named(ArmFault.OTHER_THAN_TRAINED, "not those that the training left"):
         bench.resumed(tmp_path / "study")
 
@@ -115,7 +117,7 @@ def test_an_adapter_that_is_scaled_otherwise(bench: Bench, tmp_path: Path, monke
         file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 256}))
         return result
 
-    monkeypatch.setattr(run, "train", after(run.train, rescaled))
+    monkeypatch.setattr(trained, "train", after(trained.train, rescaled))
     with named(ArmFault.OTHER_THAN_TRAINED):
         bench.resumed(tmp_path / "study")
 
@@ -253,11 +255,8 @@ def test_a_test_row_that_a_training_mail_quotes_is_told_and_not_learned(bench: B
 def test_a_test_row_among_the_rows_of_tokens(plan: StudyPlan) -> None:
     row = plan.loaded.renderer.example_rows(plan.split.test[0])[0]
     for one in (row, replace(row, example_id="replay-001")):
-        tokens = replace(plan.tokens, train=(*plan.tokens.train, one))
         with named(ArmFault.TEST_IN_TRAINING, "a row that is trained on"):
-            require_fair_start(replace(plan, tokens=tokens))
-        with named(ArmFault.TEST_IN_VALIDATION):
-            require_fair_start(replace(plan, tokens=replace(plan.tokens, valid=(one,))))
+            require_fair_rows([*plan.tokens.train, one], plan.loaded, plan.split)
 
 
 def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
@@ -333,7 +332,7 @@ def test_a_tuned_model_whose_files_say_otherwise(
             (result.tuned / changed).write_text(json.dumps({"eos_token_id": [0, 7]}))
         return result
 
-    monkeypatch.setattr(run, "train", after(run.train, edited))
+    monkeypatch.setattr(trained, "train", after(trained.train, edited))
     training = TrainingSettings(epochs=1, batch_size=4, method=Method.FULL)
     with named(ArmFault.OTHER_TEMPLATE):
         run_study(replace(bench.settings, out=tmp_path / "study", training=training))
