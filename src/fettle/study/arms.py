@@ -52,12 +52,7 @@ class ArmFault(StrEnum):
 
 @contextmanager
 def told_as(fault: ArmFault, *, otherwise: ArmFault | None = None) -> Iterator[None]:
-    """Within it, that a model is not the one it stands for is told as `fault`.
-
-    Args:
-        fault: Of a `WrongModelError`.
-        otherwise: Of every other integrity error; None: it is told as it is.
-    """
+    """Within it a `WrongModelError` is told as `fault`, and any other integrity error as `otherwise`; None: as it is."""
     try:
         yield
     except WrongModelError as error:
@@ -96,9 +91,10 @@ def require_nothing_leaked(split: Split, taught: Sequence[Example] = (), seen: C
         if leaks:
             raise _leaked(fault, len({leak.second.id for leak in leaks}), _how_alike(leaks[0]))
         if shared := find_shared_groups(held_out, learned):
-            example, other = shared[0]
-            how = f"{example.source} is of the group {example.group!r}, as {other.source} is"
-            raise _leaked(fault, len(shared), how)
+            (example, other), *_ = shared
+            raise _leaked(
+                fault, len(shared), f"{example.source} is of the group {example.group!r}, as {other.source} is"
+            )
     known = {comparable_text(example): example for example in taught}
     for fault, held_out in ((ArmFault.TEST_IN_TRAINING, split.test), (ArmFault.VALIDATION_IN_TRAINING, split.valid)):
         learned = [example for example in held_out if example.id in seen or comparable_text(example) in known]
@@ -117,25 +113,12 @@ def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, spl
     Raises:
         IntegrityError: They do not.
     """
-    require_rows_untested(loaded.renderer, rows, split)
+    _require_untested(loaded.renderer, rows, split)
     require_stops_taught(rows, loaded.stop_token_ids)
 
 
-def require_rows_untested(
-    renderer: ChatRenderer,
-    rows: Sequence[TokenisedExample],
-    split: Split,
-) -> None:
-    """Show of the very rows that are learned, as tokens, that they are not what is tested.
-
-    Args:
-        renderer: Made the rows.
-        rows: All that is trained on, in whatever way it was put together.
-        split: The parts of a study; a row of no training example (a general one that is replayed) may not nearly be a test row.
-
-    Raises:
-        IntegrityError: They are, or nearly.
-    """
+def _require_untested(renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split) -> None:
+    """Show that no row is a test example or has its prompt, and that none of no example of ours asks nearly what one asks."""
     fault = ArmFault.TEST_IN_TRAINING
     ids = {example.id: example for example in split.test}
     asked = {renderer.prompt_tokens(example.prompt, example.tools): example for example in split.test}
@@ -156,11 +139,7 @@ def require_rows_untested(
 
 
 def require_stops_taught(rows: Sequence[TokenisedExample], stop_token_ids: Collection[int]) -> None:
-    """Show that each answer that is learned ends with a token that ends an answer, and holds none before.
-
-    Args:
-        rows: What is trained on.
-        stop_token_ids: What ends an answer when it is asked for.
+    """Show that each answer that is learned ends with a token that ends an answer when it is asked for, and holds none before.
 
     Raises:
         IntegrityError: A model trained so would not stop, or be cut off in the middle of what it has learned.

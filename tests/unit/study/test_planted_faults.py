@@ -31,7 +31,6 @@ from fettle.study.arms import (
     require_fair_rows,
     require_fairly_asked,
     require_nothing_leaked,
-    require_rows_untested,
     require_stops_taught,
 )
 from fettle.study.planning import StudyPlan
@@ -266,9 +265,9 @@ def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
         messages = (Message(role="user", content=text), Message(role="assistant", content="So it is."))
         return renderer.example_rows(replace(plan.split.train[0], id="replay-001", messages=messages))[0]
 
-    require_rows_untested(renderer, [general("Name three rivers of Europe.")], plan.split)
+    require_fair_rows([general("Name three rivers of Europe.")], plan.loaded, plan.split)
     with named(ArmFault.TEST_IN_TRAINING, "a general row"):
-        require_rows_untested(renderer, [general(f"{plan.split.test[0].user_text} now")], plan.split)
+        require_fair_rows([general(f"{plan.split.test[0].user_text} now")], plan.loaded, plan.split)
 
 
 # What is shown.
