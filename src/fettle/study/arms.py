@@ -1,7 +1,6 @@
 """Whether the arms of a comparison are what they claim: what a study asserts while it runs, each fault by its name.
 
-Whatever is wrong here would leave a report that looks right. So a fault ends the study before the answers that it would spoil
-count. `docs/design/017-arms.md` lists all of them, and those that are asserted where the thing itself is done.
+What is wrong here would leave a report that looks right, so it ends the study. `docs/design/017-arms.md` lists all of it.
 """
 
 from __future__ import annotations

@@ -210,8 +210,9 @@ def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decisi
 
 
 def _overturned_by_cut(cut: CutAnswers | None, context: VerdictContext, decision: Decision) -> TypeGuard[CutAnswers]:
-    is_many = cut is not None and cut.share > MAX_UNSCORED_SHARE
-    return is_many and _is_overturned(decision, cut.bounds, context.worthwhile)
+    if cut is None or cut.share <= MAX_UNSCORED_SHARE:
+        return False
+    return _is_overturned(decision, cut.bounds, context.worthwhile)
 
 
 def _is_overturned(decision: Decision, at_worst: UnscoredBounds, worthwhile: float) -> bool:
