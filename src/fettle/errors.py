@@ -94,6 +94,10 @@ class IntegrityError(FettleError):
     """Carrying on would give silently wrong results: an inactive adapter, a wrong loss mask, a leaked test example."""
 
 
+class WrongModelError(IntegrityError):
+    """What answers is not the model that it stands for: the base model with an adapter, or the tuned one without."""
+
+
 class DivergedError(IntegrityError):
     """A loss or a gradient is no finite number any more. Nothing of the step was kept."""
 

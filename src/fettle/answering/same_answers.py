@@ -19,7 +19,7 @@ import torch
 
 from fettle.answering.start_up_check import NUM_TOKENS, bound, shortfall
 from fettle.chat.renderer import ChatRenderer
-from fettle.errors import IntegrityError
+from fettle.errors import IntegrityError, WrongModelError
 from fettle.models.load import LoadedModel
 from fettle.models.lora_linear import as_peft_computes
 from fettle.models.understood import own_logits
@@ -133,7 +133,7 @@ def _require_nearer(
     """Show that an engine is nearer to the tuned model than to the untuned one, however coarsely it computes.
 
     Raises:
-        IntegrityError: It is not.
+        WrongModelError: It is not.
     """
     to_tuned, to_untuned = (
         sum(
@@ -148,6 +148,7 @@ def _require_nearer(
         raise _otherwise(
             engine,
             "its first token's probabilities are those of the model without the tuning: what was trained is left out",
+            kind=WrongModelError,
         )
 
 
@@ -212,8 +213,8 @@ def _at_most(most: float) -> str:
     return f", at most {most:.2g} can be rounding"
 
 
-def _otherwise(engine: TokenWriter, problem: str) -> IntegrityError:
-    return IntegrityError(
+def _otherwise(engine: TokenWriter, problem: str, *, kind: type[IntegrityError] = IntegrityError) -> IntegrityError:
+    return kind(
         f"{engine.name} does not answer as the reference does: {problem}",
         remedy="leave out what asks for it, and the reference answers; report this with the versions of both",
     )

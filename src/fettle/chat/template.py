@@ -96,8 +96,8 @@ class ChatTemplate:
         found = [marker for marker in self._special_markers if rest.startswith(marker)]
         if not found:
             raise ModelError(
-                f"the chat template ends an assistant turn with {rest[:20]!r}, which is no special token; a model trained "
-                "with it would not learn to stop",
+                f"template without the stop token: it ends an assistant turn with {rest[:20]!r}, which is no special token; a "
+                "model trained with it would not learn to stop",
                 where=str(self._tokenizer.name_or_path),
                 remedy="use a model whose template ends each turn with an end-of-turn token",
             )

@@ -25,7 +25,11 @@ class FixedShots:
 
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered, the shots before it."""
-        return _with_shots(example, self.shots, self.hint)
+        return _with_shots(example, self.shown(example), self.hint)
+
+    def shown(self, example: Example) -> tuple[Example, ...]:  # noqa: ARG002 (as other styles have it)
+        """The same for every example."""
+        return self.shots
 
     def shorter(self) -> FixedShots | None:
         """Without the first shot; where there is none, without the hint."""
@@ -52,12 +56,13 @@ class NearestShots:
 
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered, the shots before it."""
-        found = (
-            self.neighbours.search(example.input_text, self.num_shots, exclude_ids=(example.id,))
-            if self.num_shots
-            else []
-        )
-        return _with_shots(example, tuple(reversed(found)), self.hint)
+        return _with_shots(example, self.shown(example), self.hint)
+
+    def shown(self, example: Example) -> tuple[Example, ...]:
+        """Those nearest to it, the nearest one last."""
+        if not self.num_shots:
+            return ()
+        return tuple(reversed(self.neighbours.search(example.input_text, self.num_shots, exclude_ids=(example.id,))))
 
     def shorter(self) -> NearestShots | None:
         """Without the farthest shot; where there is none, without the hint."""

@@ -21,6 +21,10 @@ class PromptStyle(Protocol):
         """The conversation to be answered."""
         ...
 
+    def shown(self, example: Example) -> tuple[Example, ...]:
+        """The training examples that stand before it with their answers."""
+        ...
+
     def shorter(self) -> PromptStyle | None:
         """The same with less before the message, for one that would not fit into the model's context; None: there is no less."""
         ...
@@ -44,6 +48,10 @@ class OwnPrompt:
     def shorter(self) -> OwnPrompt | None:
         """Without the hint; the message alone cannot be shortened."""
         return OwnPrompt() if self.hint else None
+
+    def shown(self, example: Example) -> tuple[Example, ...]:  # noqa: ARG002 (as other styles have it)
+        """Nothing."""
+        return ()
 
     def describe(self) -> str:
         """The style in words."""

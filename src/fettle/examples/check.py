@@ -22,7 +22,7 @@ from fettle.examples.checks.text import check_texts
 from fettle.examples.checks.tool_calls import check_tool_calls
 from fettle.examples.checks.wrong_labels import check_wrong_labels
 from fettle.examples.contexts import with_contexts
-from fettle.examples.duplicates import find_leaks, find_shared_groups, find_told
+from fettle.examples.duplicates import find_leaks, find_quoted, find_shared_groups, find_told
 from fettle.examples.notes import Note
 from fettle.examples.split import MIN_EXAMPLES, MIN_TRAINING_EXAMPLES
 from fettle.examples.task import recognise_task
@@ -133,6 +133,20 @@ def check_leaks(
         for place, teller in told.items()
         if place not in closest
     ]
+    quoted: dict[Location, Example] = {}
+    for teller, example in find_quoted(earlier, later):
+        quoted.setdefault(example.source, teller)
+    found += [
+        Note(
+            code="leak-quote",
+            severity=Severity.ERROR,
+            action=Action.KEPT,
+            message=f"the question of this {later_part} example stands word for word in {earlier_part}, at {teller.source}",
+            remedy=remedy,
+        ).at(place)
+        for place, teller in quoted.items()
+        if place not in closest and place not in told
+    ]
     sizes = Counter(example.group for example in earlier)
     found += [
         Note(
@@ -144,7 +158,7 @@ def check_leaks(
             remedy=remedy,
         ).at(example.source)
         for example, other in find_shared_groups(later, earlier)
-        if example.source not in closest and example.source not in told
+        if example.source not in closest and example.source not in told and example.source not in quoted
     ]
     return tuple(found)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from fettle.errors import ConfigError, DataError
-from fettle.examples.duplicates import DuplicatePair, cluster_by_id, find_leaks, find_shared_groups, find_told
-from fettle.examples.notes import left_out
+from fettle.examples.duplicates import cluster_by_id
+from fettle.examples.leaks import without_leaks
 from fettle.records import Example, Finding, Split, Task, TaskKind
 
 MIN_EXAMPLES = 20
@@ -97,12 +97,12 @@ def given_split(
         raise DataError("a part of the split is empty", remedy="give a training and a test file with examples")
     train, valid, test = with_distinct_ids(train, valid, test)
     findings: list[Finding] = []
-    train, leaks = _without_leaks(train, test, "test")
+    train, leaks = without_leaks(train, test, "test")
     findings += leaks
     if valid is not None:
-        valid, leaks = _without_leaks(valid, test, "test")
+        valid, leaks = without_leaks(valid, test, "test")
         findings += leaks
-        train, leaks = _without_leaks(train, valid, "validation")
+        train, leaks = without_leaks(train, valid, "validation")
         findings += leaks
     _require_enough_left(train, findings, task)
     if valid is None:
@@ -351,46 +351,3 @@ def with_distinct_ids(
         )
 
     return renamed(train, "train"), None if valid is None else renamed(valid, "valid"), renamed(test, "test")
-
-
-def _without_leaks(
-    examples: Sequence[Example], held_out: Sequence[Example], name: str
-) -> tuple[Sequence[Example], list[Finding]]:
-    """The examples that neither ask nor tell what `held_out` asks, nor share a group with it, and an error for each other one."""
-    closest: dict[str, DuplicatePair] = {}
-    for leak in find_leaks(examples, held_out):
-        before = closest.get(leak.first.id)
-        if before is None or (leak.is_exact, leak.similarity) > (before.is_exact, before.similarity):
-            closest[leak.first.id] = leak
-    findings = [_leak_finding(leak, name) for leak in closest.values()]
-    told = {e.id: other for e, other in reversed(find_told(examples, held_out)) if e.id not in closest}
-    findings += [_told_finding(example, told[example.id], name) for example in examples if example.id in told]
-    known = {*closest, *told}
-    grouped = {e.id: other for e, other in find_shared_groups(examples, held_out) if e.id not in known}
-    findings += [_group_finding(example, grouped[example.id], name) for example in examples if example.id in grouped]
-    return [example for example in examples if example.id not in {*known, *grouped}], findings
-
-
-def _leak_finding(leak: DuplicatePair, name: str) -> Finding:
-    how = "repeats" if leak.is_exact else f"is nearly the same ({leak.similarity:.0%}) as"
-    return left_out(
-        "leak-exact" if leak.is_exact else "leak-near",
-        f"{how} the {name} example at {leak.second.source}",
-        f"keep each question in one part only; it was left out here and kept in the {name} part",
-    ).at(leak.first.source)
-
-
-def _told_finding(example: Example, other: Example, name: str) -> Finding:
-    return left_out(
-        "leak-turn",
-        f"holds, as an earlier turn, the question and the answer of the {name} example at {other.source}",
-        f"keep each conversation in one part only; it was left out here and kept in the {name} part",
-    ).at(example.source)
-
-
-def _group_finding(example: Example, other: Example, name: str) -> Finding:
-    return left_out(
-        "leak-group",
-        f"is of the group {example.group!r}, as the {name} example at {other.source} is",
-        f"keep each group in one part only; it was left out here and kept in the {name} part",
-    ).at(example.source)

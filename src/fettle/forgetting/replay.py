@@ -8,14 +8,14 @@ et al. 2024, "Mitigating Catastrophic Forgetting in LLMs with Self-Synthesized R
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from fettle.answering.engine import Engine, GenerationOptions
 from fettle.errors import DataError, require_range
-from fettle.examples.duplicates import comparable_text
+from fettle.examples.duplicates import find_leaks
 from fettle.files import append_json_lines, read_json_lines, sha256_of_json
 from fettle.models.load import LoadedModel
 from fettle.records import Example, FinishReason, Location, Message, Prompt
@@ -78,7 +78,7 @@ def replayed(
     num_examples: int,
     folder: Path,
     seed: int,
-    held_out: Collection[str] = (),
+    held_out: Sequence[Example] = (),
     on_answers: Callable[[int, int], None] | None = None,
 ) -> Replay:
     """General examples with the base model's own answers.
@@ -91,7 +91,7 @@ def replayed(
         num_examples: The task's own training examples.
         folder: Where the answers of base models are kept.
         seed: Of the choice among the prompts.
-        held_out: Comparable texts (`examples.duplicates`) of what is not to be learned: such prompts are passed over.
+        held_out: What is not to be learned: prompts that ask it, or nearly, are passed over.
         on_answers: Is told how many examples there are, of how many that are wanted.
 
     Raises:
@@ -105,7 +105,8 @@ def replayed(
         return Replay(examples=(), num_wanted=0, num_passed_over=0)
     shuffled = list(replay_prompts())
     random.Random(seed).shuffle(shuffled)
-    order = [text for text in shuffled if comparable_text(_example(text, "")) not in held_out]
+    leaks = {leak.first.id for leak in find_leaks([_example(text, "") for text in shuffled], held_out)}
+    order = [text for text in shuffled if _example(text, "").id not in leaks]
     engine = local_engine(loaded)
     answers = _KeptAnswers(engine, folder / f"{_key(loaded)[:16]}.jsonl")
     kept: list[Example] = []

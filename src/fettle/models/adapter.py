@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.errors import IntegrityError, ModelError, disk_errors_explained, require_range
+from fettle.errors import ModelError, WrongModelError, disk_errors_explained, require_range
 from fettle.models.load import LoadedModel
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
     The base weights of `loaded` are shared, not copied. Adapter weights are fp32 whatever the precision of the base.
 
     Raises:
-        IntegrityError: An adapter is on the model already.
+        WrongModelError: An adapter is on the model already.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -126,7 +126,7 @@ def continued_adapter(loaded: LoadedModel, folder: Path, *, name: str) -> PeftMo
 
     Raises:
         ModelError: As `load_adapter`.
-        IntegrityError: An adapter is on the model already.
+        WrongModelError: An adapter is on the model already.
     """
     from fettle.models.lora_linear import fuse_lora
 
@@ -232,10 +232,10 @@ def require_bare(model: PreTrainedModel) -> None:
     """Show that no adapter is on the model.
 
     Raises:
-        IntegrityError: There is one, so what is taken for the base model would answer as a tuned one.
+        WrongModelError: There is one, so what is taken for the base model would answer as a tuned one.
     """
     if num_layers := len(adapter_layers(model)):
-        raise IntegrityError(
+        raise WrongModelError(
             f"an adapter is on {num_layers} layers of what should be the base model",
             remedy="close the engine of the tuned model, or end the training, before the base model is asked",
         )
@@ -245,7 +245,7 @@ def require_in_place(model: PreTrainedModel, layers: Sequence[torch.nn.Module], 
     """Show that the adapter called `name` is on exactly these layers of the model, and takes part in their output.
 
     Raises:
-        IntegrityError: It was taken off, switched off, merged, or is joined by another one.
+        WrongModelError: It was taken off, switched off, merged, or is joined by another one.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -259,7 +259,7 @@ def require_in_place(model: PreTrainedModel, layers: Sequence[torch.nn.Module], 
         for layer in layers
     )
     if not (is_same and is_on):
-        raise IntegrityError(
+        raise WrongModelError(
             f"the adapter {name!r} is not in place: what should be the tuned model would answer without it",
             remedy="make a new engine for it; one that was closed cannot answer any more",
         )
@@ -277,11 +277,11 @@ def require_active(base_logits: torch.Tensor, tuned_logits: torch.Tensor, *, wha
         The largest absolute difference, in logits.
 
     Raises:
-        IntegrityError: They are equal: an adapter is not loaded, not selected, or empty.
+        WrongModelError: They are equal: an adapter is not loaded, not selected, or empty.
     """
     largest = float((base_logits.float() - tuned_logits.float()).abs().max())
     if not largest > 0.0:
-        raise IntegrityError(
+        raise WrongModelError(
             f"{what} is inactive: it gives the logits of the base model, so the study would compare the base model with itself",
             remedy="run again with --fresh to train again; if this repeats, report it",
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fettle.errors import disk_errors_explained, require_range
 from fettle.files import sha256_of_file, sha256_of_json, write_atomically
@@ -34,11 +36,7 @@ def at_strength(folder: Path, strength: float, *, into: Path) -> Path:
         DiskFullError: No space is left.
     """
     require_range("strength", strength, low=1e-6)
-    config = json.loads((folder / _CONFIG).read_text("utf-8"))
-    config["lora_alpha"] = _scaled(config["lora_alpha"], strength)
-    config["alpha_pattern"] = {
-        name: _scaled(alpha, strength) for name, alpha in (config.get("alpha_pattern") or {}).items()
-    }
+    config = _at_strength(json.loads((folder / _CONFIG).read_text("utf-8")), strength)
     with disk_errors_explained(into):
         into.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / _WEIGHTS, into / _WEIGHTS)
@@ -46,12 +44,18 @@ def at_strength(folder: Path, strength: float, *, into: Path) -> Path:
     return into
 
 
-def tuned_sha256(folder: Path) -> str:
-    """Hash of what was trained: of all weights in a folder, and of an adapter how much they count."""
+def tuned_sha256(folder: Path, *, strength: float = 1) -> str:
+    """Hash of what was trained: of all weights in a folder, and of an adapter how much they count, or would at a strength."""
     weights = [sha256_of_file(file) for file in sorted(folder.glob("*.safetensors"))]
     config = folder / _CONFIG
     scaling = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+    scaling = scaling if strength == 1 else _at_strength(scaling, strength)
     return sha256_of_json([weights, {name: scaling.get(name) for name in _SCALING}])
+
+
+def _at_strength(config: Mapping[str, Any], strength: float) -> dict[str, Any]:
+    patterns = {name: _scaled(alpha, strength) for name, alpha in (config.get("alpha_pattern") or {}).items()}
+    return {**config, "lora_alpha": _scaled(config["lora_alpha"], strength), "alpha_pattern": patterns}
 
 
 def _scaled(alpha: float, strength: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fettle.contenders.constant import CONSTANT
@@ -9,7 +10,8 @@ from fettle.records import TaskKind
 from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
-from fettle.statistics.compare import num_scored_clusters, unscored_bounds
+from fettle.statistics.compare import ScoredArm, num_scored_clusters, unscored_bounds
+from fettle.study.cut_answers import AnsweredArm, CutAnswers, cut_answers, warnings_of_cut
 from fettle.study.grading import named_graders, warnings_of_grading
 from fettle.study.ladder import Rung
 from fettle.study.power import power_of
@@ -23,6 +25,7 @@ from fettle.study.results import (
     part_scores,
     scored_arm,
     warnings_of,
+    warnings_of_empty,
     warnings_of_others,
     warnings_of_parts,
     warnings_of_training,
@@ -61,6 +64,7 @@ def assembled_report(
     compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed, level=level)
     clusters = [split.cluster_by_id[example.id] for example in split.test]
     arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
+    cut = _cut(plan, tested, arms, base, level=level)
     context = VerdictContext(
         challenger_title=by_name(tested, "tuned").rung.contender.title,
         baseline_title=baseline.contender.title,
@@ -72,6 +76,8 @@ def assembled_report(
         worthwhile=plan.settings.worthwhile,
         beaten_by=beaten_by(results, compared),
         to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
+        cut=cut,
+        cut_to_constant=_cut(plan, tested, arms, CONSTANT, level=level) if CONSTANT in arms else None,
         to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters, level=level)
         if CONSTANT in arms
         else None,
@@ -106,9 +112,23 @@ def assembled_report(
         warnings=(
             *warnings_of(results, len(split.test)),
             *warnings_of_grading(tested, split.test, plan.named_graders, plan.wanted),
+            *warnings_of_empty(tested, len(split.test)),
+            *warnings_of_cut(cut),
             *warnings_of_others(results, compared),
             *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
             *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),
             *warnings_of_parts(parts, task, challenger="tuned"),
         ),
     )
+
+
+def _cut(
+    plan: StudyPlan, tested: Sequence[TestedRung], arms: Mapping[str, ScoredArm], name: str, *, level: float
+) -> CutAnswers | None:
+    """What the token limit did to the tuned contender and another one."""
+    challenger, other = (
+        AnsweredArm(title=rung.rung.contender.title, answers=rung.answers, scored=arms[rung.name])
+        for rung in (by_name(tested, "tuned"), by_name(tested, name))
+    )
+    clusters = [plan.split.cluster_by_id[example.id] for example in plan.split.test]
+    return cut_answers(challenger, other, plan.split.test, clusters, limit=plan.options.max_new_tokens, level=level)

@@ -23,11 +23,13 @@ from fettle.answering.same_answers import (
     reference_of,
     require_same_answers,
 )
+from fettle.answering.start_up_check import difference
 from fettle.contenders.prompt import bare_prompt
-from fettle.errors import ConfigError, ModelError
+from fettle.errors import ConfigError, IntegrityError, ModelError, WrongModelError
 from fettle.export.run import export_source
 from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.export.source import TunedSource
+from fettle.models.adapter import require_bare
 from fettle.models.load import LoadedModel, converted_folder
 from fettle.models.precision import BaseWeights, Precision
 from fettle.models.resolve import ResolvedModel, WeightsKind
@@ -46,6 +48,8 @@ _DTYPES = {
     (EngineKind.LLAMACPP, Precision.EXACT): torch.float32,
 }
 """The coarsest number format of an engine and its weights; bf16 where nothing is said."""
+_UNCHANGED = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.05}
+"""Nats. The same computation with the same weights gives the same again, but for what a GPU rounds otherwise."""
 
 
 class StudyEngines:
@@ -75,6 +79,7 @@ class StudyEngines:
         self._dtype = _DTYPES.get((self._choice.kind, loaded.precision), torch.bfloat16)
         self._opened: list[TokenEngine] = []
         self._noise = 0.0
+        self._base: TokenEngine | None = None
         self._untuned: dict[tuple[int, ...], torch.Tensor] = {}
         """Logits of the first token after each prompt, by the reference, without what was trained."""
 
@@ -93,14 +98,40 @@ class StudyEngines:
         """
         from fettle.answering.engines.plain import local_engine
 
+        reference = reference_of(self._loaded)
+        self._untuned = {row.prompt: reference(row.prompt)[-1:].clone() for row in self._rows}
         if self.is_reference:
             return local_engine(self._loaded)
         self._listener.on_message(f"Preparing {self._choice.kind} to answer, and holding it against the reference")
-        reference = reference_of(self._loaded)
-        self._untuned = {row.prompt: reference(row.prompt)[-1:].clone() for row in self._rows}
-        engine = self._opened_engine(self._loaded, _whole(self._loaded.source), self._loaded.name, adapter=None)
+        self._base = engine = self._opened_engine(
+            self._loaded, _whole(self._loaded.source), self._loaded.name, adapter=None
+        )
         self._noise = require_same_answers(engine, self._expected(self._loaded, reference, untuned=None), self._rows)
         return engine
+
+    def require_base(self) -> None:
+        """Show, when everything has been trained and its engine is closed, that the base model says what it said before.
+
+        Raises:
+            WrongModelError: It does not: an adapter is on it, or was merged into it, or a server mixes the two up.
+        """
+        require_bare(self._loaded.model)
+        reference = reference_of(self._loaded)
+        changes = [difference(reference(prompt)[-1:], before_1V) for prompt, before_1V in self._untuned.items()]
+        if (found := max(changes, default=0.0)) > _UNCHANGED[self._loaded.model.dtype]:
+            raise WrongModelError(
+                f"what should be the base model says something else than before the training, by {found:.3g} nats: an adapter was "
+                "merged into its weights, or these were changed",
+                remedy="report this; the same command goes on with the base model as its files hold it",
+            )
+        if self._base is None:
+            return
+        try:
+            require_same_answers(self._base, self._expected(self._loaded, reference, untuned=None), self._rows)
+        except IntegrityError as error:
+            raise WrongModelError(
+                f"{error.problem}, since it has the tuned model as well", remedy=error.remedy
+            ) from error
 
     def tuned(self, tuned: LoadedModel, folder: Path, name: str, *, is_adapter: bool) -> Engine:
         """The engine of what was trained.

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fettle.contenders.instruction import Instruction, choose_instruction, has_instruction
-from fettle.errors import ConfigError, DataError, IntegrityError
+from fettle.errors import ConfigError, DataError
 from fettle.examples.bundled import BundledTask, bundled_task
 from fettle.examples.check import Part, check_examples, together
 from fettle.examples.checks.labels import check_untaught_labels
 from fettle.examples.column_names import ColumnMapping
-from fettle.examples.duplicates import comparable_text
 from fettle.examples.notes import info, warning
 from fettle.examples.read import read_examples
 from fettle.examples.seen import find_seen, instruction_findings, seen_findings, without_seen
@@ -20,6 +19,7 @@ from fettle.examples.split import given_split, split_examples
 from fettle.examples.task import keep_labelled, recognise_task
 from fettle.files import sha256_of_json
 from fettle.records import Example, Finding, Location, Split, Task, TaskKind
+from fettle.study.arms import require_nothing_leaked
 from fettle.study.settings import StudySettings
 
 
@@ -117,7 +117,7 @@ def prepare(settings: StudySettings, taught: Sequence[Example] = ()) -> StudyDat
     )
     findings += _instruction_findings(instruction, everything)
     split = _instructed(split, instruction)
-    _require_no_leak(split, taught)
+    require_nothing_leaked(split, taught, seen)
     findings += instruction_findings((*split.valid, *split.test), taught)
     name = str(settings.examples).replace(":", "-") if bundled else dataset.name
     return StudyData(
@@ -214,18 +214,4 @@ def _require_known_labels(task: Task, split: Split) -> None:
                 f"not one {name} answer is a label of the training examples; the first is {part[0].answer.strip()[:40]!r}",
                 where=str(part[0].source),
                 remedy="check that the files and columns belong together",
-            )
-
-
-def _require_no_leak(split: Split, taught: Sequence[Example]) -> None:
-    """The last word before training: no test or validation question or group is among what was or will be learned."""
-    split = replace(split, train=(*split.train, *taught))
-    trained = {comparable_text(example) for example in split.train}
-    groups = {example.group for example in split.train} - {None}
-    for name, part in (("validation", split.valid), ("test", split.test)):
-        leaked = [example for example in part if comparable_text(example) in trained or example.group in groups]
-        if leaked:
-            raise IntegrityError(
-                f"{len(leaked)} {name} examples are also training examples or of their groups, the first is {leaked[0].source}",
-                remedy="report this: the split should have prevented it",
             )

@@ -20,7 +20,7 @@ from fettle.study.figures import level_percent, points, signed
 from fettle.study.ladder import Rung
 from fettle.study.verdict import BetterContender
 
-_SHARE_CUT_WORTH_A_WARNING = 0.02
+_SHARE_WORTH_A_WARNING = 0.02
 _MAX_REASONS = 3
 _WANTED_WORTH_A_WARNING = 5
 _MOST_NAMED_PARTS = 8
@@ -138,7 +138,7 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
                 f"{result.title}: {result.num_failed} of {num_test} requests failed and are unscored; the same command asks "
                 f"them again. {result.note or ''}".rstrip()
             )
-        if result.num_truncated > _SHARE_CUT_WORTH_A_WARNING * num_test:
+        if result.num_truncated > _SHARE_WORTH_A_WARNING * num_test:
             found.append(
                 f"{result.title}: {result.num_truncated} of {num_test} answers were cut at the token limit and are scored as "
                 "they stand."
@@ -147,6 +147,18 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
             found.append(
                 f"{result.title}: {result.num_shortened} of {num_test} prompts were too long for the model and were shown fewer "
                 "examples than described, or no hint. A model with a longer context might do better here."
+            )
+    return tuple(found)
+
+
+def warnings_of_empty(tested: Sequence[TestedRung], num_test: int) -> tuple[str, ...]:
+    """Said of contenders that often answered, and with nothing."""
+    found = []
+    for arm in tested:
+        num_empty = sum(not answer.text.strip() and not answer.has_failed for answer in arm.answers)
+        if num_empty > _SHARE_WORTH_A_WARNING * num_test:
+            found.append(
+                f"Empty answers: {num_empty} of {num_test} of {arm.rung.contender.title} have no text, and are scored so."
             )
     return tuple(found)
 

@@ -21,6 +21,14 @@ from fettle.report_records import Forgetting, Provenance, StudyReport
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.settings import get_settings
 from fettle.study.answers import measure_latency
+from fettle.study.arms import (
+    ArmFault,
+    answering_as,
+    require_all_answered,
+    require_fairly_asked,
+    require_trained_weights,
+    told_as,
+)
 from fettle.study.assembled_report import assembled_report
 from fettle.study.curve import study_curve
 from fettle.study.declaration import declare, declared_comparison
@@ -100,14 +108,17 @@ def run_plan(
         _engines(plan, folder, listener) as engines,
     ):
         plan = with_wanted_asked(plan, listener)
-        base_engine = engines.base()
+        with told_as(ArmFault.BASE_WITH_ADAPTER, otherwise=ArmFault.OTHER_BASE):
+            base_engine = engines.base()
         check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
-        untuned = _untuned(plan, ladder, remote, base_engine)
+        with told_as(ArmFault.BASE_WITH_ADAPTER):
+            untuned = _untuned(plan, ladder, remote, base_engine)
         baseline = best_rung(untuned)
         if check is not None:
             check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
             model = tuned_model(plan, base, ladder, check, listener, expected)
+            require_trained_weights(model)
             engine = tuned_engine(plan, base, model.folder, engines)
             tuned = ladder.best([tuned_arm(plan, engine, model.folder)])
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
@@ -121,6 +132,8 @@ def run_plan(
             forgotten = None if check is None else _forgotten(check, engine, tuned, base, model)
             engine.close()
             curve = _curve(model, base, tested[0], ladder, listener)
+        with told_as(ArmFault.BASE_WITH_ADAPTER):
+            engines.require_base()
         tested += [_test(ladder, rung, folder) for rung in untuned]
         origin = _origin(plan, command, looks)
         report = assembled_report(
@@ -230,5 +243,9 @@ def _forgotten(check: ForgettingCheck, engine: Engine, tuned: Rung, base: Loaded
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:
     file = folder / "answers" / "latency" / f"{rung.contender.name}.jsonl"
     warm_up = ladder.split.valid[0]
-    latencies = measure_latency(rung.contender, ladder.split.test, warm_up=warm_up, file=file)
-    return TestedRung(rung=rung, answers=ladder.answer_test(rung), latencies=latencies)
+    require_fairly_asked(rung.contender, ladder.split.test)
+    with answering_as(rung.contender):
+        latencies = measure_latency(rung.contender, ladder.split.test, warm_up=warm_up, file=file)
+        answers = ladder.answer_test(rung)
+    require_all_answered(rung.contender, ladder.split.test, answers)
+    return TestedRung(rung=rung, answers=answers, latencies=latencies)

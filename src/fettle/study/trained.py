@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.examples.duplicates import comparable_text
 from fettle.files import write_atomically
 from fettle.forgetting.replay import Replay, replayed
 from fettle.models.load import LoadedModel, named
@@ -16,6 +15,7 @@ from fettle.progress import Listener, Stage
 from fettle.records import Example, Location, Message
 from fettle.report_records import TrainingSummary
 from fettle.settings import get_settings
+from fettle.study.arms import require_fair_rows
 from fettle.study.plan import Estimate
 from fettle.study.progress import training_listener
 from fettle.training.base import base_of
@@ -47,9 +47,11 @@ def trained_by(plan: StudyPlan, base: LoadedModel, listener: Listener, expected:
         expected: What the training is expected to take; None: its memory alone is planned.
     """
     replay = _replay(plan, base, listener)
+    rows = (*plan.tokens.train, *base.renderer.rows_of(replay.examples))
+    require_fair_rows(rows, base, plan.split)
     result = train(
         base,
-        (*plan.tokens.train, *base.renderer.rows_of(replay.examples)),
+        rows,
         plan.tokens.valid,
         plan.settings.training,
         folder=plan.folder / "training",
@@ -128,7 +130,7 @@ def _replay(plan: StudyPlan, base: LoadedModel, listener: Listener) -> Replay:
             num_examples=len(plan.split.train),
             folder=get_settings().home / "replay",
             seed=plan.settings.seed,
-            held_out={comparable_text(example) for example in (*plan.split.valid, *plan.split.test)},
+            held_out=(*plan.split.valid, *plan.split.test),
             on_answers=lambda done, total: listener.on_stage(
                 Stage(name="the base model answers general questions, to be replayed", num_done=done, num_total=total)
             ),

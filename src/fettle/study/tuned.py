@@ -11,6 +11,7 @@ from fettle.contenders.prompt import OwnPrompt, bare_prompt
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
 from fettle.models.strength import tuned_sha256
+from fettle.study.arms import ArmFault, require_asked_as_trained, require_same_wording, told_as
 from fettle.study.engines import StudyEngines
 from fettle.training.settings import Method
 
@@ -41,24 +42,30 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: Stud
 
     prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
     is_adapter = plan.settings.training.method.trains_adapter
-    tuned = base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
-    reference = local_engine(tuned, adapter=folder if is_adapter else None)
-    if is_adapter:
-        reference.require_adapter_active(prompts)
-    else:
-        reference.require_other_than(local_engine(base), prompts)
-    reference.require_as_trained(prompts)
-    if engines.is_reference:
-        return reference
-    try:
-        return engines.tuned(tuned, folder, reference.name, is_adapter=is_adapter)
-    finally:
-        reference.close()
+    with told_as(ArmFault.NOT_LOADED, otherwise=ArmFault.OTHER_THAN_TRAINED):
+        tuned = base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
+        require_same_wording(tuned, base)
+        reference = local_engine(tuned, adapter=folder if is_adapter else None)
+        if is_adapter:
+            reference.require_adapter_active(prompts)
+        else:
+            reference.require_other_than(local_engine(base), prompts)
+        reference.require_as_trained(prompts)
+        if engines.is_reference:
+            return reference
+        try:
+            return engines.tuned(tuned, folder, reference.name, is_adapter=is_adapter)
+        finally:
+            reference.close()
 
 
 def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str = "tuned") -> LanguageModel:
-    """The contender that answers with that engine."""
-    return LanguageModel(
+    """The contender that answers with that engine.
+
+    Raises:
+        IntegrityError: It would be asked with other tokens than it was trained on.
+    """
+    arm = LanguageModel(
         name=name,
         title=_TITLES[plan.settings.training.method],
         engine=engine,
@@ -68,3 +75,5 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str = "tun
         is_fine_tuned=True,
         engine_identity=tuned_sha256(folder),
     )
+    require_asked_as_trained(arm, plan.loaded.renderer, plan.split.valid, plan.tokens.valid)
+    return arm

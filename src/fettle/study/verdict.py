@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from scipy import special
 
 from fettle.records import Comparison, Decision, Interval, Verdict
 from fettle.statistics.compare import UnscoredBounds
+from fettle.study.cut_answers import CutAnswers
 
 MAX_UNSCORED_SHARE = 0.05
-"""Above this share of unscored pairs a decision must also hold with every one of them taken at its worst."""
+"""Above this share of unscored pairs, or of pairs with an answer cut short, a decision must also hold with each at its worst."""
 FEW_CLUSTERS = 15
 """Below this many groups of examples intervals are wide and lean on their assumptions; the reader is told."""
 _POWER = 0.80
@@ -52,6 +54,10 @@ class VerdictContext:
     """The challenger minus the answer that is always the same; None only where there was no such contender."""
     to_constant_unscored: UnscoredBounds | None = None
     """The same with unscored answers at their worst; None only where every pair of `to_constant` was scored."""
+    cut: CutAnswers | None = None
+    """What the token limit cut short; None: nothing of these two contenders."""
+    cut_to_constant: CutAnswers | None = None
+    """The same of the challenger and the constant answer."""
 
 
 def decide(primary: Comparison, context: VerdictContext) -> Verdict:
@@ -61,7 +67,8 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     - SHIP: the interval lies above 0, the test agrees (p at most 1 - level), and the estimate is at least `worthwhile`; and the
       challenger is surely better than the constant answer too. Both must hold, so neither is adjusted for the other
       (intersection-union test; Berger 1982).
-    - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored and, taken at their worst, would overturn the decision.
+    - CANNOT_TELL: neither; or more than 5 % of the pairs are unscored, or hold an answer that was cut short, and, taken at their
+      worst, would overturn the decision.
 
     Raises:
         ValueError: Pairs are unscored but `context.unscored` is missing.
@@ -71,6 +78,8 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
     decision = _by_interval(primary.difference, context.worthwhile)
     to_constant = context.to_constant
     if decision is not Decision.STAY and to_constant is not None and _is_no_better(to_constant, context.worthwhile):
+        if _overturned_by_cut(context.cut_to_constant, context, Decision.STAY):
+            return _cannot_tell_for_cut(primary, context, context.cut_to_constant, Decision.STAY)
         return _no_better_than_constant(primary, context, to_constant)
     if decision is Decision.SHIP and not _test_agrees(primary):
         return _cannot_tell(primary, context)
@@ -86,6 +95,8 @@ def decide(primary: Comparison, context: VerdictContext) -> Verdict:
             "More examples would not help before answers can be scored."
         )
         return Verdict(decision=Decision.CANNOT_TELL, headline=headline, reasons=(why, *_evidence(primary, context)))
+    if _overturned_by_cut(context.cut, context, decision):
+        return _cannot_tell_for_cut(primary, context, context.cut, decision)
     if decision is Decision.SHIP:
         return Verdict(
             decision=decision, headline=_ship_headline(primary, context), reasons=_ship_reasons(primary, context)
@@ -206,11 +217,31 @@ def _apart(comparison: Comparison) -> str:
 def _overturned_by_unscored(primary: Comparison, context: VerdictContext, decision: Decision) -> bool:
     if context.unscored is None or not _are_many_unscored(primary):
         return False
+    return _is_overturned(decision, context.unscored, context.worthwhile)
+
+
+def _overturned_by_cut(cut: CutAnswers | None, context: VerdictContext, decision: Decision) -> TypeGuard[CutAnswers]:
+    if cut is None or cut.share <= MAX_UNSCORED_SHARE:
+        return False
+    return _is_overturned(decision, cut.bounds, context.worthwhile)
+
+
+def _is_overturned(decision: Decision, at_worst: UnscoredBounds, worthwhile: float) -> bool:
+    """Whether a decision would be another one at its worst; one that cannot tell stays."""
     if decision is Decision.SHIP:
-        return _by_interval(context.unscored.against_challenger, context.worthwhile) is not decision
+        return _by_interval(at_worst.against_challenger, worthwhile) is not decision
     if decision is Decision.STAY:
-        return _by_interval(context.unscored.for_challenger, context.worthwhile) is not decision
+        return _by_interval(at_worst.for_challenger, worthwhile) is not decision
     return False
+
+
+def _cannot_tell_for_cut(primary: Comparison, context: VerdictContext, cut: CutAnswers, decision: Decision) -> Verdict:
+    """What is said where the limit on the length of answers may have decided."""
+    return Verdict(
+        decision=Decision.CANNOT_TELL,
+        headline=f"Cannot tell yet: {cut.describe()}, and they could turn the result.",
+        reasons=(cut.why(decision), *_evidence(primary, context)),
+    )
 
 
 def _are_many_unscored(comparison: Comparison) -> bool:

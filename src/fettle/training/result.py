@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fettle.errors import DivergedError
+from fettle.models.strength import tuned_sha256
 from fettle.report_records import LossPoint, TrainingCost
 from fettle.training.checkpoint import Progress
 from fettle.training.events import EventStream
@@ -17,6 +18,8 @@ class TrainingResult:
 
     tuned: Path
     """What the kept step left: the PEFT folder of an adapter, or the folder of a model where all weights were trained."""
+    sha256: str
+    """Of its weights, as `tuned_sha256` says it."""
     loss_points: tuple[LossPoint, ...]
     best_step: int
     num_steps: int
@@ -57,6 +60,7 @@ def result_of(stream: EventStream, progress: Progress, *, tuned: Path, learning_
     ]
     return TrainingResult(
         tuned=tuned,
+        sha256=tuned_sha256(tuned),
         loss_points=tuple(points),
         best_step=progress.best_step,
         num_steps=progress.step,

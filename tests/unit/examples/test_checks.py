@@ -191,6 +191,15 @@ def test_very_long_texts_say_what_they_repeat():
     assert "--leave-out-long" in finding.remedy
 
 
+def test_a_question_quoted_in_training_is_an_error_on_the_held_out_row():
+    asked = example("an utterly new question on whales and on what they sing at night", "yes", line=2)
+    before = "Again, and this time with all that you have asked me for last week"
+    quoting = example(f"{before}: {asked.user_text}. Ann", "no", line=7)
+    (leak,) = check_leaks([quoting], [asked], Part.TRAINING, Part.TEST)
+    assert (leak.code, leak.line, leak.action) == ("leak-quote", 2, Action.KEPT)
+    assert "word for word in training, at t.jsonl:7" in leak.message
+
+
 def test_a_turn_told_in_training_is_an_error_on_the_held_out_row():
     asked = example("an utterly new question on whales", "they sing at night", line=2)
     last = example("who paid for the bridge", "the town", line=7)

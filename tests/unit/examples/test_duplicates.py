@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from example_builders import example, examples
 
-from fettle.examples.duplicates import cluster_by_id, find_duplicates, find_leaks, find_told
+from fettle.examples.duplicates import cluster_by_id, find_duplicates, find_leaks, find_quoted, find_told
 from fettle.records import Example, Message
 
 
@@ -103,6 +103,27 @@ def test_a_held_out_turn_that_a_training_conversation_tells_is_found():
         conversation(*TURNS[4:], line=2, name="asked last in training"),
     ]
     assert [(teller.id, told.id) for teller, told in find_told(train, held_out)] == [("t:1", "told")]
+
+
+def test_a_mail_that_another_one_quotes_is_in_its_cluster():
+    mail = "My parcel with the number 4711 has not come since Monday, where is it?"
+    before = "I wrote this a week ago and nobody has answered me at all, so once more:"
+    own = example(mail, "soon", name="own")
+    quoting = example(f"{before}\n> {mail.upper()}\nYours, Ann Lee, 12 Mill Road", "sorry", name="quoting")
+    other = example("Nothing of it", "fine", name="other")
+    clusters = cluster_by_id([quoting, other, own])
+    assert clusters["quoting"] == clusters["own"] != clusters["other"]
+    assert not find_leaks([quoting], [own]), "they are not alike"
+    assert find_quoted([quoting, other], [own]) == ((quoting, own),)
+    assert find_quoted([own], [quoting]) == (), "what is learned does not hold what is tested"
+
+
+def test_a_short_question_in_a_longer_one_and_a_form_that_all_hold_are_no_quotes():
+    asked = example("Where is my parcel", "here")
+    assert find_quoted([example("Hello, where is my parcel, I wait for it?", "there")], [asked]) == ()
+    form = "this message was sent to you by the contact form of our site"
+    many = [example(f"{form} number {number} of them", "x", name=str(number)) for number in range(40)]
+    assert find_quoted(many, [example(form, "y", name="form")]) == ()
 
 
 def test_what_all_conversations_begin_with_joins_none_of_them():

@@ -139,6 +139,18 @@ def test_given_parts_lose_leaked_training_rows_only():
     assert split.valid
 
 
+def test_a_training_mail_that_quotes_a_test_question_is_left_out():
+    train = list(labelled(12))
+    asked = example("an utterly new question on whales and on what they sing at night", "yes", name="new")
+    quoting = example(
+        f"Again, and this time with all that you have asked me for last week: {asked.user_text}. Ann", "no", name="q"
+    )
+    split, findings = given_split([*train, quoting], None, [asked], TEXT, seed=1)
+    assert [(finding.code, finding.action) for finding in findings] == [("leak-quote", Action.LEFT_OUT)]
+    assert "word for word, the question of the test example at t.jsonl:1" in findings[0].message
+    assert quoting.id not in {item.id for item in (*split.train, *split.valid)}
+
+
 def test_a_training_conversation_that_tells_a_test_answer_is_left_out():
     train = list(labelled(12))
     asked = example("an utterly new question on whales", "they sing at night", name="new")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,10 @@ from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines import plain
 from fettle.answering.engines.local import LocalEngine
 from fettle.errors import ConfigError
-from fettle.examples.duplicates import comparable_text
 from fettle.forgetting import replay
 from fettle.forgetting.replay import MAX_ANSWER_TOKENS, Replay, ReplaySettings, replay_prompts
 from fettle.models.load import LoadedModel
-from fettle.records import Answer, FinishReason, Prompt, Usage
+from fettle.records import Answer, Example, FinishReason, Message, Prompt, Usage
 
 NOT_ENDING = "joke"
 """Prompts with this word are answered without an end."""
@@ -60,7 +60,7 @@ def replayed(
     share: float,
     num_examples: int = 190,
     seed: int = 0,
-    held_out: Collection[str] = (),
+    held_out: Sequence[Example] = (),
 ) -> Replay:
     return replay.replayed(
         loaded, ReplaySettings(share=share), num_examples=num_examples, folder=folder, seed=seed, held_out=held_out
@@ -125,7 +125,8 @@ def test_answers_that_do_not_end_are_passed_over_and_counted(
 
 def test_what_is_held_out_is_not_replayed(tiny_model: Callable[[str], Any], tmp_path: Path, writer: Writer) -> None:
     first = replayed(tiny_model("llama"), tmp_path, share=0.05)
-    held_out = {comparable_text(example) for example in first.examples[:4]}
+    nearly = Message(role="user", content=f"Hi team, {first.examples[0].user_text} Thanks")
+    held_out = [replace(first.examples[0], messages=(nearly, first.examples[0].messages[-1])), *first.examples[1:4]]
     other = replayed(tiny_model("llama"), tmp_path, share=0.05, held_out=held_out)
     assert len(other.examples) == len(first.examples)
     assert {example.id for example in first.examples} - {example.id for example in other.examples} == {

@@ -138,7 +138,7 @@ def test_a_group_that_a_split_tears_apart_stops_the_study(
         train=(replace(torn.train[0], group="g"), *torn.train[1:]),
     )
     monkeypatch.setattr("fettle.study.prepare.split_examples", lambda *_args, **_more: torn)
-    with pytest.raises(IntegrityError, match="of their groups"):
+    with pytest.raises(IntegrityError, match="is of the group 'g'"):
         prepare(labels)
 
 

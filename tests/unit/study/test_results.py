@@ -23,6 +23,7 @@ from fettle.study.results import (
     part_scores,
     scored_arm,
     warnings_of,
+    warnings_of_empty,
     warnings_of_others,
     warnings_of_parts,
     warnings_of_training,
@@ -79,6 +80,13 @@ def test_failures_are_counted_and_never_zeros() -> None:
         "2 requests failed: refused (2).",
     )
     assert result.resources.prompt_tokens_per_request == 10, "of the requests that were answered"
+
+
+def test_answers_without_text_are_told_and_failures_are_none_of_them() -> None:
+    assert warnings_of_empty([rung_of("whole", RIGHT), rung_of("failing", FAILING)], 8) == ()
+    assert warnings_of_empty([rung_of("silent", ["", " ", *RIGHT[2:]])], 8) == (
+        "Empty answers: 2 of 8 of Silent have no text, and are scored so.",
+    )
 
 
 def test_the_reasons_of_failures_are_told_the_frequent_ones_first() -> None:
