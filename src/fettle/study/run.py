@@ -122,12 +122,7 @@ def run_plan(
             engine = tuned_engine(plan, base, model.folder, engines)
             tuned = ladder.best([tuned_arm(plan, engine, model.folder)])
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
-            declaration = declare(
-                declared_comparison(plan, baseline, tuned, looks),
-                num_failed=sum(rung.num_failed for rung in (*untuned, tuned)),
-                file=folder / "declaration.json",
-            )
-            listener.on_message(declaration)
+            declaration = _declared(plan, untuned, baseline, tuned, looks, listener)
             tested = [_test(ladder, tuned, folder)]
             forgotten = None if check is None else _forgotten(check, engine, tuned, base, model)
             engine.close()
@@ -135,15 +130,33 @@ def run_plan(
         with told_as(ArmFault.BASE_WITH_ADAPTER):
             engines.require_base()
         tested += [_test(ladder, rung, folder) for rung in untuned]
-        origin = _origin(plan, command, looks)
         report = assembled_report(
-            plan, tested, model, baseline=baseline, declaration=declaration, origin=origin, level=looks.level
+            plan,
+            tested,
+            model,
+            baseline=baseline,
+            declaration=declaration,
+            origin=_origin(plan, command, looks),
+            level=looks.level,
         )
         report = replace(report, learning_curve=curve)
         report = report if forgotten is None else report_with(report, forgotten)
         result = StudyResult(report=report, paths=write_report(report, folder), tuned=model.folder)
         keeper.keep(result)
         return result
+
+
+def _declared(
+    plan: StudyPlan, untuned: Sequence[Rung], baseline: Rung, tuned: Rung, looks: Looks, listener: Listener
+) -> str:
+    """The primary comparison, written down and told before the test split is answered."""
+    declaration = declare(
+        declared_comparison(plan, baseline, tuned, looks),
+        num_failed=sum(rung.num_failed for rung in (*untuned, tuned)),
+        file=plan.folder / "declaration.json",
+    )
+    listener.on_message(declaration)
+    return declaration
 
 
 def _curve(
