@@ -17,6 +17,14 @@ PricePerHourOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+MaxNewTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Longest answer, tokens; left out: twice the longest training answer, of JSON half as much again.",
+        rich_help_panel=_PANEL,
+    ),
+]
 WorthwhileOption = Annotated[
     float,
     typer.Option(

@@ -126,11 +126,12 @@ def fit_to_context(
 def generation_options(settings: StudySettings, task: Task, split: Split, renderer: ChatRenderer) -> GenerationOptions:
     """How long an answer may be and which form it is kept in, from the training answers.
 
-    What is kept in a form ends by itself, so its limit can be wider than that of an answer that may ramble.
+    Twice the longest training answer, so that what is cut runs on, and no answer of usual length is cut short (`cut_answers.py`).
+    What is kept in a form ends by itself.
     """
     form = None
     longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
-    limit = int(longest * 1.25) + 8
+    limit = 2 * longest + 8
     if task.kind is TaskKind.JSON and task.json_schema is not None:
         limit = int(longest * 1.5) + 16
         item, key = json_separators(split.train)

