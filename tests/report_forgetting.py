@@ -69,7 +69,7 @@ def strength_sweep(*, lost: float, chosen: float, budget_points: float = 5) -> S
             general_change=Interval(
                 estimate=-lost * strength**2, low=-lost * strength**2 - 0.035, high=-lost * strength**2 + 0.035
             ),
-            keeps_budget=100 * lost * strength**2 <= budget_points,
+            breaks_budget=100 * lost * strength**2 - 3.5 > budget_points,
         )
         for strength in STRENGTHS
     ]

@@ -20,8 +20,8 @@ class StrengthPoint:
     """Mean score on the general suite."""
     general_change: Interval
     """The same minus the base model's."""
-    keeps_budget: bool
-    """Neither the suite's estimate nor that of the user's own examples lies beyond what may be lost."""
+    breaks_budget: bool
+    """More was surely lost than may be, on the suite or on the user's own examples: the model would not be shipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ StrengthSweepOption = Annotated[
     bool,
     typer.Option(
         "--strength-sweep/--no-strength-sweep",
-        help="Try the adapter at several strengths on validation, and use the best that keeps the budget.",
+        help="Try the adapter at several strengths on validation, and use the best that does not surely break the budget.",
         rich_help_panel=_PANEL,
     ),
 ]

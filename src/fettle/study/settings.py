@@ -15,7 +15,7 @@ from fettle.forgetting.replay import ReplaySettings
 from fettle.forgetting.settings import ForgettingSettings
 from fettle.judging.settings import TokenPrices
 from fettle.models.precision import Precision
-from fettle.records import TaskKind
+from fettle.records import Task, TaskKind
 from fettle.scoring.grader_files import grader_reference
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
@@ -25,8 +25,15 @@ CURVE_PARTS = (0.25, 0.5)
 """Shares of the training examples that a learning curve trains models of their own on."""
 SEARCH_PARTS = (0.25, 0.5)
 """Shares of the training examples that the trials of a settings search get, round by round."""
+_NUM_TRIED = {TaskKind.LABELS: 200}
+_NUM_TRIED_WRITTEN = 64
 SEARCHED_EPOCHS = (1, 2, 3, 4, 6)
 SEARCHED_RANKS = (8, 16, 32, 64)
+
+
+def num_tried_examples(task: Task) -> int:
+    """How many validation examples, at most, answer what is tried: labels are chosen in one pass, texts are written."""
+    return _NUM_TRIED.get(task.kind, _NUM_TRIED_WRITTEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,11 +20,10 @@ from fettle.files import append_json_lines, read_json_lines
 from fettle.models.adapter import LoraSettings
 from fettle.models.load import LoadedModel
 from fettle.progress import Listener
-from fettle.records import TaskKind
 from fettle.study.curve import part_of
 from fettle.study.ladder import Ladder
 from fettle.study.progress import training_listener
-from fettle.study.settings import SEARCH_PARTS, SEARCHED_EPOCHS, SEARCHED_RANKS
+from fettle.study.settings import SEARCH_PARTS, SEARCHED_EPOCHS, SEARCHED_RANKS, num_tried_examples
 from fettle.study.tuned import tuned_arm
 from fettle.training.loop import train
 from fettle.training.settings import TrainingSettings, derived_learning_rate
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 _MOST_FACTOR = 4.0
 """Learning rates lie within this factor of the one that would be used."""
-_NUM_LABEL_EXAMPLES, _NUM_WRITTEN_EXAMPLES = 200, 64
-"""Validation examples that a trial answers, at most: labels are chosen in one pass, texts are written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +135,7 @@ class _Runner:
         self._file = self._folder / "trials.jsonl"
         kept = [row for row in read_json_lines(self._file) if row.get("key") == plan.key]
         self._known = {(row["trial"], row["part"]): TrialResult(**row["result"]) for row in kept}
-        is_label = plan.data.task.kind is TaskKind.LABELS
-        self._examples = plan.split.valid[: _NUM_LABEL_EXAMPLES if is_label else _NUM_WRITTEN_EXAMPLES]
+        self._examples = plan.split.valid[: num_tried_examples(plan.data.task)]
 
     @property
     def num_examples(self) -> int:

@@ -6,24 +6,23 @@ A weaker adapter often does the task as well and has forgotten less. The strengt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.models.load import LoadedModel
 from fettle.models.strength import at_strength
-from fettle.report_records import BudgetDecision, Forgetting
+from fettle.records import Example
+from fettle.report_records import BudgetDecision
 from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.ladder import Ladder
-from fettle.study.settings import STRENGTHS
+from fettle.study.settings import STRENGTHS, num_tried_examples
 from fettle.study.tuned import tuned_arm
 from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
-
-NUM_EXAMPLES = 64
-"""Validation examples that each strength answers, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +46,9 @@ def sweep_strengths(
         ladder: Says how well the task is done.
         check: Says what was forgotten; the base model has been asked.
     """
-    examples = plan.split.valid[:NUM_EXAMPLES]
+    examples = plan.split.valid[: num_tried_examples(plan.data.task)]
     folders = {strength: _folder(trained, strength) for strength in STRENGTHS}
-    points = tuple(_point(plan, base, folders[strength], strength, ladder, check) for strength in STRENGTHS)
+    points = tuple(_point(plan, base, folders[strength], strength, examples, ladder, check) for strength in STRENGTHS)
     chosen = chosen_strength(points)
     return SweptAdapter(
         folder=folders[chosen], sweep=StrengthSweep(points=points, chosen=chosen, num_examples=len(examples))
@@ -57,21 +56,28 @@ def sweep_strengths(
 
 
 def chosen_strength(points: tuple[StrengthPoint, ...]) -> float:
-    """The strength that does the task best among those that keep the budget, the weakest of equals; full strength if none does.
+    """The strength that does the task best among those that do not break the budget, the weakest of equals.
 
-    Where nothing keeps the budget the model is judged as it was trained, and the verdict says what it has forgotten.
+    Only a budget that is surely broken keeps a model from being shipped, so only that rules a strength out. Where all break it, the
+    model is judged as it was trained, and the verdict says what it has forgotten.
 
     Args:
         points: The weakest first.
     """
-    within = [point for point in points if point.keeps_budget and point.validation_score is not None]
+    within = [point for point in points if not point.breaks_budget and point.validation_score is not None]
     if not within:
         return points[-1].strength
     return max(within, key=lambda point: (point.validation_score or 0.0, -point.strength)).strength
 
 
 def _point(
-    plan: StudyPlan, base: LoadedModel, folder: Path, strength: float, ladder: Ladder, check: ForgettingCheck
+    plan: StudyPlan,
+    base: LoadedModel,
+    folder: Path,
+    strength: float,
+    examples: Sequence[Example],
+    ladder: Ladder,
+    check: ForgettingCheck,
 ) -> StrengthPoint:
     from fettle.answering.engines.plain import local_engine
 
@@ -79,7 +85,6 @@ def _point(
     try:
         arm = tuned_arm(plan, engine, folder)
         what = f"validation (at {strength:g} of its strength)"
-        examples = plan.split.valid[:NUM_EXAMPLES]
         tried = ladder.tried(arm, examples, name=f"strengths/{strength:g}", what=what)
         found = check.found(check.ask_tuned(engine, arm.identity(), strength=strength), None)
     finally:
@@ -89,15 +94,7 @@ def _point(
         validation_score=tried.score,
         general_score=found.general.tuned,
         general_change=found.general.change,
-        keeps_budget=_keeps_budget(found),
-    )
-
-
-def _keeps_budget(found: Forgetting) -> bool:
-    """By the estimates: a strength is chosen here, and what is sure is told of the chosen one afterwards."""
-    changes = [found.general, *([] if found.own is None else [found.own])]
-    return found.decision is not BudgetDecision.BROKEN and all(
-        change.change.estimate >= -found.budget_points / 100 for change in changes
+        breaks_budget=found.decision is BudgetDecision.BROKEN,
     )
 
 

@@ -29,13 +29,13 @@ def examples(count: int) -> tuple[Example, ...]:
     )
 
 
-def point(strength: float, *, score: float | None, keeps: bool) -> StrengthPoint:
+def point(strength: float, *, score: float | None, breaks: bool) -> StrengthPoint:
     return StrengthPoint(
         strength=strength,
         validation_score=score,
         general_score=0.5,
         general_change=Interval(estimate=0, low=0, high=0),
-        keeps_budget=keeps,
+        breaks_budget=breaks,
     )
 
 
@@ -79,14 +79,14 @@ def test_what_could_not_be_scored_is_the_worst() -> None:
     assert better_half([0, 1, 2], results) == [1, 0]
 
 
-def test_the_best_strength_within_the_budget_is_chosen_and_the_weakest_of_equals() -> None:
+def test_the_best_strength_that_does_not_break_the_budget_is_chosen_and_the_weakest_of_equals() -> None:
     scores = (0.7, 0.8, 0.8, 0.9)
     points = tuple(
-        point(strength, score=score, keeps=strength < 1) for strength, score in zip(STRENGTHS, scores, strict=True)
+        point(strength, score=score, breaks=strength == 1) for strength, score in zip(STRENGTHS, scores, strict=True)
     )
     assert chosen_strength(points) == 0.5
 
 
-def test_full_strength_where_nothing_keeps_the_budget_or_nothing_is_scored() -> None:
-    assert chosen_strength(tuple(point(strength, score=0.9, keeps=False) for strength in STRENGTHS)) == 1
-    assert chosen_strength(tuple(point(strength, score=None, keeps=True) for strength in STRENGTHS)) == 1
+def test_full_strength_where_all_break_the_budget_or_nothing_is_scored() -> None:
+    assert chosen_strength(tuple(point(strength, score=0.9, breaks=True) for strength in STRENGTHS)) == 1
+    assert chosen_strength(tuple(point(strength, score=None, breaks=False) for strength in STRENGTHS)) == 1
