@@ -26,7 +26,7 @@ StrengthSweepOption = Annotated[
     bool,
     typer.Option(
         "--strength-sweep/--no-strength-sweep",
-        help="Try the adapter at several strengths on validation, and use the best that does not surely break the budget.",
+        help="Try the adapter at several strengths on validation, and use the weakest that does as well and keeps the budget.",
         rich_help_panel=_PANEL,
     ),
 ]

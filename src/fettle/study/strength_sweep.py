@@ -49,25 +49,29 @@ def sweep_strengths(
     examples = plan.split.valid[: num_tried_examples(plan.data.task)]
     folders = {strength: _folder(trained, strength) for strength in STRENGTHS}
     points = tuple(_point(plan, base, folders[strength], strength, examples, ladder, check) for strength in STRENGTHS)
-    chosen = chosen_strength(points)
+    chosen = chosen_strength(points, worthwhile=plan.settings.worthwhile)
     return SweptAdapter(
         folder=folders[chosen], sweep=StrengthSweep(points=points, chosen=chosen, num_examples=len(examples))
     )
 
 
-def chosen_strength(points: tuple[StrengthPoint, ...]) -> float:
-    """The strength that does the task best among those that do not break the budget, the weakest of equals.
+def chosen_strength(points: tuple[StrengthPoint, ...], *, worthwhile: float) -> float:
+    """The weakest strength that does the task as well as any, among those that do not break the budget.
 
-    Only a budget that is surely broken keeps a model from being shipped, so only that rules a strength out. Where all break it, the
-    model is judged as it was trained, and the verdict says what it has forgotten.
+    As well is: within what the user calls worthwhile, for a smaller gain is not worth what is forgotten for it. Only a budget that is
+    surely broken keeps a model from being shipped, so only that rules a strength out. Where all break it, the model is judged as it
+    was trained, and the verdict says what it has forgotten.
 
     Args:
         points: The weakest first.
+        worthwhile: Smallest difference in mean score, in [0, 1], that counts.
     """
-    within = [point for point in points if not point.breaks_budget and point.validation_score is not None]
-    if not within:
+    scores = {point.strength: point.validation_score for point in points if not point.breaks_budget}
+    known = {strength: score for strength, score in scores.items() if score is not None}
+    if not known:
         return points[-1].strength
-    return max(within, key=lambda point: (point.validation_score or 0.0, -point.strength)).strength
+    best = max(known.values())
+    return next(strength for strength, score in known.items() if score >= best - worthwhile)
 
 
 def _point(

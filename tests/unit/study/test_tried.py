@@ -79,14 +79,16 @@ def test_what_could_not_be_scored_is_the_worst() -> None:
     assert better_half([0, 1, 2], results) == [1, 0]
 
 
-def test_the_best_strength_that_does_not_break_the_budget_is_chosen_and_the_weakest_of_equals() -> None:
-    scores = (0.7, 0.8, 0.8, 0.9)
+@pytest.mark.parametrize(("worthwhile", "chosen"), [(0.0, 0.75), (0.011, 0.5), (0.2, 0.25)])
+def test_the_weakest_strength_that_does_the_task_as_well_is_chosen(worthwhile: float, chosen: float) -> None:
+    scores = (0.7, 0.8, 0.81, 0.9)
     points = tuple(
         point(strength, score=score, breaks=strength == 1) for strength, score in zip(STRENGTHS, scores, strict=True)
     )
-    assert chosen_strength(points) == 0.5
+    assert chosen_strength(points, worthwhile=worthwhile) == chosen
 
 
 def test_full_strength_where_all_break_the_budget_or_nothing_is_scored() -> None:
-    assert chosen_strength(tuple(point(strength, score=0.9, breaks=True) for strength in STRENGTHS)) == 1
-    assert chosen_strength(tuple(point(strength, score=None, breaks=False) for strength in STRENGTHS)) == 1
+    for score, breaks in ((0.9, True), (None, False)):
+        points = tuple(point(strength, score=score, breaks=breaks) for strength in STRENGTHS)
+        assert chosen_strength(points, worthwhile=0.01) == 1
