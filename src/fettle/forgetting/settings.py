@@ -51,7 +51,7 @@ class ForgettingSettings:
     harness: HarnessSettings | None = None
     """Tasks of lm-evaluation-harness, shown and not held against the budget; None: none."""
     sweeps_strength: bool = True
-    """An adapter is tried at several strengths on validation, and used at the weakest that does as well and does not break the budget."""
+    """An adapter is tried at several strengths on validation, and used at the weakest that does as well in the budget."""
 
     def __post_init__(self) -> None:
         """Take a text for a path."""

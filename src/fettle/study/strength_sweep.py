@@ -58,9 +58,9 @@ def sweep_strengths(
 def chosen_strength(points: tuple[StrengthPoint, ...], *, worthwhile: float) -> float:
     """The weakest strength that does the task as well as any, among those that do not break the budget.
 
-    As well is: within what the user calls worthwhile, for a smaller gain is not worth what is forgotten for it. Only a budget that is
-    surely broken keeps a model from being shipped, so only that rules a strength out. Where all break it, the model is judged as it
-    was trained, and the verdict says what it has forgotten.
+    As well is: within what the user calls worthwhile, for a smaller gain is not worth what is forgotten for it. Only a budget that
+    is surely broken keeps a model from being shipped, so only that rules a strength out. Where all break it, the model is judged as
+    it was trained, and the verdict says what it has forgotten.
 
     Args:
         points: The weakest first.
