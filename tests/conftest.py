@@ -20,6 +20,8 @@ collect_ignore_glob = [
 
 # A person's run draws new cases each time and may find something; a run that gates a change tries the same ones each time.
 settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("local", deadline=None)  # the machine may be busy
+settings.load_profile("local")
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

@@ -106,6 +106,13 @@ def _require_comparable(first: StudyReport, second: StudyReport) -> None:
             where=f"{first.name}, {second.name}",
             remedy="run one of them again with --grader as in the other",
         )
+    deciding = [next((one.sha256 for one in study.graders if one.decides), None) for study in (first, second)]
+    if None not in deciding and deciding[0] != deciding[1]:
+        raise DataError(
+            f"the grader {first.primary_metric!r} of one study is another one than that of the other: no difference means anything",
+            where=f"{first.name}, {second.name}",
+            remedy="run one of them again with the --grader file of the other",
+        )
 
 
 def _require_shared(shared: SharedRows) -> None:

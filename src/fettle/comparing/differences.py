@@ -43,6 +43,8 @@ def _facts(report: StudyReport) -> Iterator[tuple[tuple[str, str], Any]]:
         yield ("Data", f"{part} examples"), number
     for part, sha256 in origin.split_sha256.items():
         yield ("Data", f"{part} split, SHA-256"), sha256
+    for grader in report.graders:
+        yield ("Graders", f"{grader.name}, SHA-256"), grader.sha256
     yield ("Data", "labels"), sorted(report.task.labels)
     yield ("Data", "JSON schema"), report.task.json_schema
     yield ("Data", "instruction"), origin.instruction

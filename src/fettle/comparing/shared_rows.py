@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fettle.comparing.records import SharedRow, SharedRows
+from fettle.examples.duplicates import plain_words
 from fettle.report_records import AnswerRow
 from fettle.statistics.clusters import joined_clusters
 from fettle.votes.poll import say_the_same
@@ -45,10 +46,15 @@ def shared_rows(first: Sequence[AnswerRow], second: Sequence[AnswerRow], *, is_j
     )
 
 
+def _question(row: AnswerRow) -> str:
+    """The question in plain words, as leaks are told: case, spaces and marks make no other one."""
+    return plain_words(row.input_text) or row.input_text.strip().casefold()
+
+
 def _by_question(rows: Iterable[AnswerRow]) -> dict[str, list[AnswerRow]]:
     found: dict[str, list[AnswerRow]] = {}
     for row in rows:
-        found.setdefault(row.input_text, []).append(row)
+        found.setdefault(_question(row), []).append(row)
     return found
 
 
@@ -81,4 +87,4 @@ def _clusters(rows: Sequence[AnswerRow]) -> list[int]:
     if all(row.cluster is not None for row in rows):
         return [row.cluster for row in rows if row.cluster is not None]
     numbers: dict[str, int] = {}
-    return [numbers.setdefault(row.input_text, len(numbers)) for row in rows]
+    return [numbers.setdefault(_question(row), len(numbers)) for row in rows]

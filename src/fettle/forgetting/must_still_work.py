@@ -16,7 +16,9 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.duplicates import cluster_by_id
+from fettle.examples.notes import warning
 from fettle.examples.read import read_examples
+from fettle.examples.seen import find_seen
 from fettle.examples.task import recognise_task
 from fettle.files import sha256_of_json
 from fettle.forgetting.changes import skill_change
@@ -68,6 +70,25 @@ class MustStillWork:
             stage = Stage(name=f"{who} answers what must still work", num_done=len(by_id), num_total=len(prompts))
             listener.on_stage(stage)
         return tuple(by_id[one.id] for one in self.examples)
+
+    def learned_findings(self, learned: Sequence[Example]) -> tuple[Finding, ...]:
+        """A finding where some of these examples are also learned from, or nearly: they say nothing of what was forgotten.
+
+        Args:
+            learned: Training and validation examples.
+        """
+        seen = find_seen(self.examples, learned)
+        if not seen:
+            return ()
+        first = next(example for example in self.examples if example.id in seen)
+        return (
+            warning(
+                "own-learned",
+                f"{len(seen):,} of {len(self.examples):,} examples of what must still work, this one first, ask what is learned in "
+                "this study, or nearly: what was learned anew cannot be found forgotten",
+                "take them out: examples of other tasks than this one show what was forgotten",
+            ).at(first.source),
+        )
 
     def change(self, base: Sequence[Answer], tuned: Sequence[Answer]) -> SkillChange:
         """The change of the mean score; near-duplicates and groups count as belonging together.

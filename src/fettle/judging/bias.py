@@ -117,10 +117,38 @@ def length_preference(
         if len(votes) >= MIN_PAIRS_OF_LIKE_QUALITY:
             interval = as_win_rate(difference_interval(votes, clusters))
             return LengthPreference(longer_wins=interval, basis=basis, num_pairs=len(votes))
+    against = _not_better(pairs, judged, people)
+    if against is not None:
+        return against
     if fitted is None:
         return None
     num_judged = sum(one.preference is not None for one in judged)
     return LengthPreference(longer_wins=fitted, basis=LengthBasis.MODEL, num_pairs=num_judged)
+
+
+def _not_better(
+    pairs: Sequence[Pair], judged: Sequence[JudgedPair], people: Mapping[str, float]
+) -> LengthPreference | None:
+    """A preference for the longer answer where people, or else graders, find it no better; None: there is none that is sure.
+
+    A judge without it prefers the longer one of such pairs less often than not, so this shows a preference, and never the lack of
+    one. It is what is left where one contender's answers are nearly always longer.
+    """
+    votes, clusters = [], []
+    for pair, one in zip(pairs, judged, strict=True):
+        if one.preference is None or pair.is_equal or pair.length_difference == 0:
+            continue
+        longer = 1 if pair.length_difference > 0 else -1
+        merit = people[pair.example_id] - 0.5 if pair.example_id in people else pair.score_difference
+        if merit is not None and longer * merit <= NO_DIFFERENCE:
+            votes.append((2 * one.preference - 1) * longer)
+            clusters.append(pair.cluster)
+    if len(votes) < MIN_PAIRS_OF_LIKE_QUALITY:
+        return None
+    interval = as_win_rate(difference_interval(votes, clusters))
+    if interval.low <= 0.5:
+        return None
+    return LengthPreference(longer_wins=interval, basis=LengthBasis.NOT_BETTER, num_pairs=len(votes))
 
 
 def share_of_ties(judged: Sequence[JudgedPair]) -> float | None:

@@ -49,7 +49,7 @@ def agreement(pairs: Sequence[Pair], judged: Sequence[JudgedPair], people: Peopl
     """How far the judge's preference, a tie being one too, agrees with people's; None: they voted on no pair in common."""
     return agreement_with_people(
         [None if one.is_equal else _side(one.preference) for one in judged],
-        [[_side(vote) for vote in people.get(pair.example_id, ())] for pair in pairs],
+        [_sides(people.get(pair.example_id, ())) for pair in pairs],
         [pair.cluster for pair in pairs],
     )
 
@@ -101,6 +101,12 @@ def beside_people(judged: JudgedComparison, pairs: Sequence[Pair], people: Peopl
         corrected=corrected_win_rate(pairs, judged.pairs, people),
         faults=faults_of(judged.position, length, judged.counts, share_of_ties(judged.pairs), agreed),
     )
+
+
+def _sides(votes: Sequence[float]) -> list[str | None]:
+    """What people prefer; nothing where they are divided evenly, which says nothing of a judge."""
+    is_divided = any(vote > 0.5 for vote in votes) and sum(vote - 0.5 for vote in votes) == 0
+    return [] if is_divided else [_side(vote) for vote in votes]
 
 
 def _side(preference: float | None) -> str | None:

@@ -106,6 +106,7 @@ class LengthBasis(StrEnum):
 
     PEOPLE = "people see no difference"
     GRADERS = "graders see no difference"
+    NOT_BETTER = "people or graders do not find it better"
     MODEL = "logistic regression over all pairs"
 
 

@@ -24,6 +24,15 @@ def level_at_look(number: int, *, level: float = 0.95) -> float:
     return 1 - (1 - level) / number
 
 
+def next_level(level: float, *, first: float = 0.95) -> float:
+    """The level of the result that is read off the same examples after one of this level.
+
+    >>> next_level(0.95), round(next_level(0.975), 4)
+    (0.975, 0.9833)
+    """
+    return level_at_look(1 + max(1, round((1 - first) / (1 - level))), level=first)
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Holm's step-down adjustment: rejecting where the result is at most alpha errs at all with probability alpha at most.
 

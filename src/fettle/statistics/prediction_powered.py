@@ -18,8 +18,8 @@ from fettle.statistics.clusters import size_weighted_mean_size
 from fettle.statistics.intervals import TIE, difference_interval, student_quantile
 from fettle.statistics.win_rate import as_win_rate
 
-MIN_HUMAN_CLUSTERS = 10
-"""With votes on fewer independent examples, how far to trust the judge cannot be learned, and people alone are heard."""
+MIN_CLUSTERS = 10
+"""With votes on fewer independent examples, or the judge alone on fewer, it cannot be trusted, and people alone are heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +166,13 @@ def _totals(
 
 
 def _is_useful(totals: _Totals) -> bool:
-    """There are human votes enough to learn the trust, and judge votes beyond them."""
-    return totals.num_human_clusters >= MIN_HUMAN_CLUSTERS and bool(totals.by_cluster[:, 4].sum() > 0)
+    """There are human votes enough to learn the trust, and judge votes enough beyond them.
+
+    With the judge alone on fewer than ten clusters the interval was longer than that of people alone, and held the truth in 65 to
+    91 % of simulated studies (40 pairs, 2 to 5 of them without a vote).
+    """
+    num_judge_alone = int((totals.by_cluster[:, 4] > 0).sum())
+    return min(totals.num_human_clusters, num_judge_alone) >= MIN_CLUSTERS
 
 
 def _corrected(totals: _Totals, *, level: float) -> tuple[float, Interval | None]:

@@ -77,7 +77,7 @@ def _looks_rule(looks: Looks) -> str:
         return ""
     return (
         f"This is study {looks.number} that looks at these test examples, or some of them: the usual 5 % for error are divided by "
-        f"{looks.number} (Holm), and its intervals are wider for it. "
+        f"{looks.number} (Holm), and the intervals of its comparisons are wider for it. "
     )
 
 

@@ -145,7 +145,7 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
             *data.findings,
             *long_findings(long),
             *untrained_findings(split.train, tokens.train),
-            *(() if own is None else own.findings),
+            *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
         ),
         key=key,

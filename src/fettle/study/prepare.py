@@ -12,6 +12,7 @@ from fettle.examples.bundled import BundledTask, bundled_task
 from fettle.examples.check import Part, check_examples, together
 from fettle.examples.checks.labels import check_untaught_labels
 from fettle.examples.column_names import ColumnMapping
+from fettle.examples.duplicates import comparable_text
 from fettle.examples.notes import info, warning
 from fettle.examples.read import read_examples
 from fettle.examples.seen import find_seen, instruction_findings, seen_findings, without_seen
@@ -46,15 +47,12 @@ class StudyData:
         }
 
     def test_sha256(self) -> tuple[str, ...]:
-        """The hash of each test question, sorted: under another instruction or with another answer it is the same question."""
-        spoken = [
-            [
-                *([e.context] if e.context else []),
-                *(asdict(m) for m in e.prompt if not m.is_system),
-            ]
-            for e in self.split.test
-        ]
-        return tuple(sorted(sha256_of_json(turns) for turns in spoken))
+        """The hash of each test question, sorted.
+
+        By its words, as near-duplicates are told apart: under another instruction, with another answer or in other case it is the
+        same question.
+        """
+        return tuple(sorted(sha256_of_json(comparable_text(example)) for example in self.split.test))
 
 
 def prepare(settings: StudySettings, taught: Sequence[Example] = ()) -> StudyData:

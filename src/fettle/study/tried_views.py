@@ -10,7 +10,7 @@ from markupsafe import Markup
 from fettle.report_records import Forgetting
 from fettle.study import figures
 from fettle.study.plots import Axis, PlotPoint, point_plot
-from fettle.tuning_records import LearningCurve, SettingsSearch, StrengthSweep, Trial
+from fettle.tuning_records import CurveOutcome, LearningCurve, SettingsSearch, StrengthSweep, Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def curve_chart(curve: LearningCurve) -> Markup:
 
 
 def _expected(curve: LearningCurve) -> Sequence[PlotPoint]:
-    if curve.gain is None:
+    if curve.gain is None or curve.outcome is CurveOutcome.CANNOT_SAY:
         return ()
     last = curve.points[-1]
     return (

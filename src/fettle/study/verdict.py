@@ -14,6 +14,7 @@ from scipy import special
 
 from fettle.records import Comparison, Decision, Interval, Verdict
 from fettle.statistics.compare import UnscoredBounds
+from fettle.statistics.multiplicity import next_level
 from fettle.study.cut_answers import CutAnswers
 
 MAX_UNSCORED_SHARE = 0.05
@@ -124,7 +125,8 @@ def num_more_examples(primary: Comparison, context: VerdictContext) -> int | Non
 
     The interval shrinks with the square root of the number of examples as long as they come in groups like those at hand. It has
     to clear 0 where the observed difference is worthwhile, else it has to fall below `worthwhile`; a gap smaller than half of
-    `worthwhile` is taken for that half. Rounded up to two digits. None where more of the same would not decide: one group only,
+    `worthwhile` is taken for that half. The examples at hand are looked at again then, with a wider interval. Rounded up to two
+    digits. None where more of the same would not decide: one group only,
     or a difference that sits on the bar itself.
     """
     if context.num_clusters < 2:
@@ -134,8 +136,11 @@ def num_more_examples(primary: Comparison, context: VerdictContext) -> int | Non
     if gap == 0:  # no difference at all, where any gain would be worthwhile
         return None
     half_width = (primary.difference.high - primary.difference.low) / 2
-    quantile = float(special.ndtri((1 + primary.difference.level) / 2))
-    shrink_needed = half_width / gap * (quantile + float(special.ndtri(_POWER))) / quantile
+    quantile, next_quantile = (
+        float(special.ndtri((1 + level) / 2))
+        for level in (primary.difference.level, next_level(primary.difference.level))
+    )
+    shrink_needed = half_width / gap * (next_quantile + float(special.ndtri(_POWER))) / quantile
     num_more = primary.num_pairs * (shrink_needed**2 - 1)
     return _rounded_up(num_more) if num_more > 0 else None
 
@@ -197,6 +202,7 @@ def _perhaps_no_better_than_constant(primary: Comparison, context: VerdictContex
             _against_constant(to_constant),
             *_evidence(primary, context),
         ),
+        num_more_test_examples=num_more_examples(to_constant, context),
     )
 
 

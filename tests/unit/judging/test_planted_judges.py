@@ -108,8 +108,23 @@ def test_people_say_better_than_graders_which_answers_are_alike(tmp_path: Path) 
     assert 30 < result.length.num_pairs <= 40
     without = judged(longer, report, tmp_path)
     assert without.length is not None
-    assert without.length.basis is LengthBasis.MODEL
+    assert without.length.basis is LengthBasis.NOT_BETTER  # where the worse answer by the graders is the longer one
     assert FaultKind.PREFERS_LONGER in kinds(without)
+
+
+def test_a_judge_that_prefers_the_longer_is_named_where_one_contender_is_always_longer(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    lengths = [(rng.randint(40, 60), rng.randint(0, 20)) for _ in range(60)]
+    result = judged(longer, study([(3, 5)] * 60, lengths=lengths), tmp_path)
+    assert FaultKind.PREFERS_LONGER in kinds(result)
+    better_is_longer = judged(fair(0.7), study([(5, 3)] * 60, lengths=lengths), tmp_path)
+    assert FaultKind.PREFERS_LONGER not in kinds(better_is_longer)
+
+
+def test_people_who_are_divided_evenly_say_nothing_of_a_judge(tmp_path: Path) -> None:
+    report = random_study(40, seed=9, gain=3)
+    people = {row.example_id: [1.0, 0.0] for row in report.rows}
+    assert judged(fair(0.7), report, tmp_path, people=people).agreement is None
 
 
 def test_a_judge_that_prefers_nothing_is_unusable(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from fettle.statistics.intervals import difference_interval
 from fettle.statistics.prediction_powered import (
-    MIN_HUMAN_CLUSTERS,
+    MIN_CLUSTERS,
     prediction_powered_difference,
     prediction_powered_win_rate,
 )
@@ -26,7 +26,7 @@ def test_a_judge_that_says_nothing_or_the_opposite_is_not_used(judge: list[float
 
 
 def test_few_human_votes_are_not_used_to_learn_trust() -> None:
-    few = MIN_HUMAN_CLUSTERS - 1
+    few = MIN_CLUSTERS - 1
     result = prediction_powered_difference([*PEOPLE[:few], *[None] * (100 - few)], [*JUDGE, *[0.5] * 60], range(100))
     assert (result.trust, result.corrected) == (0, result.human_only)
 
@@ -74,3 +74,11 @@ def test_impossible_votes_are_refused() -> None:
         prediction_powered_difference([1.5, None], [1.0, 1.0], range(2))
     with pytest.raises(ValueError, match="2 human votes, 3 judge votes"):
         prediction_powered_difference([1.0, None], [1.0, 0.0, 1.0], range(2))
+
+
+def test_where_hardly_anything_is_without_a_vote_people_alone_are_heard() -> None:
+    for num_alone in (1, 5, MIN_CLUSTERS - 1):
+        human = [None] * num_alone + [1.0, -1.0, 1.0, 0.0] * 10
+        result = prediction_powered_difference(human, [1.0, -1.0] * 20 + [1.0] * num_alone, range(len(human)))
+        assert result.corrected == result.human_only
+        assert result.trust == 0

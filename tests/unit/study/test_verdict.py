@@ -109,17 +109,17 @@ def test_more_examples_are_counted_from_those_that_were_scored() -> None:
 
 
 def test_cannot_tell_says_how_many_more() -> None:
-    """Half-width 6, difference 4: it must shrink to 4 / 1.43, so (6 / 4 x 1.43)^2 = 4.6 times the 200 pairs, 720 more."""
+    """Half-width 6, difference 4, and 97.5 % at the next look: (2.24 + 0.84) / 1.96 = 1.573; (6 / 4 x 1.573)^2 = 5.57 times 200."""
     verdict = decide(comparison(0.04, -0.02, 0.10), CONTEXT)
-    assert verdict.num_more_test_examples == 720
-    assert "about 720 more test examples would probably decide it" in verdict.headline
+    assert verdict.num_more_test_examples == 920
+    assert "about 920 more test examples would probably decide it" in verdict.headline
     assert any("above 0 with 80 % probability" in reason for reason in verdict.reasons)
 
 
 def test_more_examples_to_show_that_it_is_not_worth_it() -> None:
-    """Half-width 4, difference -2, 3 below what is worthwhile: (4 / 3 x 1.43)^2 = 3.63 times the 200 pairs."""
+    """Half-width 4, difference -2, 3 below what is worthwhile: (4 / 3 x 1.573)^2 = 4.4 times the 200 pairs."""
     verdict = decide(comparison(-0.02, -0.06, 0.02), CONTEXT)
-    assert verdict.num_more_test_examples == 530
+    assert verdict.num_more_test_examples == 680
     assert any("below 1.0 points with 80 % probability" in reason for reason in verdict.reasons)
 
 
