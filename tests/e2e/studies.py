@@ -8,8 +8,9 @@ from pathlib import Path
 from command import Finished
 
 WHOLE_STUDY = ("study", "labels.csv", "--model", "model", "--epochs", "4", "--batch-size", "4")
-LABEL_STUDY = (*WHOLE_STUDY, "--no-forgetting", "--replay", "0")
-"""The task alone, for tests of something else."""
+TASK_ALONE = ("--no-forgetting", "--replay", "0")
+LABEL_STUDY = (*WHOLE_STUDY, *TASK_ALONE)
+"""For tests of something else than what was forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

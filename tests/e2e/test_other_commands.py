@@ -9,7 +9,7 @@ from pathlib import Path
 
 from command import Runner
 from reports import comparable, load
-from studies import Study
+from studies import TASK_ALONE, Study
 from tiny import label_file
 
 from fettle.version import fettle_version
@@ -26,14 +26,16 @@ def code_of_readme() -> str:
 
 def test_python_api_in_five_lines(fettle: Runner, tmp_path: Path) -> None:
     code = code_of_readme()
-    smaller = f'StudySettings(examples=Path("labels.csv"), model="model", out={str(tmp_path / "study")!r})'
+    smaller = (
+        f'StudySettings(examples=Path("labels.csv"), model="model", forgetting=None, out={str(tmp_path / "study")!r})'
+    )
     code = code.replace(SETTINGS_OF_README, smaller)
     finished = fettle.start("--help", preamble=code).wait()
     assert finished.code == 0, finished.everything
     report = load(tmp_path / "study")
     assert finished.out.startswith(f"{report['verdict']['headline']} {tmp_path / 'study' / 'report.html'}\n")
     assert finished.error == ""
-    again = fettle("study", "labels.csv", "--model", "model", "--out", tmp_path / "study")
+    again = fettle("study", "labels.csv", "--model", "model", "--no-forgetting", "--out", tmp_path / "study")
     assert again.code in (0, 3, 4), "the command line goes on with the very same study"
     assert comparable(load(tmp_path / "study")) == comparable(report)
 
@@ -128,7 +130,7 @@ def test_a_terminal_without_the_characters_is_no_reason_to_fail(bench: Path) -> 
 
 def test_a_second_study_on_the_same_test_split_is_a_second_look(fettle: Runner, tmp_path: Path) -> None:
     train, test = label_file(tmp_path / "train.csv", 24, seed=21), label_file(tmp_path / "test.csv", 10, seed=22)
-    command = ("study", train, "--test", test, "--task", "text", "--model", "model", "--epochs", 1)
+    command = ("study", train, "--test", test, "--task", "text", "--model", "model", "--epochs", 1, *TASK_ALONE)
 
     def looks(out: str, *more: object) -> tuple[int, int]:
         finished = fettle(*command, *more, "--out", tmp_path / out)

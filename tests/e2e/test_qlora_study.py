@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import Runner
 from reports import comparable, load, require_consistent
-from studies import LABEL_STUDY, Study, require_refused
+from studies import LABEL_STUDY, TASK_ALONE, Study, require_refused
 
 from tiny_models import load_tiny_model
 
@@ -94,7 +94,7 @@ def test_files_that_hold_nf4_are_for_qlora_alone(fettle: Runner, tmp_path: Path)
     quantised.model.save_pretrained(stored)
     quantised.renderer.tokenizer.save_pretrained(stored)
     assert json.loads((stored / "config.json").read_text())["quantization_config"]["load_in_4bit"]
-    words = ("study", "labels.csv", "--model", stored, "--epochs", "1", "--out", tmp_path / "study")
+    words = ("study", "labels.csv", "--model", stored, "--epochs", "1", *TASK_ALONE, "--out", tmp_path / "study")
     for method in ("full", "lora"):
         finished = fettle(*words, "--method", method)
         require_refused(finished, "hold quantised weights (NF4), which cannot be trained", "--method qlora")

@@ -8,7 +8,7 @@ import pytest
 from command import Finished, Runner
 from endpoint import Endpoint
 from reports import comparable, load, require_consistent
-from studies import require_refused
+from studies import TASK_ALONE, require_refused
 
 
 def remote_in(folder: Path) -> dict[str, object]:
@@ -22,7 +22,7 @@ def test_failed_requests_are_asked_again_by_the_same_command(fettle: Runner, tmp
 
     def study(url: str) -> Finished:
         finished = fettle(
-            "study", "labels.csv", "--model", "model", "--epochs", 1, "--out", folder,
+            "study", "labels.csv", "--model", "model", "--epochs", 1, *TASK_ALONE, "--out", folder,
             "--remote", url, "--remote-model", "large",
         )  # fmt: skip
         assert finished.code in (0, 3, 4), finished.everything

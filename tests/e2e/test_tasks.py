@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import Finished, Runner
 from reports import comparable, load, require_consistent
-from studies import LABEL_STUDY, Study, require_refused
+from studies import LABEL_STUDY, TASK_ALONE, Study, require_refused
 from tiny import label_file, reply_file
 
 from fettle.study.report import read_report
@@ -97,7 +97,7 @@ def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) 
 
 def test_a_model_that_learned_the_replies_is_shipped(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
-        "study", reply_file(tmp_path / "replies.jsonl"), "--task", "text", "--model", "model", "--epochs", 16,
+        "study", reply_file(tmp_path / "replies.jsonl"), "--task", "text", "--model", "model", "--epochs", 16, *TASK_ALONE,
         "--batch-size", 4, "--learning-rate", 0.01, "--out", tmp_path / "study",
     )  # fmt: skip
     report = require_whole(finished, tmp_path / "study")
@@ -149,7 +149,19 @@ def test_an_absurd_learning_rate_is_a_result_and_no_fault(fettle: Runner, tmp_pa
 @pytest.mark.parametrize("data", ["labels.csv", "json.jsonl"])
 def test_a_model_of_a_class_that_packed_rows_do_not_fit(data: str, fettle: Runner, tmp_path: Path) -> None:
     model = save_unknown_model(tmp_path / "lfm2", "lfm2")
-    words = ["study", data, "--model", model, "--epochs", 2, "--batch-size", 4, "--out", tmp_path / "study"]
+    words = [
+        "study",
+        data,
+        "--model",
+        model,
+        "--epochs",
+        2,
+        "--batch-size",
+        4,
+        *TASK_ALONE,
+        "--out",
+        tmp_path / "study",
+    ]
     finished = fettle(*words)
     report = require_whole(finished, tmp_path / "study")
     assert "run in the plain way, which is several times slower, because it has layers of another kind" in finished.out

@@ -48,14 +48,15 @@ def learning_curve(
 
     The test rows are resampled by whole clusters, the same for all sizes. In each resample every mean gets the luck of another
     training (normal, `run_sd`, or more where the scores scatter more about any curve), and two curves are fitted by least squares
-    of logarithms, the exponent kept within [0, 1]: one without a floor, and one whose floor is drawn evenly between 0 and nine
-    tenths of the smallest error, for three points cannot tell how high it is. The estimate is the median of all; limits are the
+    of logarithms, the exponent kept within [0, 2]: one without a floor, and one whose floor is drawn evenly between 0 and
+    98 % of the smallest error, for three points cannot tell how high it is. The estimate is the median of all; limits are the
     outer ones of the two kinds' percentiles.
 
     More helps: the lower limit is above 0. Little: the upper limit is below `worthwhile`. Else it cannot be said; nor with fewer
-    than three sizes, or where a model trained on more is surely worse than one trained on less. Found to hold the true gain in 95
-    to 100 % of simulated curves with exponents of 0.05 to 1 and floors of up to 85 % of the error, and of those with three times
-    the luck that was assumed; a flat one is said to rise in at most 2.5 % (4 % with three times the luck).
+    than three sizes or 30 independent test examples, where a size gets all right or all wrong, or where a model trained on more is
+    surely worse than one trained on less. Found to hold the true gain in 95 to 100 % of simulated curves with exponents of 0.05 to
+    1.5 and floors of up to 88 % of the error, and of those with three times the luck that was assumed; a flat one is said to rise
+    in at most 2.5 % (4 % with three times the luck).
 
     Args:
         scores_by_size: Number of training examples, and the score in [0, 1] of that model on each test example (None: could not be

@@ -46,9 +46,12 @@ def test_a_curve_at_its_end_brings_little() -> None:
     assert curve.sentence.startswith("Twice the examples would bring at most 0.")
 
 
-def test_models_that_get_everything_right_have_nothing_to_gain() -> None:
-    curve = learning_curve([(size, right(500, 500)) for size in (100, 200, 400)], range(500), seed=1, run_sd=0.0)
-    assert curve.outcome is CurveOutcome.MORE_BRINGS_LITTLE
+@pytest.mark.parametrize("num_right", [0, 500])
+def test_nothing_is_said_where_all_rows_have_one_score(num_right: int) -> None:
+    """All wrong with 100, 200 and 400 examples does not say that more would bring little."""
+    curve = learning_curve([(size, right(num_right, 500)) for size in (100, 200, 400)], range(500), seed=1)
+    assert curve.outcome is CurveOutcome.CANNOT_SAY
+    assert "all test answers have one score" in curve.sentence
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,13 @@ def test_a_model_that_got_worse_with_more_is_no_curve() -> None:
 
 def test_one_group_of_rows_cannot_say() -> None:
     curve = learning_curve([(size, right(100)) for size in (100, 200, 400)], [7] * 200, seed=1)
-    assert "one group" in curve.reason
+    assert "1 independent test examples are too few" in curve.reason
+
+
+def test_fewer_than_thirty_independent_rows_cannot_say() -> None:
+    curve = learning_curve([(100, right(10, 58)), (200, right(20, 58)), (400, right(30, 58))], [*range(29)] * 2, seed=1)
+    assert curve.outcome is CurveOutcome.CANNOT_SAY
+    assert "29 independent test examples are too few for it; it takes 30" in curve.reason
 
 
 def test_rows_that_could_not_be_scored_are_left_out_and_counted() -> None:
