@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulated_arms import two_errors
 
-from fettle.statistics.learning_curve import learning_curve
+from fettle.statistics.learning_curve import LARGEST_EXPONENT, learning_curve
 from fettle.tuning_records import CurveOutcome, LearningCurve
 
 SIZES = (250, 500, 1000)
@@ -84,6 +84,6 @@ def test_the_exponent_is_found_where_nothing_hides_it() -> None:
     assert curve.exponent is not None
     assert curve.gain is not None
     assert curve.exponent.low == pytest.approx(0.3, abs=0.01)
-    assert curve.exponent.high <= 1.0
+    assert curve.exponent.high <= LARGEST_EXPONENT
     assert curve.gain.low <= 0.2 * (1 - 2**-0.3) * 1.01
     assert curve.gain.high >= 0.2 * (1 - 2**-0.3) * 0.99

@@ -12,7 +12,7 @@ from simulated_arms import two_errors
 from fettle.statistics.intervals import difference_interval
 from fettle.statistics.multiplicity import level_at_look
 
-NUM_SERIES = 3000
+NUM_SERIES = 1500
 NUM_LOOKS = 5
 NUM_EXAMPLES = 300
 HARMONIC = sum(1 / number for number in range(1, NUM_LOOKS + 1))
