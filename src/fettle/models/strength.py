@@ -26,16 +26,18 @@ def at_strength(folder: Path, strength: float, *, into: Path) -> Path:
     Args:
         folder: A PEFT folder.
         strength: Factor of the update, above 0; 1 is the adapter as it is.
-        into: The new folder; replaced where it exists.
+        into: The new folder; replaced where it exists, and not made for a strength of 1.
 
     Returns:
-        `into`.
+        Where it is: `into`, and `folder` itself at a strength of 1.
 
     Raises:
         ConfigError: The strength is out of its range.
         DiskFullError: No space is left.
     """
     require_range("strength", strength, low=1e-6)
+    if strength == 1:
+        return folder
     config = _at_strength(json.loads((folder / _CONFIG).read_text("utf-8")), strength)
     with disk_errors_explained(into):
         into.mkdir(parents=True, exist_ok=True)

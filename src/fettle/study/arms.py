@@ -127,9 +127,10 @@ def _require_untested(renderer: ChatRenderer, rows: Sequence[TokenisedExample], 
         if example is not None:
             raise _leaked(fault, 1, f"a row that is trained on holds the question at {example.source}")
     others = {_asked_words(renderer, row) for row in rows if row.example_id not in own}
+    tested = [(comparable_text(example), example) for example in split.test] if others else []
     for text in sorted(others):
-        for example in split.test:
-            if likeness(text, comparable_text(example)) >= NEAR_DUPLICATE_SIMILARITY:
+        for question, example in tested:
+            if likeness(text, question) >= NEAR_DUPLICATE_SIMILARITY:
                 raise _leaked(
                     ArmFault.TEST_IN_TRAINING,
                     1,

@@ -17,12 +17,10 @@ from fettle.records import Example
 from fettle.scoring.grader import score_answers
 from fettle.statistics.learning_curve import learning_curve
 from fettle.study.ladder import Ladder
-from fettle.study.progress import training_listener
-from fettle.study.results import TestedRung
+from fettle.study.results import TestedRung, scored_arm
 from fettle.study.settings import CURVE_PARTS
-from fettle.study.trained import Trained
-from fettle.study.tuned import tuned_arm
-from fettle.training.loop import train
+from fettle.study.trained import Trained, train_part
+from fettle.study.tuned import answering, tuned_arm
 from fettle.tuning_records import LearningCurve
 
 if TYPE_CHECKING:
@@ -56,8 +54,7 @@ def study_curve(
         listener.on_message(f"Learning curve: training on {len(examples):,} of {len(plan.split.train):,} examples")
         folder = _trained_on(plan, base, trained, examples, part, listener, strength=strength)
         scores.append((len(examples), _scores(plan, base, folder, part, ladder)))
-    own = [score.value for score in score_answers(plan.graders[0], plan.split.test, tuned.answers)]
-    scores.append((len(plan.split.train), own))
+    scores.append((len(plan.split.train), [*scored_arm(tuned, plan.split.test, plan.graders[0]).scores]))
     clusters = [plan.split.cluster_by_id[example.id] for example in plan.split.test]
     return learning_curve(scores, clusters, seed=plan.settings.seed, worthwhile=plan.settings.worthwhile)
 
@@ -87,30 +84,14 @@ def _trained_on(
 ) -> Path:
     replay = trained.replay[: round(part * len(trained.replay))]
     folder = plan.folder / "training" / f"part-{part:g}"
-    result = train(
-        base,
-        base.renderer.rows_of((*examples, *replay)),
-        plan.tokens.valid,
-        plan.settings.training,
-        folder=folder,
-        run_key=f"{plan.key}/part-{part:g}",
-        on_event=training_listener(listener, name=f"training on {len(examples):,} examples"),
-    )
-    return result.tuned if strength == 1 else at_strength(result.tuned, strength, into=folder / f"at-{strength:g}")
+    what = f"training on {len(examples):,} examples"
+    result = train_part(plan, base, (*examples, *replay), listener, folder=folder, what=what)
+    return at_strength(result.tuned, strength, into=folder / f"at-{strength:g}")
 
 
 def _scores(plan: StudyPlan, base: LoadedModel, folder: Path, part: float, ladder: Ladder) -> list[float | None]:
     """Of that model on the test split, read in the way that suits it best on validation."""
-    from fettle.answering.engines.plain import local_engine
-    from fettle.models.load import load_model
-    from fettle.models.resolve import resolve_model
-
-    is_adapter = plan.settings.training.method.trains_adapter
-    loaded = base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
-    engine = local_engine(loaded, adapter=folder if is_adapter else None)
-    try:
+    with answering(plan, base, folder) as engine:
         rung = ladder.best([tuned_arm(plan, engine, folder, name=f"tuned-{part:g}")])
         answers = ladder.answer_test(rung)
-    finally:
-        engine.close()
     return [score.value for score in score_answers(plan.graders[0], plan.split.test, answers)]

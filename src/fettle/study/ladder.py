@@ -30,6 +30,7 @@ from fettle.scoring.grader import Grader, score_answers
 from fettle.scoring.graders.openai_json import OpenAIJson
 from fettle.scoring.graders.text import Chrf
 from fettle.study.answers import answer_split, was_asked
+from fettle.study.settings import num_tried_examples
 
 _NUM_CHOOSING_EXAMPLES = 32
 """Validation examples that variants of one contender are compared on; the winner then answers the others too."""
@@ -135,6 +136,11 @@ class Ladder:
             tried.append(self.tried(variant, few, name=f"choosing/{variant.name}-{number}", what=what))
         best = max(range(len(tried)), key=lambda number: _rank(tried[number].score))
         return self._rung(variants[best], tried[best].answers)
+
+    @property
+    def tried_examples(self) -> tuple[Example, ...]:
+        """The validation examples that settings and strengths are tried on."""
+        return self.split.valid[: num_tried_examples(self.task)]
 
     def tried(self, contender: Contender, examples: Sequence[Example], *, name: str, what: str) -> Tried:
         """A contender tried on some validation examples, read in the way that suits it best.

@@ -22,11 +22,10 @@ from fettle.models.load import LoadedModel
 from fettle.progress import Listener
 from fettle.study.curve import part_of
 from fettle.study.ladder import Ladder
-from fettle.study.progress import training_listener
-from fettle.study.settings import SEARCH_PARTS, SEARCHED_EPOCHS, SEARCHED_RANKS, num_tried_examples
-from fettle.study.tuned import tuned_arm
-from fettle.training.loop import train
-from fettle.training.settings import TrainingSettings, derived_learning_rate
+from fettle.study.settings import SEARCH_PARTS, SEARCHED_EPOCHS, SEARCHED_RANKS
+from fettle.study.trained import train_part
+from fettle.study.tuned import answering, tuned_arm
+from fettle.training.settings import TrainingSettings, derived_learning_rate, two_digits
 from fettle.tuning_records import SettingsSearch, Trial, TrialResult
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def search_settings(plan: StudyPlan, base: LoadedModel, ladder: Ladder, listener
             break
     trials = tuple(_trial(number, drawn[number], results[number]) for number in results)
     chosen = left[0]
-    search = SettingsSearch(trials=trials, chosen=chosen + 1, num_examples=runner.num_examples)
+    search = SettingsSearch(trials=trials, chosen=chosen + 1, num_examples=len(ladder.tried_examples))
     listener.on_message(
         f"Settings search: trial {chosen + 1} of {len(trials)} (learning rate {drawn[chosen].learning_rate:g}, "
         f"{drawn[chosen].epochs} epochs) did best on validation"
@@ -100,7 +99,7 @@ def drawn_settings(
     rng.shuffle(parts)
     for part in parts:
         place = 2 * (part + rng.random()) / (num_trials - 1) - 1
-        rate = _two_digits(usual * _MOST_FACTOR**place)
+        rate = two_digits(usual * _MOST_FACTOR**place)
         other = replace(settings, learning_rate=rate, epochs=rng.choice(SEARCHED_EPOCHS))
         if settings.method.trains_adapter:
             other = replace(other, lora=LoraSettings.of_rank(rng.choice(SEARCHED_RANKS), settings.lora.variant))
@@ -135,12 +134,6 @@ class _Runner:
         self._file = self._folder / "trials.jsonl"
         kept = [row for row in read_json_lines(self._file) if row.get("key") == plan.key]
         self._known = {(row["trial"], row["part"]): TrialResult(**row["result"]) for row in kept}
-        self._examples = plan.split.valid[: num_tried_examples(plan.data.task)]
-
-    @property
-    def num_examples(self) -> int:
-        """Validation examples that every trial answers."""
-        return len(self._examples)
 
     def run(self, number: int, settings: TrainingSettings, part: float) -> TrialResult:
         """What a trial comes to on a part of the training examples."""
@@ -158,15 +151,8 @@ class _Runner:
         plan = self._plan
         examples = part_of(plan.split.train, part, seed=plan.settings.seed)
         name = f"trial {number + 1} on {len(examples):,} examples"
-        trained = train(
-            self._base,
-            self._base.renderer.rows_of(examples),
-            plan.tokens.valid,
-            settings,
-            folder=folder,
-            run_key=f"{plan.key}/{folder.name}",
-            on_event=training_listener(self._listener, name=name),
-        )
+        tried = replace(plan, settings=replace(plan.settings, training=settings))
+        trained = train_part(tried, self._base, examples, self._listener, folder=folder, what=name)
         losses = [point.valid_loss for point in trained.loss_points if point.valid_loss is not None]
         return TrialResult(
             num_examples=len(examples),
@@ -176,19 +162,11 @@ class _Runner:
         )
 
     def _score(self, number: int, part: float, folder: Path) -> float | None:
-        from fettle.answering.engines.plain import local_engine
-        from fettle.models.load import load_model
-        from fettle.models.resolve import resolve_model
-
-        is_adapter = self._plan.settings.training.method.trains_adapter
-        loaded = self._base if is_adapter else load_model(resolve_model(str(folder)), self._base.precision)
-        engine = local_engine(loaded, adapter=folder if is_adapter else None)
-        try:
+        with answering(self._plan, self._base, folder) as engine:
             arm = tuned_arm(self._plan, engine, folder)
             what = f"validation (trial {number + 1})"
-            return self._ladder.tried(arm, self._examples, name=f"search/{number + 1}-{part:g}", what=what).score
-        finally:
-            engine.close()
+            name = f"search/{number + 1}-{part:g}"
+            return self._ladder.tried(arm, self._ladder.tried_examples, name=name, what=what).score
 
 
 def _trial(number: int, settings: TrainingSettings, results: Sequence[TrialResult]) -> Trial:
@@ -200,7 +178,3 @@ def _trial(number: int, settings: TrainingSettings, results: Sequence[TrialResul
         rank=settings.lora.rank if settings.method.trains_adapter else None,
         results=tuple(results),
     )
-
-
-def _two_digits(rate: float) -> float:
-    return round(rate, 1 - math.floor(math.log10(rate)))

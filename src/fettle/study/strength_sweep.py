@@ -6,19 +6,17 @@ A weaker adapter often does the task as well and has forgotten less. The strengt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.models.load import LoadedModel
 from fettle.models.strength import at_strength
-from fettle.records import Example
 from fettle.report_records import BudgetDecision
 from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.ladder import Ladder
-from fettle.study.settings import STRENGTHS, num_tried_examples
-from fettle.study.tuned import tuned_arm
+from fettle.study.settings import STRENGTHS
+from fettle.study.tuned import answering, tuned_arm
 from fettle.tuning_records import StrengthPoint, StrengthSweep
 
 if TYPE_CHECKING:
@@ -46,13 +44,14 @@ def sweep_strengths(
         ladder: Says how well the task is done.
         check: Says what was forgotten; the base model has been asked.
     """
-    examples = plan.split.valid[: num_tried_examples(plan.data.task)]
-    folders = {strength: _folder(trained, strength) for strength in STRENGTHS}
-    points = tuple(_point(plan, base, folders[strength], strength, examples, ladder, check) for strength in STRENGTHS)
+    folders = {
+        strength: at_strength(trained, strength, into=trained.with_name(f"{trained.name}-at-{strength:g}"))
+        for strength in STRENGTHS
+    }
+    points = tuple(_point(plan, base, folder, strength, ladder, check) for strength, folder in folders.items())
     chosen = chosen_strength(points, worthwhile=plan.settings.worthwhile)
-    return SweptAdapter(
-        folder=folders[chosen], sweep=StrengthSweep(points=points, chosen=chosen, num_examples=len(examples))
-    )
+    sweep = StrengthSweep(points=points, chosen=chosen, num_examples=len(ladder.tried_examples))
+    return SweptAdapter(folder=folders[chosen], sweep=sweep)
 
 
 def chosen_strength(points: tuple[StrengthPoint, ...], *, worthwhile: float) -> float:
@@ -75,24 +74,13 @@ def chosen_strength(points: tuple[StrengthPoint, ...], *, worthwhile: float) -> 
 
 
 def _point(
-    plan: StudyPlan,
-    base: LoadedModel,
-    folder: Path,
-    strength: float,
-    examples: Sequence[Example],
-    ladder: Ladder,
-    check: ForgettingCheck,
+    plan: StudyPlan, base: LoadedModel, folder: Path, strength: float, ladder: Ladder, check: ForgettingCheck
 ) -> StrengthPoint:
-    from fettle.answering.engines.plain import local_engine
-
-    engine = local_engine(base, adapter=folder)
-    try:
+    with answering(plan, base, folder) as engine:
         arm = tuned_arm(plan, engine, folder)
         what = f"validation (at {strength:g} of its strength)"
-        tried = ladder.tried(arm, examples, name=f"strengths/{strength:g}", what=what)
+        tried = ladder.tried(arm, ladder.tried_examples, name=f"strengths/{strength:g}", what=what)
         found = check.found(check.ask_tuned(engine, arm.identity(), strength=strength), None)
-    finally:
-        engine.close()
     return StrengthPoint(
         strength=strength,
         validation_score=tried.score,
@@ -100,9 +88,3 @@ def _point(
         general_change=found.general.change,
         breaks_budget=found.decision is BudgetDecision.BROKEN,
     )
-
-
-def _folder(trained: Path, strength: float) -> Path:
-    if strength == 1:
-        return trained
-    return at_strength(trained, strength, into=trained.with_name(f"{trained.name}-at-{strength:g}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,36 @@ def trained_by(plan: StudyPlan, base: LoadedModel, listener: Listener, expected:
         planned=None if expected is None else expected.training,
     )
     return Trained(result=result, replay=replay.examples)
+
+
+def train_part(
+    plan: StudyPlan,
+    base: LoadedModel,
+    examples: Sequence[Example],
+    listener: Listener,
+    *,
+    folder: Path,
+    what: str,
+) -> TrainingResult:
+    """Train on some examples beside the study's own training, by the settings of the plan.
+
+    Args:
+        plan: The study, with the settings to train by.
+        base: The model that is trained, bare.
+        examples: What it learns from.
+        listener: Is told how far it is.
+        folder: Of this training; its name says which of the study's it is.
+        what: The same in words.
+    """
+    return train(
+        base,
+        base.renderer.rows_of(examples),
+        plan.tokens.valid,
+        plan.settings.training,
+        folder=folder,
+        run_key=f"{plan.key}/{folder.name}",
+        on_event=training_listener(listener, name=what),
+    )
 
 
 def share_training(plan: StudyPlan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +45,7 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: Stud
     prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
     is_adapter = plan.settings.training.method.trains_adapter
     with told_as(ArmFault.NOT_LOADED, otherwise=ArmFault.OTHER_THAN_TRAINED):
-        tuned = base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
+        tuned = trained_on(base, folder, is_adapter=is_adapter)
         require_same_wording(tuned, base)
         reference = local_engine(tuned, adapter=folder if is_adapter else None)
         if is_adapter:
@@ -57,6 +59,24 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: Stud
             return engines.tuned(tuned, folder, reference.name, is_adapter=is_adapter)
         finally:
             reference.close()
+
+
+def trained_on(base: LoadedModel, folder: Path, *, is_adapter: bool) -> LoadedModel:
+    """The model that what was trained answers with: the one that it was trained beside, or the one that it is."""
+    return base if is_adapter else load_model(resolve_model(str(folder)), base.precision)
+
+
+@contextmanager
+def answering(plan: StudyPlan, base: LoadedModel, folder: Path) -> Iterator[Engine]:
+    """The reference engine of something that was trained on the way, unchecked; the base model is bare again afterwards."""
+    from fettle.answering.engines.plain import local_engine
+
+    is_adapter = plan.settings.training.method.trains_adapter
+    engine = local_engine(trained_on(base, folder, is_adapter=is_adapter), adapter=folder if is_adapter else None)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str = "tuned") -> LanguageModel:

@@ -190,8 +190,16 @@ def derived_learning_rate(num_parameters: int, method: Method = Method.LORA) -> 
     rate = min(_REFERENCE_LEARNING_RATE * (_REFERENCE_PARAMETERS / num_parameters) ** 0.5, _MOST_DERIVED_LEARNING_RATE)
     if method is Method.FULL:
         rate /= _LORA_OVER_FULL
-    digits = 1 - math.floor(math.log10(rate))
-    return round(rate, digits)
+    return two_digits(rate)
+
+
+def two_digits(rate: float) -> float:
+    """A learning rate as people write it.
+
+    >>> two_digits(0.00153987)
+    0.0015
+    """
+    return round(rate, 1 - math.floor(math.log10(rate)))
 
 
 def scaled_learning_rate(rate: float, batch_size: int) -> float:
