@@ -242,6 +242,20 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TunedBeside:
+    """A tuned contender that the verdict is not about."""
+
+    contender: str
+    tuned_path: str
+    training: TrainingSummary | None
+    """None: it was there before."""
+    strength_sweep: StrengthSweep | None
+    """None: there was none."""
+    forgetting: Forgetting | None
+    """None: it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GradingModel:
     """What a model that grades took in one study, for all graders that ask it."""
 
@@ -343,6 +357,8 @@ class StudyReport:
     """Of `DetectableDifference`; None: an older version, which did not say it, wrote this."""
     rows_needed: tuple[RowsNeeded, ...] = ()
     """Of `DetectableDifference`; empty: an older version wrote this."""
+    tuned_beside: tuple[TunedBeside, ...] = ()
+    """Further tuned contenders, which did worse on validation."""
     graders: tuple[NamedGrader, ...] = ()
     """Those that the user named, the one that decides first."""
     warnings: tuple[str, ...] = field(default=())

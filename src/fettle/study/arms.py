@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
+from fettle.contenders.prompt import PromptStyle
 from fettle.errors import IntegrityError, WrongModelError
 from fettle.examples.duplicates import (
     NEAR_DUPLICATE_SIMILARITY,
@@ -101,26 +102,33 @@ def require_nothing_leaked(split: Split, taught: Sequence[Example] = (), seen: C
             raise _leaked(fault, len(learned), f"{learned[0].source} asks what the model was trained on before")
 
 
-def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split) -> None:
+def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split, style: PromptStyle) -> None:
     """Show, before a training, that its rows teach to stop where answers end, and nothing that is tested.
 
     Args:
         rows: All that is trained on, in whatever way it was put together.
         loaded: What is trained.
         split: The parts of the study.
+        style: How what is trained will be asked.
 
     Raises:
         IntegrityError: They do not.
     """
-    _require_untested(loaded.renderer, rows, split)
+    _require_untested(loaded.renderer, rows, split, style)
     require_stops_taught(rows, loaded.stop_token_ids)
 
 
-def _require_untested(renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split) -> None:
+def _require_untested(
+    renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split, style: PromptStyle
+) -> None:
     """Show that no row is a test example or has its prompt, and that none of no example of ours asks nearly what one asks."""
     fault = ArmFault.TEST_IN_TRAINING
     ids = {example.id: example for example in split.test}
-    asked = {renderer.prompt_tokens(example.prompt, example.tools): example for example in split.test}
+    asked = {
+        renderer.prompt_tokens(messages, example.tools): example
+        for example in split.test
+        for messages in (example.prompt, style.messages(example))
+    }
     own = {example.id for example in (*split.train, *split.valid)}
     for row in rows:
         example = ids.get(row.example_id) or asked.get(_before_answer(row))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
 from fettle.forgetting.harness import Harness
@@ -14,7 +15,7 @@ from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
-from fettle.records import Finding, Split
+from fettle.records import Example, Finding, Prompt, Split
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
@@ -37,6 +38,9 @@ from fettle.study.settings import StudySettings
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
 from fettle.version import fettle_version
+
+TUNED = "tuned"
+"""The contender that is trained on the examples as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,10 @@ class StudyPlan:
     """What the named graders give the wanted answers; those that ask a model are asked when the study runs."""
     harness: Harness | None = None
     """The tasks of lm-evaluation-harness that are asked beside; None: none are."""
+    arm: str = TUNED
+    """The tuned contender that is trained and asked by this plan; with documents there is a second one, with a plan of its own."""
+    style: PromptStyle = field(default_factory=OwnPrompt)
+    """How that contender is asked, in training and afterwards."""
 
     @property
     def named_graders(self) -> tuple[Grader, ...]:
@@ -72,6 +80,15 @@ class StudyPlan:
     def split(self) -> Split:
         """The three parts."""
         return self.data.split
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the study's own plan, not that of a second tuned contender."""
+        return self.arm == TUNED
+
+    def prompt(self, example: Example) -> Prompt:
+        """What the tuned contender is asked about an example."""
+        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
 
 
 def plan_study(settings: StudySettings) -> StudyPlan:
