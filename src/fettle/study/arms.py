@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import PromptStyle
+from fettle.contenders.retrieval import PassageReader
 from fettle.errors import IntegrityError, WrongModelError
 from fettle.examples.duplicates import (
     NEAR_DUPLICATE_SIMILARITY,
@@ -243,7 +245,7 @@ def require_fairly_asked(contender: Contender, examples: Sequence[Example]) -> N
             continue  # it is not prompted
         own = tuple(message for message in example.prompt if not message.is_system)
         shown = tuple(message for message in told if not message.is_system)
-        if shown[len(shown) - len(own) :] != own:
+        if not _are_asked(shown[len(shown) - len(own) :], own, after_passages=isinstance(contender, PassageReader)):
             raise IntegrityError(
                 f"{ArmFault.ASKED_OTHERWISE}: {contender.name} is not asked what {example.source} asks",
                 remedy="report this",
@@ -255,6 +257,18 @@ def require_fairly_asked(contender: Contender, examples: Sequence[Example]) -> N
                     f"{example.source}, which is the same or nearly",
                     remedy="report this: the split should have prevented it",
                 )
+
+
+def _are_asked(shown: Sequence[Message], own: Sequence[Message], *, after_passages: bool) -> bool:
+    """Whether the turns are an example's own; passages may stand before what a user says."""
+
+    def is_asked(turn: Message, wanted: Message) -> bool:
+        if turn == wanted:
+            return True
+        ends_so = after_passages and wanted.role == "user" and turn.content.endswith(f"\n\n{wanted.content}")
+        return ends_so and replace(turn, content=wanted.content) == wanted
+
+    return len(shown) == len(own) and all(map(is_asked, shown, own))
 
 
 def require_all_answered(contender: Contender, examples: Sequence[Example], answers: Sequence[Answer]) -> None:

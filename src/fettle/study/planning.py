@@ -15,10 +15,12 @@ from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
+from fettle.progress import Listener, SilentListener
 from fettle.records import Example, Finding, Prompt, Split
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
+from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.grading import Wanted, grader_hashes, study_graders, wanted_before
@@ -64,6 +66,8 @@ class StudyPlan:
     """The user's own examples of what must still work; None: there are none."""
     wanted: Wanted
     """What the named graders give the wanted answers; those that ask a model are asked when the study runs."""
+    documents: StudyDocuments | None = None
+    """What contenders with retrieval answer from; None: there are none."""
     harness: Harness | None = None
     """The tasks of lm-evaluation-harness that are asked beside; None: none are."""
     arm: str = TUNED
@@ -91,10 +95,14 @@ class StudyPlan:
         return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
 
 
-def plan_study(settings: StudySettings) -> StudyPlan:
-    """Read everything and say what the study will be, without answering or training.
+def plan_study(settings: StudySettings, listener: Listener | None = None) -> StudyPlan:
+    """Read everything and say what the study will be, without answering or training. Documents are indexed.
 
     What is done with the plan belongs into `with plan.loaded.in_use()`: other processes may hold parts of the model.
+
+    Args:
+        settings: The study.
+        listener: Is told how far the indexing is; None: nobody.
 
     Raises:
         FettleError: The data, the model or an option cannot be used; the message says why and what to do.
@@ -104,10 +112,10 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     given = given_model(settings)
     if given is not None:
         settings = as_trained(settings, given)
-    if get_launch() is not None and (settings.num_trials or settings.learning_curve):
+    if get_launch() is not None and (settings.num_trials or settings.learning_curve or settings.documents):
         raise ConfigError(
-            "a settings search and a learning curve train several models, and `torchrun` has started processes for one",
-            where="--search, --learning-curve",
+            "a settings search, a learning curve and documents need several models, and `torchrun` has started processes for one",
+            where="--search, --learning-curve, --documents",
             remedy="start the study without `torchrun`; --processes shares every training among processes",
         )
     source = resolve_model(settings.model) if given is None else given.base
@@ -116,11 +124,14 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     require_usable(settings)
     harness = _harness(settings)
     data = prepare(settings, () if given is None else given.taught)
+    documents = (
+        None if settings.documents is None else study_documents(settings.documents, listener or SilentListener())
+    )
     loaded = _loaded(source, settings)
     try:
         if given is not None:
             given.require_template(loaded.renderer)
-        return replace(_planned(settings, data, loaded, given), harness=harness)
+        return replace(_planned(settings, data, loaded, given, documents), harness=harness)
     except BaseException:
         loaded.release()
         raise
@@ -133,16 +144,29 @@ def _loaded(source: ResolvedModel, settings: StudySettings) -> LoadedModel:
     return load_model(source, settings.precision, prompted_weights(source, settings))
 
 
-def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, given: GivenModel | None) -> StudyPlan:
+def _planned(
+    settings: StudySettings,
+    data: StudyData,
+    loaded: LoadedModel,
+    given: GivenModel | None,
+    documents: StudyDocuments | None,
+) -> StudyPlan:
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
     data = replace(data, split=split)
-    graders = study_graders(settings.graders, data.task, split.train, url=settings.grader_url)
+    graders = study_graders(
+        settings.graders,
+        data.task,
+        split.train,
+        url=settings.grader_url,
+        lookup=None if documents is None else documents.lookup,
+    )
     wanted = wanted_before(graders, len(settings.graders), split)
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
     hashes += [] if given is None else [given.sha256]
+    hashes += [] if documents is None else [documents.retriever().identity()]
     hashes += [] if not settings.graders else [grader_hashes(graders)]
     own = _must_still_work(settings)
     hashes += [] if own is None else [own.sha256]
@@ -164,10 +188,12 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
             *untrained_findings(split.train, tokens.train),
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
+            *(() if documents is None else documents.findings),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
         given=given,
+        documents=documents,
         must_still_work=own,
         wanted=wanted,
     )

@@ -31,10 +31,12 @@ from fettle.study.grading import keeping_grades, with_wanted_asked
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import Looks, count_look, require_countable
+from fettle.study.passages import retrieval_rung, tuned_plans
 from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
+from fettle.study.retrieval_report import retrieval_report
 from fettle.study.results import TestedRung
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS
@@ -120,7 +122,7 @@ def run_plan(
                 listener=listener,
                 expected=expected,
             )
-            arms = made_arms([plan], making)
+            arms = made_arms(tuned_plans(plan, untuned, listener), making)
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             declaration = _declared(plan, untuned, baseline, arms, looks, listener)
             tested, forgotten = [], []
@@ -141,7 +143,12 @@ def run_plan(
             origin=_origin(plan, command, looks),
             level=looks.level,
         )
-        report = replace(report, learning_curve=curve, tuned_beside=_beside(arms, forgotten))
+        report = replace(
+            report,
+            learning_curve=curve,
+            tuned_beside=_beside(arms, forgotten),
+            retrieval=None if plan.documents is None else retrieval_report(plan, plan.documents, tested),
+        )
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
         keeper.keep(result)
@@ -249,6 +256,8 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
     rungs.append(ladder.constant())
+    if plan.documents is not None:
+        rungs.append(retrieval_rung(plan, ladder, engine))
     return rungs + ladder.untuned(engine, plan.key)
 
 

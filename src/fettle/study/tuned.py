@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
+from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
+from fettle.contenders.retrieval import PassageReader, RetrievedPassages
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
 from fettle.models.strength import tuned_sha256
@@ -78,7 +80,7 @@ def answering(plan: StudyPlan, base: LoadedModel, folder: Path) -> Iterator[Engi
         engine.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None = None) -> LanguageModel:
+def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None = None) -> Contender:
     """The contender that answers with that engine.
 
     Args:
@@ -90,9 +92,10 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None
     Raises:
         IntegrityError: It would be asked with other tokens than it was trained on.
     """
-    arm = LanguageModel(
+    is_shown_passages = isinstance(plan.style, RetrievedPassages)
+    model = LanguageModel(
         name=name or plan.arm,
-        title=_TITLES[plan.settings.training.method],
+        title=_TITLES[plan.settings.training.method] + (", with passages" if is_shown_passages else ""),
         engine=engine,
         style=plan.style,
         task=plan.data.task,
@@ -100,5 +103,5 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None
         is_fine_tuned=True,
         engine_identity=tuned_sha256(folder),
     )
-    require_asked_as_trained(arm, plan.loaded.renderer, plan.split.valid, plan.tokens.valid)
-    return arm
+    require_asked_as_trained(model, plan.loaded.renderer, plan.split.valid, plan.tokens.valid)
+    return PassageReader(model=model) if is_shown_passages else model
