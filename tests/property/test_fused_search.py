@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from searched import passage
 
 from fettle.retrieval.fusion import fuse
 from fettle.retrieval.measures import measure
 from fettle.retrieval.records import Found, Ranked, SearchSettings
 from fettle.retrieval.search import chosen
+from searched import passage
 
 rankings = st.lists(st.integers(0, 30), unique=True, max_size=20).map(
     lambda keys: [Ranked(key, float(-place)) for place, key in enumerate(keys)]

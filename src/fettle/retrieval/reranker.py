@@ -1,4 +1,4 @@
-"""The interface of whatever looks at the passages that a search has found once more, and says how well each answers the question."""
+"""The interface of whatever looks once more at the passages that a search has found."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from searched import Batch, PassagesInMemory, description, passage, unit_vectors
 
 from fettle.errors import ResourceError, StudyConflictError
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
 from fettle.retrieval.indexes.folder_files import holds_files
+from searched import Batch, PassagesInMemory, description, passage, unit_vectors
 
 VECTORS = unit_vectors(4, 8)
 
@@ -114,7 +114,7 @@ def test_two_builds_at_once_do_not_mix(tmp_path: Path) -> None:
 
 def test_a_folder_without_files_says_what_to_do(tmp_path: Path) -> None:
     assert not holds_files(tmp_path)
-    with pytest.raises(ResourceError, match="no search files here.*index the same documents again"):
+    with pytest.raises(ResourceError, match=r"no search files here.*index the same documents again"):
         opened(tmp_path)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from searched import Batch, PassagesInMemory, description, passage, unit_vectors
 
 from fettle.retrieval.filters import AllOf, Condition, Filter, Operator, fulfils
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
 from fettle.retrieval.indexes.vector_files import EXACT_UP_TO
 from fettle.retrieval.records import Ranked
+from searched import Batch, PassagesInMemory, description, passage, unit_vectors
 
 NUM_DIMENSIONS = 16
 NUM_MANY = EXACT_UP_TO + 2_000

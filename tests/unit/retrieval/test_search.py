@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
 
 from fettle.errors import ConfigError
 from fettle.retrieval.filters import Condition, Operator
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.retrieval.search import IndexSearch
+from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
 
 TEXTS = [
     "zero 0 bread",
@@ -126,7 +126,9 @@ def test_a_reranker_sees_all_candidates_and_decides(index: FolderIndex) -> None:
 
 @pytest.mark.parametrize("embedder", [NumberedEmbedder(revision="second"), NumberedEmbedder(num_dimensions=5)])
 def test_the_embedder_of_another_index_is_refused(index: FolderIndex, embedder: NumberedEmbedder) -> None:
-    with pytest.raises(ConfigError, match="expected its own embedder, numbered of revision first.*--embedder numbered"):
+    with pytest.raises(
+        ConfigError, match=r"expected its own embedder, numbered of revision first.*--embedder numbered"
+    ):
         IndexSearch(index, embedder, SearchSettings())
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from searched import passage
 
 from fettle.retrieval.measures import documents_of, measure
 from fettle.retrieval.records import Found
+from searched import passage
 
 
 def test_a_document_counts_once_at_its_best_passage() -> None:

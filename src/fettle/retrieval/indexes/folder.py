@@ -36,7 +36,7 @@ class PassageBatch(Protocol):
         ...
 
     @property
-    def vectors_ND(self) -> NDArray[np.float32]:
+    def vectors_ND(self) -> NDArray[np.float32]:  # noqa: N802 (shape suffix)
         """Of unit length, one a passage."""
         ...
 
@@ -132,7 +132,7 @@ class FolderIndex:
         return best_of(scores_M, self._keys_N[rows_M], k)
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages with the highest BM25 scores, equal ones by key; those that share no word with the query are left out."""
+        """The `k` passages with the highest BM25 scores, equal ones by key; those without a word of the query are left out."""
         scores_N = self._words.scores(query)
         if scores_N is None:
             return []
