@@ -15,7 +15,7 @@ from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
 from fettle.retrieval.lookup import KeptLookup
-from fettle.retrieval.records import SearchMethod, SearchSettings
+from fettle.retrieval.records import SearchMethod
 from fettle.retrieval.rerankers.registry import reranker_by_name
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages

@@ -18,13 +18,14 @@ from fettle.retrieval.fence import ABSTENTION, Wording
 from fettle.scoring.abstention import learn_abstentions, usual_abstention
 from fettle.study.documents import StudyDocuments
 from fettle.study.ladder import Ladder, Rung
-from fettle.study.plan import TokenisedSplit
+from fettle.study.plan import NUM_LOCAL_ANSWER_RUNS, Estimate, TokenisedSplit
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
 
 RETRIEVAL, TUNED_RETRIEVAL = "retrieval", "tuned_retrieval"
 _FEW_PASSAGES = 2
+_NUM_MEASURED = 12
 _SPARE = 2
 """Times as many passages as are shown are looked for: training leaves some out, and others take their place."""
 
@@ -70,6 +71,25 @@ def tuned_plans(plan: StudyPlan, untuned: Sequence[Rung], listener: Listener) ->
     return plan, _with_passages(plan, plan.documents, reader, listener)
 
 
+def passages_seconds(plan: StudyPlan, expected: Estimate) -> float:
+    """What the contenders with passages take: as the others, times how much longer their prompts are.
+
+    Args:
+        plan: The study.
+        expected: Of the other contenders.
+    """
+    assert plan.documents is not None, "asked for where there are documents"
+    style = _style(plan, num_passages=plan.documents.settings.search.num_passages, hint=None)
+    some, renderer = plan.split.valid[:_NUM_MEASURED], plan.loaded.renderer
+    plain, shown = (
+        sum(len(renderer.prompt_tokens(messages, example.tools)) for messages, example in zip(told, some, strict=True))
+        for told in ([example.prompt for example in some], [style.messages(example) for example in some])
+    )
+    trains = plan.documents.settings.trains
+    training = 0.0 if expected.training is None or not trains else expected.training.seconds
+    return shown / plain * (training + (1 + trains) / NUM_LOCAL_ANSWER_RUNS * expected.answer_seconds)
+
+
 def wording_for(plan: StudyPlan) -> Wording:
     """What a model is told about the passages: to name them and to say when they do not answer, where an answer is free text."""
     if plan.data.task.kind is not TaskKind.TEXT:
@@ -84,9 +104,7 @@ def _style(plan: StudyPlan, *, num_passages: int, hint: str | None) -> Retrieved
     return RetrievedPassages(search, num_passages=num_passages, wording=wording_for(plan), hint=hint)
 
 
-def _with_passages(
-    plan: StudyPlan, documents: StudyDocuments, reader: PassageReader, listener: Listener
-) -> StudyPlan:
+def _with_passages(plan: StudyPlan, documents: StudyDocuments, reader: PassageReader, listener: Listener) -> StudyPlan:
     """The plan of the tuned contender that is asked as `reader` asks."""
     abstentions, renderer = learn_abstentions(plan.split.train), plan.loaded.renderer
     train = raft_examples(
@@ -96,9 +114,7 @@ def _with_passages(
         abstentions=abstentions,
         settings=RaftSettings(seed=plan.settings.seed),
     )
-    valid = raft_examples(
-        plan.split.valid, reader, lookup=documents.lookup, abstentions=abstentions, settings=AS_ASKED
-    )
+    valid = raft_examples(plan.split.valid, reader, lookup=documents.lookup, abstentions=abstentions, settings=AS_ASKED)
     listener.on_message(f"Training with passages: {train.describe()}")
     return replace(
         plan,

@@ -25,6 +25,7 @@ from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.grading import Wanted, grader_hashes, study_graders, wanted_before
 from fettle.study.model_findings import long_findings, untrained_findings
+from fettle.study.passages import passages_seconds
 from fettle.study.plan import (
     Estimate,
     TokenisedSplit,
@@ -223,4 +224,7 @@ def estimate_study(plan: StudyPlan) -> Estimate:
     """What the study will take, measured on one training step and one batch of answers."""
     with memory_errors_explained("measuring one training step"):
         trains = plan.given is None
-        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
+        expected = estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
+        if plan.documents is None:
+            return expected
+        return replace(expected, passages_seconds=passages_seconds(plan, expected))

@@ -49,22 +49,15 @@ def view_retrieval(retrieval: RetrievalReport, titles: Mapping[str, str]) -> Ret
 
 
 def loss_sentence(loss: LostScore, title: str) -> str:
-    """Where a contender loses, in one sentence.
-
-    >>> from fettle.retrieval_records import SeenScores
-    >>> lost = {Seen.SHOWN: 0.2, Seen.MISSED: 0.05, Seen.ABSENT: 0.1}
-    >>> groups = tuple(SeenScores(seen=seen, num_questions=9, score=None, lost=some) for seen, some in lost.items())
-    >>> print(loss_sentence(LostScore(contender="retrieval", groups=groups), "Retrieval").replace(figures.NO_BREAK, " "))
-    Retrieval lacks 35.0 points to a perfect score: 5.0 in searching, 20.0 in answering what it was shown, 10.0 on questions that the documents do not answer.
-    """
+    """Where a contender loses, in one sentence."""
     by_seen = {group.seen: group.lost for group in loss.groups}
     total, *parts = (
         figures.fixed(100 * lost, 1)
         for lost in (sum(by_seen.values()), *(by_seen[seen] for seen in (Seen.MISSED, Seen.SHOWN, Seen.ABSENT)))
     )
     return (
-        f"{title} lacks {total}{figures.NO_BREAK}points to a perfect score: {parts[0]} in searching, {parts[1]} in answering what it "
-        f"was shown, {parts[2]} on questions that the documents do not answer."
+        f"{title} lacks {total}{figures.NO_BREAK}points to a perfect score: {parts[0]} in searching, {parts[1]} in answering "
+        f"what it was shown, {parts[2]} on questions that the documents do not answer."
     )
 
 

@@ -36,8 +36,8 @@ from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
-from fettle.study.retrieval_report import retrieval_report
 from fettle.study.results import TestedRung
+from fettle.study.retrieval_report import retrieval_report
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS
 from fettle.study.tuned_arms import Making, TunedArm, made_arms
