@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from os.path import commonprefix
+from itertools import groupby, takewhile
 
 from fettle.errors import ConfigError, require_range
 from fettle.retrieval.blocks import Block, blocks_of, lines_of, plain_sentences_of, sentences_of, words_of
@@ -163,7 +162,7 @@ class _Cutter:
 
     def _may_join(self, group: Sequence[Passage], passage: Passage) -> bool:
         """Whether a small section goes with the ones before it: one of the two is very small, and both fit together."""
-        common = commonprefix([*(member.title_path for member in group), passage.title_path])
+        common = _common_path([*group, passage])
         is_one_family = all(len(member.title_path) <= len(common) + 1 for member in (*group, passage))
         num_tokens = sum(member.num_tokens for member in group)
         is_small = min(num_tokens, passage.num_tokens) < _JOINED_BELOW * self._max
@@ -292,7 +291,7 @@ def _joined(group: Sequence[Passage]) -> Passage:
     """Small sections as one passage, under the headings that they have in common; the others stand in the text."""
     if len(group) == 1:
         return group[0]
-    common = commonprefix([passage.title_path for passage in group])
+    common = _common_path(group)
     texts: list[str] = []
     for passage in group:
         own_heading = " > ".join(passage.title_path[len(common) :])
@@ -339,3 +338,9 @@ def _halves(text: str) -> tuple[str, str]:
         if place is not None and len(text) / 4 <= place <= 3 * len(text) / 4:
             return text[:place].rstrip(), text[place:].strip("\n")
     return text[:middle], text[middle:]
+
+
+def _common_path(passages: Sequence[Passage]) -> tuple[str, ...]:
+    """The headings that all of them stand under, outermost first."""
+    levels = zip(*(passage.title_path for passage in passages), strict=False)  # as deep as the shallowest
+    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))
