@@ -5,7 +5,6 @@ All of it is of the test questions that say which documents answer them (`docume
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,9 +131,7 @@ def search_quality(
         method: The search as people read it.
         is_used: Whether the contenders search so.
     """
-    started = time.perf_counter()
     found = retriever.search_all([question_of_example(question) for question in questions])
-    seconds = (time.perf_counter() - started) / len(questions)
     measured = {
         depth: [_measured(one, of, depth) for one, of in zip(found, questions, strict=True)] for depth in DEPTHS
     }
@@ -149,7 +146,6 @@ def search_quality(
         ),
         reciprocal_rank=mean_interval([one.reciprocal_rank for one in deepest], groups),
         ndcg=mean_interval([one.ndcg for one in deepest], groups),
-        seconds_per_question=seconds,
     )
 
 
