@@ -77,13 +77,11 @@ class _Flow:
     """All that stands under one heading, on however many pages."""
 
     sections: tuple[Section, ...]
+    text: str
+    """Of all sections."""
     num_heading_tokens: int
     num_tokens: int | None
     """Of all of it with its headings; None where that is too much to be counted."""
-
-    @property
-    def text(self) -> str:
-        return _BREAK.join(section.text for section in self.sections)
 
 
 class _Cutter:
@@ -105,7 +103,7 @@ class _Cutter:
         small: list[Passage] = []
         for flow in self._flows():
             if flow.num_tokens is not None and flow.num_tokens <= self._max:
-                passage = self._passage(flow.text.strip("\n"), flow.sections[0], flow.num_tokens)
+                passage = self._passage(flow.text, flow.sections[0], flow.num_tokens)
                 if small and not self._may_join(small, passage):
                     found.append(_joined(small))
                     small = []
@@ -120,8 +118,8 @@ class _Cutter:
     def _flows(self) -> list[_Flow]:
         groups = [tuple(group) for _, group in groupby(self._sections, key=lambda section: section.title_path)]
         paths = list(dict.fromkeys(group[0].title_path for group in groups))
-        texts = [_BREAK.join(section.text for section in group) for group in groups]
-        is_countable = [len(text) <= self._max * _MAX_CHARACTERS_PER_TOKEN for text in texts]
+        texts = [_BREAK.join(section.text for section in group).strip("\n").rstrip() for group in groups]
+        is_countable = [bool(text) and self._is_countable(text) for text in texts]
         headings = [self._passage("", Section(text="", title_path=path), 0).embedded_text for path in paths]
         whole = [
             self._passage(text, group[0], 0).embedded_text
@@ -138,10 +136,12 @@ class _Cutter:
         return [
             _Flow(
                 sections=group,
+                text=text,
                 num_heading_tokens=heading_tokens[group[0].title_path],
                 num_tokens=next(totals) if counted else None,
             )
-            for group, counted in zip(groups, is_countable, strict=True)
+            for group, text, counted in zip(groups, texts, is_countable, strict=True)
+            if text
         ]
 
     def _shorten_headings(self, too_long: Collection[tuple[str, ...]]) -> None:
