@@ -1,9 +1,9 @@
 """Searching 100,000 passages and a million vectors on disk: this project beside LanceDB, Chroma and exact search with numpy.
 
 *passages*: texts of real sentences, by vector and by words; *vectors*: mixed of real ones, with noise that is spread as they are;
-*uniform*: spread evenly over all directions, as no embedder's are. Every engine builds its own in a process of its own, and searches
-it in further ones, in turn, with the first of its settings that finds 95 % of the ten nearest; what counts is the median over
-the rounds. Chroma has its own environment.
+*uniform*: spread evenly over all directions, as no embedder's are. Every engine builds its own in a process of its own, and
+searches it in further ones, in turn, with the first of its settings that finds 95 % of the ten nearest; what counts is the median
+over the rounds. Chroma has its own environment.
 
     .venv/bin/python benchmarks/retrieval.py --shared ../shared --work /tmp/retrieval --peer-python .venv-peers/bin/python --json
 
