@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fettle.examples.notes import Note
 from fettle.records import Message, Tool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a row knows about its right answer beside the answer itself."""
+
+    document_ids: tuple[str, ...] | None = None
+    """The documents that answer it; None: the row does not say."""
+    references: tuple[str, ...] = ()
+    """Other right answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +28,7 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     id: str | None = None
     group: str | None = None
+    truth: Truth = field(default_factory=Truth)
     notes: tuple[Note, ...] = ()
 
 
