@@ -80,7 +80,12 @@ def stage(store: Store, index: StoredIndex, written: Sequence[Written]) -> list[
             numbers.append(add_document(connection, index.id, document))
             text_hash = hash_of(f"{one.id}\n{one.text}")  # its own, so that each passage has its own vector
             passage = NewPassage(
-                position=0, page=None, title_path=(), text=one.text, num_tokens=len(one.text.split()), text_hash=text_hash
+                position=0,
+                page=None,
+                title_path=(),
+                text=one.text,
+                num_tokens=len(one.text.split()),
+                text_hash=text_hash,
             )
             add_passages(connection, index.id, numbers[-1], [passage])
             vector_D: NDArray[np.float32] = np.asarray(one.vector, dtype=np.float32)

@@ -36,8 +36,10 @@ _conditions = st.builds(
 )
 _filters: st.SearchStrategy[Filter] = st.recursive(
     _conditions,
-    lambda inner: st.builds(AllOf, filters=st.lists(inner, max_size=3).map(tuple))
-    | st.builds(AnyOf, filters=st.lists(inner, max_size=3).map(tuple)),
+    lambda inner: (
+        st.builds(AllOf, filters=st.lists(inner, max_size=3).map(tuple))
+        | st.builds(AnyOf, filters=st.lists(inner, max_size=3).map(tuple))
+    ),
     max_leaves=5,
 )
 _attributes = st.lists(st.dictionaries(_keys, _values, max_size=4), min_size=1, max_size=12)

@@ -123,7 +123,9 @@ def test_what_is_in_progress_is_not_found_and_what_is_published_is(store: Store,
 
 def test_what_is_gone_is_not_found(store: Store, index: StoredIndex) -> None:
     with store.reading() as connection:
-        number = connection.exec_driver_sql("SELECT number FROM index_documents WHERE document_id = 'refunds'").scalar_one()
+        number = connection.exec_driver_sql(
+            "SELECT number FROM index_documents WHERE document_id = 'refunds'"
+        ).scalar_one()
     changed = put(store, index, [], gone=[number])
     opened = open_index(store, changed)
     assert opened.matching("refunds", 4) == []
