@@ -43,9 +43,9 @@ from fettle.retrieval.words import language_of, words_of
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
 from fettle.store.passages import StoredPassage, find_passages
-from fettle.store.tables import passages
+from fettle.store.tables import indexes, passages
 
-_STAGE = "make search tables"
+_STAGE = "make search files"  # as the folder calls it
 _AT_ONCE = 1_000
 _DECIDED_ON = 20
 """Batches of passages by which the language is decided."""
@@ -210,6 +210,10 @@ def _words_writer(language: str) -> Callable[[DriverConnection, Generation, Sequ
 def _count_words(connection: Connection, generation: Generation, language: str, num_decided_on: int) -> int:
     """Have in how many passages of a generation each word is, which says that it can be searched; how many passages it has."""
     index_id, number = generation.index.id, generation.number
+    if not connection.execute(
+        select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(key_share=True, read=True)
+    ).first():
+        return 0  # deleted meanwhile, which publishing finds out
     connection.execute(
         text("CREATE TEMPORARY TABLE wanted_documents (document_number bigint PRIMARY KEY) ON COMMIT DROP")
     )
