@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
@@ -16,20 +15,11 @@ from fettle.errors import FettleError
 from fettle.store.database import now
 from fettle.store.files import StoredFile
 from fettle.store.ids import new_id
+from fettle.store.indexes import DocumentStatus
 from fettle.store.pages import Page, PageRequest, UnknownPageError
 from fettle.store.tables import index_attempts, index_batches, index_documents
 
 _IDS_AT_ONCE = 500
-
-
-class FileStatus(StrEnum):
-    """How far a file is; the words are those of OpenAI's API."""
-
-    IN_PROGRESS = "in_progress"
-    """Its passages cannot be found yet."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class NoSuchAttachedFileError(FettleError):
@@ -67,7 +57,7 @@ class IndexedFile:
     attributes: Mapping[str, Any]
     file_id: str | None
     """None: the document was read from a folder."""
-    status: FileStatus
+    status: DocumentStatus
     error: FileFailure | None
     num_bytes: int
     created_at: int
@@ -98,15 +88,15 @@ def attach_file(
             "sha256": "",
             "attributes": dict(attributes or {}),
             "file_id": file.id,
-            "status": FileStatus.IN_PROGRESS.value,
+            "status": DocumentStatus.IN_PROGRESS.value,
             "num_bytes": 0,
             "created_at": now(),
         }
         connection.execute(insert(index_documents).values(**values))
     else:
         changed: dict[str, Any] = {} if attributes is None else {"attributes": dict(attributes)}
-        if found.status != FileStatus.COMPLETED:
-            changed |= {"status": FileStatus.IN_PROGRESS.value, "error": None, "created_at": now()}
+        if found.status != DocumentStatus.COMPLETED:
+            changed |= {"status": DocumentStatus.IN_PROGRESS.value, "error": None, "created_at": now()}
             connection.execute(delete(index_attempts).where(index_attempts.c.document_number == found.number))
         if changed:
             connection.execute(update(index_documents).where(*where).values(**changed))
@@ -131,7 +121,7 @@ def list_files_of_index(
     index_id: str,
     request: PageRequest,
     *,
-    status: FileStatus | None = None,
+    status: DocumentStatus | None = None,
     among: Sequence[str] | None = None,
 ) -> Page[IndexedFile]:
     """A page of the files of an index.
@@ -164,9 +154,9 @@ def list_files_of_index(
 
 def count_files(
     connection: Connection, index_id: str, among: Sequence[str] | None = None
-) -> tuple[dict[FileStatus, int], int]:
+) -> tuple[dict[DocumentStatus, int], int]:
     """How many files of an index are how far, and the bytes that all take."""
-    counts: dict[FileStatus, int] = {}
+    counts: dict[DocumentStatus, int] = {}
     num_bytes = 0
     for ids in [None] if among is None else _portions(among):
         where = [index_documents.c.index_id == index_id]
@@ -175,7 +165,7 @@ def count_files(
         columns = (index_documents.c.status, func.count(), func.coalesce(func.sum(index_documents.c.num_bytes), 0))
         rows = connection.execute(select(*columns).where(*where).group_by(index_documents.c.status))
         for status, count, size in rows:
-            counts[FileStatus(status)] = counts.get(FileStatus(status), 0) + count
+            counts[DocumentStatus(status)] = counts.get(DocumentStatus(status), 0) + count
             num_bytes += int(size)
     return counts, num_bytes
 
@@ -214,9 +204,9 @@ def begin_file(connection: Connection, file: IndexedFile) -> int:
     return connection.execute(select(index_attempts.c.num_attempts).where(where)).scalar_one()
 
 
-def end_file(connection: Connection, file: IndexedFile, status: FileStatus, error: FileFailure | None = None) -> bool:
+def end_file(connection: Connection, file: IndexedFile, status: DocumentStatus, error: FileFailure | None = None) -> bool:
     """Say what has become of a file; False: it is not in progress any more, or not there."""
-    where = (index_documents.c.number == file.number, index_documents.c.status == FileStatus.IN_PROGRESS.value)
+    where = (index_documents.c.number == file.number, index_documents.c.status == DocumentStatus.IN_PROGRESS.value)
     told = None if error is None else {"code": error.code, "message": error.message}
     changed = connection.execute(update(index_documents).where(*where).values(status=status.value, error=told))
     connection.execute(delete(index_attempts).where(index_attempts.c.document_number == file.number))
@@ -251,7 +241,7 @@ def cancel_batch(connection: Connection, batch: FileBatch) -> None:
     """Take in no more files of a batch; those that are completed stay."""
     for ids in _portions(batch.file_ids):
         where = (index_documents.c.index_id == batch.index_id, index_documents.c.document_id.in_(ids), _waits())
-        connection.execute(update(index_documents).where(*where).values(status=FileStatus.CANCELLED.value))
+        connection.execute(update(index_documents).where(*where).values(status=DocumentStatus.CANCELLED.value))
 
 
 def _portions(ids: Sequence[str]) -> list[Sequence[str]]:
@@ -260,7 +250,7 @@ def _portions(ids: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _waits() -> ColumnElement[bool]:
-    in_progress = index_documents.c.status == FileStatus.IN_PROGRESS.value
+    in_progress = index_documents.c.status == DocumentStatus.IN_PROGRESS.value
     return in_progress & index_documents.c.file_id.is_not(None)
 
 
@@ -272,7 +262,7 @@ def _record(row: Row[Any]) -> IndexedFile:
         source=row.source,
         attributes=row.attributes,
         file_id=row.file_id,
-        status=FileStatus(row.status),
+        status=DocumentStatus(row.status),
         error=None if row.error is None else FileFailure(**row.error),
         num_bytes=row.num_bytes,
         created_at=row.created_at,
