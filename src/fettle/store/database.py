@@ -80,6 +80,16 @@ class Store:
         """Folder of what was tuned."""
         return self.home / "models"
 
+    @property
+    def indexes(self) -> Path:
+        """Folder of what indexes of passages are searched with, by their ids; it can be made anew at any time."""
+        return self.home / "indexes"
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the database is PostgreSQL; else it is SQLite."""
+        return self._engine.dialect.name == "postgresql"
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A look at the database as it is at one moment."""

@@ -252,6 +252,7 @@ indexes = Table(  # of passages; the API calls them vector stores
     Column("passage_tokens", Integer, nullable=False),
     Column("overlap_tokens", Integer, nullable=False),
     Column("generation", BigInteger, nullable=False),  # rises with every change of what is in it
+    Column("replaces", _ID),  # of one that is being made in another's place: whose; it is in no list
 )
 
 index_documents = Table(
@@ -269,7 +270,8 @@ index_documents = Table(
     Column("error", JSON(none_as_null=True)),
     Column("num_bytes", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    UniqueConstraint("index_id", "document_id"),
+    UniqueConstraint("index_id", "document_id", "status"),  # what is found, and beside it what is made in its place
+    sqlite_autoincrement=True,
 )
 
 passages = Table(
@@ -283,11 +285,14 @@ passages = Table(
     Column("title_path", JSON, nullable=False),
     Column("text", Text, nullable=False),
     Column("num_tokens", Integer, nullable=False),
-    Column("vector", LargeBinary),  # little-endian float32; null: not embedded yet, or kept elsewhere by the backend
+    Column("text_hash", String(32), nullable=False),  # of headings and text: equal ones are embedded once
+    Column("vector", LargeBinary),  # little-endian float32; null: not embedded yet
     UniqueConstraint("document_number", "position"),
+    sqlite_autoincrement=True,  # search files know passages by their numbers: none is ever given again
 )
 
 Index("ix_passages_index_number", passages.c.index_id, passages.c.number)
+Index("ix_passages_index_hash", passages.c.index_id, passages.c.text_hash)
 
 index_attempts = (
     Table(  # at files of `index_documents` that are in progress: one that ends its worker is not begun for ever

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("passage_tokens", sa.Integer(), nullable=False),
         sa.Column("overlap_tokens", sa.Integer(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("replaces", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_indexes_project_id_projects")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_indexes")),
         sa.UniqueConstraint("id", name=op.f("uq_indexes_id")),
@@ -54,7 +55,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["index_id"], ["indexes.id"], name=op.f("fk_index_documents_index_id_indexes")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_index_documents")),
-        sa.UniqueConstraint("index_id", "document_id", name=op.f("uq_index_documents_index_id")),
+        sa.UniqueConstraint("index_id", "document_id", "status", name=op.f("uq_index_documents_index_id")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "passages",
@@ -66,6 +68,7 @@ def upgrade() -> None:
         sa.Column("title_path", sa.JSON(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("num_tokens", sa.Integer(), nullable=False),
+        sa.Column("text_hash", sa.String(length=32), nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["index_id"], ["indexes.id"], name=op.f("fk_passages_index_id_indexes")),
         sa.ForeignKeyConstraint(
@@ -73,12 +76,15 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_passages")),
         sa.UniqueConstraint("document_number", "position", name=op.f("uq_passages_document_number")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_passages_index_number", "passages", ["index_id", "number"], unique=False)
+    op.create_index("ix_passages_index_hash", "passages", ["index_id", "text_hash"], unique=False)
 
 
 def downgrade() -> None:
     """To the version before."""
+    op.drop_index("ix_passages_index_hash", table_name="passages")
     op.drop_index("ix_passages_index_number", table_name="passages")
     op.drop_table("passages")
     op.drop_table("index_documents")

@@ -1,0 +1,39 @@
+"""Which backends there are. A new one adds its file here and a line to the registry."""
+
+from __future__ import annotations
+
+from fettle.errors import ConfigError
+from fettle.retrieval.backend import Backend
+from fettle.retrieval.index import PassageIndex
+from fettle.store.database import Store
+from fettle.store.indexes import StoredIndex
+
+
+def backend_named(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        ConfigError: There is none, or it is not installed.
+    """
+    if name == "folder":
+        from fettle.retrieval.indexes.folder_backend import FolderBackend
+
+        return FolderBackend()
+    raise ConfigError(
+        f"the index is searched by {name!r}, which this version of Fettle does not know",
+        remedy="install the version that made the index",
+    )
+
+
+def backend_of(store: Store) -> str:
+    """Which backend a new index gets."""
+    return "folder"
+
+
+def open_index(store: Store, index: StoredIndex) -> PassageIndex:
+    """The present generation of an index, to be searched.
+
+    Raises:
+        ResourceError: What it is searched with is not there (`indexing.make_searchable` makes it), or damaged.
+    """
+    return backend_named(index.backend).open(store, index)
