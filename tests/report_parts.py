@@ -15,7 +15,6 @@ from fettle.records import (
     Answer,
     Comparison,
     ContenderResult,
-    Detectable,
     Example,
     Finding,
     FinishReason,
@@ -33,6 +32,7 @@ from fettle.records import (
 from fettle.report_records import (
     AnswerRow,
     Confusion,
+    Detectable,
     Forgetting,
     LengthHistogram,
     LossPoint,

@@ -11,14 +11,13 @@ from fettle.records import (
     Comparison,
     ContenderResult,
     Decision,
-    Detectable,
     Interval,
     Resources,
     Task,
     TaskKind,
     Verdict,
 )
-from fettle.report_records import AnswerRow, Provenance, StudyReport
+from fettle.report_records import AnswerRow, Detectable, Provenance, StudyReport
 from fettle.votes.poll import Contenders, Poll, make_poll
 from fettle.votes.records import Choice, Vote
 

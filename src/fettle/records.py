@@ -74,6 +74,10 @@ class Example:
     """Examples with the same group (a customer, a thread) stay in one split; None: no group was given."""
     context: str = ""
     """What the system message asks, where that differs from example to example (`examples.contexts`); "": it is an instruction."""
+    document_ids: tuple[str, ...] | None = None
+    """The documents that answer it, for training and measuring: no contender may look; empty: none does; None: nobody has said."""
+    references: tuple[str, ...] = ()
+    """Other answers that would be as right, for graders alone."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -265,6 +269,12 @@ class Answer:
     engine cannot tell."""
     log_probs: tuple[TokenLogProb, ...] | None = None
     """Of every token, the end of turn included, where they were asked for."""
+    passages: tuple[str, ...] = ()
+    """Ids of the passages that stood in its prompt, in rank order."""
+    cited: tuple[str, ...] = ()
+    """Those of them that it names; the names are no part of the text."""
+    num_false_citations: int = 0
+    """Numbers that it names and no passage had."""
 
     def taking(self, seconds: float) -> Answer:
         """The same answer with other seconds."""
@@ -302,21 +312,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detectable:
-    """What a test split can show at all, before any result is known."""
-
-    num_examples: int
-    num_clusters: int
-    design_effect: float
-    smallest_difference: float
-    """Smallest true difference of two arms' mean scores that is found with `power` at two-sided `alpha`, in [0, 1]."""
-    num_examples_to_halve: int
-    """Test examples needed to detect half of `smallest_difference`."""
-    alpha: float = 0.05
-    power: float = 0.80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

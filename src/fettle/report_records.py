@@ -7,8 +7,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fettle.records import Comparison, ContenderResult, Detectable, Finding, Interval, Task, Verdict
+from fettle.records import Comparison, ContenderResult, Finding, Interval, Task, Verdict
 from fettle.tuning_records import LearningCurve, SettingsSearch, StrengthSweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detectable:
+    """What a test split can show at all, before any result is known."""
+
+    num_examples: int
+    num_clusters: int
+    design_effect: float
+    smallest_difference: float
+    """Smallest true difference of two arms' mean scores that is found with `power` at two-sided `alpha`, in [0, 1]."""
+    num_examples_to_halve: int
+    """Test examples needed to detect half of `smallest_difference`."""
+    alpha: float = 0.05
+    power: float = 0.80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,16 +59,21 @@ class LanguageModel:
         return sha256_of_json([*parts, self.task.kind.value, list(self.task.labels)])
 
     def prompt(self, example: Example) -> Prompt:
-        """What the engine is asked: in its style, with fewer shots where prompt and answer would not fit into the context."""
+        """What the engine is asked: in its style, with less before the message where prompt and answer would not fit the context."""
+        return self.fitting(example)[1]
+
+    def fitting(self, example: Example) -> tuple[PromptStyle, Prompt]:
+        """What the engine is asked, and the style, shortened until it fits."""
         style = self.style
         while True:
             prompt = Prompt(example_id=example.id, messages=style.messages(example), tools=example.tools)
             shorter = style.shorter()
-            if shorter is None or self._fits(prompt):
-                return prompt
+            if shorter is None or self.fits(prompt):
+                return style, prompt
             style = shorter
 
-    def _fits(self, prompt: Prompt) -> bool:
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether a prompt leaves room for an answer."""
         limit = self.engine.max_tokens
         if limit is None:
             return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
+from fettle.chat.instruction import with_instruction_end
 from fettle.records import Example, Message, Prompt
 
 
@@ -71,8 +72,4 @@ def with_hint(messages: Sequence[Message], hint: str | None) -> tuple[Message, .
     >>> with_hint([Message(role="user", content="Hi")], "Be brief.")[0].content
     'Be brief.'
     """
-    if hint is None:
-        return tuple(messages)
-    if messages and messages[0].is_system:
-        return (replace(messages[0], content=f"{messages[0].content}\n\n{hint}"), *messages[1:])
-    return (Message(role="system", content=hint), *messages)
+    return tuple(messages) if hint is None else with_instruction_end(messages, hint)

@@ -172,7 +172,15 @@ def _read_file(file: PlainFile, columns: ColumnMapping | None, id_prefix: str) -
         if conversation is not None:
             found.append(_Found(conversation=conversation, source=place, fallback_id=f"{prefix}:{row.line}"))
     findings += fold_unlabelled(of_rows, len(rows.rows)) if found else of_rows
+    findings += [note.about(file.name) for note in _other_answers(found)]
     return _Reading(examples=tuple(found), findings=tuple(findings))
+
+
+def _other_answers(found: Sequence[_Found]) -> list[Note]:
+    """Said of rows with several right answers: choices of which one is right would make every wrong one count."""
+    count = sum(bool(item.conversation.truth.references) for item in found)
+    text = f"{count} rows name other answers (`references`, `answers`): graders of texts take each of them for right"
+    return [info("other-answers", text, "rename the column if its texts are not all right")] if count else []
 
 
 def _columns_format(rows: Rows, wanted: ColumnMapping | None, where: str) -> tuple[ColumnsFormat | None, list[Note]]:
@@ -296,6 +304,8 @@ def _with_unique_ids(found: list[_Found]) -> tuple[tuple[Example, ...], list[Fin
                 source=item.source,
                 tools=item.conversation.tools,
                 group=item.conversation.group,
+                document_ids=item.conversation.truth.document_ids,
+                references=item.conversation.truth.references,
             )
         )
     return tuple(examples), findings

@@ -11,6 +11,16 @@ from fettle.records import Message, Tool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a row knows about its right answer beside the answer itself."""
+
+    document_ids: tuple[str, ...] | None = None
+    """The documents that answer it; None: the row does not say."""
+    references: tuple[str, ...] = ()
+    """Other right answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """What a row says: an example before it has a place and a unique name."""
 
@@ -18,6 +28,7 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     id: str | None = None
     group: str | None = None
+    truth: Truth = Truth()
     notes: tuple[Note, ...] = ()
 
 

@@ -36,6 +36,10 @@ def chat_row(example: Example) -> dict[str, Any]:
         row["tools"] = [_tool(tool) for tool in example.tools]
     if example.group is not None:
         row["group"] = example.group
+    if example.document_ids is not None:
+        row["document_ids"] = list(example.document_ids)
+    if example.references:
+        row["references"] = list(example.references)
     return row
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from fettle.records import Detectable
+from fettle.report_records import Detectable
 from fettle.statistics.clusters import cluster_totals
 
 ASSUMED_DISCORDANCE = 0.25

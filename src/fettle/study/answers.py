@@ -142,5 +142,8 @@ def _answer(row: dict[str, object]) -> Answer:
     fields = dict(row)
     usage = fields.pop("usage")
     reason = fields.pop("finish_reason")
+    for key in ("passages", "cited"):
+        if isinstance(ids := fields.get(key), list):  # answers kept by an earlier version have none
+            fields[key] = tuple(ids)
     assert isinstance(usage, dict), "written by append_json_lines above"
     return Answer(**fields, usage=Usage(**usage), finish_reason=FinishReason(str(reason)))  # pyright: ignore[reportArgumentType] (our own JSON)

@@ -8,6 +8,7 @@ from typing import Any
 from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.chat import conversation_from_messages, system_message
+from fettle.examples.row_formats.truth import truth_of
 from fettle.examples.row_formats.turns import group_name, identifier, is_blank, pair, plain_text
 from fettle.records import Message
 
@@ -37,7 +38,9 @@ class AlpacaFormat:
             messages = (Message(role="system", content=instruction), *messages)
         if values.get("history") or values.get("system"):
             return self._after_history(values, messages)
-        return Conversation(messages=messages, id=identifier(values, "id"), group=group_name(values, "group"))
+        return Conversation(
+            messages=messages, id=identifier(values, "id"), group=group_name(values, "group"), truth=truth_of(values)
+        )
 
     def _after_history(self, values: Mapping[str, Any], messages: tuple[Message, ...]) -> Conversation:
         history = values.get("history") or []

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from fettle.examples.notes import Note, UnusableRowError, repaired, warning
 from fettle.examples.row_format import Conversation
+from fettle.examples.row_formats.truth import truth_of
 from fettle.examples.row_formats.turns import check_turns, group_name, identifier, up_to_wanted_answer
 from fettle.records import Message, Role, Tool, ToolCall, joined_text_parts
 
@@ -61,6 +62,7 @@ def conversation_from_messages(raw_messages: list[Any], values: Mapping[str, Any
         tools=parsed_tools(values),
         id=identifier(values, "id"),
         group=group_name(values, "group"),
+        truth=truth_of(values),
         notes=(*notes, *cut, *check_turns(messages)),
     )
 

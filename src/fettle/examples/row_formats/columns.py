@@ -9,6 +9,7 @@ from typing import Any
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_format import Conversation
+from fettle.examples.row_formats.truth import truth_of
 from fettle.examples.row_formats.turns import group_name, identifier, pair, plain_text
 
 
@@ -40,4 +41,5 @@ class ColumnsFormat:
             messages=pair(plain_text(inputs), plain_text(answers)),
             id=identifier(values, self.mapping.id),
             group=group_name(values, self.mapping.group),
+            truth=truth_of(values, used=(self.mapping.input, self.mapping.answer)),
         )

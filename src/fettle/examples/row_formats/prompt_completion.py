@@ -7,6 +7,7 @@ from typing import Any
 
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.chat import conversation_from_messages
+from fettle.examples.row_formats.truth import truth_of
 from fettle.examples.row_formats.turns import group_name, identifier, pair, plain_text
 
 
@@ -36,4 +37,5 @@ class PromptCompletionFormat:
             messages=pair(plain_text(prompt), plain_text(completion).strip()),
             id=identifier(values, "id"),
             group=group_name(values, "group"),
+            truth=truth_of(values),
         )

@@ -9,6 +9,7 @@ from typing import Any
 from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_format import Conversation
 from fettle.examples.row_formats.chat import conversation_from_messages, system_message
+from fettle.examples.row_formats.truth import TRUTH_KEYS
 
 _ROLES = {
     "human": "user",
@@ -42,7 +43,7 @@ class ShareGptFormat:
             raise UnusableRowError("bad-messages", "`conversations` must be a list with at least one turn", "add turns")
         messages = [_message(turn, number) for number, turn in enumerate(turns, start=1)]
         messages = [*system_message(values), *messages]
-        known = {key: values[key] for key in ("id", "group", "functions") if key in values}
+        known = {key: values[key] for key in ("id", "group", "functions", *TRUTH_KEYS) if key in values}
         if (tools := values.get("tools")) not in (None, "", []):
             known["tools"] = _tools(tools)
         return conversation_from_messages(messages, known)

@@ -1,7 +1,7 @@
 """Graders that compare a free-text answer with the wanted one, character by character or word by word.
 
 They reward likeness, not truth: two good replies in other words score low. They are fit for telling arms apart on many
-examples, not for judging one answer.
+examples, not for judging one answer. Where an example has several right answers, the one that is most alike counts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Chrf:
         """In [0, 1]."""
         if (result := unscorable(example, answer)) is not None:
             return result
-        return scored(example, chrf(example.answer, answer.text))
+        return scored(example, max(chrf(right, answer.text) for right in right_answers(example)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RougeL:
         """In [0, 1]."""
         if (result := unscorable(example, answer)) is not None:
             return result
-        return scored(example, rouge_l(example.answer, answer.text))
+        return scored(example, max(rouge_l(right, answer.text) for right in right_answers(example)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,12 @@ class ExactText:
         """1 or 0."""
         if (result := unscorable(example, answer)) is not None:
             return result
-        return scored(example, _trimmed(example.answer) == _trimmed(answer.text))
+        return scored(example, _trimmed(answer.text) in map(_trimmed, right_answers(example)))
+
+
+def right_answers(example: Example) -> tuple[str, ...]:
+    """The wanted answer, and those that would be as right."""
+    return (example.answer, *example.references)
 
 
 def chrf(wanted: str, answered: str) -> float:
