@@ -103,7 +103,7 @@ class TakingIn:
         staged = [one for file in files if (one := self._stage(index, file, embedder)) is not None]
         if staged:
             embed_missing(self._store, index, embedder, self)
-            publish_staged(self._store, index, joined(staged), self)
+            publish_staged(self._store, index, index, joined(staged), self)
 
     def _embedder(self, index: StoredIndex) -> PassageEmbedder:
         if index.embedder not in self._embedders:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.index import PassageIndex
+from fettle.retrieval.vector_stores import open_searchable
+from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
 
 _MOST_OPEN = 16
 
-OpenIndex = Callable[[StoredIndex], PassageIndex]
-"""Opens the present generation of an index."""
 LoadEmbedder = Callable[[str], PassageEmbedder]
 """An embedder by its name."""
 
@@ -102,27 +102,26 @@ class OpenIndexes:
     """Indexes by id, the least recently used of which are closed where there are too many.
 
     Args:
-        open_index: Opens one.
         most: How many stay open.
     """
 
-    def __init__(self, open_index: OpenIndex, *, most: int = _MOST_OPEN) -> None:
-        self._open, self._most = open_index, most
-        self._lock = threading.Lock()
+    def __init__(self, *, most: int = _MOST_OPEN) -> None:
+        self._most, self._lock = most, threading.Lock()
         self._by_id: OrderedDict[str, _Opened] = OrderedDict()  # the least recently used first
 
     @contextmanager
-    def opened(self, index: StoredIndex) -> Iterator[PassageIndex]:
+    def opened(self, store: Store, index: StoredIndex) -> Iterator[PassageIndex]:
         """An index as it stands in the store, for as long as it is searched.
 
         Raises:
-            FettleError: It cannot be opened.
+            BusyError: Its search files are missing, and another process changes it.
+            ResourceError: They are damaged.
         """
         entry = self._entry(index)
         try:
             with entry.opening:
                 if entry.index is None:
-                    entry.index = self._open(index)
+                    entry.index = open_searchable(store, index)
             yield entry.index
         finally:
             self._leave(entry)

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import regex
+from pydantic import BaseModel
 
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
+from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording, shown_with
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.server.context import Context
-from fettle.server.search_bodies import FileSearchTool, least_score, read_filter
+from fettle.server.search_bodies import FileSearchTool, least_score
 from fettle.server.searching import search_index
 from fettle.server.vector_stores import usable
 from fettle.store.indexes import find_index
@@ -25,7 +26,6 @@ _NUM_PASSAGES = 5
 """Shown at most, where nobody says how many."""
 _LEAST_ROOM_TOKENS = 256
 """For an answer whose length nobody bounds; never more than a quarter of the context."""
-_CITED = regex.compile(r"\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def look_up(
         else:
             return None
     question = next((turn.content for turn in reversed(asked.messages) if turn.role == "user"), "")
-    where = None if tool is None or tool.filters is None else read_filter(tool.filters, "tools.filters")
+    where = None if tool is None else tool.where()
     found = search_index(context, index, [question], settings, where) if question.strip() else ()
     least = 0.0 if tool is None else least_score(tool.ranking_options)
     return Retrieval(index_id=index.id, question=question, found=tuple(one for one in found if one.score >= least))
@@ -97,13 +97,33 @@ def with_passages(
 def citations(text: str, found: Sequence[Found]) -> tuple[Citation, ...]:
     """The passages that an answer names by their numbers, such as [2] or [1, 3]; numbers of no passage are none.
 
-    >>> citations("No [7].", ())
+    >>> citations("It takes five days. [7]", ())
     ()
     """
-    named = [
-        (brackets.start(), int(number)) for brackets in _CITED.finditer(text) for number in regex.findall(r"\d+", brackets[1])
-    ]
+    named = citation_places(text)
     return tuple(Citation(found=found[number - 1], index=place) for place, number in named if 1 <= number <= len(found))
+
+
+class ShownPassage(BaseModel):
+    """A passage that a model was shown."""
+
+    file_id: str
+    """Of a document that was read from a folder: its id, which is its path there."""
+    filename: str
+    passage_id: str
+    rank: int
+    """From 1: the number by which the answer names it."""
+    score: float
+    """From 0 to 1."""
+
+
+class RetrievalBody(BaseModel):
+    """What a model was shown before it answered."""
+
+    vector_store_id: str
+    results: list[ShownPassage]
+    cited: list[str]
+    """Ids of the passages that the answers name."""
 
 
 def retrieval_body(retrieval: Retrieval, texts: Sequence[str]) -> dict[str, Any]:
@@ -114,17 +134,17 @@ def retrieval_body(retrieval: Retrieval, texts: Sequence[str]) -> dict[str, Any]
         texts: Of all choices.
     """
     cited = {citation.found.rank for text in texts for citation in citations(text, retrieval.found)}
-    return {
-        "vector_store_id": retrieval.index_id,
-        "results": [
-            {
-                "file_id": found.passage.document_id,
-                "filename": found.passage.source,
-                "passage_id": found.passage.id,
-                "rank": found.rank,
-                "score": found.score,
-            }
+    return RetrievalBody(
+        vector_store_id=retrieval.index_id,
+        results=[
+            ShownPassage(
+                file_id=found.passage.document_id,
+                filename=found.passage.source,
+                passage_id=found.passage.id,
+                rank=found.rank,
+                score=found.score,
+            )
             for found in retrieval.found
         ],
-        "cited": [found.passage.id for found in retrieval.found if found.rank in cited],
-    }
+        cited=[found.passage.id for found in retrieval.found if found.rank in cited],
+    ).model_dump()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StrictInt
+from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
 from fettle.retrieval.filters import AllOf, AnyOf, Condition, Filter, Operator
 from fettle.retrieval.records import AttributeValue
-from fettle.server.errors import ApiError, invalid
+from fettle.server.errors import ApiError, invalid, validation_error
 from fettle.server.wire import RequestBody, Text, storable
 
+FILE_SEARCH = "file_search"
+"""The type of the tool."""
 _MOST_QUERIES = 16
 _MOST_QUERY_CHARACTERS = 16_000
 """Of which an embedder reads the first few hundred words, and a search by words all."""
@@ -88,6 +90,14 @@ class FileSearchTool(RequestBody):
     filters: dict[str, Any] | None = None
     ranking_options: RankingOptions | None = None
 
+    def where(self, where: str = "tools") -> Filter | None:
+        """What the files' attributes must fulfil; None: anything.
+
+        Raises:
+            ApiError: The filter is none.
+        """
+        return None if self.filters is None else read_filter(self.filters, f"{where}.filters")
+
     def checked(self, where: str) -> FileSearchTool:
         """Itself.
 
@@ -97,9 +107,28 @@ class FileSearchTool(RequestBody):
         if len(self.vector_store_ids) > 1:
             message = "One vector store is searched for an answer; `vector_store_ids` names several."
             raise invalid(message, f"{where}.vector_store_ids", "unsupported_value")
+        self.where(where)
         if self.ranking_options is not None:
             self.ranking_options.require_supported(f"{where}.ranking_options")
         return self
+
+
+def search_tool(tools: Sequence[dict[str, Any]]) -> FileSearchTool | None:
+    """What some tools want to be searched; None: nothing.
+
+    Raises:
+        ApiError: There are several searches among them, or one is not as it should be.
+    """
+    places = [place for place, tool in enumerate(tools) if tool.get("type") == FILE_SEARCH]
+    if not places:
+        return None
+    if len(places) > 1:
+        raise invalid(f"One tool of type '{FILE_SEARCH}' is taken, and there are {len(places)}.", f"tools[{places[1]}]")
+    try:
+        return FileSearchTool.model_validate(tools[places[0]]).checked(f"tools[{places[0]}]")
+    except ValidationError as error:
+        mistakes = [{**one, "loc": ("tools", places[0], *one["loc"])} for one in error.errors()]
+        raise validation_error(mistakes) from error
 
 
 class SearchContent(BaseModel):

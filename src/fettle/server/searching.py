@@ -41,7 +41,7 @@ def search_index(
         return ()
     started = time.monotonic()
     embedder = context.embedders.named(index.embedder)
-    with context.indexes.opened(index) as opened:
+    with context.indexes.opened(context.store, index) as opened:
         search = IndexSearch(opened, embedder, settings)
         found = [search.search(query, where=where) for query in queries]
     context.metrics.on_search(time.monotonic() - started)

@@ -47,7 +47,7 @@ def create(body: CreateVectorStore, context: ContextOf, owner: OwnerOf) -> Vecto
     """Have a vector store; its files are read in the background."""
     if body.description is not None:
         raise invalid("`description` is not kept by this server; `metadata` is.", "description", "unsupported_value")
-    embedder = context.default_embedder()
+    embedder = context.embedders.named(DEFAULT_EMBEDDER)
     strategy = body.chunking_strategy or ChunkingStrategy(type="auto")
     made = new_index(
         context.store,
