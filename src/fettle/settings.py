@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Folder for models, studies and the count of looks at test splits."""
     remote_api_key: SecretStr | None = None
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
+    embedder_api_key: SecretStr | None = None
+    """Key sent to the endpoint named by `--embedder-url`; None: the endpoint needs none."""
     vllm_url: str | None = None
     """vLLM servers, with commas between; each answers for the base model that it serves. None: there are none."""
     vllm_api_key: SecretStr | None = None

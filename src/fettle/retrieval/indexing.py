@@ -75,7 +75,7 @@ def index_for(
         name: Or its id.
         embedder: What it is, or shall be, made with.
         passages: How documents are cut; None: as they are in this index, or by default.
-        is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. The index is found as it is until then.
+        is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. Until then it is searched as it is.
 
     Raises:
         ConfigError: The index was made with another embedder or other settings, or they are impossible.
@@ -161,7 +161,6 @@ def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: Passag
         ConfigError: Says what the index was made with, what came, and what to do.
     """
     made_with = {
-        "embedder": (index.embedder, embedder.name),
         "revision of the embedder": (index.embedder_revision, embedder.revision),
         "dimensions": (index.num_dimensions, embedder.num_dimensions),
     }
@@ -170,10 +169,10 @@ def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: Passag
         made_with["overlap tokens"] = (index.overlap_tokens, passages.overlap_tokens)
     differing = {what: pair for what, pair in made_with.items() if pair[0] != pair[1]}
     if differing:
-        was = ", ".join(f"{what} {old}" for what, (old, _) in differing.items())
-        came = ", ".join(f"{what} {new}" for what, (_, new) in differing.items())
+        was, came = (", ".join(f"{what} {pair[side]}" for what, pair in differing.items()) for side in (0, 1))
         raise ConfigError(
-            f"the index was made with {was}, and now it is {came}: their vectors and passages cannot be mixed",
+            f"the index was made with {was} (embedder {index.embedder}), and now it is {came} (embedder {embedder.name}): "
+            "their vectors and passages cannot be mixed",
             where=index.name or index.id,
             remedy="leave these options out, choose another --name, or make all of it anew with --rebuild",
         )
@@ -215,7 +214,7 @@ def _generation(store: Store, goal: StoredIndex, kept_as: StoredIndex, staged: S
 
 
 def _require_something(staged: Staged, index: StoredIndex, file_id: str | None) -> None:
-    """Take a place without a document for a mistake where there were some: a disk that is not mounted looks like an empty folder."""
+    """Take a place without a document for a mistake where there were some: a disk that is not mounted is an empty folder."""
     if file_id is None and staged.removed and not (staged.added or staged.changed or staged.unchanged):
         raise ConfigError(
             f"no document was found, and the index has {len(staged.removed)} that came from there: nothing was removed",

@@ -89,7 +89,7 @@ def stage_documents(
     Args:
         store: Where the index is.
         index: That nobody else changes meanwhile.
-        read: All documents of the place, and what was noticed on the way. What this raises ends the staging, and nothing is removed.
+        read: All documents of the place, and what was noticed on the way. Where this raises, nothing is removed.
         embedder: Counts tokens.
         listener: Told of every document.
         file_id: The attached file that they come from; None: a folder. Documents that come from elsewhere are left alone.

@@ -1,1 +1,1 @@
-"""One file per way of searching passages."""
+"""One file per place in which passages are searched."""

@@ -27,7 +27,7 @@ def backend_named(name: str) -> Backend:
 
 def backend_of(store: Store) -> str:
     """Which backend a new index gets."""
-    return "folder"
+    return "pgvector" if store.is_postgresql else "folder"
 
 
 def open_index(store: Store, index: StoredIndex) -> PassageIndex:

@@ -1,0 +1,1 @@
+"""One file per kind of embedder beside the packaged one."""

@@ -1,0 +1,83 @@
+"""Full-text search over files: BM25 with all scores computed when the index is built.
+
+Building takes about 2 kB of memory a passage of 150 words, so that a million passages need some 4 GB for as long as it lasts; an
+index that is searched reads its files where they lie.
+
+Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; Lù 2024, "BM25S".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fettle.retrieval.words import language_of, stems_of, words_of
+
+_K1, _B = 1.5, 0.75
+"""Tried on SQuAD: nothing between 0.9 and 2, 0.4 and 0.75 was better (docs/design/022-search.md)."""
+
+
+class WordFilesBuilder:
+    """Takes in texts and writes what finds them by their words."""
+
+    def __init__(self) -> None:
+        self._number_by_word: dict[str, int] = {}
+        self._num_by_word: Counter[str] = Counter()
+        self._numbers_by_text: list[list[int]] = []
+
+    def add(self, texts: Sequence[str]) -> None:
+        """The next passages, in the order of their rows."""
+        number_by_word = self._number_by_word
+        for text in texts:
+            words = words_of(text)
+            self._num_by_word.update(words)
+            # setdefault hands out one integer object a word, which is what keeps the lists small
+            self._numbers_by_text.append([number_by_word.setdefault(word, len(number_by_word)) for word in words])
+
+    def write(self, folder: Path) -> str | None:
+        """Write the files into a folder that does not exist yet; none where no text has a word.
+
+        Returns:
+            The language whose endings are left out of account, None for none; the search has to be told it.
+        """
+        from bm25s import BM25
+
+        language = language_of(self._num_by_word)
+        words = list(self._number_by_word)
+        vocabulary: dict[str, int] = {}
+        stem_numbers = [vocabulary.setdefault(stem, len(vocabulary)) for stem in stems_of(words, language)]
+        if not vocabulary:
+            return None
+        rows = [[stem_numbers[number] for number in numbers] for numbers in self._numbers_by_text]
+        scorer = BM25(k1=_K1, b=_B, method="lucene", backend="numpy")
+        scorer.index((rows, vocabulary), create_empty_token=False, show_progress=False)
+        scorer.save(folder, allow_pickle=False, show_progress=False)
+        return language
+
+
+class WordFiles:
+    """The files of a folder, searched; safe to use from several threads.
+
+    Args:
+        folder: What `WordFilesBuilder.write` has written.
+        language: What it returned.
+    """
+
+    def __init__(self, folder: Path, language: str | None) -> None:
+        from bm25s import BM25
+
+        self._language = language
+        self._scorer: BM25 | None = None
+        if folder.is_dir():
+            self._scorer = BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
+
+    def scores(self, query: str) -> NDArray[np.float32] | None:
+        """The BM25 score of every row, 0 for one that shares no word with the query; None where no row does."""
+        if self._scorer is None:
+            return None
+        numbers = self._scorer.get_tokens_ids(stems_of(words_of(query), self._language))
+        return self._scorer.get_scores_from_ids(numbers) if numbers else None

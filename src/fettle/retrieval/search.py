@@ -1,0 +1,165 @@
+"""An index and the way it is searched, as a `Retriever`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fettle.errors import ConfigError, require_range
+from fettle.files import sha256_of_json
+from fettle.retrieval.embedder import PassageEmbedder
+from fettle.retrieval.filters import Filter
+from fettle.retrieval.fusion import fuse
+from fettle.retrieval.index import PassageIndex
+from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
+from fettle.retrieval.reranker import Reranker
+from fettle.retrieval.words import words_of
+
+_METHODS_IN_WORDS = {
+    SearchMethod.VECTOR: "by meaning",
+    SearchMethod.FULL_TEXT: "by words",
+    SearchMethod.HYBRID: "by meaning and by words",
+}
+
+
+class IndexSearch:
+    """Searches an index for questions.
+
+    Args:
+        index: What is searched.
+        embedder: The one that the index was made with.
+        settings: How it is searched.
+        reranker: What looks at the candidates once more; None: they keep the order of the search.
+
+    Raises:
+        ConfigError: The embedder is another one, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        index: PassageIndex,
+        embedder: PassageEmbedder,
+        settings: SearchSettings,
+        *,
+        reranker: Reranker | None = None,
+    ) -> None:
+        require_same_embedder(index, embedder)
+        require_range("num_passages", settings.num_passages, low=1)
+        require_range("num_candidates", settings.num_candidates, low=1)
+        if settings.max_tokens is not None:
+            require_range("max_tokens", settings.max_tokens, low=1)
+        self.index, self.settings = index, settings
+        self._embedder, self._reranker = embedder, reranker
+
+    def search(self, question: str, *, where: Filter | None = None) -> tuple[Found, ...]:
+        """The passages for one question, the best first; none where nothing fits.
+
+        Raises:
+            ModelError: The embedder or the reranker cannot be loaded.
+        """
+        return self._found(question, self._embedded([question])[0], where)
+
+    def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:
+        """The same for each of many questions, in their order, which are embedded together."""
+        vectors = self._embedded(questions)
+        return tuple(self._found(question, vector, None) for question, vector in zip(questions, vectors, strict=True))
+
+    def describe(self) -> str:
+        """The index and the way it is searched, in words."""
+        made_of, settings = self.index.description, self.settings
+        name = made_of.name or made_of.id
+        size = f"{made_of.num_passages:,} passages of {made_of.num_documents:,} documents"
+        how = _METHODS_IN_WORDS[settings.method]
+        if self._reranker:
+            how += f", reranked by {self._reranker.name}"
+        bound = f", at most {settings.max_tokens} tokens" if settings.max_tokens else ""
+        return f"{name} ({size}), searched {how}: {settings.num_passages} passages{bound}"
+
+    def identity(self) -> str:
+        """The hash of the index's content, the embedder, the settings and the reranker."""
+        made_of = self.index.description
+        reranker = self._reranker.identity() if self._reranker else None
+        return sha256_of_json(
+            [made_of.sha256, made_of.backend, made_of.embedder_revision, asdict(self.settings), reranker]
+        )
+
+    def _embedded(self, questions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
+        if self.settings.method is SearchMethod.FULL_TEXT:
+            return [None] * len(questions)
+        return list(self._embedder.embed_queries(questions))
+
+    def _found(self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None) -> tuple[Found, ...]:
+        ranked = self._ranked(question, query_D, where)
+        if self._reranker is None:
+            candidates: Iterable[Found] = self._read(ranked, at_once=self.settings.num_passages)
+        else:
+            read = list(self._read(ranked, at_once=len(ranked)))
+            candidates = _reranked(read, self._reranker.scores(question, read))
+        return tuple(chosen(candidates, self.settings))
+
+    def _ranked(self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None) -> list[Ranked]:
+        num_candidates = max(self.settings.num_candidates, self.settings.num_passages)
+        rankings: list[list[Ranked]] = []
+        if query_D is not None:
+            rankings.append(self.index.nearest(query_D, num_candidates, where))
+        if self.settings.method is not SearchMethod.VECTOR:
+            rankings.append(self.index.matching(question, num_candidates, where))
+        return fuse(rankings)[:num_candidates] if len(rankings) > 1 else rankings[0]
+
+    def _read(self, ranked: Sequence[Ranked], *, at_once: int) -> Iterator[Found]:
+        """The passages in this order, without those that were deleted since the index was opened."""
+        for start in range(0, len(ranked), at_once):
+            some = ranked[start : start + at_once]
+            passages = self.index.passages([one.key for one in some])
+            if len(passages) < len(some):
+                read_alone = [(one, self.index.passages([one.key])) for one in some]
+                some = [one for one, found in read_alone if found]
+                passages = [passage for _, found in read_alone for passage in found]
+            for rank, (one, passage) in enumerate(zip(some, passages, strict=True), start=start + 1):
+                yield Found(passage=passage, rank=rank, score=one.score)
+
+
+def chosen(candidates: Iterable[Found], settings: SearchSettings) -> Iterator[Found]:
+    """The candidates that are shown, in their order and ranked anew from 1.
+
+    A passage with the same words as one before it is left out, and so is one that no longer fits whole into what is left of the
+    budget; a shorter one after it may still fit. Passages that differ in anything are all kept, since that may be what was asked.
+    """
+    shown: set[tuple[str, ...]] = set()
+    num_tokens_left = settings.max_tokens
+    for candidate in candidates:
+        words = tuple(words_of(candidate.passage.text))
+        if words in shown or (num_tokens_left is not None and candidate.passage.num_tokens > num_tokens_left):
+            continue
+        if num_tokens_left is not None:
+            num_tokens_left -= candidate.passage.num_tokens
+        shown.add(words)
+        yield replace(candidate, rank=len(shown))
+        if len(shown) == settings.num_passages:
+            return
+
+
+def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> None:
+    """Refuse to compare questions with the vectors of another embedder.
+
+    Raises:
+        ConfigError: The embedder is not the one that the index was made with.
+    """
+    made_of = index.description
+    if (made_of.embedder_revision, made_of.num_dimensions) != (embedder.revision, embedder.num_dimensions):
+        came = f"{embedder.name} of revision {embedder.revision[:12]} with {embedder.num_dimensions} dimensions"
+        raise ConfigError(
+            f"expected its own embedder, {made_of.embedder} of revision {made_of.embedder_revision[:12]} with "
+            f"{made_of.num_dimensions} dimensions, and it is {came}",
+            where=f"index {made_of.name or made_of.id}",
+            remedy=f"search with --embedder {made_of.embedder}, or index the documents again with --rebuild",
+        )
+
+
+def _reranked(candidates: Sequence[Found], scores: Sequence[float]) -> list[Found]:
+    """The candidates with their new scores, the best first, equal ones as they were."""
+    scored = [replace(candidate, score=score) for candidate, score in zip(candidates, scores, strict=True)]
+    return sorted(scored, key=lambda found: -found.score)

@@ -1,0 +1,103 @@
+"""The words of a text as full-text search compares them: folded, cut and stemmed in the same way in passages and in questions.
+
+Words of scripts that are written without spaces are cut into overlapping pairs of characters, which needs no dictionary. What is
+not here: compound words are not taken apart, and nothing knows synonyms; the vectors are there for that.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from fettle.errors import ConfigError
+
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f"
+)
+"""Thai, Lao, Burmese, Khmer, Japanese, Chinese, and Korean, whose endings are written without a space."""
+_SPACED = r"\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
+"""Letters and digits, and the vowel signs of Indian scripts, which Python counts as neither."""
+_RUN = re.compile(f"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[{_SPACED}])+")
+
+_SMALLEST_SHARE = 0.2
+"""Of the running words, that a language's own most frequent words have to make up."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in their order, folded and not yet stemmed.
+
+    >>> words_of("Größe: 12,5 ﬁns"), words_of("東京都 Tower")
+    (['grösse', '12', '5', 'fins'], ['東京', '京都', 'tower'])
+    """
+    found: list[str] = []
+    for run in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
+        piece = run[0]
+        if run["unspaced"] is None or len(piece) == 1:
+            found.append(piece)
+        else:
+            found.extend(piece[start : start + 2] for start in range(len(piece) - 1))
+    return found
+
+
+def stems_of(words: Sequence[str], language: str | None) -> list[str]:
+    """Each word without its ending, by the Snowball stemmer of a language; as they are where there is none.
+
+    Raises:
+        ConfigError: There is no stemmer for the language.
+
+    >>> stems_of(["normans", "raiding"], "english"), stems_of(["normans"], None)
+    (['norman', 'raid'], ['normans'])
+    """
+    if language is None:
+        return list(words)
+    import snowballstemmer
+
+    if language not in _frequent_words():
+        raise ConfigError(
+            f"there is no stemmer for {language!r}",
+            remedy=f"build the index anew; known are {', '.join(sorted(_frequent_words()))}",
+        )
+    return list(snowballstemmer.stemmer(language).stemWords(list(words)))
+
+
+def language_of(num_by_word: Mapping[str, int]) -> str | None:
+    """The language in which most of a text is written, by its most frequent words; None where it is none of those with a stemmer.
+
+    Args:
+        num_by_word: How often each folded word occurs.
+
+    >>> language_of({"der": 3, "und": 2, "die": 4, "rechnung": 2})
+    'german'
+    """
+    total = sum(num_by_word.values())
+    if total == 0:
+        return None
+    share_by_language = {
+        language: sum(num_by_word.get(word, 0) for word in frequent) / total
+        for language, frequent in _frequent_words().items()
+    }
+    best = max(share_by_language, key=lambda language: share_by_language[language])
+    return best if share_by_language[best] >= _SMALLEST_SHARE else None
+
+
+@cache
+def _frequent_words() -> dict[str, frozenset[str]]:
+    from bm25s import stopwords
+
+    lists: dict[str, Sequence[str]] = {
+        "english": stopwords.STOPWORDS_EN_PLUS,
+        "german": stopwords.STOPWORDS_GERMAN,
+        "dutch": stopwords.STOPWORDS_DUTCH,
+        "french": stopwords.STOPWORDS_FRENCH,
+        "spanish": stopwords.STOPWORDS_SPANISH,
+        "portuguese": stopwords.STOPWORDS_PORTUGUESE,
+        "italian": stopwords.STOPWORDS_ITALIAN,
+        "russian": stopwords.STOPWORDS_RUSSIAN,
+        "swedish": stopwords.STOPWORDS_SWEDISH,
+        "norwegian": stopwords.STOPWORDS_NORWEGIAN,
+        "danish": stopwords.STOPWORDS_DANISH,
+        "turkish": stopwords.STOPWORDS_TURKISH,
+    }
+    return {language: frozenset(word.casefold() for word in frequent) for language, frequent in lists.items()}

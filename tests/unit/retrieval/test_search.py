@@ -1,0 +1,164 @@
+"""A search of an index: its embedder, its methods, its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fettle.errors import ConfigError
+from fettle.retrieval.filters import Condition, Operator
+from fettle.retrieval.indexes.folder import FolderIndex, build_folder
+from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.retrieval.search import IndexSearch
+from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
+
+TEXTS = [
+    "zero 0 bread",
+    "one 1 wine",
+    "two 2 wine and more wine",
+    "three 3 a stone that is quite a bit longer",
+    "one 1 bread",
+    "ONE 1, bread!",
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> FolderIndex:
+    keys = range(1, len(TEXTS) + 1)
+    build_folder(tmp_path, [Batch(keys, TEXTS, NumberedEmbedder().embed(TEXTS))], num_dimensions=4)
+    passages = {key: passage(key, text, attributes={"key": key}) for key, text in zip(keys, TEXTS, strict=True)}
+    return FolderIndex(tmp_path, description(len(TEXTS)), PassagesInMemory(passages))
+
+
+def ids(found: Sequence[Found]) -> list[str]:
+    assert [one.rank for one in found] == list(range(1, len(found) + 1))
+    return [one.passage.document_id for one in found]
+
+
+def search(index: FolderIndex, question: str, **settings: object) -> list[str]:
+    return ids(IndexSearch(index, NumberedEmbedder(), SearchSettings(**settings)).search(question))  # pyright: ignore
+
+
+def test_each_method_finds_its_own_and_hybrid_finds_both(index: FolderIndex) -> None:
+    question = "1 stone"
+    assert search(index, question, method=SearchMethod.VECTOR, num_passages=2) == ["d2", "d5"]
+    assert search(index, question, method=SearchMethod.FULL_TEXT)[0] == "d4"
+    assert set(search(index, question, num_passages=3)) == {"d2", "d4", "d5"}
+
+
+def test_full_text_search_embeds_nothing(index: FolderIndex) -> None:
+    embedder = NumberedEmbedder()
+    IndexSearch(index, embedder, SearchSettings(method=SearchMethod.FULL_TEXT)).search_all(["wine", "bread"])
+    assert embedder.num_calls == 0
+
+
+@pytest.mark.parametrize("method", SearchMethod)
+def test_many_questions_are_embedded_together_and_find_what_each_finds_alone(
+    index: FolderIndex, method: SearchMethod
+) -> None:
+    questions = ["1 stone", "wine", "bread 0", "", "nothing of it", "3"]
+    embedder = NumberedEmbedder()
+    together = IndexSearch(index, embedder, SearchSettings(method=method)).search_all(questions)
+    assert embedder.num_calls == (0 if method is SearchMethod.FULL_TEXT else 1)
+    assert together == tuple(
+        IndexSearch(index, NumberedEmbedder(), SearchSettings(method=method)).search(question) for question in questions
+    )
+    assert IndexSearch(index, embedder, SearchSettings(method=method)).search_all([]) == ()
+
+
+def test_words_that_are_nowhere_find_nothing_by_words(index: FolderIndex) -> None:
+    assert search(index, "unheard-of", method=SearchMethod.FULL_TEXT) == []
+
+
+def test_a_passage_with_the_same_words_is_shown_once(index: FolderIndex) -> None:
+    found = search(index, "one bread 1", method=SearchMethod.FULL_TEXT, num_passages=6)
+    assert "d5" in found
+    assert "d6" not in found
+
+
+def test_passages_fill_the_budget_whole_and_in_their_order(index: FolderIndex) -> None:
+    everything = search(index, "bread wine stone 1", num_passages=6)
+    sizes = {f"d{key}": len(text.split()) for key, text in enumerate(TEXTS, start=1)}
+    for budget in range(1, 30):
+        shown = search(index, "bread wine stone 1", num_passages=6, max_tokens=budget)
+        assert sum(sizes[one] for one in shown) <= budget
+        assert shown == [one for one in everything if one in shown]
+        left = budget - sum(sizes[one] for one in shown)
+        assert all(sizes[one] > left for one in everything if one not in shown)
+
+
+def test_a_filter_holds_for_both_searches(index: FolderIndex) -> None:
+    where = Condition(key="key", operator=Operator.AT_LEAST, value=4)
+    found = IndexSearch(index, NumberedEmbedder(), SearchSettings(num_passages=6)).search("1 wine bread", where=where)
+    assert set(ids(found)) == {"d4", "d5"}
+
+
+def test_deleted_passages_make_room_for_others(index: FolderIndex) -> None:
+    before = search(index, "wine 1", num_passages=2)
+    reader = index._reader
+    assert isinstance(reader, PassagesInMemory)
+    del reader.by_key[int(before[0][1:])]
+    after = search(index, "wine 1", num_passages=2)
+    assert after[0] == before[1]
+    assert len(after) == 2
+
+
+class BackwardsReranker:
+    name = "backwards"
+
+    def identity(self) -> str:
+        return "backwards-1"
+
+    def scores(self, question: str, candidates: Sequence[Found]) -> list[float]:
+        return [float(candidate.rank) for candidate in candidates]
+
+
+def test_a_reranker_sees_all_candidates_and_decides(index: FolderIndex) -> None:
+    settings = SearchSettings(num_passages=2, num_candidates=4)
+    plain = search(index, "2 3 stone wine", num_passages=4, num_candidates=4)
+    found = IndexSearch(index, NumberedEmbedder(), settings, reranker=BackwardsReranker()).search("2 3 stone wine")
+    assert [one.score for one in found] == [4.0, 3.0]
+    assert ids(found) == [plain[3], plain[2]]
+
+
+@pytest.mark.parametrize("embedder", [NumberedEmbedder(revision="second"), NumberedEmbedder(num_dimensions=5)])
+def test_the_embedder_of_another_index_is_refused(index: FolderIndex, embedder: NumberedEmbedder) -> None:
+    with pytest.raises(
+        ConfigError, match=r"expected its own embedder, numbered of revision first.*--embedder numbered"
+    ):
+        IndexSearch(index, embedder, SearchSettings())
+
+
+@pytest.mark.parametrize("setting", ["num_passages", "num_candidates", "max_tokens"])
+def test_settings_out_of_range_are_refused(index: FolderIndex, setting: str) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        IndexSearch(index, NumberedEmbedder(), replace(SearchSettings(), **{setting: 0}))
+
+
+def test_a_search_is_told_apart_by_all_that_changes_what_it_finds(index: FolderIndex) -> None:
+    def identity(settings: SearchSettings, reranker: BackwardsReranker | None = None) -> str:
+        return IndexSearch(index, NumberedEmbedder(), settings, reranker=reranker).identity()
+
+    plain = SearchSettings()
+    others = [
+        identity(replace(plain, num_passages=3)),
+        identity(replace(plain, method=SearchMethod.VECTOR)),
+        identity(replace(plain, max_tokens=100)),
+        identity(plain, BackwardsReranker()),
+    ]
+    assert identity(plain) == identity(SearchSettings())
+    assert len({identity(plain), *others}) == 5
+    index.description = replace(index.description, sha256="1" * 64)
+    assert identity(plain) not in others
+
+
+def test_a_search_describes_itself(index: FolderIndex) -> None:
+    settings = SearchSettings(num_passages=3, max_tokens=600)
+    found = IndexSearch(index, NumberedEmbedder(), settings, reranker=BackwardsReranker()).describe()
+    assert found == (
+        "handbook (6 passages of 6 documents), searched by meaning and by words, reranked by backwards: "
+        "3 passages, at most 600 tokens"
+    )
