@@ -1,7 +1,7 @@
 """Files that were attached to indexes are read, cut, embedded and made searchable, many of one index at a time.
 
-A file is in progress in the store until it can be found. Whoever is killed meanwhile leaves it in progress, and the next one goes on:
-what was embedded is kept. A file that ends its worker again and again fails.
+A file is in progress in the store until it can be found. Whoever is killed meanwhile leaves it in progress, and the next one goes
+on: what was embedded is kept. A file that ends its worker again and again fails.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from fettle.retrieval.document_reader import local_file
 from fettle.retrieval.documents import read_file
 from fettle.retrieval.records import AttributeValue, Document, Section
 
-_UNSUPPORTED = frozenset({"unknown-format"})
+_UNSUPPORTED = frozenset({"unknown-ending"})
 """Findings about files of formats that nobody reads here."""
 
 

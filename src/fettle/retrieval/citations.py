@@ -46,7 +46,9 @@ def citation_places(text: str) -> tuple[tuple[int, int], ...]:
     """
     brackets = [found.start() + one.start() for found in _CITED.finditer(text) for one in re.finditer(r"\[", found[0])]
     return tuple(
-        (place, int(number)) for place in brackets for number in re.findall(r"\d+", text[place : text.index("]", place)])
+        (place, int(number))
+        for place in brackets
+        for number in re.findall(r"\d+", text[place : text.index("]", place)])
     )
 
 

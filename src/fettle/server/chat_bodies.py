@@ -212,7 +212,8 @@ def _tools(raw: list[_Object]) -> tuple[Tool, ...]:
         if tool.get("type") == FILE_SEARCH:
             continue
         if tool.get("type") != "function":
-            message = f"A tool's `type` is 'function' or '{FILE_SEARCH}'; others, such as {str(tool.get('type'))[:40]!r}, are not supported."
+            other = str(tool.get("type"))[:40]
+            message = f"A tool's `type` is 'function' or '{FILE_SEARCH}'; others, such as {other!r}, are not supported."
             raise invalid(message, f"tools[{place}].type", "unsupported_value")
         name = tool["function"].get("name") if isinstance(tool.get("function"), dict) else None
         if not isinstance(name, str) or not regex.fullmatch(NAME, name):

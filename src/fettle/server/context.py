@@ -13,7 +13,7 @@ from fettle.answering.engine_pool import EnginePool
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.jobs.estimator import Estimator
-from fettle.retrieval.embedders.registry import embedder_named
+from fettle.retrieval.embedders.registry import embedder_by_name
 from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
@@ -50,7 +50,7 @@ class Context:
 
     embedder: EmbedderThread = field(default_factory=EmbedderThread)
     """Answers requests for embeddings."""
-    embedders: OpenEmbedders = field(default_factory=lambda: OpenEmbedders(embedder_named))
+    embedders: OpenEmbedders = field(default_factory=lambda: OpenEmbedders(embedder_by_name))
     """What indexes are searched with."""
     indexes: OpenIndexes = field(default_factory=OpenIndexes)
     """That are searched."""

@@ -1,5 +1,5 @@
-"""The indexes that are searched, and the embedders that they want: opened once, kept while they are used, opened anew once they have
-changed. From any thread; a search takes milliseconds, opening an index may take seconds.
+"""The indexes that are searched, and the embedders that they want: opened once, kept while they are used, opened anew once they
+have changed. From any thread; a search takes milliseconds, opening an index may take seconds.
 """
 
 from __future__ import annotations

@@ -81,9 +81,7 @@ def look_up(
     return Retrieval(index_id=index.id, question=question, found=tuple(one for one in found if one.score >= least))
 
 
-def with_passages(
-    engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval
-) -> tuple[ChatRequest, Retrieval]:
+def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval) -> tuple[ChatRequest, Retrieval]:
     """The conversation with as many whole passages as leave room for the answer, and what was shown."""
     most = engine.max_tokens - (asked.max_new_tokens or min(_LEAST_ROOM_TOKENS, engine.max_tokens // 4))
     for count in range(len(retrieval.found), -1, -1):

@@ -62,11 +62,11 @@ def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
 def _from_0_to_1(score: float, method: SearchMethod) -> float:
     """A score as OpenAI's API gives them, in the same order.
 
-    Cosine similarities stay as they are; ranks are fused in such a way that what both searches rank first has 1; BM25 has no greatest
-    score, and becomes `s / (1 + s)`.
+    Cosine similarities stay as they are; of fused ranks, what both searches rank first has 1; BM25 has no greatest score, and
+    becomes `s / (1 + s)`.
 
-    >>> _from_0_to_1(0.25, SearchMethod.VECTOR), _from_0_to_1(2 / 11, SearchMethod.HYBRID), _from_0_to_1(3.0, SearchMethod.FULL_TEXT)
-    (0.25, 1.0, 0.75)
+    >>> _from_0_to_1(2 / 11, SearchMethod.HYBRID), _from_0_to_1(3.0, SearchMethod.FULL_TEXT)
+    (1.0, 0.75)
     """
     match method:
         case SearchMethod.VECTOR:

@@ -25,7 +25,13 @@ from fettle.server.vector_store_bodies import (
 )
 from fettle.server.vector_stores import Before, Order, refuse_before, usable
 from fettle.server.wire import After
-from fettle.store.attached_files import IndexedFile, attach_file, find_file_of_index, list_files_of_index, set_attributes
+from fettle.store.attached_files import (
+    IndexedFile,
+    attach_file,
+    find_file_of_index,
+    list_files_of_index,
+    set_attributes,
+)
 from fettle.store.files import find_file
 from fettle.store.indexes import DocumentStatus, StoredIndex, find_index
 from fettle.store.keys import Owner
@@ -121,8 +127,8 @@ def require_settings_of(index: StoredIndex, strategy: ChunkingStrategy | None, c
     embedder = context.embedders.named(index.embedder)
     if strategy.settings(embedder.max_tokens, embedder.name) != passage_settings(index):
         message = (
-            f"All files of a vector store are cut alike here, those of '{index.id}' into passages of {index.passage_tokens} tokens with "
-            f"{index.overlap_tokens} of overlap. Leave `chunking_strategy` out, or make a vector store with another one."
+            f"All files of a vector store are cut alike here, those of '{index.id}' into passages of {index.passage_tokens} "
+            f"tokens with {index.overlap_tokens} of overlap. Leave `chunking_strategy` out, or make another vector store."
         )
         raise invalid(message, "chunking_strategy", "unsupported_value")
 

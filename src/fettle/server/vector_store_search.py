@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from fettle.retrieval.records import SearchSettings
+from fettle.retrieval.records import Found, SearchSettings
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.search_bodies import SearchContent, SearchPage, SearchResult, SearchVectorStore
-from fettle.server.searching import ScoredPassage, search_index
+from fettle.server.searching import search_index
 from fettle.server.vector_stores import usable
 from fettle.store.indexes import find_index
 
@@ -26,7 +26,7 @@ def create(vector_store_id: str, body: SearchVectorStore, context: ContextOf, ow
     return SearchPage(search_query=body.queries, data=[_result(one) for one in shown])
 
 
-def _result(found: ScoredPassage) -> SearchResult:
+def _result(found: Found) -> SearchResult:
     passage = found.passage
     return SearchResult(
         file_id=passage.document_id,

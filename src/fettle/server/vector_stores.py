@@ -1,4 +1,4 @@
-"""Vector stores: indexes of passages, as OpenAI's API calls them. Those that `fettle index` makes are among them, and the other way round."""
+"""Vector stores: indexes of passages, as OpenAI's API calls them, those that `fettle index` makes among them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER
 from fettle.retrieval.vector_stores import expiry_of, is_expired, new_index, remove_vector_store
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
@@ -131,7 +132,9 @@ def refuse_before(before: str | None) -> None:
         ApiError: Somebody wants to.
     """
     if before is not None:
-        raise invalid("`before` is not supported by this server; `after` and `order` are.", "before", "unsupported_value")
+        raise invalid(
+            "`before` is not supported by this server; `after` and `order` are.", "before", "unsupported_value"
+        )
 
 
 def _days(expires_after: ExpiresAfter | None) -> int | None:

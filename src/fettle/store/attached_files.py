@@ -204,7 +204,9 @@ def begin_file(connection: Connection, file: IndexedFile) -> int:
     return connection.execute(select(index_attempts.c.num_attempts).where(where)).scalar_one()
 
 
-def end_file(connection: Connection, file: IndexedFile, status: DocumentStatus, error: FileFailure | None = None) -> bool:
+def end_file(
+    connection: Connection, file: IndexedFile, status: DocumentStatus, error: FileFailure | None = None
+) -> bool:
     """Say what has become of a file; False: it is not in progress any more, or not there."""
     where = (index_documents.c.number == file.number, index_documents.c.status == DocumentStatus.IN_PROGRESS.value)
     told = None if error is None else {"code": error.code, "message": error.message}
