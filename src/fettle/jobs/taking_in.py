@@ -126,18 +126,18 @@ class TakingIn:
             document = document_of_file(
                 content_of(self._store, kept), document_id=file.id, filename=file.source, attributes=file.attributes
             )
+            return stage_documents(self._store, index, [document], embedder=embedder, listener=self, file_id=file.id)
         except (NoSuchFileError, FileNotFoundError):
             failure = FileFailure(code="invalid_file", message="The file was deleted before it was read.")
             return self._fail(file, failure)
         except UnusableFileError as error:
             return self._fail(file, FileFailure(code=error.code, message=error.message))
-        except FettleError:
+        except (FettleError, _StoppedError):
             raise
         except Exception:
             _logger.exception("file %s: a fault of ours", file.id)
             failure = FileFailure(code="server_error", message="The file could not be read because of an error here.")
             return self._fail(file, failure)
-        return stage_documents(self._store, index, [document], embedder=embedder, listener=self, file_id=file.id)
 
     def _fail(self, file: IndexedFile, failure: FileFailure) -> None:
         with self._store.writing() as connection:
