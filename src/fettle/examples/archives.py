@@ -213,9 +213,17 @@ def _too_large(name: str, max_bytes: int) -> DataError:
     )
 
 
-def _refuse_other_kinds(data: bytes, name: str) -> None:
-    kind = next((kind for magic, kind in _REFUSED.items() if data.startswith(magic)), None)
+def foreign_kind(data: bytes) -> str | None:
+    """What a file is that is no text, by its first bytes; None where they say nothing.
+
+    >>> foreign_kind(b"%PDF-1.7")
+    'a PDF document'
+    """
     if data[257:262] == b"ustar":
-        kind = "a tar archive"
-    if kind:
+        return "a tar archive"
+    return next((kind for magic, kind in _REFUSED.items() if data.startswith(magic)), None)
+
+
+def _refuse_other_kinds(data: bytes, name: str) -> None:
+    if kind := foreign_kind(data):
         raise DataError(f"expected rows of examples, and this is {kind}", where=name, remedy=_REFUSED_REMEDY)
