@@ -122,9 +122,9 @@ def report_abstentions(rows: Sequence[Any], docs: dict[str, Any]) -> None:
     grader = Groundedness()
     wanted = [row["answer"] for row in rows if not row["answerable"]]
     answers = [q for row in rows if row["answerable"] and (q := question_of(row, docs)) is not None]
-    print(f"said that there is no answer: known {sum(map(grader.is_abstention, wanted))} of {len(wanted)}")
-    wrongly = sum(grader.is_abstention(one.answer) for one in answers)
-    of_sentences = sum(grader.is_abstention(one.sentence) for one in answers)
+    print(f"said that there is no answer: known {sum(map(grader.abstentions.is_abstention, wanted))} of {len(wanted)}")
+    wrongly = sum(grader.abstentions.is_abstention(one.answer) for one in answers)
+    of_sentences = sum(grader.abstentions.is_abstention(one.sentence) for one in answers)
     print(f"taken for that: {wrongly} of {len(answers)} right spans, {of_sentences} of their sentences")
 
 

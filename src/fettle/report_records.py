@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fettle.records import Comparison, ContenderResult, Finding, Interval, Task, Verdict
+from fettle.retrieval_records import RetrievalReport
 from fettle.tuning_records import LearningCurve, SettingsSearch, StrengthSweep
 
 
@@ -142,6 +143,10 @@ class AnswerRow:
     """Primary score by contender; None: unscored."""
     errors: Mapping[str, str] = field(default_factory=dict)
     """Why the request failed, by contender; those that answered are not in it."""
+    passages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ids of what each contender was shown, in rank order; those that are shown nothing are not in it."""
+    cited: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ids of what each of these names."""
     cluster: int | None = None
     """As in `records.Split.cluster_by_id`; None: an older version, which did not keep it, wrote this."""
 
@@ -257,6 +262,20 @@ class Forgetting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TunedBeside:
+    """A tuned contender that the verdict is not about."""
+
+    contender: str
+    tuned_path: str
+    training: TrainingSummary | None
+    """None: it was there before."""
+    strength_sweep: StrengthSweep | None
+    """None: there was none."""
+    forgetting: Forgetting | None
+    """None: it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GradingModel:
     """What a model that grades took in one study, for all graders that ask it."""
 
@@ -358,6 +377,10 @@ class StudyReport:
     """Of `DetectableDifference`; None: an older version, which did not say it, wrote this."""
     rows_needed: tuple[RowsNeeded, ...] = ()
     """Of `DetectableDifference`; empty: an older version wrote this."""
+    retrieval: RetrievalReport | None = None
+    """None: there were no documents."""
+    tuned_beside: tuple[TunedBeside, ...] = ()
+    """Further tuned contenders, which did worse on validation."""
     graders: tuple[NamedGrader, ...] = ()
     """Those that the user named, the one that decides first."""
     warnings: tuple[str, ...] = field(default=())

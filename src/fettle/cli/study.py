@@ -24,6 +24,18 @@ from fettle.cli.data_choices import (
     ValidFileOption,
     ValidSizeOption,
 )
+from fettle.cli.document_choices import (
+    DocumentsOption,
+    EmbedderOption,
+    IndexOption,
+    NumPassagesOption,
+    OverlapTokensOption,
+    PassageTokensOption,
+    RerankerOption,
+    SearchByChoice,
+    SearchByOption,
+    document_settings,
+)
 from fettle.cli.forgetting_choices import (
     BudgetOption,
     ForgettingOption,
@@ -81,6 +93,7 @@ from fettle.records import Decision
 if TYPE_CHECKING:
     from fettle.cli.judge import JudgeSource
     from fettle.report_records import TrainingSummary
+    from fettle.study.planning import StudyPlan
     from fettle.study.settings import StudySettings
 
 _EXIT_CODES = {Decision.SHIP: EXIT_SHIP, Decision.STAY: EXIT_STAY, Decision.CANNOT_TELL: EXIT_CANNOT_TELL}
@@ -109,6 +122,14 @@ def study(
     grader_url: GraderUrlOption = None,
     grader_prices: GraderPricesOption = None,
     leave_out_long: LeaveOutLongOption = False,
+    documents: DocumentsOption = None,
+    index: IndexOption = None,
+    embedder: EmbedderOption = None,
+    passage_tokens: PassageTokensOption = None,
+    overlap_tokens: OverlapTokensOption = None,
+    num_passages: NumPassagesOption = 5,
+    search_by: SearchByChoice = SearchByOption.HYBRID,
+    reranker: RerankerOption = None,
     model: ModelOption = None,
     precision: PrecisionChoice = PrecisionOption.AUTO,
     answer_with: AnswerWithOption = "local",
@@ -193,6 +214,16 @@ def study(
         precision=Precision(precision.value),
         answer_with=parse_answer_with(answer_with),
         remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
+        documents=document_settings(
+            documents,
+            index,
+            embedder=embedder,
+            passage_tokens=passage_tokens,
+            overlap_tokens=overlap_tokens,
+            num_passages=num_passages,
+            search_by=search_by,
+            reranker=reranker,
+        ),
         training=training,
         price_per_hour=price_per_hour,
         worthwhile=worthwhile / 100,
@@ -232,8 +263,7 @@ def _run(settings: StudySettings, judge: JudgeSource | None) -> int:
         share_training(plan_study(settings))
         return 0
     console = Console()
-    with console.status("Reading the examples and loading the model"):
-        plan = plan_study(settings)
+    plan = _planned(settings, console)
     with plan.loaded.in_use():
         expected = print_plan(console, plan)
         with ProgressBars(console) as bars:
@@ -250,14 +280,23 @@ def _run(settings: StudySettings, judge: JudgeSource | None) -> int:
 
 
 def _plan_only(settings: StudySettings) -> int:
-    from fettle.study.planning import plan_study
-
     console = Console()
-    with console.status("Reading the examples and loading the model"):
-        plan = plan_study(settings)
+    plan = _planned(settings, console)
     with plan.loaded.in_use():
         print_plan(console, plan)
     return 0
+
+
+def _planned(settings: StudySettings, console: Console) -> StudyPlan:
+    """The plan of a study; indexing its documents, where there are, is seen as it goes."""
+    from fettle.cli.progress import ProgressBars
+    from fettle.study.planning import plan_study
+
+    if settings.documents is not None:
+        with ProgressBars(console) as bars:
+            return plan_study(settings, bars)
+    with console.status("Reading the examples and loading the model"):
+        return plan_study(settings)
 
 
 def _as_planned(training: TrainingSummary) -> str:

@@ -32,6 +32,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         *([("4 bits", _nf4_note(plan, byte_size(expected.base_bytes)))] if _is_nf4(plan) else []),
         *[("Grader", line) for line in _grader_lines(plan)],
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
+        *([("Documents", _documents_note(plan, expected.passages_seconds))] if plan.documents else []),
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         ("Training", _training_note(plan, expected.training)),
         *([("Tried", _tried_note(plan, expected.tried_seconds))] if expected.tried_seconds else []),
@@ -46,6 +47,12 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         console.print(f"[bold]{name}[/bold]", end=": ")
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     return expected
+
+
+def _documents_note(plan: StudyPlan, seconds: float) -> str:
+    assert plan.documents is not None, "asked where there are documents"
+    trains = ", one of them trained with them" if plan.documents.settings.trains and plan.given is None else ""
+    return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take about {_duration(seconds)} more"
 
 
 def _grader_lines(plan: StudyPlan) -> list[str]:

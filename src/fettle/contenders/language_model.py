@@ -59,7 +59,7 @@ class LanguageModel:
         return sha256_of_json([*parts, self.task.kind.value, list(self.task.labels)])
 
     def prompt(self, example: Example) -> Prompt:
-        """What the engine is asked: in its style, with less before the message where prompt and answer would not fit the context."""
+        """What the engine is asked: in its style, with less before the message where it would not fit the context."""
         return self.fitting(example)[1]
 
     def fitting(self, example: Example) -> tuple[PromptStyle, Prompt]:

@@ -48,6 +48,12 @@ class RememberedSearch:
             self._found[question] = self.retriever.search(question)
         return self._found[question]
 
+    def showing(self, question: str, found: Sequence[Found]) -> RememberedSearch:
+        """One that has found these for a question: training leaves some out, and puts others in."""
+        other = RememberedSearch(self.retriever)
+        other._found[question] = tuple(found)
+        return other
+
 
 @dataclass(frozen=True, slots=True)
 class RetrievedPassages:
@@ -61,11 +67,7 @@ class RetrievedPassages:
 
     def messages(self, example: Example) -> tuple[Message, ...]:
         """The conversation to be answered, with what is found for it."""
-        return self.messages_with(example, self.found(example))
-
-    def messages_with(self, example: Example, found: Sequence[Found]) -> tuple[Message, ...]:
-        """The same with passages that are given: training leaves some out."""
-        return shown_with(with_hint(example.prompt, self.hint), found, self.wording)
+        return shown_with(with_hint(example.prompt, self.hint), self.found(example), self.wording)
 
     def found(self, example: Example) -> tuple[Found, ...]:
         """The passages that are shown, in rank order."""

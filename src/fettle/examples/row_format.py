@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fettle.examples.notes import Note
@@ -28,7 +28,7 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     id: str | None = None
     group: str | None = None
-    truth: Truth = Truth()
+    truth: Truth = field(default_factory=Truth)
     notes: tuple[Note, ...] = ()
 
 

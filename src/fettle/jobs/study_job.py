@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fettle.answering.check_prompts import write_check_prompts
-from fettle.contenders.prompt import bare_prompt
 from fettle.errors import FettleError
 from fettle.examples.write import chat_lines
 from fettle.files import copy_folder, sha256_of_json
@@ -247,7 +246,7 @@ class StudyJob:
             return None
         place = f"{job_id}/final"
         copy_folder(result.tuned, self._store.models / place)
-        prompts = [bare_prompt(example) for example in self._plan.split.valid[:NUM_CHECK_PROMPTS]]
+        prompts = [result.model.plan.prompt(example) for example in self._plan.split.valid[:NUM_CHECK_PROMPTS]]
         write_check_prompts(self._store.models / place, prompts)
         loaded = self._plan.loaded
         return TunedModel(

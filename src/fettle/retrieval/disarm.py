@@ -20,7 +20,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _NAMED_MARKS = "|".join(
     (
         r"s|bos|eos|pad|unk|sep|cls|mask",
-        r"think|tools?|tool_calls?|tool_response|function_calls?|invoke|antml:\w+",
+        r"think|tools?|tool_calls?|tool_response|function_calls?|invoke",
         r"(?:start|end)_of_(?:turn|image|text|role)|turn|im_(?:start|end)",
     )
 )

@@ -1,7 +1,7 @@
 """Several rankings of the same passages as one.
 
-Source: Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods". Their
-k of 60 was chosen for many rankings; with two, 10 finds more (docs/design/022-search.md).
+Source: Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods".
+Their k of 60 was chosen for many rankings; with two, 10 finds more (docs/design/022-search.md).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from fettle.store.passages import (
     find_passages,
     iterate_passages,
     list_passage_numbers,
+    list_passages_named,
 )
 
 _LITTLE_ENDIAN = np.dtype("<f4")
@@ -43,6 +44,11 @@ class StoredPassages:
         with self._store.reading() as connection:
             found = find_passages(connection, self._index_id, keys)
         return {key: as_passage(passage) for key, passage in found.items()}
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        """The passages of a document, in its order; none where there is no such document."""
+        with self._store.reading() as connection:
+            return tuple(map(as_passage, list_passages_named(connection, self._index_id, document_id)))
 
     def keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The keys of all passages, rising, and the number of the document of each: [P], [P]."""

@@ -5,11 +5,13 @@ its place before its row does and is gone after its row is, so everything that t
 delete meanwhile; the rows of that are left out, as if the backup had been made a moment later. The folder of a job that trains is
 copied with its checkpoints before its events, which is how a kill leaves it too: the job goes on from there.
 
-Not in it: base models (`source` says where they come from), uploads that were not completed, the workers' signs of life and claims.
+Not in it: base models (`source` says where they come from), uploads that were not completed, the workers' signs of life and claims,
+and what indexes are searched with, which is made anew from their passages and vectors.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -171,10 +173,14 @@ def _dump(connection: Connection, folder: Path) -> int:
 
 def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
     for row in connection.execution_options(yield_per=1000).execute(_wanted(table)):
-        values = dict(row._mapping)
+        values = {name: _as_json(value) for name, value in row._mapping.items()}
         if table is jobs:
             values |= {"lease_owner": None, "lease_expires_at": None}
         yield values
+
+
+def _as_json(value: Any) -> Any:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
 
 
 def _wanted(table: Table) -> Select[Any]:

@@ -32,7 +32,7 @@ def alone_in_store(store: Store, name: str, *, doing: str, remedy: str) -> Itera
         with _by_file(store, name, doing=doing, remedy=remedy):
             yield
         return
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    number = int.from_bytes(_hashed(name)[:8], "big", signed=True)
     with store.reading() as connection:
         is_ours = connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one()
         connection.commit()
@@ -49,7 +49,11 @@ def alone_in_store(store: Store, name: str, *, doing: str, remedy: str) -> Itera
 def _by_file(store: Store, name: str, *, doing: str, remedy: str) -> Iterator[None]:
     with ExitStack() as claim:
         try:
-            claim.enter_context(alone_with(store.home / "locks" / name, doing=doing, remedy=remedy))
+            claim.enter_context(alone_with(store.home / "locks" / _hashed(name).hex()[:32], doing=doing, remedy=remedy))
         except StudyConflictError as error:
             raise BusyError(error.problem, remedy=remedy) from error
         yield
+
+
+def _hashed(name: str) -> bytes:
+    return hashlib.sha256(name.encode(errors="replace")).digest()

@@ -142,6 +142,16 @@ def list_passages_of(connection: Connection, document_number: int) -> tuple[Stor
     return tuple(map(_passage, connection.execute(wanted)))
 
 
+def list_passages_named(connection: Connection, index_id: str, document_id: str) -> tuple[StoredPassage, ...]:
+    """The passages of the document of this id that can be found, in their order; none where there is no such document."""
+    named = (
+        index_documents.c.index_id == index_id,
+        index_documents.c.document_id == document_id,
+        index_documents.c.status == DocumentStatus.COMPLETED.value,
+    )
+    return tuple(map(_passage, connection.execute(_WITH_DOCUMENT.where(*named).order_by(passages.c.position))))
+
+
 _WITH_DOCUMENT = select(
     passages.c.number,
     passages.c.document_number,

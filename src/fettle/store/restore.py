@@ -7,6 +7,7 @@ are then brought to the newest one, as those of a running store would be.
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Connection, MetaData, Table, func, insert, null, select, text
+from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, insert, null, select, text
 
 from fettle.errors import ConfigError, DataError, disk_errors_explained
 from fettle.progress import Listener, Stage
@@ -128,16 +129,21 @@ def _fill(store: Store, folder: Path, version: str) -> int:
 def _fill_table(connection: Connection, table: Table, file: Path) -> int:
     num_rows = 0
     absent = {column.name: null() for column in table.columns if isinstance(column.type, JSON)}
+    binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
     with file.open(encoding="utf-8", newline="\n") as lines:
         rows = (json.loads(line) for line in lines)
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
-            connection.execute(insert(table), [_with_sql_nulls(row, absent) for row in batch])
+            connection.execute(insert(table), [_with_sql_nulls(_with_bytes(row, binary), absent) for row in batch])
             num_rows += len(batch)
     if num_rows and "number" in table.c and connection.dialect.name == "postgresql":
         newest = select(func.max(table.c.number)).scalar_subquery()
         sequence = func.pg_get_serial_sequence(text("'" + table.name + "'"), text("'number'"))
         connection.execute(select(func.setval(sequence, newest)))
     return num_rows
+
+
+def _with_bytes(row: dict[str, Any], binary: list[str]) -> dict[str, Any]:
+    return row | {name: base64.b64decode(row[name]) for name in binary if row[name] is not None}
 
 
 def _with_sql_nulls(row: dict[str, Any], absent: dict[str, Any]) -> dict[str, Any]:

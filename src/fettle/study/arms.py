@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
+from fettle.contenders.prompt import PromptStyle
+from fettle.contenders.retrieval import PassageReader
 from fettle.errors import IntegrityError, WrongModelError
 from fettle.examples.duplicates import (
     NEAR_DUPLICATE_SIMILARITY,
@@ -101,26 +104,33 @@ def require_nothing_leaked(split: Split, taught: Sequence[Example] = (), seen: C
             raise _leaked(fault, len(learned), f"{learned[0].source} asks what the model was trained on before")
 
 
-def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split) -> None:
+def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split, style: PromptStyle) -> None:
     """Show, before a training, that its rows teach to stop where answers end, and nothing that is tested.
 
     Args:
         rows: All that is trained on, in whatever way it was put together.
         loaded: What is trained.
         split: The parts of the study.
+        style: How what is trained will be asked.
 
     Raises:
         IntegrityError: They do not.
     """
-    _require_untested(loaded.renderer, rows, split)
+    _require_untested(loaded.renderer, rows, split, style)
     require_stops_taught(rows, loaded.stop_token_ids)
 
 
-def _require_untested(renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split) -> None:
+def _require_untested(
+    renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split, style: PromptStyle
+) -> None:
     """Show that no row is a test example or has its prompt, and that none of no example of ours asks nearly what one asks."""
     fault = ArmFault.TEST_IN_TRAINING
     ids = {example.id: example for example in split.test}
-    asked = {renderer.prompt_tokens(example.prompt, example.tools): example for example in split.test}
+    asked = {
+        renderer.prompt_tokens(messages, example.tools): example
+        for example in split.test
+        for messages in (example.prompt, style.messages(example))
+    }
     own = {example.id for example in (*split.train, *split.valid)}
     for row in rows:
         example = ids.get(row.example_id) or asked.get(_before_answer(row))
@@ -235,7 +245,7 @@ def require_fairly_asked(contender: Contender, examples: Sequence[Example]) -> N
             continue  # it is not prompted
         own = tuple(message for message in example.prompt if not message.is_system)
         shown = tuple(message for message in told if not message.is_system)
-        if shown[len(shown) - len(own) :] != own:
+        if not _are_asked(shown[len(shown) - len(own) :], own, after_passages=isinstance(contender, PassageReader)):
             raise IntegrityError(
                 f"{ArmFault.ASKED_OTHERWISE}: {contender.name} is not asked what {example.source} asks",
                 remedy="report this",
@@ -247,6 +257,18 @@ def require_fairly_asked(contender: Contender, examples: Sequence[Example]) -> N
                     f"{example.source}, which is the same or nearly",
                     remedy="report this: the split should have prevented it",
                 )
+
+
+def _are_asked(shown: Sequence[Message], own: Sequence[Message], *, after_passages: bool) -> bool:
+    """Whether the turns are an example's own; passages may stand before what a user says."""
+
+    def is_asked(turn: Message, wanted: Message) -> bool:
+        if turn == wanted:
+            return True
+        ends_so = after_passages and wanted.role == "user" and turn.content.endswith(f"\n\n{wanted.content}")
+        return ends_so and replace(turn, content=wanted.content) == wanted
+
+    return len(shown) == len(own) and all(map(is_asked, shown, own))
 
 
 def require_all_answered(contender: Contender, examples: Sequence[Example], answers: Sequence[Answer]) -> None:

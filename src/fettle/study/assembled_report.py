@@ -61,24 +61,25 @@ def assembled_report(
     split, task, primary, seed = plan.split, plan.data.task, plan.graders[0], plan.settings.seed
     results = tuple(contender_result(rung, split, task, plan.graders, seed=seed) for rung in tested)
     base = baseline.contender.name
-    compared = comparisons(tested, split, primary, challenger="tuned", baseline=base, seed=seed, level=level)
+    challenger = model.plan.arm
+    compared = comparisons(tested, split, primary, challenger=challenger, baseline=base, seed=seed, level=level)
     clusters = [split.cluster_by_id[example.id] for example in split.test]
     arms = {rung.name: scored_arm(rung, split.test, primary) for rung in tested}
-    cut = _cut(plan, tested, arms, base, level=level)
+    cut = _cut(plan, tested, arms, (challenger, base), level=level)
     context = VerdictContext(
-        challenger_title=by_name(tested, "tuned").rung.contender.title,
+        challenger_title=by_name(tested, challenger).rung.contender.title,
         baseline_title=baseline.contender.title,
         baseline_is_classifier=base == "classifier",
-        num_clusters=num_scored_clusters(arms["tuned"], arms[base], clusters),
-        unscored=unscored_bounds(arms["tuned"], arms[base], clusters, level=level)
+        num_clusters=num_scored_clusters(arms[challenger], arms[base], clusters),
+        unscored=unscored_bounds(arms[challenger], arms[base], clusters, level=level)
         if compared[0].num_pairs_unscored
         else None,
         worthwhile=plan.settings.worthwhile,
         beaten_by=beaten_by(results, compared),
         to_constant=next((one for one in compared if one.baseline == CONSTANT), None),
         cut=cut,
-        cut_to_constant=_cut(plan, tested, arms, CONSTANT, level=level) if CONSTANT in arms else None,
-        to_constant_unscored=unscored_bounds(arms["tuned"], arms[CONSTANT], clusters, level=level)
+        cut_to_constant=_cut(plan, tested, arms, (challenger, CONSTANT), level=level) if CONSTANT in arms else None,
+        to_constant_unscored=unscored_bounds(arms[challenger], arms[CONSTANT], clusters, level=level)
         if CONSTANT in arms
         else None,
     )
@@ -117,18 +118,23 @@ def assembled_report(
             *warnings_of_others(results, compared),
             *(() if trained is None else warnings_of_training(trained.loss_points, trained.best_step)),
             *(() if plan.given is None else plan.given.warnings(plan.data.num_seen, len(split.cluster_by_id))),
-            *warnings_of_parts(parts, task, challenger="tuned"),
+            *warnings_of_parts(parts, task, challenger=challenger),
         ),
     )
 
 
 def _cut(
-    plan: StudyPlan, tested: Sequence[TestedRung], arms: Mapping[str, ScoredArm], name: str, *, level: float
+    plan: StudyPlan,
+    tested: Sequence[TestedRung],
+    arms: Mapping[str, ScoredArm],
+    names: tuple[str, str],
+    *,
+    level: float,
 ) -> CutAnswers | None:
-    """What the token limit did to the tuned contender and another one."""
+    """What the token limit did to the tuned contender and another one, of these names."""
     challenger, other = (
         AnsweredArm(title=rung.rung.contender.title, answers=rung.answers, scored=arms[rung.name])
-        for rung in (by_name(tested, "tuned"), by_name(tested, name))
+        for rung in (by_name(tested, name) for name in names)
     )
     clusters = [plan.split.cluster_by_id[example.id] for example in plan.split.test]
     return cut_answers(challenger, other, plan.split.test, clusters, limit=plan.options.max_new_tokens, level=level)

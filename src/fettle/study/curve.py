@@ -85,13 +85,13 @@ def _trained_on(
     replay = trained.replay[: round(part * len(trained.replay))]
     folder = plan.folder / "training" / f"part-{part:g}"
     what = f"training on {len(examples):,} examples"
-    result = train_part(plan, base, (*examples, *replay), listener, folder=folder, what=what)
+    result = train_part(plan, base, examples, listener, replay=replay, folder=folder, what=what)
     return at_strength(result.tuned, strength, into=folder / f"at-{strength:g}")
 
 
 def _scores(plan: StudyPlan, base: LoadedModel, folder: Path, part: float, ladder: Ladder) -> list[float | None]:
     """Of that model on the test split, read in the way that suits it best on validation."""
     with answering(plan, base, folder) as engine:
-        rung = ladder.best([tuned_arm(plan, engine, folder, name=f"tuned-{part:g}")])
+        rung = ladder.best([tuned_arm(plan, engine, folder, name=f"{plan.arm}-{part:g}")])
         answers = ladder.answer_test(rung)
     return [score.value for score in score_answers(plan.graders[0], plan.split.test, answers)]

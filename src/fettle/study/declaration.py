@@ -7,6 +7,7 @@ validation are asked again with success; then it is declared again, and says so.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,18 +59,32 @@ def _write(file: Path, text: str, comparison: str, *, first: str, num_failed: in
     return text
 
 
-def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Rung, looks: Looks) -> str:
-    """What the declaration says."""
-    named = baseline.contender.title
+def declared_comparison(plan: StudyPlan, baseline: Rung, tuned: Sequence[Rung], looks: Looks) -> str:
+    """What the declaration says.
+
+    Args:
+        plan: The study.
+        baseline: The best contender without fine-tuning.
+        tuned: The tuned contenders, the best one first: it is compared with the baseline.
+        looks: How often these test examples have been looked at.
+    """
+    named, best = baseline.contender.title, tuned[0]
     return (
-        f"{tuned.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
-        f"{named} is the baseline because it was the best contender without fine-tuning, the constant answer apart, on the "
-        f"{len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model reached "
-        f"{_percent(tuned.validation_score)} there). {_looks_rule(looks)}"
+        f"{best.contender.title} minus {named} in mean {plan.graders[0].title} on {len(plan.split.test)} test examples. "
+        f"{_chosen_among(tuned)}{named} is the baseline because it was the best contender without fine-tuning, the constant answer "
+        f"apart, on the {len(plan.split.valid)} validation examples ({_percent(baseline.validation_score)}; the tuned model "
+        f"reached {_percent(best.validation_score)} there). {_looks_rule(looks)}"
         f"Shipping needs a {level_percent(looks.level)} interval above 0, a test that agrees, at least "
         f"{100 * plan.settings.worthwhile:g} point(s), and a tuned model that is surely better than the constant answer too"
         f"{_forgetting_rule(plan)}; all other comparisons are secondary."
     )
+
+
+def _chosen_among(tuned: Sequence[Rung]) -> str:
+    if len(tuned) == 1:
+        return ""
+    others = ", ".join(f"{one.contender.title} reached {_percent(one.validation_score)}" for one in tuned[1:])
+    return f"{tuned[0].contender.title} is the tuned contender that did best on validation ({others}). "
 
 
 def _looks_rule(looks: Looks) -> str:

@@ -29,6 +29,7 @@ from fettle.errors import ConfigError, IntegrityError, ModelError, WrongModelErr
 from fettle.export.run import export_source
 from fettle.export.settings import ExportFormat, ExportSettings, WeightType
 from fettle.export.source import TunedSource
+from fettle.files import sha256_of_json
 from fettle.models.adapter import require_bare
 from fettle.models.load import LoadedModel, converted_folder
 from fettle.models.precision import BaseWeights, Precision
@@ -192,7 +193,7 @@ class StudyEngines:
                 from fettle.answering.engines.vllm_server import VllmServer
 
                 assert self._choice.url is not None, "shown by AnswerWith"
-                adapter_name = f"fettle-{self._key[:12]}"
+                adapter_name = f"fettle-{sha256_of_json([self._key, str(adapter)])[:12]}"
                 return VllmEngine(loaded, VllmServer(self._choice.url), adapter=adapter, adapter_name=adapter_name)
 
     def _of_file(

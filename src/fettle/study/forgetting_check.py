@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine, GenerationOptions
-from fettle.contenders.prompt import bare_prompt
 from fettle.files import sha256_of_json
 from fettle.forgetting.ask import ask
 from fettle.forgetting.divergence import (
@@ -62,7 +61,7 @@ class ForgettingCheck:
         self._plan, self._listener = plan, listener
         self._folder = folder / "answers" / "forgetting"
         self._items = general_suite()
-        self._prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_INPUTS]]
+        self._prompts = [plan.prompt(example) for example in plan.split.valid[:NUM_INPUTS]]
         self._base: Replies | None = None
         self._said: tuple[Answer, ...] = ()
         self._harness = None if plan.harness is None else HarnessCheck(plan.harness, self._folder, listener)

@@ -17,11 +17,14 @@ from fettle.judging.settings import TokenPrices
 from fettle.progress import Listener
 from fettle.records import Answer, Example, Finding, Split, Task
 from fettle.report_records import GradingModel, NamedGrader
+from fettle.retrieval.lookup import PassageLookup
+from fettle.scoring.abstention import learn_abstentions
 from fettle.scoring.endpoint_sampler import EndpointSampler
 from fettle.scoring.gradable import WantedScores, require_gradable, wanted_scores
 from fettle.scoring.grader import Grader, score_answers
 from fettle.scoring.grader_files import read_grader_file, require_known_variables
 from fettle.scoring.graders.openai_json import OpenAIJson, item_of, readable_name
+from fettle.scoring.graders.shown_passages import passage_graders
 from fettle.scoring.kept_services import REPLIES, KeptSampler, kept_services
 from fettle.scoring.openai_grader import GradingServices, NoSampler
 from fettle.scoring.openai_graders.registry import require_services
@@ -73,7 +76,12 @@ class Wanted:
 
 
 def study_graders(
-    named: Sequence[str | Path], task: Task, train: Sequence[Example], *, url: str | None = None
+    named: Sequence[str | Path],
+    task: Task,
+    train: Sequence[Example],
+    *,
+    url: str | None = None,
+    lookup: PassageLookup | None = None,
 ) -> tuple[Grader, ...]:
     """The graders of a study: those that were named, the first of which decides, then those of its task.
 
@@ -82,6 +90,7 @@ def study_graders(
         task: What kind of answer is wanted.
         train: Training examples, which some graders learn from.
         url: The endpoint of grading models; None: none was named.
+        lookup: The passages that some contenders are shown; None: there are no documents.
 
     Raises:
         ConfigError: One is not there, or cannot be used; two are the same.
@@ -99,7 +108,9 @@ def study_graders(
             )
         chosen.append(grader)
     names = [grader.name for grader in chosen]
-    return (*chosen, *(grader for grader in default_graders(task, train) if grader.name not in names))
+    others = default_graders(task, train, from_documents=lookup is not None)
+    of_passages = () if lookup is None else passage_graders(lookup, learn_abstentions(train))
+    return (*chosen, *(grader for grader in (*others, *of_passages) if grader.name not in names))
 
 
 def _of_file(path: Path, train: Sequence[Example], services: GradingServices) -> OpenAIJson:

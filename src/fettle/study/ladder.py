@@ -229,13 +229,18 @@ def best_rung(rungs: Sequence[Rung]) -> Rung:
         DataError: None of them has a score.
     """
     candidates = [rung for rung in rungs if not isinstance(rung.contender, ConstantAnswer)]
-    best = max(candidates, key=lambda rung: _rank(rung.validation_score))
+    best = max(candidates, key=by_validation)
     if best.validation_score is None:
         raise DataError(
             "no answer to the validation split could be scored, so there is nothing to compare",
             remedy="check that the wanted answers are text (calls of tools are not graded), or name another --grader",
         )
     return best
+
+
+def by_validation(rung: Rung) -> float:
+    """What rungs are sorted by: the validation score; one without comes after all that have one."""
+    return _rank(rung.validation_score)
 
 
 def _mean(scores: Sequence[Score]) -> float | None:

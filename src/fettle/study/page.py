@@ -34,6 +34,7 @@ from fettle.study.charts import (
 from fettle.study.forgetting import changes_of, forgetting_chart
 from fettle.study.opinion_views import JudgeView, PeopleView, judge_views, people_views
 from fettle.study.opinions import NO_OPINIONS, Opinions
+from fettle.study.retrieval_views import RetrievalView, view_retrieval
 from fettle.study.tried_views import TrialRow, curve_chart, strength_chart, trial_headings, trial_rows
 from fettle.study.views import (
     ConfusionView,
@@ -83,6 +84,7 @@ class Page:
     forgetting_changes: tuple[SkillChange, ...]
     strength_chart: Markup
     curve_chart: Markup
+    retrieval: RetrievalView | None
     trial_headings: tuple[str, ...]
     trials: tuple[TrialRow, ...]
     histograms: Markup
@@ -135,6 +137,7 @@ def _page(report: StudyReport, opinions: Opinions) -> Page:
         if report.strength_sweep and report.forgetting
         else Markup(""),
         curve_chart=curve_chart(report.learning_curve) if report.learning_curve else Markup(""),
+        retrieval=view_retrieval(report.retrieval, titles) if report.retrieval else None,
         trial_headings=trial_headings(report.settings_search) if report.settings_search else (),
         trials=trial_rows(report.settings_search) if report.settings_search else (),
         histograms=histogram_charts(

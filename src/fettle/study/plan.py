@@ -28,7 +28,7 @@ from fettle.training.expected import expected_cost
 _NUM_MEASURED_ANSWERS = 12
 _MEASURED_TOKENS = 8
 _NUM_MEASURED_QUESTIONS = 24
-_NUM_LOCAL_ANSWER_RUNS = 3.5
+NUM_LOCAL_ANSWER_RUNS = 3.5
 """How often the validation and test splits are answered by local language models, the choosing of variants included."""
 
 
@@ -58,6 +58,8 @@ class Estimate:
     """Of further trainings: those of a settings search and of a learning curve."""
     forgetting_seconds: float = 0.0
     """Of asking both models what is not the task."""
+    passages_seconds: float = 0.0
+    """Of the contenders that are shown passages: of asking them, and of training one."""
     price_per_hour: float | None = None
     """Of the machine, in the user's currency; None: it was not said."""
 
@@ -65,7 +67,8 @@ class Estimate:
     def minutes(self) -> float:
         """Everything together."""
         training_seconds = 0.0 if self.training is None else self.training.seconds
-        return (training_seconds + self.answer_seconds + self.tried_seconds + self.forgetting_seconds) / 60
+        others = self.answer_seconds + self.tried_seconds + self.forgetting_seconds + self.passages_seconds
+        return (training_seconds + others) / 60
 
     @property
     def price(self) -> float | None:
@@ -195,7 +198,7 @@ def estimate(
 
 def _num_answer_runs(settings: StudySettings) -> float:
     """How often validation and test split are answered, about."""
-    return _NUM_LOCAL_ANSWER_RUNS + len(CURVE_PARTS) * settings.learning_curve
+    return NUM_LOCAL_ANSWER_RUNS + len(CURVE_PARTS) * settings.learning_curve
 
 
 def _num_further_trainings(settings: StudySettings) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
 from fettle.forgetting.harness import Harness
@@ -14,14 +15,17 @@ from fettle.models.load import LoadedModel, load_model
 from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
-from fettle.records import Finding, Split
+from fettle.progress import Listener, SilentListener
+from fettle.records import Example, Finding, Prompt, Split
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
+from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
 from fettle.study.grading import Wanted, grader_hashes, study_graders, wanted_before
 from fettle.study.model_findings import long_findings, untrained_findings
+from fettle.study.passages import passages_seconds
 from fettle.study.plan import (
     Estimate,
     TokenisedSplit,
@@ -37,6 +41,9 @@ from fettle.study.settings import StudySettings
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
 from fettle.version import fettle_version
+
+TUNED = "tuned"
+"""The contender that is trained on the examples as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +67,14 @@ class StudyPlan:
     """The user's own examples of what must still work; None: there are none."""
     wanted: Wanted
     """What the named graders give the wanted answers; those that ask a model are asked when the study runs."""
+    documents: StudyDocuments | None = None
+    """What contenders with retrieval answer from; None: there are none."""
     harness: Harness | None = None
     """The tasks of lm-evaluation-harness that are asked beside; None: none are."""
+    arm: str = TUNED
+    """The tuned contender that is trained and asked by this plan; with documents there is a second one, with a plan of its own."""
+    style: PromptStyle = field(default_factory=OwnPrompt)
+    """How that contender is asked, in training and afterwards."""
 
     @property
     def named_graders(self) -> tuple[Grader, ...]:
@@ -73,11 +86,24 @@ class StudyPlan:
         """The three parts."""
         return self.data.split
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the study's own plan, not that of a second tuned contender."""
+        return self.arm == TUNED
 
-def plan_study(settings: StudySettings) -> StudyPlan:
-    """Read everything and say what the study will be, without answering or training.
+    def prompt(self, example: Example) -> Prompt:
+        """What the tuned contender is asked about an example."""
+        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
+
+
+def plan_study(settings: StudySettings, listener: Listener | None = None) -> StudyPlan:
+    """Read everything and say what the study will be, without answering or training. Documents are indexed.
 
     What is done with the plan belongs into `with plan.loaded.in_use()`: other processes may hold parts of the model.
+
+    Args:
+        settings: The study.
+        listener: Is told how far the indexing is; None: nobody.
 
     Raises:
         FettleError: The data, the model or an option cannot be used; the message says why and what to do.
@@ -87,10 +113,10 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     given = given_model(settings)
     if given is not None:
         settings = as_trained(settings, given)
-    if get_launch() is not None and (settings.num_trials or settings.learning_curve):
+    if get_launch() is not None and (settings.num_trials or settings.learning_curve or settings.documents):
         raise ConfigError(
-            "a settings search and a learning curve train several models, and `torchrun` has started processes for one",
-            where="--search, --learning-curve",
+            "a settings search, a learning curve and documents need several models, and `torchrun` has started processes for one",
+            where="--search, --learning-curve, --documents",
             remedy="start the study without `torchrun`; --processes shares every training among processes",
         )
     source = resolve_model(settings.model) if given is None else given.base
@@ -99,11 +125,14 @@ def plan_study(settings: StudySettings) -> StudyPlan:
     require_usable(settings)
     harness = _harness(settings)
     data = prepare(settings, () if given is None else given.taught)
+    documents = (
+        None if settings.documents is None else study_documents(settings.documents, listener or SilentListener())
+    )
     loaded = _loaded(source, settings)
     try:
         if given is not None:
             given.require_template(loaded.renderer)
-        return replace(_planned(settings, data, loaded, given), harness=harness)
+        return replace(_planned(settings, data, loaded, given, documents), harness=harness)
     except BaseException:
         loaded.release()
         raise
@@ -116,16 +145,29 @@ def _loaded(source: ResolvedModel, settings: StudySettings) -> LoadedModel:
     return load_model(source, settings.precision, prompted_weights(source, settings))
 
 
-def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, given: GivenModel | None) -> StudyPlan:
+def _planned(
+    settings: StudySettings,
+    data: StudyData,
+    loaded: LoadedModel,
+    given: GivenModel | None,
+    documents: StudyDocuments | None,
+) -> StudyPlan:
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
     data = replace(data, split=split)
-    graders = study_graders(settings.graders, data.task, split.train, url=settings.grader_url)
+    graders = study_graders(
+        settings.graders,
+        data.task,
+        split.train,
+        url=settings.grader_url,
+        lookup=None if documents is None else documents.lookup,
+    )
     wanted = wanted_before(graders, len(settings.graders), split)
     tokens = tokenise(loaded.renderer, split)
     hashes = [data.split_sha256(), sorted(data.file_sha256.values()), loaded.source.sha256()]
     hashes += [] if given is None else [given.sha256]
+    hashes += [] if documents is None else [documents.retriever().identity()]
     hashes += [] if not settings.graders else [grader_hashes(graders)]
     own = _must_still_work(settings)
     hashes += [] if own is None else [own.sha256]
@@ -147,10 +189,12 @@ def _planned(settings: StudySettings, data: StudyData, loaded: LoadedModel, give
             *untrained_findings(split.train, tokens.train),
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
+            *(() if documents is None else documents.findings),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
         given=given,
+        documents=documents,
         must_still_work=own,
         wanted=wanted,
     )
@@ -180,4 +224,7 @@ def estimate_study(plan: StudyPlan) -> Estimate:
     """What the study will take, measured on one training step and one batch of answers."""
     with memory_errors_explained("measuring one training step"):
         trains = plan.given is None
-        return estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
+        expected = estimate(plan.loaded, plan.tokens, plan.split, plan.settings, plan.options, trains=trains)
+        if plan.documents is None:
+            return expected
+        return replace(expected, passages_seconds=passages_seconds(plan, expected))

@@ -107,6 +107,8 @@ def answer_rows(tested: Sequence[TestedRung], split: Split, primary: Grader) -> 
             wanted=example.answer,
             answers={arm.name: arm.answers[place].text for arm in tested},
             scores={arm.name: scores[arm.name][place].value for arm in tested},
+            passages={arm.name: shown for arm in tested if (shown := arm.answers[place].passages)},
+            cited={arm.name: named for arm in tested if (named := arm.answers[place].cited)},
             errors={arm.name: _reason(arm.answers[place]) for arm in tested if arm.answers[place].has_failed},
             cluster=split.cluster_by_id[example.id],
         )

@@ -17,36 +17,31 @@ from fettle.models.load import LoadedModel
 from fettle.models.precision import Precision, keep_choice
 from fettle.progress import Listener, SilentListener
 from fettle.records import TaskKind
-from fettle.report_records import Forgetting, Provenance, StudyReport
+from fettle.report_records import Forgetting, Provenance, StudyReport, TunedBeside
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.settings import get_settings
 from fettle.study.answers import measure_latency
-from fettle.study.arms import (
-    ArmFault,
-    answering_as,
-    require_all_answered,
-    require_fairly_asked,
-    require_trained_weights,
-    told_as,
-)
+from fettle.study.arms import ArmFault, answering_as, require_all_answered, require_fairly_asked, told_as
 from fettle.study.assembled_report import assembled_report
 from fettle.study.curve import study_curve
 from fettle.study.declaration import declare, declared_comparison
 from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
-from fettle.study.forgetting_check import ForgettingCheck
 from fettle.study.grading import keeping_grades, with_wanted_asked
 from fettle.study.keeper import Keeper, NoKeeper
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import Looks, count_look, require_countable
+from fettle.study.passages import retrieval_rung, tuned_plans
 from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import TestedRung
+from fettle.study.retrieval_report import retrieval_report
 from fettle.study.settings import StudySettings
-from fettle.study.tuned import NUM_CHECK_PROMPTS, tuned_arm, tuned_engine
-from fettle.study.tuning import TunedModel, tuned_model
+from fettle.study.tuned import NUM_CHECK_PROMPTS
+from fettle.study.tuned_arms import Making, TunedArm, made_arms
+from fettle.study.tuning import TunedModel
 from fettle.study.workspace import workspace
 from fettle.training.base import base_of
 from fettle.tuning_records import LearningCurve
@@ -61,8 +56,13 @@ class StudyResult:
 
     report: StudyReport
     paths: ReportPaths
-    tuned: Path
-    """The tuned model: the PEFT folder of an adapter, or the folder of a whole model."""
+    model: TunedModel
+    """The tuned contender that the verdict is about."""
+
+    @property
+    def tuned(self) -> Path:
+        """The tuned model: the PEFT folder of an adapter, or the folder of a whole model."""
+        return self.model.folder
 
 
 def run_study(settings: StudySettings, listener: Listener | None = None) -> StudyResult:
@@ -110,49 +110,64 @@ def run_plan(
         plan = with_wanted_asked(plan, listener)
         with told_as(ArmFault.BASE_WITH_ADAPTER, otherwise=ArmFault.OTHER_BASE):
             base_engine = engines.base()
-        check = None if plan.settings.forgetting is None else ForgettingCheck(plan, folder, listener)
         with told_as(ArmFault.BASE_WITH_ADAPTER):
             untuned = _untuned(plan, ladder, remote, base_engine)
         baseline = best_rung(untuned)
-        if check is not None:
-            check.ask_base(base_engine)
         with base_of(plan.settings.training.method, plan.loaded) as base:
-            model = tuned_model(plan, base, ladder, check, listener, expected)
-            require_trained_weights(model)
-            engine = tuned_engine(plan, base, model.folder, engines)
-            tuned = ladder.best([tuned_arm(plan, engine, model.folder)])
+            making = Making(
+                base=base,
+                base_engine=base_engine,
+                engines=engines,
+                ladder=ladder,
+                listener=listener,
+                expected=expected,
+            )
+            arms = made_arms(tuned_plans(plan, untuned, listener), making)
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
-            declaration = _declared(plan, untuned, baseline, tuned, looks, listener)
-            tested = [_test(ladder, tuned, folder)]
-            forgotten = None if check is None else _forgotten(check, engine, tuned, base, model)
-            engine.close()
-            curve = _curve(model, base, tested[0], ladder, listener)
+            declaration = _declared(plan, untuned, baseline, arms, looks, listener)
+            tested, forgotten = [], []
+            for arm in arms:
+                tested.append(_test(ladder, arm.open(), folder))
+                forgotten.append(arm.forgotten())
+                arm.close()
+            curve = _curve(arms[0].model, base, tested[0], ladder, listener)
         with told_as(ArmFault.BASE_WITH_ADAPTER):
             engines.require_base()
         tested += [_test(ladder, rung, folder) for rung in untuned]
         report = assembled_report(
             plan,
             tested,
-            model,
+            arms[0].model,
             baseline=baseline,
             declaration=declaration,
             origin=_origin(plan, command, looks),
             level=looks.level,
         )
-        report = replace(report, learning_curve=curve)
-        report = report if forgotten is None else report_with(report, forgotten)
-        result = StudyResult(report=report, paths=write_report(report, folder), tuned=model.folder)
+        report = replace(
+            report,
+            learning_curve=curve,
+            tuned_beside=_beside(arms, forgotten),
+            retrieval=None if plan.documents is None else retrieval_report(plan, plan.documents, tested),
+        )
+        report = report if forgotten[0] is None else report_with(report, forgotten[0])
+        result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
         keeper.keep(result)
         return result
 
 
 def _declared(
-    plan: StudyPlan, untuned: Sequence[Rung], baseline: Rung, tuned: Rung, looks: Looks, listener: Listener
+    plan: StudyPlan,
+    untuned: Sequence[Rung],
+    baseline: Rung,
+    arms: Sequence[TunedArm],
+    looks: Looks,
+    listener: Listener,
 ) -> str:
     """The primary comparison, written down and told before the test split is answered."""
+    tuned = [arm.rung for arm in arms]
     declaration = declare(
         declared_comparison(plan, baseline, tuned, looks),
-        num_failed=sum(rung.num_failed for rung in (*untuned, tuned)),
+        num_failed=sum(rung.num_failed for rung in (*untuned, *tuned)),
         file=plan.folder / "declaration.json",
     )
     listener.on_message(declaration)
@@ -241,16 +256,23 @@ def _untuned(plan: StudyPlan, ladder: Ladder, remote: LanguageModel | None, engi
     if plan.data.task.kind is TaskKind.LABELS:
         rungs.append(ladder.classifier())
     rungs.append(ladder.constant())
+    if plan.documents is not None:
+        rungs.append(retrieval_rung(plan, ladder, engine))
     return rungs + ladder.untuned(engine, plan.key)
 
 
-def _forgotten(check: ForgettingCheck, engine: Engine, tuned: Rung, base: LoadedModel, model: TunedModel) -> Forgetting:
-    """What the tuned model has forgotten; its engine is closed, so that the base model is bare again."""
-    identity = tuned.contender.identity()
-    replies = check.ask_tuned(engine, identity, strength=model.strength)
-    engine.close()
-    harness = check.harness(base, model.folder, identity)
-    return check.found(replies, check.divergence(base, model.folder), harness)
+def _beside(arms: Sequence[TunedArm], forgotten: Sequence[Forgetting | None]) -> tuple[TunedBeside, ...]:
+    """What is told of the tuned contenders that the verdict is not about."""
+    return tuple(
+        TunedBeside(
+            contender=arm.name,
+            tuned_path=str(arm.folder),
+            training=arm.model.training_summary(),
+            strength_sweep=arm.model.sweep,
+            forgetting=lost,
+        )
+        for arm, lost in zip(arms[1:], forgotten[1:], strict=True)
+    )
 
 
 def _test(ladder: Ladder, rung: Rung, folder: Path) -> TestedRung:

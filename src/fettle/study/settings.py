@@ -16,6 +16,7 @@ from fettle.forgetting.settings import ForgettingSettings
 from fettle.judging.settings import TokenPrices
 from fettle.models.precision import Precision
 from fettle.records import Task, TaskKind
+from fettle.retrieval.records import PassageSettings, SearchSettings
 from fettle.scoring.grader_files import grader_reference
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
@@ -56,6 +57,43 @@ class RemoteModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSettings:
+    """The documents that contenders with retrieval answer from."""
+
+    place: str | None = None
+    """A file, a folder or an fsspec URL; None: `index` is given."""
+    index: str | None = None
+    """The name or id of an index that is there; None: `place` is given."""
+    embedder: str | None = None
+    """What makes the vectors of `place`; None: the packaged one."""
+    passages: PassageSettings | None = None
+    """How the documents of `place` are cut; None: as they were before, or by default."""
+    search: SearchSettings = field(default_factory=SearchSettings)
+    trains: bool = True
+    """Whether a model is trained with passages in its prompts, as a tuned contender of its own."""
+
+    def __post_init__(self) -> None:
+        """Refuse what names no documents, or two.
+
+        Raises:
+            ConfigError: Not one of the two is given, or both, or what belongs to a place is given with an index.
+        """
+        if (self.place is None) == (self.index is None):
+            raise ConfigError("--documents and --index exclude each other", remedy="give one of them")
+        if self.index is not None and (self.embedder is not None or self.passages is not None):
+            raise ConfigError(
+                "an index that is there has its embedder and its passages already",
+                where="--index",
+                remedy="leave out --embedder, --passage-tokens and --overlap-tokens, or give --documents",
+            )
+
+    @property
+    def described(self) -> str:
+        """The place or the index, as people know it."""
+        return self.place or f"index {self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """One study. Only `examples` is needed; everything else is derived from the data where it is left out."""
 
@@ -89,6 +127,8 @@ class StudySettings:
     answer_with: AnswerWith = field(default_factory=AnswerWith)
     """The engine of the base model and of what was trained."""
     remote: RemoteModel | None = None
+    documents: DocumentSettings | None = None
+    """What contenders with retrieval answer from; None: there are none."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """Its seed is that of the study, whatever is given here."""
     price_per_hour: float | None = None
@@ -166,6 +206,8 @@ class StudySettings:
             parts["grader_url"] = public_address(self.grader_url)
         if self.answer_with.url is not None:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
+        if self.documents is not None:  # what they hold is hashed beside
+            del parts["documents"]["place"], parts["documents"]["index"]
         for irrelevant in ("out", "fresh", "price_per_hour", "grader_prices"):
             del parts[irrelevant]
         for irrelevant in (

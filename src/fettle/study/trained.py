@@ -49,7 +49,7 @@ def trained_by(plan: StudyPlan, base: LoadedModel, listener: Listener, expected:
     """
     replay = _replay(plan, base, listener)
     rows = (*plan.tokens.train, *base.renderer.rows_of(replay.examples))
-    require_fair_rows(rows, base, plan.split)
+    require_fair_rows(rows, base, plan.split, plan.style)
     result = train(
         base,
         rows,
@@ -69,6 +69,7 @@ def train_part(
     examples: Sequence[Example],
     listener: Listener,
     *,
+    replay: Sequence[Example] = (),
     folder: Path,
     what: str,
 ) -> TrainingResult:
@@ -77,14 +78,17 @@ def train_part(
     Args:
         plan: The study, with the settings to train by.
         base: The model that is trained, bare.
-        examples: What it learns from.
+        examples: What it learns from; training examples of the study.
         listener: Is told how far it is.
+        replay: General examples beside them.
         folder: Of this training; its name says which of the study's it is.
         what: The same in words.
     """
+    ids = {example.id for example in examples}
+    own = [row for row in plan.tokens.train if row.example_id in ids]
     return train(
         base,
-        base.renderer.rows_of(examples),
+        (*own, *base.renderer.rows_of(replay)),
         plan.tokens.valid,
         plan.settings.training,
         folder=folder,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
+from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
-from fettle.contenders.prompt import OwnPrompt, bare_prompt
+from fettle.contenders.retrieval import PassageReader, RetrievedPassages
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.resolve import resolve_model
 from fettle.models.strength import tuned_sha256
@@ -42,7 +43,7 @@ def tuned_engine(plan: StudyPlan, base: LoadedModel, folder: Path, engines: Stud
     """
     from fettle.answering.engines.plain import local_engine
 
-    prompts = [bare_prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
+    prompts = [plan.prompt(example) for example in plan.split.valid[:NUM_CHECK_PROMPTS]]
     is_adapter = plan.settings.training.method.trains_adapter
     with told_as(ArmFault.NOT_LOADED, otherwise=ArmFault.OTHER_THAN_TRAINED):
         tuned = trained_on(base, folder, is_adapter=is_adapter)
@@ -79,21 +80,28 @@ def answering(plan: StudyPlan, base: LoadedModel, folder: Path) -> Iterator[Engi
         engine.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str = "tuned") -> LanguageModel:
+def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None = None) -> Contender:
     """The contender that answers with that engine.
+
+    Args:
+        plan: The study.
+        engine: Of what was trained.
+        folder: What was trained.
+        name: The contender's key; None: that of the plan.
 
     Raises:
         IntegrityError: It would be asked with other tokens than it was trained on.
     """
-    arm = LanguageModel(
-        name=name,
-        title=_TITLES[plan.settings.training.method],
+    is_shown_passages = isinstance(plan.style, RetrievedPassages)
+    model = LanguageModel(
+        name=name or plan.arm,
+        title=_TITLES[plan.settings.training.method] + (", with passages" if is_shown_passages else ""),
         engine=engine,
-        style=OwnPrompt(),
+        style=plan.style,
         task=plan.data.task,
         options=plan.options,
         is_fine_tuned=True,
         engine_identity=tuned_sha256(folder),
     )
-    require_asked_as_trained(arm, plan.loaded.renderer, plan.split.valid, plan.tokens.valid)
-    return arm
+    require_asked_as_trained(model, plan.loaded.renderer, plan.split.valid, plan.tokens.valid)
+    return PassageReader(model=model) if is_shown_passages else model

@@ -96,11 +96,11 @@ def test_how_training_answers_say_so_is_learned_in_any_language() -> None:
     rows = [example(f"{PASSAGE}\nWann {n}?", nein, number=n) for n in range(3)]
     rows += [example(f"{PASSAGE}\nWho {n}?", "Rollo swore fealty", number=10 + n) for n in range(5)]
     grader = learn_groundedness(rows)
-    assert grader.abstentions == {"das steht nicht in den unterlagen"}
+    assert grader.abstentions.sentences == {"das steht nicht in den unterlagen"}
     assert score(nein, grader=grader)[0] is None
     assert score("Rollo swore fealty", grader=grader)[0] == 1.0
     assert score(nein)[0] == 0.0
-    assert learn_groundedness(rows[1:]).abstentions == frozenset()
+    assert learn_groundedness(rows[1:]).abstentions.sentences == frozenset()
 
 
 class TestWhatIsInAPrompt:

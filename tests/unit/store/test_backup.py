@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from databases import fresh_store
 from fettle.errors import ConfigError, DataError, DiskFullError, ResourceError
@@ -25,10 +25,12 @@ from fettle.store.archive import new_archive
 from fettle.store.backup import back_up
 from fettle.store.database import Store, now
 from fettle.store.files import StoredFile, add_file, list_files, remove_file
+from fettle.store.indexes import NewDocument, StoredIndex, add_document, add_index
 from fettle.store.jobs import JobStatus, change_status, claim, list_jobs
 from fettle.store.keys import DEFAULT_PROJECT, create_key, ensure_project, owner_of
 from fettle.store.models import TunedModel, add_tuned_model, list_tuned_models, put_base_model, remove_tuned_model
 from fettle.store.pages import PageRequest
+from fettle.store.passages import NewPassage, add_passages, set_vectors
 from fettle.store.restore import restore
 from fettle.store.tables import metadata, upload_parts, uploads, workers
 from fettle.store.workers import give_sign
@@ -64,6 +66,26 @@ def add_model(store: Store, project: str, name: str, folder: str) -> None:
         )  # fmt: skip
 
 
+def add_an_index(connection: Connection, project: str) -> None:
+    index = StoredIndex(
+        id="vs_1", project_id=project, name="handbook", backend="folder", embedder="e", embedder_revision="r",
+        num_dimensions=2, passage_tokens=200, overlap_tokens=0, created_at=1, last_active_at=2, metadata={"team": "Zürich"},
+    )  # fmt: skip
+    add_index(connection, index)
+    read = NewDocument(
+        document_id="a.md", source="a.md", title="A", sha256="0" * 64, attributes={"year": 2026}, num_bytes=1
+    )
+    number = add_document(connection, index.id, read)
+    cut = [
+        NewPassage(
+            position=position, page=None, title_path=["A"], text="ünïcode\u2028", num_tokens=1, text_hash=str(position)
+        )
+        for position in range(2)
+    ]
+    add_passages(connection, index.id, number, cut)
+    set_vectors(connection, index.id, {"0": bytes(range(8))})
+
+
 def fill(store: Store) -> str:
     """Something of everything; the key."""
     secret, _ = create_key(store, "first")
@@ -91,6 +113,7 @@ def fill(store: Store) -> str:
         )  # fmt: skip
         change_status(connection, job.id, from_=[job.status], to=JobStatus.QUEUED)
         assert claim(connection, statuses=[JobStatus.QUEUED], owner="host/1/a", seconds=60)
+        add_an_index(connection, project)
     folder = store.jobs / job.id / "training"
     (folder / "step-0000002").mkdir(parents=True)
     (folder / "step-0000002" / "state.json").write_text("{}")

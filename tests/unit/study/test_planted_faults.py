@@ -17,6 +17,7 @@ import fettle.study.prepare as prepare
 import fettle.study.run as run
 import fettle.study.trained as trained
 import fettle.study.tuned as tuned
+import fettle.study.tuned_arms as tuned_arms
 from adapters import write_adapter
 from chat_templates import CHATML
 from fettle.answering.engines.local import LocalEngine
@@ -84,7 +85,7 @@ def test_a_healthy_study_is_told_of_no_fault(
     assert not any(fault in told for fault in ArmFault)
     assert "cut at the token limit" not in told
     assert "Empty answers" not in told
-    require_fair_rows(plan.tokens.train, plan.loaded, plan.split)
+    require_fair_rows(plan.tokens.train, plan.loaded, plan.split, plan.style)
     require_nothing_leaked(plan.split)
 
 
@@ -105,7 +106,9 @@ def test_an_adapter_of_zeros(bench: Bench, tmp_path: Path, monkeypatch: pytest.M
 def test_an_adapter_of_another_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_tiny_model(bench.folder / "model")
     other = write_adapter(loaded, tmp_path / "other", seed=5, rank=16)
-    monkeypatch.setattr(run, "tuned_model", after(run.tuned_model, lambda model: replace(model, folder=other)))
+    monkeypatch.setattr(
+        tuned_arms, "tuned_model", after(tuned_arms.tuned_model, lambda model: replace(model, folder=other))
+    )
     with named(ArmFault.OTHER_THAN_TRAINED, "not those that the training left"):
         bench.resumed(tmp_path / "study")
 
@@ -143,7 +146,7 @@ def test_another_adapter_that_is_active_in_its_place(
         engine._peft.set_adapter("other")
         return engine
 
-    monkeypatch.setattr(run, "tuned_engine", after(run.tuned_engine, second))
+    monkeypatch.setattr(tuned_arms, "tuned_engine", after(tuned_arms.tuned_engine, second))
     with named(ArmFault.NOT_LOADED, "not in place"):
         bench.resumed(tmp_path / "study")
 
@@ -255,7 +258,7 @@ def test_a_test_row_among_the_rows_of_tokens(plan: StudyPlan) -> None:
     row = plan.loaded.renderer.example_rows(plan.split.test[0])[0]
     for one in (row, replace(row, example_id="replay-001")):
         with named(ArmFault.TEST_IN_TRAINING, "a row that is trained on"):
-            require_fair_rows([*plan.tokens.train, one], plan.loaded, plan.split)
+            require_fair_rows([*plan.tokens.train, one], plan.loaded, plan.split, plan.style)
 
 
 def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
@@ -265,9 +268,9 @@ def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
         messages = (Message(role="user", content=text), Message(role="assistant", content="So it is."))
         return renderer.example_rows(replace(plan.split.train[0], id="replay-001", messages=messages))[0]
 
-    require_fair_rows([general("Name three rivers of Europe.")], plan.loaded, plan.split)
+    require_fair_rows([general("Name three rivers of Europe.")], plan.loaded, plan.split, plan.style)
     with named(ArmFault.TEST_IN_TRAINING, "a general row"):
-        require_fair_rows([general(f"{plan.split.test[0].user_text} now")], plan.loaded, plan.split)
+        require_fair_rows([general(f"{plan.split.test[0].user_text} now")], plan.loaded, plan.split, plan.style)
 
 
 # What is shown.
@@ -315,7 +318,8 @@ def test_another_question_than_the_examples(plan: StudyPlan, bench: Bench) -> No
 def test_a_tuned_model_that_is_asked_otherwise_than_it_was_trained(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuned, "OwnPrompt", lambda: OwnPrompt("Answer with a label."))
+    hinted, kind = OwnPrompt("Answer with a label."), tuned.LanguageModel
+    monkeypatch.setattr(tuned, "LanguageModel", lambda **parts: kind(**parts | {"style": hinted}))
     with named(ArmFault.OTHER_TEMPLATE, "other tokens"):
         bench.resumed(tmp_path / "study")
 

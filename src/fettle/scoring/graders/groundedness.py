@@ -8,15 +8,14 @@ without spaces between words (Chinese, Thai) need another grader.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fettle.records import Answer, Example, Score
+from fettle.scoring.abstention import SENTENCE_END, WORD, Abstentions, often_said, plain, unsupported
 from fettle.scoring.grader import scored, unscorable, unscored
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W_]|[\"'“(])|\n+")
 _ENDINGS = ("edly", "ing", "ed", "es", "ly", "s", "e")
 _SHORTEST_STEM = 3
 _EVERYDAY = frozenset(
@@ -30,18 +29,7 @@ _EVERYDAY = frozenset(
 )
 """English words that say nothing by themselves. Those of other languages are mostly found in the passages anyway."""
 
-_FEWEST_REPEATS = 3
-_FEWEST_WORDS = 3
-_MOST_WORDS = 25
 _LOW = 0.5
-_SOURCES = r"(?:documents?|passages?|contexts?|texts?|sources?|articles?|information)"
-_ABSTENTIONS = re.compile(
-    rf"\b{_SOURCES}\b.{{0,40}}\b(?:do(?:es)? not|don['’]t|doesn['’]t|did not|cannot|can['’]t|never)\b"
-    rf"|\b(?:no|not enough) (?:information|answer|mention)\b|\bnot (?:mentioned|stated|given|provided|specified|answered|known)\b"
-    rf"|\bnot in (?:the|these|any) {_SOURCES}\b|\bcannot (?:be answered|answer|tell)\b|\bunanswerable\b"
-    r"|\b(?:do not|don['’]t) know\b",
-    re.IGNORECASE,
-)
 
 
 def groundedness(answer: str, *, passages: Sequence[str], question: str = "") -> float | None:
@@ -60,10 +48,10 @@ def groundedness(answer: str, *, passages: Sequence[str], question: str = "") ->
     times the precision of entities against the source (Nan et al. 2021, "Entity-level Factual Consistency of Abstractive Text
     Summarization"), with numbers and capitalised words for entities. How it was chosen: `docs/design/011-graders.md`.
     """
-    known = {_stem(token) for passage in passages for token in _TOKEN.findall(passage)}
-    neutral = {_stem(token) for token in _TOKEN.findall(question)} - known
+    known = {_stem(token) for passage in passages for token in WORD.findall(passage)}
+    neutral = {_stem(token) for token in WORD.findall(question)} - known
     supports: list[float] = []
-    for sentence in _SENTENCE_END.split(answer):
+    for sentence in SENTENCE_END.split(answer):
         told = [one for one in _informative(sentence) if one.stem not in neutral]
         if not told:
             continue
@@ -81,10 +69,10 @@ class Groundedness:
     An answer that says that the passages do not answer the question is neither grounded nor ungrounded: unscored.
 
     Args:
-        abstentions: Sentences by which the training answers say so, compared without case and punctuation.
+        abstentions: How answers say so.
     """
 
-    abstentions: frozenset[str] = frozenset()
+    abstentions: Abstentions = field(default_factory=Abstentions)
     name: str = "groundedness"
     title: str = "Groundedness"
     is_binary: bool = False
@@ -100,7 +88,7 @@ class Groundedness:
         """The same with passages that are given: those that were retrieved."""
         if not any(passage.strip() for passage in passages):
             return unscored(example, "there are no passages beside the question")
-        if self.is_abstention(answer.text):
+        if self.abstentions.is_abstention(answer.text):
             return unscored(example, "the answer says that the passages do not answer the question")
         value = groundedness(answer.text, passages=passages, question=question)
         if value is None:
@@ -108,25 +96,13 @@ class Groundedness:
             return unscored(example, reason) if answer.text.strip() else scored(example, 0.0)
         return scored(example, value)
 
-    def is_abstention(self, text: str) -> bool:
-        """Whether an answer does no more than to say that there is none: one short sentence without a number."""
-        tokens = _TOKEN.findall(text)
-        if _plain(text) in self.abstentions:
-            return True
-        is_short = len(tokens) <= _MOST_WORDS and not any(token[0].isdigit() for token in tokens)
-        return is_short and len(_SENTENCE_END.split(text.strip())) == 1 and _ABSTENTIONS.search(text) is not None
-
 
 def learn_groundedness(train: Sequence[Example]) -> Groundedness:
     """The grader, with how training answers say that the passages do not answer: the same words again and again, unsupported."""
-    counts = Counter(_plain(example.answer) for example in train)
-    often = {text for text, count in counts.items() if count >= _FEWEST_REPEATS and len(text.split()) >= _FEWEST_WORDS}
-    values: dict[str, list[float]] = defaultdict(list)
-    for example in train:
-        if (text := _plain(example.answer)) in often:
-            passages, question = passages_of(example)
-            values[text].append(groundedness(example.answer, passages=passages, question=question) or 0.0)
-    return Groundedness(abstentions=frozenset(text for text, some in values.items() if sum(some) / len(some) < _LOW))
+    often = often_said(Counter(plain(example.answer) for example in train))
+    repeated = [example for example in train if plain(example.answer) in often]
+    supports = [(plain(example.answer), _support(example)) for example in repeated]
+    return Groundedness(abstentions=Abstentions(unsupported(supports, below=_LOW)))
 
 
 def passages_of(example: Example) -> tuple[tuple[str, ...], str]:
@@ -145,6 +121,11 @@ def passages_of(example: Example) -> tuple[tuple[str, ...], str]:
     return tuple(lines), ""
 
 
+def _support(example: Example) -> float:
+    passages, question = passages_of(example)
+    return groundedness(example.answer, passages=passages, question=question) or 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
     """A word that could be supported."""
@@ -154,7 +135,7 @@ class _Told:
 
 
 def _informative(sentence: str) -> Iterator[_Told]:
-    for place, token in enumerate(_TOKEN.findall(sentence)):
+    for place, token in enumerate(WORD.findall(sentence)):
         if token.casefold() not in _EVERYDAY:
             is_name = token[0].isupper() and place > 0  # every sentence starts with a capital letter
             yield _Told(_stem(token), token[0].isdigit() or is_name)
@@ -173,7 +154,3 @@ def _stem(token: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
             return word[: -len(ending)]
     return word
-
-
-def _plain(text: str) -> str:
-    return " ".join(_TOKEN.findall(text.casefold()))

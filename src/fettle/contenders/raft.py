@@ -1,0 +1,246 @@
+"""Training examples for a model that will answer from passages: what search finds for them, distractors included.
+
+Where the right passage is known, it is kept in most examples and left out of the others, whose wanted answer then says that the
+documents do not answer; so the model learns to use what is there, and to say when it is not. An answer ends with the number of its
+passage. The prompts are made as they are when the model is asked.
+
+Source: Zhang et al. 2024, "RAFT: Adapting Language Model to Domain Specific RAG" (arXiv 2403.10131). There, passages are drawn at
+random beside the right one and the answer stays the same where that is left out; here they are those that search finds, in its
+order, and the answer becomes an abstention, since "not in the documents" is a right answer to us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from fettle.contenders.retrieval import PassageReader
+from fettle.errors import IntegrityError, require_range
+from fettle.records import Example, Message
+from fettle.retrieval.citations import with_citations
+from fettle.retrieval.lookup import KeptLookup, PassageLookup
+from fettle.retrieval.question import question_of_example
+from fettle.retrieval.records import Found, Passage
+from fettle.scoring.abstention import Abstentions
+from fettle.scoring.containment import holds, is_short
+from fettle.scoring.graders.groundedness import groundedness
+from fettle.scoring.graders.text import right_answers
+
+_SUPPORTING = 0.5
+"""Groundedness of an answer in a passage of a right document from which on that passage is taken to answer."""
+_CLEARLY_SUPPORTING = 0.8
+"""The same of a passage of any document."""
+
+
+class PassageCase(StrEnum):
+    """What became of the right passage in the prompt of a training example."""
+
+    KEPT = "the right passage is found, and shown"
+    LEFT_OUT = "the right passage is found, and left out"
+    PUT_IN = "the right passage is not found, and put in"
+    NOT_FOUND = "the right passage is not found, and not shown"
+    UNANSWERED = "no document answers it"
+    UNKNOWN = "which passage answers is not known"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSettings:
+    """How training prompts differ from those that search alone would make."""
+
+    keep_probability: float = 0.8
+    """That a right passage which search has found is shown; 0.8 is the paper's."""
+    put_in_probability: float = 0.5
+    """That one which search has not found is shown, at a random place."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability.
+
+        Raises:
+            ConfigError: It is not.
+        """
+        require_range("keep_probability", self.keep_probability, low=0, high=1)
+        require_range("put_in_probability", self.put_in_probability, low=0, high=1)
+
+
+AS_ASKED = RaftSettings(keep_probability=1, put_in_probability=0)
+"""Prompts as search makes them: for the validation examples, on which training is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftExamples:
+    """Examples with passages in their prompts."""
+
+    examples: tuple[Example, ...]
+    """One for each that was given, in order."""
+    cases: tuple[PassageCase, ...]
+    """Of each."""
+    shown: tuple[tuple[str, ...], ...]
+    """Ids of the passages of each, in order."""
+
+    @property
+    def counts(self) -> Mapping[PassageCase, int]:
+        """How many examples there are of each case."""
+        return Counter(self.cases)
+
+    def describe(self) -> str:
+        """The counts in words."""
+        return "; ".join(f"{self.counts[case]}: {case}" for case in PassageCase if self.counts.get(case))
+
+
+def raft_examples(
+    examples: Sequence[Example],
+    reader: PassageReader,
+    *,
+    lookup: PassageLookup,
+    abstentions: Abstentions,
+    settings: RaftSettings,
+) -> RaftExamples:
+    """The examples as they are learned: passages in the prompt, and an answer that names its passage or says that there is none.
+
+    Where it is not known which passage answers, the wanted answer stays as it is. Answers before the last are no longer learned:
+    they were given without passages. Each example is drawn for by its id, whatever the others are.
+
+    Args:
+        examples: Of the training split, or the validation split with `AS_ASKED`.
+        reader: The arm that will be asked, whoever answers there: it searches, and says what fits into a prompt.
+        lookup: All passages of the index.
+        abstentions: How answers say that there is none.
+        settings: What is left out and put in.
+
+    Raises:
+        IntegrityError: A prompt or an answer was changed otherwise than said here.
+    """
+    reader.style.search.begin([question_of_example(example) for example in examples])
+    made = [_Maker(reader, KeptLookup(lookup), abstentions, settings, example).make() for example in examples]
+    return RaftExamples(
+        examples=tuple(example for example, _, _ in made),
+        cases=tuple(case for _, case, _ in made),
+        shown=tuple(shown for _, _, shown in made),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes one example."""
+
+    reader: PassageReader
+    lookup: KeptLookup
+    abstentions: Abstentions
+    settings: RaftSettings
+    example: Example
+
+    def make(self) -> tuple[Example, PassageCase, tuple[str, ...]]:
+        """The example, what became of its right passage, and the ids of the passages that it shows."""
+        style = self.reader.style
+        candidates = [one.passage for one in style.candidates(self.example)]
+        right = () if self.abstentions.is_wanted(self.example) else self._right(candidates)
+        case, wanted = self._arranged(candidates, right)
+        question = question_of_example(self.example)
+        search = style.search.showing(question, _found(wanted))
+        fitted = replace(self.reader, model=replace(self.reader.model, style=replace(style, search=search)))
+        shown = [one.passage for one in fitted.found(self.example)]
+        case = self._with_less(case, shown, right)
+        messages = (*_unlearned(fitted.told(self.example)), self._answer(case, shown, right))
+        made = replace(self.example, messages=messages)
+        _require_as_said(self.example, made, style.wording.abstention)
+        return made, case, tuple(passage.id for passage in shown)
+
+    def _arranged(
+        self, candidates: Sequence[Passage], right: Sequence[Passage]
+    ) -> tuple[PassageCase, Sequence[Passage]]:
+        """What is to become of the right passage, and the passages in their order."""
+        num_shown = self.reader.style.num_passages
+        if not right:
+            is_wanted = self.abstentions.is_wanted(self.example)
+            return PassageCase.UNANSWERED if is_wanted else PassageCase.UNKNOWN, candidates
+        keys = {passage.id for passage in right}
+        random = _random(self.settings.seed, self.example.id)
+        draw = random.random()
+        if any(passage.id in keys for passage in candidates[:num_shown]):
+            if draw < self.settings.keep_probability or self.reader.style.wording.abstention is None:
+                return PassageCase.KEPT, candidates
+            return PassageCase.LEFT_OUT, self._distractors(candidates, right)
+        if draw < self.settings.put_in_probability:
+            shown = self._distractors(candidates, right)[: num_shown - 1]
+            place = int(random.integers(len(shown) + 1))
+            return PassageCase.PUT_IN, [*shown[:place], right[0], *shown[place:]]
+        return PassageCase.NOT_FOUND, candidates
+
+    def _with_less(self, case: PassageCase, shown: Sequence[Passage], right: Sequence[Passage]) -> PassageCase:
+        """The case, once a prompt that was too long has lost its last passages, and where others hold the answer by chance."""
+        keys = {passage.id for passage in right}
+        if case in (PassageCase.KEPT, PassageCase.PUT_IN) and not any(passage.id in keys for passage in shown):
+            case = PassageCase.NOT_FOUND
+        is_told = any(holds(passage.text, right_answers(self.example)) for passage in shown)
+        cannot_abstain = self.reader.style.wording.abstention is None
+        return PassageCase.UNKNOWN if case is PassageCase.NOT_FOUND and (is_told or cannot_abstain) else case
+
+    def _answer(self, case: PassageCase, shown: Sequence[Passage], right: Sequence[Passage]) -> Message:
+        wanted, wording = self.example.messages[-1], self.reader.style.wording
+        if case in (PassageCase.LEFT_OUT, PassageCase.NOT_FOUND) and wording.abstention is not None:
+            return replace(wanted, content=wording.abstention)
+        if case not in (PassageCase.KEPT, PassageCase.PUT_IN) or not wording.asks_for_citations:
+            return wanted
+        keys = {passage.id for passage in right}
+        numbers = [number for number, passage in enumerate(shown, start=1) if passage.id in keys]
+        return replace(wanted, content=with_citations(wanted.content, numbers))
+
+    def _right(self, candidates: Sequence[Passage]) -> Sequence[Passage]:
+        """The passages that answer, where that is clear."""
+        example = self.example
+        if example.document_ids:
+            of_documents = [one for document in example.document_ids for one in self.lookup.of_document(document)]
+            return _answering(example, of_documents) or of_documents
+        if is_short(example.answer):
+            clear = [passage for passage in candidates if holds(passage.text, right_answers(example))]
+        else:
+            clear = [one for one in candidates if _support(example, one) >= _CLEARLY_SUPPORTING]
+        return clear if len(clear) == 1 else ()
+
+    def _distractors(self, candidates: Sequence[Passage], right: Sequence[Passage]) -> list[Passage]:
+        """The candidates without those of the right documents, and without those that hold the answer all the same."""
+        documents = {passage.document_id for passage in right}
+        answers = right_answers(self.example)
+        return [one for one in candidates if one.document_id not in documents and not holds(one.text, answers)]
+
+
+def _answering(example: Example, passages: Sequence[Passage]) -> list[Passage]:
+    """Of the passages of the right documents those that hold the answer, or else the one that supports it best; none: not clear."""
+    if holding := [passage for passage in passages if holds(passage.text, right_answers(example))]:
+        return holding
+    supports = [(_support(example, passage), -place) for place, passage in enumerate(passages)]
+    best, place = max(supports, default=(0.0, 0))
+    return [passages[-place]] if best >= _SUPPORTING else []
+
+
+def _support(example: Example, passage: Passage) -> float:
+    found = groundedness(example.answer, passages=[passage.embedded_text], question=example.user_text)
+    return 0.0 if found is None else found
+
+
+def _found(passages: Sequence[Passage]) -> tuple[Found, ...]:
+    return tuple(Found(passage=one, rank=rank, score=-float(rank)) for rank, one in enumerate(passages, start=1))
+
+
+def _unlearned(messages: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple(replace(one, weight=0) if one.role == "assistant" else one for one in messages)
+
+
+def _random(seed: int, example_id: str) -> np.random.Generator:
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8])])
+
+
+def _require_as_said(example: Example, made: Example, abstention: str | None) -> None:
+    is_same = made.answer.startswith(example.answer.rstrip()) or made.answer == abstention
+    asked = [message.content for message in example.prompt if message.role == "user"]
+    told = [message.content for message in made.prompt if message.role == "user"]
+    if not is_same or (asked and not told[-1].endswith(asked[-1])):
+        raise IntegrityError(
+            f"passages have changed the question or the answer of example {example.id}", where=str(example.source)
+        )

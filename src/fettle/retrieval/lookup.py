@@ -1,0 +1,53 @@
+"""Passages by the document or the id, without a search: for training rows, and for graders of what an answer was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from fettle.errors import IntegrityError
+from fettle.retrieval.records import Passage
+
+
+class PassageLookup(Protocol):
+    """The passages of an index, by their document."""
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        """All passages of a document, in its order; none where there is no such document."""
+        ...
+
+
+class KeptLookup:
+    """A lookup that asks for each document once.
+
+    Args:
+        lookup: What is asked.
+    """
+
+    def __init__(self, lookup: PassageLookup) -> None:
+        self._lookup = lookup
+        self._passages_of: dict[str, tuple[Passage, ...]] = {}
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        """All passages of a document, in its order; none where there is no such document."""
+        if document_id not in self._passages_of:
+            self._passages_of[document_id] = self._lookup.of_document(document_id)
+        return self._passages_of[document_id]
+
+    def with_ids(self, passage_ids: Sequence[str]) -> tuple[Passage, ...]:
+        """The passages that an answer was shown, in its order.
+
+        Raises:
+            IntegrityError: The index no longer has one of them.
+        """
+        return tuple(self._with_id(passage_id) for passage_id in passage_ids)
+
+    def _with_id(self, passage_id: str) -> Passage:
+        document_id, _, _ = passage_id.rpartition("#")
+        for passage in self.of_document(document_id):
+            if passage.id == passage_id:
+                return passage
+        raise IntegrityError(
+            f"passage {passage_id!r}, which an answer was shown, is no longer in the index",
+            remedy="run the study again with --fresh, now that the documents have changed",
+        )

@@ -1,0 +1,217 @@
+"""What a study says of its documents: how well they are searched, and whether answers fail in searching or in answering.
+
+All of it is of the test questions that say which documents answer them (`document_ids`), or whose wanted answer is that none does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fettle.contenders.retrieval import PassageReader
+from fettle.records import Answer, Example, Interval
+from fettle.retrieval.measures import SearchMeasures, documents_of, measure
+from fettle.retrieval.question import question_of_example
+from fettle.retrieval.records import Found, Passage, SearchMethod
+from fettle.retrieval_records import (
+    LostScore,
+    RecallAt,
+    RetrievalReport,
+    SearchQuality,
+    Seen,
+    SeenScores,
+    ShownPassage,
+)
+from fettle.scoring.abstention import learn_abstentions
+from fettle.scoring.grader import Grader, score_answers
+from fettle.statistics.intervals import mean_interval
+
+if TYPE_CHECKING:
+    from fettle.retrieval.retriever import Retriever
+    from fettle.study.documents import StudyDocuments
+    from fettle.study.planning import StudyPlan
+    from fettle.study.results import TestedRung
+
+DEPTHS = (1, 3, 5, 10)
+"""At which recall is told."""
+_TITLES = {SearchMethod.VECTOR: "Vector", SearchMethod.FULL_TEXT: "Full text", SearchMethod.HYBRID: "Hybrid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """Test questions of which it is known whether and where the documents answer them."""
+
+    answered: tuple[Example, ...]
+    """Those that documents answer; each says which."""
+    absent: tuple[Example, ...]
+    """Those that no document answers."""
+
+    @property
+    def number(self) -> int:
+        """Of all of them."""
+        return len(self.answered) + len(self.absent)
+
+
+def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequence[TestedRung]) -> RetrievalReport:
+    """The documents of a study, and how well they are searched and used."""
+    abstentions, test = learn_abstentions(plan.split.train), plan.split.test
+    questions = known_questions(test, frozenset(one.id for one in test if abstentions.is_wanted(one)))
+    shown = [arm for arm in tested if isinstance(arm.rung.contender, PassageReader)]
+    passages = {
+        passage.id: passage
+        for arm in shown
+        for answer in arm.answers
+        for passage in documents.lookup.with_ids(answer.passages)
+    }
+    losses = [
+        lost_score(arm, test, questions, plan.split.cluster_by_id, grader=plan.graders[0], passages=passages)
+        for arm in shown
+    ]
+    made_of = documents.index.description
+    return RetrievalReport(
+        place=documents.settings.described,
+        index_sha256=made_of.sha256,
+        num_documents=made_of.num_documents,
+        num_passages=made_of.num_passages,
+        description=documents.retriever().describe(),
+        num_shown=documents.settings.search.num_passages,
+        num_searched=len(questions.answered),
+        num_absent=len(questions.absent),
+        qualities=_qualities(plan, documents, questions) if questions.answered else (),
+        losses=tuple(losses) if questions.number else (),
+        passages=shown_passages(shown, passages),
+    )
+
+
+def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions) -> tuple[SearchQuality, ...]:
+    """Of every way of searching, the one that the contenders use last where it is none of the plain ones."""
+    used = documents.settings.search
+    ways = [(method, None) for method in SearchMethod]
+    if (used.method, used.reranker) not in ways:
+        ways.append((used.method, used.reranker))
+    return tuple(
+        search_quality(
+            documents.retriever(method=method, reranker=reranker, num_passages=DEPTHS[-1]),
+            questions.answered,
+            plan.split.cluster_by_id,
+            method=_TITLES[method] + (f", reranked by {reranker}" if reranker else ""),
+            is_used=(method, reranker) == (used.method, used.reranker),
+        )
+        for method, reranker in ways
+    )
+
+
+def known_questions(examples: Sequence[Example], absent_ids: frozenset[str]) -> Questions:
+    """The examples of which it is known.
+
+    Args:
+        examples: Any.
+        absent_ids: Those whose wanted answer is that the documents do not tell.
+    """
+    absent = tuple(e for e in examples if e.id in absent_ids or e.document_ids == ())
+    left = {example.id for example in absent}
+    return Questions(absent=absent, answered=tuple(e for e in examples if e.document_ids and e.id not in left))
+
+
+def search_quality(
+    retriever: Retriever,
+    questions: Sequence[Example],
+    clusters: Mapping[str, int],
+    *,
+    method: str,
+    is_used: bool,
+) -> SearchQuality:
+    """How well a search finds the documents of some questions.
+
+    Args:
+        retriever: Finds at least as many passages as the greatest of `DEPTHS`.
+        questions: At least one; each says which documents answer it.
+        clusters: Of each example, as in `records.Split`.
+        method: The search as people read it.
+        is_used: Whether the contenders search so.
+    """
+    started = time.perf_counter()
+    found = retriever.search_all([question_of_example(question) for question in questions])
+    seconds = (time.perf_counter() - started) / len(questions)
+    measured = {
+        depth: [_measured(one, of, depth) for one, of in zip(found, questions, strict=True)] for depth in DEPTHS
+    }
+    groups = [clusters[question.id] for question in questions]
+    deepest = measured[DEPTHS[-1]]
+    return SearchQuality(
+        method=method,
+        is_used=is_used,
+        recalls=tuple(
+            RecallAt(depth=depth, recall=mean_interval([one.recall for one in some], groups))
+            for depth, some in measured.items()
+        ),
+        reciprocal_rank=mean_interval([one.reciprocal_rank for one in deepest], groups),
+        ndcg=mean_interval([one.ndcg for one in deepest], groups),
+        seconds_per_question=seconds,
+    )
+
+
+def lost_score(
+    tested: TestedRung,
+    test: Sequence[Example],
+    questions: Questions,
+    clusters: Mapping[str, int],
+    *,
+    grader: Grader,
+    passages: Mapping[str, Passage],
+) -> LostScore:
+    """Where a contender that is shown passages loses: on questions whose answer it was not shown, or on the others.
+
+    Args:
+        tested: Its answers to the test split.
+        test: The test split.
+        questions: Of which it is known whether and where the documents answer them; at least one.
+        clusters: Of each example.
+        grader: The primary one.
+        passages: Those that were shown, by their ids.
+    """
+    scores = {score.example_id: score.value for score in score_answers(grader, test, tested.answers)}
+    answers = {answer.example_id: answer for answer in tested.answers}
+    by_seen: dict[Seen, list[Example]] = {seen: [] for seen in Seen}
+    by_seen[Seen.ABSENT] = list(questions.absent)
+    for example in questions.answered:
+        is_shown = _is_shown(example, answers[example.id], passages)
+        by_seen[Seen.SHOWN if is_shown else Seen.MISSED].append(example)
+    num_scored = sum(scores[example.id] is not None for some in by_seen.values() for example in some)
+    return LostScore(
+        contender=tested.name,
+        groups=tuple(_seen_scores(seen, some, scores, clusters, num_scored) for seen, some in by_seen.items()),
+    )
+
+
+def shown_passages(tested: Sequence[TestedRung], passages: Mapping[str, Passage]) -> tuple[ShownPassage, ...]:
+    """All passages that stood in a prompt of the test split, in the order of their ids."""
+    ids = sorted({id_ for arm in tested for answer in arm.answers for id_ in answer.passages})
+    shown = (passages[id_] for id_ in ids)
+    return tuple(ShownPassage(id=one.id, heading=one.heading, source=one.source, text=one.text) for one in shown)
+
+
+def _measured(found: Sequence[Found], question: Example, depth: int) -> SearchMeasures:
+    assert question.document_ids, "asked of questions that documents answer"
+    return measure(documents_of(found[:depth]), question.document_ids, k=depth)
+
+
+def _is_shown(example: Example, answer: Answer, passages: Mapping[str, Passage]) -> bool:
+    return any(passages[id_].document_id in (example.document_ids or ()) for id_ in answer.passages)
+
+
+def _seen_scores(
+    seen: Seen,
+    examples: Sequence[Example],
+    scores: Mapping[str, float | None],
+    clusters: Mapping[str, int],
+    num_scored: int,
+) -> SeenScores:
+    known = [(value, clusters[one.id]) for one in examples if (value := scores[one.id]) is not None]
+    interval: Interval | None = None
+    if known:
+        interval = mean_interval([value for value, _ in known], [cluster for _, cluster in known])
+    lost = sum(1 - value for value, _ in known) / num_scored if num_scored else 0.0
+    return SeenScores(seen=seen, num_questions=len(examples), score=interval, lost=lost)
