@@ -84,4 +84,4 @@ def _quoted(passage: Passage) -> str:
     heading, source = disarmed_line(passage.heading), disarmed_line(passage.source)
     named = f"{heading} ({source})" if heading and source and source != heading else heading or source
     lines = [named, *disarmed_lines(passage.text)] if named else disarmed_lines(passage.text)
-    return "\n".join(f"{_QUOTE} {line}".rstrip() for line in lines)
+    return "\n".join(f"{_QUOTE} {line}".rstrip() for line in lines or ("",))
