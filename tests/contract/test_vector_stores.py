@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -13,12 +14,14 @@ from openai.types.vector_stores import VectorStoreFile, VectorStoreFileBatch, Ve
 from pydantic import BaseModel
 from search_server import SearchServer
 
+from fettle.retrieval.records import PassageSettings
 from fettle.store.database import now
 from fettle.store.indexes import change_index
 from fettle.store.keys import owner_of
 from indexed import WordEmbedder, document, indexed
 
 RETURNS = b"# Returns\n\nParcels come back within thirty days.\n\n# Refunds\n\nRefunds take five working days.\n"
+CUT = PassageSettings(max_tokens=40)
 ROADS = b"# Roads\n\nBridges are closed in winter storms.\n"
 
 
@@ -49,6 +52,13 @@ def filled(client: openai.OpenAI, **options: Any) -> VectorStore:
 
 def found(client: openai.OpenAI, store_id: str, query: Any, **options: Any) -> list[VectorStoreSearchResponse]:
     return [fitting(one) for one in client.vector_stores.search(store_id, query=query, **options)]
+
+
+@pytest.fixture(scope="module")
+def filtered(search_server: SearchServer) -> Iterator[tuple[openai.OpenAI, str]]:
+    """A client, and a store with something in it."""
+    with search_server.client(search_server.new_key("filters")) as client:
+        yield client, filled(client).id
 
 
 class TestStores:
@@ -139,6 +149,7 @@ class TestStores:
             search_server.context.store,
             [document("guide/refunds.md", "Refunds take five days"), document("guide/roads.md", "Bridges are closed")],
             name="from a folder",
+            passages=CUT,
             embedder=embedder,  # type: ignore[arg-type]
         )
         with search_server.client(key) as client:
@@ -329,11 +340,6 @@ class TestSearch:
         client, store_id = filtered
         assert {one.filename for one in found(client, store_id, "refunds and bridges", filters=filters)} == names
 
-    @pytest.fixture(scope="class")
-    def filtered(self, search_server: SearchServer) -> Any:
-        with search_server.client(search_server.new_key("filters")) as client:
-            yield client, filled(client).id
-
     @pytest.mark.parametrize(
         ("body", "param"),
         [
@@ -366,7 +372,7 @@ class TestSearch:
 def test_an_index_of_another_embedder_is_refused_cleanly(search_server: SearchServer) -> None:
     key = search_server.new_key("default")
     other = WordEmbedder(num_dimensions=64, revision="second")
-    made = indexed(search_server.context.store, [document("a", "b c")], name="of another", embedder=other)
+    made = indexed(search_server.context.store, [document("a", "b c")], name="of another", embedder=other, passages=CUT)
     with search_server.client(key) as client, pytest.raises(openai.BadRequestError, match="embedder"):
         client.vector_stores.search(made.index.id, query="b")
 

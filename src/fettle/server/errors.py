@@ -217,8 +217,8 @@ def _is_union_member(part: Any) -> bool:
 
 def _path(loc: Sequence[Any]) -> str | None:
     """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
-    outer = ("body", "query", "path", "header", "[key]")
-    parts = [part for part in loc if part not in outer and not _is_union_member(part)]
+    inner = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
+    parts = [part for part in inner if part != "[key]" and not _is_union_member(part)]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
