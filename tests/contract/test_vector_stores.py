@@ -22,6 +22,7 @@ from indexed import WordEmbedder, document, indexed
 
 RETURNS = b"# Returns\n\nParcels come back within thirty days.\n\n# Refunds\n\nRefunds take five working days.\n"
 CUT = PassageSettings(max_tokens=40)
+CLOSED = {"type": "eq", "key": "open", "value": False}
 ROADS = b"# Roads\n\nBridges are closed in winter storms.\n"
 
 
@@ -327,11 +328,11 @@ class TestSearch:
             ({"type": "gt", "key": "year", "value": 2026}, set()),
             ({"type": "in", "key": "country", "value": ["se", "no"]}, {"roads.md"}),
             (
-                {"type": "or", "filters": [{"type": "eq", "key": "open", "value": False}, {"type": "nin", "key": "year", "value": [2026]}]},
+                {"type": "or", "filters": [CLOSED, {"type": "nin", "key": "year", "value": [2026]}]},
                 {"roads.md", "returns.md"},
             ),
             (
-                {"type": "and", "filters": [{"type": "eq", "key": "open", "value": False}, {"type": "lt", "key": "year", "value": 2000}]},
+                {"type": "and", "filters": [CLOSED, {"type": "lt", "key": "year", "value": 2000}]},
                 set(),
             ),
         ],

@@ -22,6 +22,7 @@ from fettle.store.attached_files import (
     IndexedFile,
     begin_file,
     end_file,
+    forget_attempts,
     indexes_with_waiting_files,
     waiting_files,
 )
@@ -126,7 +127,10 @@ class TakingIn:
             document = document_of_file(
                 content_of(self._store, kept), document_id=file.id, filename=file.source, attributes=file.attributes
             )
-            return stage_documents(self._store, index, [document], embedder=embedder, listener=self, file_id=file.id)
+            staged = stage_documents(self._store, index, [document], embedder=embedder, listener=self, file_id=file.id)
+            with self._store.writing() as connection:
+                forget_attempts(connection, index.id, file.id)
+            return staged
         except (NoSuchFileError, FileNotFoundError):
             failure = FileFailure(code="invalid_file", message="The file was deleted before it was read.")
             return self._fail(file, failure)

@@ -204,6 +204,13 @@ def begin_file(connection: Connection, file: IndexedFile) -> int:
     return connection.execute(select(index_attempts.c.num_attempts).where(where)).scalar_one()
 
 
+def forget_attempts(connection: Connection, index_id: str, document_id: str) -> None:
+    """A file was read without harm: what comes after that does not count against it."""
+    where = (index_documents.c.index_id == index_id, index_documents.c.document_id == document_id)
+    numbers = select(index_documents.c.number).where(*where)
+    connection.execute(delete(index_attempts).where(index_attempts.c.document_number.in_(numbers)))
+
+
 def end_file(
     connection: Connection, file: IndexedFile, status: DocumentStatus, error: FileFailure | None = None
 ) -> bool:
