@@ -10,6 +10,7 @@ import httpx2
 import openai
 import pytest
 from api_server import RunningServer, running_server
+from search_server import SearchServer, serving_search
 
 from tiny_models import save_tiny_model
 
@@ -32,6 +33,20 @@ def idle_server(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Pat
     """A server without a worker: its jobs stay as they were created."""
     with running_server(tmp_path_factory.mktemp("idle"), [tiny_model_folder], workers=0) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def search_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SearchServer]:
+    """A server that searches, and takes in what is attached."""
+    with serving_search(tmp_path_factory.mktemp("searched")) as running:
+        yield running
+
+
+@pytest.fixture
+def search_client(search_server: SearchServer) -> Iterator[openai.OpenAI]:
+    """The official client of the searching server, in an empty project."""
+    with search_server.client(search_server.new_key(f"project-{secrets.token_hex(6)}")) as client:
+        yield client
 
 
 @pytest.fixture

@@ -47,6 +47,11 @@ class ServingEngine(ABC):
         return self._loaded
 
     @property
+    def max_tokens(self) -> int:
+        """Of a prompt and its answer together."""
+        return self._max_tokens
+
+    @property
     def call_format(self) -> CallFormat | None:
         """How the model writes function calls; None: its template does not say."""
         return self._call_format

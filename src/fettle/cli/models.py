@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fettle.cli.export import Format, Out, Weights, export_and_say
+from fettle.cli.named_index import named_index
 from fettle.cli.tables import print_table
 from fettle.errors import ConfigError, ModelError
 from fettle.export.settings import ExportFormat
+from fettle.retrieval.records import SearchMethod
 
 if TYPE_CHECKING:
     from fettle.store.database import Store
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Models of the server: base models, tuned ones, and aliases.")
 Name = Annotated[str, typer.Argument(help="As `fettle models list` shows it, or an alias.")]
 _MOST_ALIAS_LENGTH = 255
+_DEFAULT_PROJECT = "default"
 
 
 @app.command("list")
@@ -46,6 +49,7 @@ def show(name: Name) -> None:
     """Show what is known of a model."""
     from fettle.cli.store import open_store
     from fettle.store.keys import list_projects
+    from fettle.store.model_indexes import attached_indexes
     from fettle.store.models import TunedModel, find_model_of_any_project, folder_of, list_aliases, list_tuned_models
 
     store = open_store()
@@ -62,6 +66,13 @@ def show(name: Name) -> None:
             tuned = [other.id for other in list_tuned_models(connection) if other.base == model.id]
             facts["files"] = model.source
             facts["tuned from it"] = ", ".join(tuned) or "nothing"
+        projects = list_projects(connection)
+        searched = [
+            f"{projects[one.project_id].name}: {one.index_id}"
+            for one in attached_indexes(connection)
+            if one.model == model.id
+        ]
+    facts["indexes"] = ", ".join(searched) or "none"
     facts["aliases"] = ", ".join(aliases) or "none"
     facts["made"] = datetime.fromtimestamp(model.created_at).astimezone().strftime("%Y-%m-%d %H:%M")
     for title, value in facts.items():
@@ -141,6 +152,59 @@ def unalias(old_name: Annotated[str, typer.Argument(metavar="ALIAS", help="The a
     with open_store().writing() as connection:
         remove_alias(connection, old_name)
     typer.echo(f"Removed: {old_name}")
+
+
+@app.command()
+def attach(
+    name: Name,
+    index: Annotated[str, typer.Option(help="Name or id of an index, as `fettle index` made it.")],
+    passages: Annotated[int, typer.Option("--passages", "-k", min=1, max=50, help="Shown at most.")] = 5,
+    method: Annotated[SearchMethod, typer.Option(help="How they are looked for.")] = SearchMethod.HYBRID,
+    project: Annotated[
+        str, typer.Option(help="Whose index it is; the answers of its keys alone change.")
+    ] = _DEFAULT_PROJECT,
+) -> None:
+    """Let the server search an index before a model answers, and show the model what it has found."""
+    from fettle.cli.store import open_store
+    from fettle.store.model_indexes import AttachedIndex, attach_index
+    from fettle.store.models import find_model
+
+    with open_store().writing() as connection:
+        found = named_index(connection, project, index)
+        model = find_model(connection, found.project_id, name)
+        attach_index(
+            connection,
+            AttachedIndex(
+                model=model.id,
+                project_id=found.project_id,
+                index_id=found.id,
+                num_passages=passages,
+                method=method.value,
+            ),
+        )
+    typer.echo(f"{model.id} answers the project {project} from {found.name or found.id} from now on")
+
+
+@app.command()
+def detach(
+    name: Name,
+    project: Annotated[str, typer.Option(help="Whose answers shall change.")] = _DEFAULT_PROJECT,
+) -> None:
+    """Let a model answer without an index again."""
+    from fettle.cli.store import open_store
+    from fettle.store.keys import list_projects
+    from fettle.store.model_indexes import detach_index
+    from fettle.store.models import find_model_of_any_project
+
+    with open_store().writing() as connection:
+        model = find_model_of_any_project(connection, name)
+        ids = [one.id for one in list_projects(connection).values() if one.name == project]
+        if not any(detach_index(connection, model.id, project_id) for project_id in ids):
+            raise ConfigError(
+                f"{model.id} answers the project {project!r} without an index",
+                remedy=f"`fettle models show {model.id}` says which projects it answers with one; --project names one",
+            )
+    typer.echo(f"{model.id} answers the project {project} without an index from now on")
 
 
 @app.command()

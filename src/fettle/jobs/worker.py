@@ -1,4 +1,4 @@
-"""A worker: claims jobs and does them, one training and one run of an eval at a time, and reads files meanwhile.
+"""A worker: claims jobs and does them, one training and one run of an eval at a time; files are read and indexed meanwhile.
 
 Any number of workers share a store. One that is killed leaves its claim to run out; then another goes on with the job.
 """
@@ -19,9 +19,12 @@ from fettle.jobs.failures import failure_of
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.signs import SignsOfLife
+from fettle.jobs.taking_in import TakingIn
 from fettle.jobs.tidying import tidy_job, tidy_jobs
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
+from fettle.retrieval.embedders.registry import embedder_by_name
+from fettle.retrieval.vector_stores import empty_expired_indexes
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.store.database import DatabaseAwayError, Store
 from fettle.store.files import remove_abandoned_contents, remove_expired_files
@@ -31,6 +34,7 @@ from fettle.store.uploads import expire_uploads
 _logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_SWEEPS = 60.0
+_SECONDS_AFTER_FAULT = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,7 @@ class Worker:
         lanes = [
             threading.Thread(target=self._reads_files, name="reads files"),
             threading.Thread(target=self._evaluates, name="evaluates"),
+            threading.Thread(target=self._takes_in_files, name="takes in files"),
             threading.Thread(target=self._sweeps, name="sweeps"),
         ]
         with SignsOfLife(self._store, self._name):
@@ -83,6 +88,19 @@ class Worker:
             EvalRun(self._store, job, held, code_runner=self._code_runner).run(self._stops)
 
         self._work([JobStatus.RUNNING, JobStatus.QUEUED], evaluate, kind=JobKind.EVAL_RUN)
+
+    def _takes_in_files(self) -> None:
+        taking_in = TakingIn(self._store, embedder_by_name, self._stops)
+        while not self._stops.is_set():
+            try:
+                pause = 0.0 if taking_in.do_next() else _SECONDS_BETWEEN_LOOKS
+            except FettleError as error:  # the database or the embedder's endpoint does not answer: it may again
+                _logger.warning("%s", error.describe())
+                pause = _SECONDS_AFTER_FAULT
+            except Exception:  # the files still wait
+                _logger.exception("a fault of ours")
+                pause = _SECONDS_AFTER_FAULT
+            self._stops.wait(pause)
 
     def _trains(self) -> None:
         def train(job: Job, held: HeldJob) -> None:
@@ -150,6 +168,7 @@ class Worker:
             try:
                 remove_expired_files(self._store)
                 expire_uploads(self._store)
+                empty_expired_indexes(self._store)
                 remove_abandoned_contents(self._store)
                 tidy_jobs(self._store)
             except FettleError as error:

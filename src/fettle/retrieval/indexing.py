@@ -124,7 +124,7 @@ def update_index(
         staged = stage_documents(store, index, documents, embedder=embedder, listener=listener, file_id=file_id)
         _require_something(staged, goal, file_id)
         num_embedded = embed_missing(store, index, embedder, listener)
-        goal = _publish(store, goal, index, staged, listener)
+        goal = publish_staged(store, goal, index, staged, listener)
     return IndexUpdate(
         index=goal,
         num_added=len(staged.added),
@@ -192,8 +192,21 @@ def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: Passag
         )
 
 
-def _publish(store: Store, goal: StoredIndex, kept_as: StoredIndex, staged: Staged, listener: Listener) -> StoredIndex:
-    """Let what was staged be found; the index as it is then."""
+def publish_staged(
+    store: Store, goal: StoredIndex, kept_as: StoredIndex, staged: Staged, listener: Listener
+) -> StoredIndex:
+    """Let what was staged and embedded be found; the index as it is then.
+
+    Args:
+        store: Where the index is.
+        goal: The index, that nobody else changes meanwhile.
+        kept_as: The index under whose id the passages are: `goal`, or one that is made in its place.
+        staged: What will be found.
+        listener: Told how far it is.
+
+    Raises:
+        ChangedMeanwhileError: The index was deleted meanwhile.
+    """
     backend = backend_named(kept_as.backend)
     is_replaced = kept_as.id != goal.id
     if not staged.is_change and not is_replaced:

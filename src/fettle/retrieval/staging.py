@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fettle.progress import Listener, Stage
@@ -54,6 +54,25 @@ class Staged:
     def documents(self) -> frozenset[int]:
         """All that will be found."""
         return self.added | self.changed | self.unchanged | self.unread | self.elsewhere
+
+
+def joined(parts: Sequence[Staged]) -> Staged:
+    """What was staged of several places one after the other, to be found all at once."""
+    added = frozenset[int]().union(*(part.added for part in parts))
+    changed = frozenset[int]().union(*(part.changed for part in parts))
+    replaced = frozenset[int]().union(*(part.replaced for part in parts))
+    removed = frozenset[int]().union(*(part.removed for part in parts))
+    found = frozenset[int]().union(*(part.documents for part in parts))
+    return Staged(
+        added=added,
+        changed=changed,
+        unchanged=found - added - changed - replaced - removed,
+        unread=frozenset(),
+        elsewhere=frozenset(),
+        replaced=replaced,
+        removed=removed,
+        findings=tuple(finding for part in parts for finding in part.findings),
+    )
 
 
 def stage_documents(

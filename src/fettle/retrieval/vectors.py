@@ -34,6 +34,7 @@ def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, l
         batch = missing[start : start + _TEXTS_AT_ONCE]
         with store.reading() as connection:
             found = find_passages(connection, index.id, [text.number for text in batch])
+        batch = [text for text in batch if text.number in found]  # others were deleted since
         texts = [as_passage(found[text.number]).embedded_text for text in batch]
         vectors_ND = _checked(embedder.embed(texts), len(texts), index)
         vectors = {text.text_hash: as_bytes(vector_D) for text, vector_D in zip(batch, vectors_ND, strict=True)}

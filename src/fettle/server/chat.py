@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,8 @@ from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
 from fettle.server.metrics import Metrics
+from fettle.server.retrieving import Retrieval, look_up, retrieval_body, with_passages
+from fettle.server.search_bodies import FileSearchTool
 from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.keys import Owner
@@ -41,11 +44,12 @@ _DONE = "data: [DONE]\n\n"
 @router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateChatCompletion, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked, started = body.as_request(), time.monotonic()
+    asked, search, started = body.as_request(), body.search, time.monotonic()
     try:
-        engine, choices = await unless_hung_up(request, begun(context, owner, body.model, asked))
+        answer = await unless_hung_up(request, begun(context, owner, body.model, asked, search))
+        choices = answer.choices
         try:
-            token_texts = None if asked.num_top_log_probs is None else _token_texts(engine)
+            token_texts = None if asked.num_top_log_probs is None else _token_texts(answer.engine)
             frame = ChatFrame(
                 id=new_id("chatcmpl-"),
                 created=now(),
@@ -54,9 +58,11 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
             )
             deltas = _measured(choices, context.metrics, started)
             if body.stream:
-                writer = ChunkWriter(frame=frame, wants_usage=body.wants_usage, token_texts=token_texts)
+                writer = ChunkWriter(
+                    frame=frame, wants_usage=body.wants_usage, token_texts=token_texts, retrieval=answer.retrieval
+                )
                 return await _streamed(request, writer, choices, deltas)
-            return await unless_hung_up(request, _whole(frame, choices, deltas, token_texts))
+            return await unless_hung_up(request, _whole(frame, answer, deltas, token_texts))
         except BaseException:
             give_up_all(choices)
             raise
@@ -64,11 +70,22 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
         return Response(status_code=HUNG_UP)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BegunAnswer:
+    """An answer that is being written."""
+
+    engine: ServingEngine
+    """That writes it."""
+    choices: tuple[Choice, ...]
+    retrieval: Retrieval | None
+    """What was looked for first; None: nothing."""
+
+
 async def begun(
-    context: Context, owner: Owner, model: str, asked: ChatRequest
-) -> tuple[ServingEngine, tuple[Choice, ...]]:
-    """The choices being written, by the engine that writes them; where the model has to be loaded first, that takes its time."""
-    begun = context.chat_threads.submit(_begin, context, owner, model, asked)
+    context: Context, owner: Owner, model: str, asked: ChatRequest, search: FileSearchTool | None
+) -> BegunAnswer:
+    """The choices being written; where the model has to be loaded first, or an index opened, that takes its time."""
+    begun = context.chat_threads.submit(_begin, context, owner, model, asked, search)
     try:
         return await asyncio.shield(asyncio.wrap_future(begun))
     except asyncio.CancelledError:
@@ -76,11 +93,17 @@ async def begun(
         raise
 
 
-def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tuple[ServingEngine, tuple[Choice, ...]]:
+def _begin(
+    context: Context, owner: Owner, model: str, asked: ChatRequest, search: FileSearchTool | None
+) -> BegunAnswer:
     served = context.catalogue.find(model, owner.project_id)
+    retrieval = look_up(context, owner, served.name, asked, search)
     try:
         with context.engines.engine_of(served) as engine:
-            return engine, begin_chat(engine, asked, adapter=served.name if served.adapter else None)
+            if retrieval is not None:
+                asked, retrieval = with_passages(engine, asked, retrieval)
+            choices = begin_chat(engine, asked, adapter=served.name if served.adapter else None)
+            return BegunAnswer(engine=engine, choices=choices, retrieval=retrieval)
     except NoSuchModelError:
         raise
     except ContextLengthError as error:
@@ -96,9 +119,9 @@ def _begin(context: Context, owner: Owner, model: str, asked: ChatRequest) -> tu
         raise ApiError(f"The model `{model}` cannot be loaded. What is wrong was recorded.", status=500) from error
 
 
-def _give_up_what_was_begun(begun: Future[tuple[ServingEngine, tuple[Choice, ...]]]) -> None:
+def _give_up_what_was_begun(begun: Future[BegunAnswer]) -> None:
     if not begun.cancelled() and begun.exception() is None:
-        give_up_all(begun.result()[1])
+        give_up_all(begun.result().choices)
 
 
 async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
@@ -110,14 +133,15 @@ async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
     return await asyncio.wrap_future(context.chat_threads.submit(fingerprint))
 
 
-async def _whole(
-    frame: ChatFrame, choices: Sequence[Choice], deltas: _Deltas, token_texts: TokenTexts | None
-) -> Response:
-    collected = [WholeChoice() for _ in choices]
+async def _whole(frame: ChatFrame, answer: BegunAnswer, deltas: _Deltas, token_texts: TokenTexts | None) -> Response:
+    collected = [WholeChoice() for _ in answer.choices]
     async for index, delta in deltas:
         collected[index].add(delta)
     bodies = [choice.body(index, token_texts) for index, choice in enumerate(collected)]
-    return JSONResponse(frame.body("chat.completion", bodies) | {"usage": usage_body(choices)})
+    body = frame.body("chat.completion", bodies) | {"usage": usage_body(answer.choices)}
+    if answer.retrieval is not None:
+        body["retrieval"] = retrieval_body(answer.retrieval, [choice.text for choice in collected])
+    return JSONResponse(body)
 
 
 async def _streamed(request: Request, writer: ChunkWriter, choices: Sequence[Choice], deltas: _Deltas) -> Response:

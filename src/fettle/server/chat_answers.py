@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.chat.call_reader import ArgumentsPiece, CallBegin, TextPiece
 from fettle.records import TokenLogProb
+from fettle.server.retrieving import Retrieval, RetrievalBody, retrieval_body
 
 _LEAST_LOG_PROB = -9999.0
 """What stands for a token that cannot come, as JSON has no infinity."""
@@ -92,6 +93,8 @@ class ChatCompletionBody(BaseModel):
     """Another one where the software or the weights are others."""
     choices: list[ChoiceBody]
     usage: UsageBody
+    retrieval: RetrievalBody | None = None
+    """What was searched first; left out where nothing was. Ours: OpenAI's API has no such thing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,10 @@ class ChunkWriter:
     wants_usage: bool
     token_texts: TokenTexts | None
     """None: no log-probabilities are asked for."""
+    retrieval: Retrieval | None
+    """Told with the last chunk of each choice."""
+    _texts: dict[int, str] = field(default_factory=dict)
+    """What each choice has said so far."""
 
     def first(self, index: int) -> dict[str, Any]:
         """What a choice begins with."""
@@ -191,6 +198,8 @@ class ChunkWriter:
     def of(self, index: int, delta: ChoiceDelta) -> list[dict[str, Any]]:
         """What a piece of a choice is sent as. Log-probabilities travel with the first chunk of their text."""
         deltas = [_delta(event) for event in delta.events]
+        said = "".join(event.text for event in delta.events if isinstance(event, TextPiece))
+        self._texts[index] = self._texts.get(index, "") + said
         if delta.log_probs and not deltas:
             deltas = [{}]
         log_probs = list(delta.log_probs)
@@ -199,7 +208,8 @@ class ChunkWriter:
             chunks.append(self._chunk(index, one, log_probs=log_probs))
             log_probs = []
         if delta.end:
-            chunks.append(self._chunk(index, {}, end=delta.end))
+            told = {} if self.retrieval is None else {"retrieval": retrieval_body(self.retrieval, [self._texts[index]])}
+            chunks.append(self._chunk(index, {}, end=delta.end) | told)
         return chunks
 
     def usage(self, choices: Sequence[Choice]) -> dict[str, Any]:

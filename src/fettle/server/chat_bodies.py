@@ -19,6 +19,7 @@ from fettle.examples.notes import UnusableRowError
 from fettle.examples.row_formats.chat import parsed_tools, parsed_turns
 from fettle.records import Message, Tool
 from fettle.server.errors import ApiError, invalid
+from fettle.server.search_bodies import FILE_SEARCH, FileSearchTool, search_tool
 from fettle.server.wire import Metadata, RequestBody, Text
 
 _MOST_SEED = 2**63 - 1
@@ -115,6 +116,15 @@ class CreateChatCompletion(RequestBody):
         )
 
     @property
+    def search(self) -> FileSearchTool | None:
+        """What is to be searched before the answer is written.
+
+        Raises:
+            ApiError: It is not as it should be.
+        """
+        return None if self.tool_choice == "none" else search_tool(self.tools or [])
+
+    @property
     def wants_usage(self) -> bool:
         """A stream ends with what it took."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
@@ -131,8 +141,14 @@ class CreateChatCompletion(RequestBody):
 
     def _rules(self, tools: tuple[Tool, ...]) -> CallRules | None:
         """What may be called; None: nothing. With `none` the model is not told of functions, and what it writes is text."""
-        strict = {tool["function"]["name"] for tool in self.tools or [] if tool["function"].get("strict")}
+        given = [tool for tool in self.tools or [] if tool.get("type") != FILE_SEARCH]
+        strict = {tool["function"]["name"] for tool in given if tool["function"].get("strict")}
+        has_search = len(given) < len(self.tools or [])
         match self.tool_choice:
+            case {"type": "file_search"} if has_search:
+                must_call, called = False, tools
+            case "required" if has_search and not tools:
+                return None
             case None | "auto":
                 must_call, called = False, tools
             case "none":
@@ -193,8 +209,11 @@ def _missing(where: str) -> ApiError:
 def _tools(raw: list[_Object]) -> tuple[Tool, ...]:
     _require_text(raw, "tools")
     for place, tool in enumerate(raw):
+        if tool.get("type") == FILE_SEARCH:
+            continue
         if tool.get("type") != "function":
-            message = f"A tool's `type` is 'function'; other kinds, such as {str(tool.get('type'))[:40]!r}, are not supported."
+            other = str(tool.get("type"))[:40]
+            message = f"A tool's `type` is 'function' or '{FILE_SEARCH}'; others, such as {other!r}, are not supported."
             raise invalid(message, f"tools[{place}].type", "unsupported_value")
         name = tool["function"].get("name") if isinstance(tool.get("function"), dict) else None
         if not isinstance(name, str) or not regex.fullmatch(NAME, name):
@@ -204,7 +223,7 @@ def _tools(raw: list[_Object]) -> tuple[Tool, ...]:
             raise invalid("`strict` is true or false.", f"tools[{place}].function.strict", "invalid_type")
         _require_schema(tool["function"].get("parameters"), f"tools[{place}].function.parameters")
     try:
-        tools = parsed_tools({"tools": raw})
+        tools = parsed_tools({"tools": [tool for tool in raw if tool.get("type") != FILE_SEARCH]})
     except UnusableRowError as error:
         raise invalid(f"{error}.", "tools") from error
     if len({tool.name for tool in tools}) < len(tools):

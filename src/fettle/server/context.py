@@ -13,11 +13,13 @@ from fettle.answering.engine_pool import EnginePool
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.jobs.estimator import Estimator
+from fettle.retrieval.embedders.registry import embedder_by_name
 from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
 from fettle.server.embedder_thread import EmbedderThread
 from fettle.server.metrics import Metrics
+from fettle.server.open_indexes import OpenEmbedders, OpenIndexes
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import Owner
@@ -47,6 +49,11 @@ class Context:
     """In which conversations are rendered and models loaded: neither may hold up the event loop."""
 
     embedder: EmbedderThread = field(default_factory=EmbedderThread)
+    """Answers requests for embeddings."""
+    embedders: OpenEmbedders = field(default_factory=lambda: OpenEmbedders(embedder_by_name))
+    """What indexes are searched with."""
+    indexes: OpenIndexes = field(default_factory=OpenIndexes)
+    """That are searched."""
 
     @property
     def catalogue(self) -> StoreCatalogue:
@@ -58,6 +65,7 @@ class Context:
         self.engines.close()
         self.chat_threads.shutdown(cancel_futures=True)
         self.embedder.close()
+        self.indexes.close()
         self.store.close()
 
     def grading_services(self, owner: Owner) -> GradingServices:

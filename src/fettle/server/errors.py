@@ -24,8 +24,10 @@ from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from fettle.errors import BusyError, ConfigError, FettleError, ResourceError, disk_errors_explained, http_status
 from fettle.scoring.openai_grader import InvalidGraderError
+from fettle.store.attached_files import NoSuchAttachedFileError, NoSuchBatchError
 from fettle.store.evals import NoSuchEvalError
 from fettle.store.files import NoSuchFileError
+from fettle.store.indexes import NoSuchIndexError
 from fettle.store.jobs import NoSuchJobError
 from fettle.store.models import NoSuchModelError, WrongModelKindError
 from fettle.store.pages import UnknownPageError
@@ -132,6 +134,9 @@ _CODES: dict[type[FettleError], tuple[int, str | None]] = {
     NoSuchFileError: (404, None),
     NoSuchUploadError: (404, None),
     NoSuchEvalError: (404, None),
+    NoSuchIndexError: (404, None),
+    NoSuchAttachedFileError: (404, None),
+    NoSuchBatchError: (404, None),
     NoSuchJobError: (404, "fine_tune_not_found"),
     NoSuchModelError: (404, "model_not_found"),
     WrongModelKindError: (400, "model_not_supported"),
@@ -212,8 +217,8 @@ def _is_union_member(part: Any) -> bool:
 
 def _path(loc: Sequence[Any]) -> str | None:
     """`("body", "method", "dpo", 0)` as `method.dpo[0]`; None for the body itself."""
-    outer = ("body", "query", "path", "header", "[key]")
-    parts = [part for part in loc if part not in outer and not _is_union_member(part)]
+    inner = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
+    parts = [part for part in inner if part != "[key]" and not _is_union_member(part)]
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)

@@ -15,6 +15,7 @@ from fettle.store.jobs import JobStatus, count_jobs
 from fettle.store.workers import read_workers
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SEARCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _METHODS = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 
 
@@ -41,6 +42,17 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+
+        self._search_seconds = Histogram(
+            "fettle_search_seconds",
+            "Seconds that searches in indexes took.",
+            buckets=_SEARCH_SECONDS,
+            registry=self._registry,
+        )
+
+    def on_search(self, seconds: float) -> None:
+        """An index was searched."""
+        self._search_seconds.observe(seconds)
 
     def on_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -12,11 +12,15 @@ from pydantic import BaseModel
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.chat.call_reader import ArgumentsPiece, CallBegin, TextPiece
+from fettle.retrieval.records import Found
 from fettle.server.response_bodies import CreateResponse
+from fettle.server.retrieving import Retrieval, citations
+from fettle.server.search_bodies import FILE_SEARCH
 from fettle.store.database import now
 from fettle.store.ids import new_id
 
 Event = dict[str, Any]
+_SEARCH = "file_search_call"
 _TOOL_KEYS: Event = {"description": None, "parameters": None, "strict": None}
 
 
@@ -51,10 +55,12 @@ class ResponseWriter:
 
     Args:
         body: What was asked.
+        retrieval: What was looked for first; None: nothing.
     """
 
-    def __init__(self, body: CreateResponse) -> None:
+    def __init__(self, body: CreateResponse, retrieval: Retrieval | None) -> None:
         self._asked, self._id, self._created_at = body, new_id("resp_"), now()
+        self._retrieval = retrieval
         self._output: list[dict[str, Any]] = []
         self._num_events = 0
         self._has_open_item = False
@@ -63,6 +69,8 @@ class ResponseWriter:
         """The first events."""
         yield self._event("response.created", response=self._response("in_progress"))
         yield self._event("response.in_progress", response=self._response("in_progress"))
+        if self._retrieval is not None:
+            yield from self._search(self._retrieval)
 
     def of(self, delta: ChoiceDelta) -> Iterator[Event]:
         """What a piece of the answer changes."""
@@ -88,7 +96,7 @@ class ResponseWriter:
     def end(self, end: ChatEnd, choice: Choice) -> Iterator[Event]:
         """The last events: the answer is whole, or was cut."""
         is_cut = end is ChatEnd.LENGTH
-        if not self._output:
+        if not self._output or self._output[-1]["type"] == _SEARCH:
             yield from self._add_text("")
         yield from self._close_item(status="incomplete" if is_cut else "completed")
         response = self._response("incomplete" if is_cut else "completed", usage=_usage(choice))
@@ -100,6 +108,17 @@ class ResponseWriter:
         """The last event where the answer cannot be written."""
         error = {"code": "server_error", "message": message}
         return self._event("response.failed", response=self._response("failed") | {"error": error})
+
+    def _search(self, retrieval: Retrieval) -> Iterator[Event]:
+        """The search, which is over by now, as an item of its own."""
+        yield from self._open_item(
+            {"id": new_id("fs_"), "type": _SEARCH, "queries": [retrieval.question], "results": None}
+        )
+        for state in ("in_progress", "searching", "completed"):
+            yield self._item_event(f"response.{_SEARCH}.{state}")
+        if self._asked.includes_results:
+            self._output[-1]["results"] = [_result(found) for found in retrieval.found]
+        yield from self._close_item()
 
     def _add_text(self, text: str) -> Iterator[Event]:
         if not self._has_open_item or self._output[-1]["type"] != "message":
@@ -123,14 +142,30 @@ class ResponseWriter:
         item = self._output[-1]
         if item["type"] == "message":
             [part] = item["content"]
+            yield from self._annotate(part)
             yield self._item_event("response.output_text.done", content_index=0, text=part["text"], logprobs=[])
             yield self._item_event("response.content_part.done", content_index=0, part=dict(part))
-        else:
+        elif item["type"] == "function_call":
             told = {"name": item["name"], "arguments": item["arguments"]}
             yield self._item_event("response.function_call_arguments.done", **told)
         item["status"] = status
         self._has_open_item = False
         yield self._item_event("response.output_item.done", item=dict(item))
+
+    def _annotate(self, part: dict[str, Any]) -> Iterator[Event]:
+        """Say which passages a text names."""
+        found = () if self._retrieval is None else self._retrieval.found
+        for place, citation in enumerate(citations(part["text"], found)):
+            passage = citation.found.passage
+            named = {"file_id": passage.document_id, "filename": passage.source}
+            annotation = {"type": "file_citation", "index": citation.index, **named}
+            part["annotations"] = [*part["annotations"], annotation]
+            yield self._item_event(
+                "response.output_text.annotation.added",
+                content_index=0,
+                annotation_index=place,
+                annotation=annotation,
+            )
 
     def _item_event(self, kind: str, **fields: Any) -> Event:
         """An event of the newest item; those that hold the item itself need not name it."""
@@ -159,11 +194,22 @@ class ResponseWriter:
             temperature=1.0 if asked.temperature is None else asked.temperature,
             text=text,
             tool_choice=asked.tool_choice or "auto",
-            tools=[_TOOL_KEYS | tool for tool in asked.tools or []],
+            tools=[tool if tool["type"] == FILE_SEARCH else _TOOL_KEYS | tool for tool in asked.tools or []],
             top_p=1.0 if asked.top_p is None else asked.top_p,
             truncation=asked.truncation or "disabled",
             usage=usage,
         ).model_dump(exclude=None if usage else {"usage"})
+
+
+def _result(found: Found) -> dict[str, Any]:
+    passage = found.passage
+    return {
+        "file_id": passage.document_id,
+        "filename": passage.source,
+        "text": passage.text,
+        "score": found.score,
+        "attributes": dict(passage.attributes),
+    }
 
 
 def _usage(choice: Choice) -> dict[str, Any]:

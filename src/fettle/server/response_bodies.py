@@ -13,20 +13,21 @@ from fettle.answering.chat import ChatRequest
 from fettle.records import joined_text_parts
 from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.errors import ApiError, invalid
+from fettle.server.search_bodies import FileSearchTool, search_tool
 from fettle.server.wire import Metadata, RequestBody, Text
 
 _UNSUPPORTED = ("previous_response_id", "conversation", "prompt", "context_management", "moderation", "top_logprobs")
 _LOG_PROBS = "message.output_text.logprobs"
+SEARCH_RESULTS = "file_search_call.results"
 _INCLUDED_IN_NOTHING = (
     "code_interpreter_call.outputs",
     "computer_call_output.output.image_url",
-    "file_search_call.results",
     "message.input_image.image_url",
     "reasoning.encrypted_content",
     "web_search_call.action.sources",
     "web_search_call.results",
 )
-"""Parts of what there is not here: hosted tools, images, encrypted thoughts."""
+"""Parts of what there is not here: other hosted tools, images, encrypted thoughts."""
 _TEXT_PARTS = ("input_text", "output_text", "text")
 _Object = dict[str, Any]
 _Number = Annotated[float, Field(strict=True)]
@@ -59,7 +60,7 @@ class CreateResponse(RequestBody):
     store: StrictBool | None = None
     """Has no effect: responses are not kept."""
     include: list[Text] | None = None
-    """Has no effect: parts of what there is none of. Log-probabilities are refused."""
+    """What a search has found; other parts are of what there is none of. Log-probabilities are refused."""
     reasoning: _Object | None = None
     truncation: Literal["auto", "disabled"] | None = None
     """Has no effect: what is too long is refused."""
@@ -78,6 +79,20 @@ class CreateResponse(RequestBody):
     context_management: Any = None
     moderation: Any = None
     top_logprobs: Any = None
+
+    @property
+    def search(self) -> FileSearchTool | None:
+        """What is to be searched before the answer is written.
+
+        Raises:
+            ApiError: It is not as it should be.
+        """
+        return None if self.tool_choice == "none" else search_tool(self.tools or [])
+
+    @property
+    def includes_results(self) -> bool:
+        """Whether what was found is part of the answer."""
+        return SEARCH_RESULTS in (self.include or [])
 
     def as_request(self) -> ChatRequest:
         """What the engine is asked.
@@ -123,9 +138,10 @@ def _require_nothing(included: str, where: str) -> None:
     if included == _LOG_PROBS:
         message = f"'{_LOG_PROBS}' is not supported by this server; chat completions give log-probabilities."
         raise invalid(message, where, "unsupported_value")
-    if included not in _INCLUDED_IN_NOTHING:
+    if included not in (SEARCH_RESULTS, *_INCLUDED_IN_NOTHING):
         known = ", ".join(f"'{name}'" for name in _INCLUDED_IN_NOTHING)
-        raise invalid(f"Nothing is called '{included[:60]}'; known, and of no effect here, are {known}.", where)
+        message = f"Nothing is called '{included[:60]}'; known are '{SEARCH_RESULTS}' and, of no effect here, {known}."
+        raise invalid(message, where)
 
 
 @contextmanager
@@ -167,6 +183,8 @@ def _add(messages: list[_Object], item: _Object, where: str) -> None:
         case {"type": "function_call_output", "call_id": str(call_id), "output": output}:
             content = _text(output, f"{where}.output", role="tool")
             messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+        case {"type": "file_search_call"}:  # of an earlier answer: what was found then is looked for anew
+            return
         case {"type": "function_call" | "function_call_output" as kind}:
             raise invalid(f"`{where}` is no whole '{kind}'.", where)
         case {"role": str(role), "content": content} if item.get("type", "message") == "message":
@@ -212,9 +230,11 @@ def _chat_tool(tool: _Object, place: int) -> _Object:
         case {"type": "function", **given}:
             known = {name: given[name] for name in ("name", "description", "parameters", "strict") if name in given}
             return {"type": "function", "function": {key: value for key, value in known.items() if value is not None}}
+        case {"type": "file_search"}:
+            return tool
         case _:
             kind = regex.sub(r"[^\w.-]", "", str(tool.get("type")))[:40]
-            message = f"Tools of type '{kind}' are not supported by this server; 'function' is."
+            message = f"Tools of type '{kind}' are not supported by this server; 'function' and 'file_search' are."
             raise invalid(message, f"tools[{place}].type", "unsupported_value")
 
 

@@ -25,14 +25,16 @@ _logger = logging.getLogger("fettle.server")
 @router.post("", responses={200: {"model": ResponseBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateResponse, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked = body.as_request()
+    asked, search = body.as_request(), body.search
     try:
         with in_terms_of_responses():
-            _, (choice,) = await unless_hung_up(request, begun(context, owner, body.model, asked))
+            answer = await unless_hung_up(request, begun(context, owner, body.model, asked, search))
+        [choice] = answer.choices
+        writer = ResponseWriter(body, answer.retrieval)
         try:
             if body.stream:
-                return await _streamed(request, ResponseWriter(body), choice)
-            return await unless_hung_up(request, _whole(ResponseWriter(body), choice))
+                return await _streamed(request, writer, choice)
+            return await unless_hung_up(request, _whole(writer, choice))
         except BaseException:
             choice.give_up()
             raise
@@ -42,6 +44,8 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
 
 async def _whole(writer: ResponseWriter, choice: Choice) -> Response:
     end = ChatEnd.STOP
+    for _ in writer.begin():
+        pass
     async for delta in choice:
         for _ in writer.of(delta):
             pass

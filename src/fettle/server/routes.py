@@ -15,6 +15,10 @@ from fettle.server import (
     models,
     responses,
     uploads,
+    vector_store_batches,
+    vector_store_files,
+    vector_store_search,
+    vector_stores,
     weights,
 )
 
@@ -30,6 +34,10 @@ ROUTERS = (
     chat.router,
     responses.router,
     embeddings.router,
+    vector_stores.router,
+    vector_store_search.router,
+    vector_store_batches.router,
+    vector_store_files.router,
     weights.router,
     models.router,
 )

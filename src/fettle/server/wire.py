@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from fettle.server.errors import ErrorBody
 
@@ -15,7 +26,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """The answers of every route that are no success, for its documentation."""
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Refuse what no database takes, or what is no text at all.
 
     Raises:
@@ -30,13 +41,37 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(storable)]
 """Text that can be kept."""
 After = Annotated[Text | None, Query(description="The id of the last one that is known already.")]
 Metadata = Annotated[
     dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]], Field(max_length=16)
 ]
 """At most 16 pairs of text."""
+
+
+_MOST_EXACT = 2**53
+"""Beyond it, not every whole number can be told from its neighbours."""
+_AttributeBody = (
+    StrictBool
+    | Annotated[StrictInt, Field(ge=-_MOST_EXACT, le=_MOST_EXACT)]
+    | StrictFloat
+    | Annotated[Text, Field(max_length=512)]
+)
+
+
+def _as_one_mistake(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError("expected a text of at most 512 characters, a number, true or false") from None
+
+
+Attributes = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[_AttributeBody, WrapValidator(_as_one_mistake)]],
+    Field(max_length=16),
+]
+"""At most 16 facts of a document, which searches can look at."""
 
 
 class RequestBody(BaseModel):

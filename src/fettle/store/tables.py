@@ -294,6 +294,36 @@ passages = Table(
 Index("ix_passages_index_number", passages.c.index_id, passages.c.number)
 Index("ix_passages_index_hash", passages.c.index_id, passages.c.text_hash)
 
+index_attempts = (
+    Table(  # at files of `index_documents` that are in progress: one that ends its worker is not begun for ever
+        "index_attempts",
+        metadata,
+        Column("document_number", _NUMBER, ForeignKey("index_documents.number", ondelete="CASCADE"), primary_key=True),
+        Column("num_attempts", Integer, nullable=False),
+    )
+)
+
+index_batches = Table(  # files that were attached together
+    "index_batches",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("index_id", _ID, ForeignKey("indexes.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("file_ids", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+model_indexes = Table(  # what is searched before a model answers
+    "model_indexes",
+    metadata,
+    Column("model", _NAME, primary_key=True),
+    Column("project_id", _ID, ForeignKey("projects.id"), primary_key=True),
+    Column("index_id", _ID, ForeignKey("indexes.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("num_passages", Integer, nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -16,7 +16,9 @@ from fettle.jobs.control import cancel_job, create_job
 from fettle.jobs.fine_tuning import FineTuningRequest, Hyperparameters
 from fettle.models.resolve import EMBEDDED_ID
 from fettle.store.database import Store
+from fettle.store.indexes import list_all_indexes, remove_index
 from fettle.store.keys import ensure_project
+from fettle.store.model_indexes import index_of_model
 from fettle.store.models import (
     NoSuchModelError,
     TunedModel,
@@ -27,6 +29,7 @@ from fettle.store.models import (
     put_alias,
     put_base_model,
 )
+from indexed import document, indexed, project_of
 from kept_models import keep_tuned
 from tiny_models import save_tiny_model
 from tuned_models import save_tuned_adapter
@@ -196,3 +199,38 @@ def test_what_comes_with_fettle_is_said_to_come_again(store: Store, run: Run) ->
     assert "starts again" in run("remove", EMBEDDED_ID)
     with store.reading() as connection:
         assert not list_base_models(connection)
+
+
+class TestIndexesOfModels:
+    @pytest.fixture
+    def served(self, store: Store, base: Path) -> str:
+        with store.writing() as connection:
+            put_base_model(connection, "tiny", str(base))
+        indexed(store, [document("a.md", "Refunds take five days.")], name="handbook", passages=None)
+        return "tiny"
+
+    def test_an_index_is_attached_shown_and_detached(self, store: Store, run: Run, served: str) -> None:
+        assert "from handbook" in run("attach", served, "--index", "handbook", "-k", "3", "--method", "vector")
+        project_id = project_of(store)
+        with store.reading() as connection:
+            found = index_of_model(connection, served, project_id)
+        assert found is not None
+        assert (found.num_passages, found.method) == (3, "vector")
+        assert f"default: {found.index_id}" in run("show", served)
+        run("attach", served, "--index", found.index_id)
+        assert "without an index" in run("detach", served)
+        with store.reading() as connection:
+            assert index_of_model(connection, served, project_id) is None
+        with pytest.raises(ConfigError, match="without an index"):
+            run("detach", served)
+
+    def test_an_index_that_is_deleted_is_attached_no_more(self, store: Store, run: Run, served: str) -> None:
+        run("attach", served, "--index", "handbook")
+        with store.writing() as connection:
+            [index] = list_all_indexes(connection)
+            remove_index(connection, index.id)
+            assert index_of_model(connection, served, index.project_id) is None
+
+    def test_another_projects_index_is_none(self, run: Run, served: str) -> None:
+        with pytest.raises(ConfigError, match="handbook"):
+            run("attach", served, "--index", "handbook", "--project", "other")

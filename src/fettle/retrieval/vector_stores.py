@@ -1,0 +1,106 @@
+"""What the API does with indexes beside searching them: makes and deletes them, takes files out, and empties those that expire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fettle.progress import SilentListener
+from fettle.retrieval.embedder import PassageEmbedder
+from fettle.retrieval.index import PassageIndex
+from fettle.retrieval.indexes.registry import backend_named, backend_of
+from fettle.retrieval.indexing import make_searchable
+from fettle.retrieval.records import PassageSettings
+from fettle.store.attached_files import IndexedFile
+from fettle.store.database import Store, now
+from fettle.store.indexes import (
+    StoredIndex,
+    find_index,
+    list_all_indexes,
+    list_documents,
+    new_index_id,
+    remove_documents,
+    remove_index,
+)
+
+_SECONDS_A_DAY = 24 * 3600
+
+
+def new_index(
+    store: Store,
+    project_id: str,
+    *,
+    embedder: PassageEmbedder,
+    passages: PassageSettings,
+    name: str | None,
+    expires_after_days: int | None,
+    metadata: Mapping[str, str] | None,
+) -> StoredIndex:
+    """An index with nothing in it, to be added to the store."""
+    return StoredIndex(
+        id=new_index_id(),
+        project_id=project_id,
+        name=name,
+        backend=backend_of(store),
+        embedder=embedder.name,
+        embedder_revision=embedder.revision,
+        num_dimensions=embedder.num_dimensions,
+        passage_tokens=passages.max_tokens,
+        overlap_tokens=passages.overlap_tokens,
+        created_at=now(),
+        last_active_at=now(),
+        expires_after_days=expires_after_days,
+        metadata=metadata,
+    )
+
+
+def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:
+    """The present generation of an index, made searchable first where it is not: after a restore, or on another machine.
+
+    Raises:
+        BusyError: It is not, and another process changes the index.
+        ResourceError: What it is searched with is damaged.
+    """
+    backend = backend_named(index.backend)
+    if not backend.is_prepared(store, index):
+        make_searchable(store, index, SilentListener())
+    return backend.open(store, index)
+
+
+def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:
+    """Delete an index with all that is in it.
+
+    Raises:
+        NoSuchIndexError: There is none of this id.
+    """
+    with store.writing() as connection:
+        index = find_index(connection, project_id, index_id)
+        remove_index(connection, index.id)
+    backend_named(index.backend).discard(store, index.id, keep=None)
+
+
+def take_out_file(store: Store, file: IndexedFile) -> None:
+    """Let a file be found no longer. Search files may name its passages until the index changes next, and are not believed."""
+    with store.writing() as connection:
+        remove_documents(connection, [file.number])
+
+
+def expiry_of(index: StoredIndex) -> int | None:
+    """When an index expires unless it is used, Unix seconds; None: never."""
+    days = index.expires_after_days
+    return None if days is None else index.last_active_at + days * _SECONDS_A_DAY
+
+
+def is_expired(index: StoredIndex) -> bool:
+    """Whether an index was not used for as long as it was to be kept."""
+    expiry = expiry_of(index)
+    return expiry is not None and expiry <= now()
+
+
+def empty_expired_indexes(store: Store) -> None:
+    """Delete what is in indexes that have expired; they stay, empty, and say so."""
+    with store.reading() as connection:
+        expired = [index for index in list_all_indexes(connection) if is_expired(index)]
+    for index in expired:
+        with store.writing() as connection:
+            remove_documents(connection, [document.number for document in list_documents(connection, index.id)])
+        backend_named(index.backend).discard(store, index.id, keep=None)

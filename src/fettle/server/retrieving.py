@@ -1,0 +1,148 @@
+"""Passages for a chat: which index is searched, what of it fits into the model's context, and which of it an answer names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from fettle.answering.chat import ChatRequest
+from fettle.answering.serving_engine import ServingEngine
+from fettle.retrieval.citations import citation_places
+from fettle.retrieval.fence import Wording, shown_with
+from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.server.context import Context
+from fettle.server.search_bodies import FileSearchTool, least_score
+from fettle.server.searching import search_index
+from fettle.server.vector_stores import usable
+from fettle.store.indexes import find_index
+from fettle.store.keys import Owner
+from fettle.store.model_indexes import index_of_model
+
+_WORDING = Wording()
+_NUM_PASSAGES = 5
+"""Shown at most, where nobody says how many."""
+_LEAST_ROOM_TOKENS = 256
+"""For an answer whose length nobody bounds; never more than a quarter of the context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """What was looked for, and what of it the model was shown."""
+
+    index_id: str
+    question: str
+    found: tuple[Found, ...]
+    """Shown, in rank order: the first one is [1] in the prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A place in an answer that names a passage."""
+
+    found: Found
+    index: int
+    """Where the brackets begin, in characters."""
+
+
+def look_up(
+    context: Context, owner: Owner, model: str, asked: ChatRequest, tool: FileSearchTool | None
+) -> Retrieval | None:
+    """What the index of a request, or else that of the model, has for the user's last turn; None: there is no such index.
+
+    Args:
+        context: The server's.
+        owner: Who asks.
+        model: Id of the model that answers, no alias.
+        asked: The conversation.
+        tool: What the request wants to be searched.
+
+    Raises:
+        NoSuchIndexError: There is no such index, or it is another project's.
+        ApiError: It has expired, or the filter is none.
+        FettleError: It cannot be searched.
+    """
+    with context.store.reading() as connection:
+        attached = index_of_model(connection, model, owner.project_id)
+        if tool is not None:
+            index = usable(find_index(connection, owner.project_id, tool.vector_store_ids[0]))
+            settings = SearchSettings(num_passages=tool.max_num_results or _NUM_PASSAGES)
+        elif attached is not None:
+            index = usable(find_index(connection, owner.project_id, attached.index_id))
+            settings = SearchSettings(method=SearchMethod(attached.method), num_passages=attached.num_passages)
+        else:
+            return None
+    question = next((turn.content for turn in reversed(asked.messages) if turn.role == "user"), "")
+    where = None if tool is None else tool.where()
+    found = search_index(context, index, [question], settings, where) if question.strip() else ()
+    least = 0.0 if tool is None else least_score(tool.ranking_options)
+    return Retrieval(index_id=index.id, question=question, found=tuple(one for one in found if one.score >= least))
+
+
+def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval) -> tuple[ChatRequest, Retrieval]:
+    """The conversation with as many whole passages as leave room for the answer, and what was shown."""
+    most = engine.max_tokens - (asked.max_new_tokens or min(_LEAST_ROOM_TOKENS, engine.max_tokens // 4))
+    for count in range(len(retrieval.found), -1, -1):
+        shown = retrieval.found[:count]
+        messages = shown_with(asked.messages, shown, _WORDING)
+        if not count or len(engine.loaded.renderer.prompt_tokens(messages, asked.tools)) <= most:
+            return replace(asked, messages=messages), replace(retrieval, found=shown)
+    raise AssertionError("no passage at all is tried last")
+
+
+def citations(text: str, found: Sequence[Found]) -> tuple[Citation, ...]:
+    """The passages that an answer names by their numbers, such as [2] or [1, 3]; numbers of no passage are none.
+
+    >>> citations("It takes five days. [7]", ())
+    ()
+    """
+    named = citation_places(text)
+    return tuple(Citation(found=found[number - 1], index=place) for place, number in named if 1 <= number <= len(found))
+
+
+class ShownPassage(BaseModel):
+    """A passage that a model was shown."""
+
+    file_id: str
+    """Of a document that was read from a folder: its id, which is its path there."""
+    filename: str
+    passage_id: str
+    rank: int
+    """From 1: the number by which the answer names it."""
+    score: float
+    """From 0 to 1."""
+
+
+class RetrievalBody(BaseModel):
+    """What a model was shown before it answered."""
+
+    vector_store_id: str
+    results: list[ShownPassage]
+    cited: list[str]
+    """Ids of the passages that the answers name."""
+
+
+def retrieval_body(retrieval: Retrieval, texts: Sequence[str]) -> dict[str, Any]:
+    """What an answer in a chat says of where it comes from.
+
+    Args:
+        retrieval: What was shown.
+        texts: Of all choices.
+    """
+    cited = {citation.found.rank for text in texts for citation in citations(text, retrieval.found)}
+    return RetrievalBody(
+        vector_store_id=retrieval.index_id,
+        results=[
+            ShownPassage(
+                file_id=found.passage.document_id,
+                filename=found.passage.source,
+                passage_id=found.passage.id,
+                rank=found.rank,
+                score=found.score,
+            )
+            for found in retrieval.found
+        ],
+        cited=[found.passage.id for found in retrieval.found if found.rank in cited],
+    ).model_dump()

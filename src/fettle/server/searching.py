@@ -1,0 +1,85 @@
+"""Searches for whoever asks over the API: in an index that is kept open, measured, and scored from 0 to 1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fettle.retrieval.filters import Filter
+from fettle.retrieval.fusion import RANK_OFFSET
+from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.retrieval.search import IndexSearch
+from fettle.server.context import Context
+from fettle.store.database import now
+from fettle.store.indexes import StoredIndex, use_index
+
+_BEST_FUSED_SCORE = 2 / (1 + RANK_OFFSET)
+"""First in both searches."""
+_SECONDS_BETWEEN_NOTES = 60
+"""That an index is used is noted no more often: a search would wait for a write otherwise."""
+
+
+def search_index(
+    context: Context, index: StoredIndex, queries: Sequence[str], settings: SearchSettings, where: Filter | None
+) -> tuple[Found, ...]:
+    """The passages that fit any of some queries best, in rank order; takes milliseconds once the index is open.
+
+    Args:
+        context: The server's.
+        index: As the store has it now.
+        queries: Each is searched for by itself; a passage stands where the query ranks it that it fits best.
+        settings: How.
+        where: What the documents' attributes must fulfil.
+
+    Raises:
+        ConfigError: The index was made with another revision of its embedder.
+        ModelError: Its embedder is not there.
+        ResourceError: It cannot be read.
+    """
+    if index.generation == 0:
+        return ()
+    started = time.monotonic()
+    embedder = context.embedders.named(index.embedder)
+    with context.indexes.opened(context.store, index) as opened:
+        search = IndexSearch(opened, embedder, settings)
+        found = [search.search(query, where=where) for query in queries]
+    context.metrics.on_search(time.monotonic() - started)
+    _note_use(context, index)
+    return tuple(
+        replace(one, rank=rank, score=_from_0_to_1(one.score, settings.method))
+        for rank, one in enumerate(_merged(found)[: settings.num_passages], start=1)
+    )
+
+
+def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
+    best: dict[str, Found] = {}
+    for one in sorted((one for ranking in found for one in ranking), key=lambda one: (one.rank, -one.score)):
+        best.setdefault(one.passage.id, one)
+    return list(best.values())
+
+
+def _from_0_to_1(score: float, method: SearchMethod) -> float:
+    """A score as OpenAI's API gives them, in the same order.
+
+    Cosine similarities stay as they are; of fused ranks, what both searches rank first has 1; BM25 has no greatest score, and
+    becomes `s / (1 + s)`.
+
+    >>> _from_0_to_1(2 / 11, SearchMethod.HYBRID), _from_0_to_1(3.0, SearchMethod.FULL_TEXT)
+    (1.0, 0.75)
+    """
+    match method:
+        case SearchMethod.VECTOR:
+            scaled = score
+        case SearchMethod.HYBRID:
+            scaled = score / _BEST_FUSED_SCORE
+        case SearchMethod.FULL_TEXT:
+            scaled = score / (1 + max(score, 0.0))
+    return min(max(scaled, 0.0), 1.0)
+
+
+def _note_use(context: Context, index: StoredIndex) -> None:
+    if now() - index.last_active_at < _SECONDS_BETWEEN_NOTES:
+        return
+    with context.store.writing() as connection:
+        use_index(connection, index.id)

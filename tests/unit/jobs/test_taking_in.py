@@ -1,0 +1,248 @@
+"""Attached files are taken in, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from databases import fresh_store
+from fettle.errors import RemoteError
+from fettle.jobs.taking_in import TakingIn
+from fettle.progress import Stage
+from fettle.retrieval.records import PassageSettings
+from fettle.retrieval.vector_stores import empty_expired_indexes, new_index, open_searchable, take_out_file
+from fettle.store.attached_files import IndexedFile, attach_file, find_file_of_index, list_files_of_index
+from fettle.store.database import Store, now
+from fettle.store.files import StoredFile, incoming_place, keep_file, remove_file
+from fettle.store.ids import new_id
+from fettle.store.indexes import DocumentStatus, StoredIndex, add_index, change_index, find_index
+from fettle.store.locks import alone_in_store
+from fettle.store.pages import PageRequest
+from indexed import WordEmbedder, project_of, texts_of
+from indexed import content_of as content_of_index
+
+TEXTS = [
+    f"# Part {number}\n\nPart {number} is about {word}.\n" for number, word in enumerate(("storms", "roads", "ice"))
+]
+CUT = PassageSettings(max_tokens=40)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with fresh_store(tmp_path / "home") as store:
+        yield store
+
+
+@pytest.fixture
+def index(store: Store) -> StoredIndex:
+    return empty_index(store)
+
+
+def empty_index(store: Store) -> StoredIndex:
+    index = new_index(
+        store,
+        project_of(store),
+        embedder=WordEmbedder(),
+        passages=CUT,
+        name=None,
+        expires_after_days=None,
+        metadata=None,
+    )
+    with store.writing() as connection:
+        add_index(connection, index)
+    return index
+
+
+def attached(store: Store, index: StoredIndex, *texts: str, name: str = "a.md") -> list[str]:
+    """Files with these texts, attached; their ids."""
+    ids = []
+    for text in texts:
+        content = text.encode()
+        place = incoming_place(store)
+        place.write_bytes(content)
+        file = StoredFile(
+            id=new_id("file-"),
+            project_id=index.project_id,
+            filename=name,
+            purpose="assistants",
+            num_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            created_at=now(),
+        )
+        keep_file(store, place, file)
+        with store.writing() as connection:
+            attach_file(connection, index.id, file, {"kind": "part"})
+        ids.append(file.id)
+    return ids
+
+
+def state_of(store: Store, index: StoredIndex, file_id: str) -> IndexedFile:
+    with store.reading() as connection:
+        return find_file_of_index(connection, index.id, file_id)
+
+
+def taking_in(store: Store, embedder: WordEmbedder | None = None) -> TakingIn:
+    return TakingIn(store, lambda _: embedder or WordEmbedder())
+
+
+def searched(store: Store, index: StoredIndex, word: str) -> list[str]:
+    with store.reading() as connection:
+        current = find_index(connection, index.project_id, index.id)
+    opened = open_searchable(store, current)
+    return [passage.document_id for passage in opened.passages([one.key for one in opened.matching(word, 5)])]
+
+
+def test_files_of_one_index_can_be_found_all_at_once(store: Store, index: StoredIndex) -> None:
+    ids = attached(store, index, *TEXTS)
+    embedder = WordEmbedder()
+    worker = taking_in(store, embedder)
+    assert worker.do_next()
+    assert not worker.do_next()
+    assert [state_of(store, index, file_id).status for file_id in ids] == [DocumentStatus.COMPLETED] * 3
+    assert searched(store, index, "roads") == [ids[1]]
+    with store.reading() as connection:
+        assert find_index(connection, index.project_id, index.id).generation == 1
+        page = list_files_of_index(connection, index.id, PageRequest(limit=2))
+    assert ([file.id for file in page.items], page.has_more) == ([ids[2], ids[1]], True)
+    assert all(file.attributes == {"kind": "part"} and file.num_bytes > 0 for file in page.items)
+    assert len(embedder.asked) == 3
+
+
+class _KilledError(BaseException):
+    """Ends a process as a kill would: nothing is caught, and only what was committed stays."""
+
+
+class _Killed(TakingIn):
+    def __init__(self, store: Store, embedder: WordEmbedder, num_left: int) -> None:
+        super().__init__(store, lambda _: embedder)
+        self.num_left = num_left
+
+    def on_stage(self, _stage: Stage) -> None:
+        self.num_left -= 1
+        if self.num_left == 0:
+            raise _KilledError
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_index(store: Store) -> None:
+    undisturbed = empty_index(store)
+    attached(store, undisturbed, *TEXTS)
+    assert taking_in(store).do_next()
+    expected = texts_of(store, undisturbed)
+    num_kills = 0
+    for moment in range(1, 100):
+        index, embedder = empty_index(store), WordEmbedder()
+        ids = attached(store, index, *TEXTS)
+        worker = _Killed(store, embedder, moment)
+        try:
+            worker.do_next()
+        except _KilledError:
+            num_kills += 1
+        if worker.num_left > 0:
+            break
+        taking_in(store, embedder).do_next()
+        assert texts_of(store, index) == expected
+        assert [state_of(store, index, file_id).status for file_id in ids] == [DocumentStatus.COMPLETED] * 3
+        assert len(embedder.asked) == len(set(embedder.asked)) == 3
+    assert num_kills > 5
+
+
+def test_a_file_that_ends_its_worker_again_and_again_fails_and_stops_no_other(store: Store, index: StoredIndex) -> None:
+    deadly, harmless = attached(store, index, *TEXTS[:2])
+    for _ in range(5):
+        with pytest.raises(_KilledError):
+            taking_in(store, _DeadlyEmbedder()).do_next()
+    assert taking_in(store).do_next()
+    failed = state_of(store, index, deadly)
+    assert failed.status is DocumentStatus.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "server_error"
+    assert state_of(store, index, harmless).status is DocumentStatus.COMPLETED
+
+
+class _DeadlyEmbedder(WordEmbedder):
+    def count_tokens(self, texts: object) -> list[int]:
+        raise _KilledError
+
+
+def test_a_process_that_is_to_end_leaves_the_rest(store: Store, index: StoredIndex) -> None:
+    [file_id] = attached(store, index, TEXTS[0])
+    stops = threading.Event()
+    stops.set()
+    assert not TakingIn(store, lambda _: WordEmbedder(), stops).do_next()
+    assert state_of(store, index, file_id).status is DocumentStatus.IN_PROGRESS
+
+
+def test_while_another_process_changes_the_index_the_next_one_is_looked_at(store: Store, index: StoredIndex) -> None:
+    [waiting] = attached(store, index, TEXTS[0])
+    other = empty_index(store)
+    [done] = attached(store, other, TEXTS[1])
+    with alone_in_store(store, index.id, doing="changing this index", remedy=""):
+        assert taking_in(store).do_next()
+        assert state_of(store, index, waiting).status is DocumentStatus.IN_PROGRESS
+    assert state_of(store, other, done).status is DocumentStatus.COMPLETED
+
+
+def test_an_endpoint_that_does_not_answer_lets_files_wait(store: Store, index: StoredIndex) -> None:
+    [file_id] = attached(store, index, TEXTS[0])
+    for _ in range(10):
+        with pytest.raises(RemoteError):
+            taking_in(store, _SilentEmbedder()).do_next()
+    assert state_of(store, index, file_id).status is DocumentStatus.IN_PROGRESS
+    assert taking_in(store).do_next()
+    assert state_of(store, index, file_id).status is DocumentStatus.COMPLETED
+
+
+class _SilentEmbedder(WordEmbedder):
+    def embed(self, texts: object) -> object:  # type: ignore[override]
+        raise RemoteError("the endpoint does not answer")
+
+
+def test_another_embedder_of_the_same_name_fails_the_files(store: Store, index: StoredIndex) -> None:
+    [file_id] = attached(store, index, TEXTS[0])
+    assert taking_in(store, WordEmbedder(revision="second")).do_next()
+    failed = state_of(store, index, file_id)
+    assert failed.error is not None
+    assert "embedder" in failed.error.message
+
+
+def test_a_file_that_was_deleted_before_it_was_read_fails(store: Store, index: StoredIndex) -> None:
+    gone, lost = attached(store, index, *TEXTS[:2])
+    remove_file(store, index.project_id, gone)
+    (store.files / lost).unlink()
+    assert taking_in(store).do_next()
+    for file_id in (gone, lost):
+        failed = state_of(store, index, file_id)
+        assert failed.error is not None
+        assert failed.error.code == "invalid_file"
+
+
+def test_a_file_that_is_taken_out_is_found_no_more_though_nothing_is_made_anew(
+    store: Store, index: StoredIndex
+) -> None:
+    ids = attached(store, index, *TEXTS)
+    taking_in(store).do_next()
+    take_out_file(store, state_of(store, index, ids[1]))
+    assert searched(store, index, "roads") == []
+    assert searched(store, index, "ice") == [ids[2]]
+    more = attached(store, index, "# More\n\nMore about roads.\n")
+    assert taking_in(store).do_next()
+    assert searched(store, index, "roads") == more
+
+
+def test_what_is_not_used_is_emptied(store: Store, index: StoredIndex) -> None:
+    kept = empty_index(store)
+    attached(store, index, TEXTS[0])
+    attached(store, kept, TEXTS[1])
+    while taking_in(store).do_next():
+        pass
+    with store.writing() as connection:
+        for one in (index, kept):
+            change_index(connection, one.id, expires_after_days=2, last_active_at=now() - 3 * 86_400 * (one is index))
+    empty_expired_indexes(store)
+    assert content_of_index(store, index) == []
+    assert not (store.indexes / index.id).exists()
+    assert len(content_of_index(store, kept)) == 1
