@@ -87,7 +87,7 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
 def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions) -> tuple[SearchQuality, ...]:
     """Of every way of searching, the one that the contenders use last where it is none of the plain ones."""
     used = documents.settings.search
-    ways = [(method, None) for method in SearchMethod]
+    ways: list[tuple[SearchMethod, str | None]] = [(method, None) for method in SearchMethod]
     if (used.method, used.reranker) not in ways:
         ways.append((used.method, used.reranker))
     return tuple(
