@@ -89,7 +89,7 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
     note = fettle.folder / "manual" / "zz.md"
     note.write_text("# Late news\n\nAll offices have moved.\n")
     changed = fettle(*command)
-    require_refused(changed, "belongs to another study")  # other documents, another study
+    require_refused(changed, "a study of other data")  # other documents, another study
 
 
 def test_a_study_stands_on_an_index_that_was_made_before(fettle: Runner, tmp_path: Path) -> None:
