@@ -38,7 +38,7 @@ class DocxReader:
     """Reads headings by their styles, paragraphs, lists, tables and footnotes."""
 
     title = "DOCX"
-    suffixes = (".docx", ".docm")
+    suffixes: tuple[str, ...] = (".docx", ".docm")
     max_bytes = 100 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

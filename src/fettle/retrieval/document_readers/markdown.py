@@ -28,7 +28,7 @@ class MarkdownReader:
     """Reads headings, paragraphs, lists, tables and code."""
 
     title = "Markdown"
-    suffixes = (".md", ".markdown", ".mdown")
+    suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown")
     max_bytes = 8 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:
