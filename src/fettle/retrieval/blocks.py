@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sentencex import segment
 
 _FENCE = re.compile(r" {0,12}(`{3,})")
-_LIST_POINT = re.compile(r"\s*(?:[-*•–]|\(?\w{1,3}[.)])\s")
+_LIST_POINT = re.compile(r"\s*(?:[-*•–]|\(?(?:\d{1,3}|[a-zA-Z])[.)])\s")
 _TABLE_DIVIDER = re.compile(r"\|(?: ?:?-{3,}:? ?\|)+")
 _WORD = re.compile(r"\S+\s*")
 _PLAIN_SENTENCE = re.compile(r".+?(?:[.!?]{1,8}[\"'”’»)\]]{0,4}(?=\s)|[。！？]|$)\s*", re.DOTALL)

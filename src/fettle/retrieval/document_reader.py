@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
@@ -19,6 +20,9 @@ from fettle.retrieval.records import AttributeValue, Document, Section
 
 MAX_TITLE_CHARACTERS = 200
 """Longer titles are cut."""
+SAMPLE_BYTES = 1 << 16
+"""Of a file's beginning, enough to tell what it is encoded in."""
+_CUT_CHARACTER = re.compile(rb"[\x80-\xff]{1,3}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,22 +132,28 @@ def text_of(data: bytes, *, name: str) -> tuple[str, tuple[Note, ...]]:
     try:
         decoded = decode_text(data, name=name)
     except DataError as error:
-        raise UnreadableDocumentError(
-            "binary-file", "expected text, and this is binary", "give the file the ending of its format, or remove it"
-        ) from error
-    notes = tuple(note for note in decoded.notes if "--encoding" not in note.remedy)
-    notes += tuple(
-        Note(
-            code=note.code,
-            severity=note.severity,
-            action=note.action,
-            message=note.message,
-            remedy="if these words look wrong, save the file as UTF-8",
-        )
-        for note in decoded.notes
-        if "--encoding" in note.remedy
-    )
-    return clean_text(mend_wrong_bytes(decoded.text)), notes
+        raise _binary("binary") from error
+    return clean_text(mend_wrong_bytes(decoded.text)), as_told_here(decoded.notes)
+
+
+def encoding_of(start: bytes, *, name: str) -> tuple[str, tuple[Note, ...]]:
+    """What text that begins so is encoded in, by Python's name, with notes about it.
+
+    Raises:
+        UnreadableDocumentError: It is no text.
+    """
+    refuse_foreign(start)
+    try:
+        decoded = decode_text(_CUT_CHARACTER.sub(b"", start), name=name)
+    except DataError as error:
+        raise _binary("binary") from error
+    return decoded.encoding, as_told_here(decoded.notes)
+
+
+def as_told_here(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Notes of the readers of examples, without the option that is there for examples alone."""
+    remedy = "if these words look wrong, save the file as UTF-8"
+    return tuple(replace(note, remedy=remedy) if "--encoding" in note.remedy else note for note in notes)
 
 
 def refuse_foreign(start: bytes) -> None:
@@ -154,11 +164,7 @@ def refuse_foreign(start: bytes) -> None:
     """
     kind = "a ZIP archive or an Office document" if start.startswith(b"PK\x03\x04") else foreign_kind(start)
     if kind is not None:
-        raise UnreadableDocumentError(
-            "binary-file",
-            f"expected text by its name, and this is {kind}",
-            "give the file the ending of its format, or remove it",
-        )
+        raise _binary(kind)
 
 
 def document_from(
@@ -208,13 +214,14 @@ def with_hash(document: Document) -> Document:
         "sections": [[section.text, list(section.title_path), section.page] for section in document.sections],
         "attributes": dict(document.attributes),
     }
-    return Document(
-        id=document.id,
-        source=document.source,
-        title=document.title,
-        sections=document.sections,
-        sha256=sha256_of_json(kept),
-        attributes=document.attributes,
+    return replace(document, sha256=sha256_of_json(kept))
+
+
+def _binary(kind: str) -> UnreadableDocumentError:
+    return UnreadableDocumentError(
+        "binary-file",
+        f"expected text by its name, and this is {kind}",
+        "give the file the ending of its format, or remove it",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fettle.examples.column_names import plain_name
-from fettle.examples.notes import Note, UnusableRowError, info, left_out
+from fettle.examples.notes import UnusableRowError, info
 from fettle.examples.row_formats.registry import format_of
 from fettle.records import Finding, Location, Message
 from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, document_from

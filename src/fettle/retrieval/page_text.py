@@ -1,7 +1,7 @@
 """Lines of printed pages to paragraphs: what layout has put in (headers, footers, hyphens, line ends) is taken out again.
 
-Nothing is removed that does not stand elsewhere: of a header that is the same on many pages the first one stays, and of numbers only
-those go that rise by one from page to page.
+Nothing is removed that does not stand elsewhere: of a header that is the same on many pages the first one stays, and only numbers
+that rise by one from page to page go.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"},
@@ -34,7 +35,7 @@ def lines_of_pages(texts: Sequence[str]) -> list[list[str]]:
     """The lines of each page, without repeated headers and footers; a sentence that runs on stands on the page it begins on."""
     pages = [[line.strip() for line in text.translate(_LIGATURES).split("\n")] for text in texts]
     pages = _without_running_lines(pages)
-    for earlier, later in zip(pages, pages[1:], strict=False):
+    for earlier, later in pairwise(pages):
         _move_rest_of_sentence(earlier, later)
     return pages
 

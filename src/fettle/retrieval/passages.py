@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from os.path import commonprefix
+from itertools import groupby, takewhile
 
 from fettle.errors import ConfigError, require_range
 from fettle.retrieval.blocks import Block, blocks_of, lines_of, plain_sentences_of, sentences_of, words_of
@@ -78,13 +77,11 @@ class _Flow:
     """All that stands under one heading, on however many pages."""
 
     sections: tuple[Section, ...]
+    text: str
+    """Of all sections."""
     num_heading_tokens: int
     num_tokens: int | None
     """Of all of it with its headings; None where that is too much to be counted."""
-
-    @property
-    def text(self) -> str:
-        return _BREAK.join(section.text for section in self.sections)
 
 
 class _Cutter:
@@ -106,7 +103,7 @@ class _Cutter:
         small: list[Passage] = []
         for flow in self._flows():
             if flow.num_tokens is not None and flow.num_tokens <= self._max:
-                passage = self._passage(flow.text.strip("\n"), flow.sections[0], flow.num_tokens)
+                passage = self._passage(flow.text, flow.sections[0], flow.num_tokens)
                 if small and not self._may_join(small, passage):
                     found.append(_joined(small))
                     small = []
@@ -121,8 +118,8 @@ class _Cutter:
     def _flows(self) -> list[_Flow]:
         groups = [tuple(group) for _, group in groupby(self._sections, key=lambda section: section.title_path)]
         paths = list(dict.fromkeys(group[0].title_path for group in groups))
-        texts = [_BREAK.join(section.text for section in group) for group in groups]
-        is_countable = [len(text) <= self._max * _MAX_CHARACTERS_PER_TOKEN for text in texts]
+        texts = [_BREAK.join(section.text for section in group).strip("\n").rstrip() for group in groups]
+        is_countable = [bool(text) and self._is_countable(text) for text in texts]
         headings = [self._passage("", Section(text="", title_path=path), 0).embedded_text for path in paths]
         whole = [
             self._passage(text, group[0], 0).embedded_text
@@ -139,10 +136,12 @@ class _Cutter:
         return [
             _Flow(
                 sections=group,
+                text=text,
                 num_heading_tokens=heading_tokens[group[0].title_path],
                 num_tokens=next(totals) if counted else None,
             )
-            for group, counted in zip(groups, is_countable, strict=True)
+            for group, text, counted in zip(groups, texts, is_countable, strict=True)
+            if text
         ]
 
     def _shorten_headings(self, too_long: Collection[tuple[str, ...]]) -> None:
@@ -163,7 +162,7 @@ class _Cutter:
 
     def _may_join(self, group: Sequence[Passage], passage: Passage) -> bool:
         """Whether a small section goes with the ones before it: one of the two is very small, and both fit together."""
-        common = commonprefix([*(member.title_path for member in group), passage.title_path])
+        common = _common_path([*group, passage])
         is_one_family = all(len(member.title_path) <= len(common) + 1 for member in (*group, passage))
         num_tokens = sum(member.num_tokens for member in group)
         is_small = min(num_tokens, passage.num_tokens) < _JOINED_BELOW * self._max
@@ -292,7 +291,7 @@ def _joined(group: Sequence[Passage]) -> Passage:
     """Small sections as one passage, under the headings that they have in common; the others stand in the text."""
     if len(group) == 1:
         return group[0]
-    common = commonprefix([passage.title_path for passage in group])
+    common = _common_path(group)
     texts: list[str] = []
     for passage in group:
         own_heading = " > ".join(passage.title_path[len(common) :])
@@ -339,3 +338,9 @@ def _halves(text: str) -> tuple[str, str]:
         if place is not None and len(text) / 4 <= place <= 3 * len(text) / 4:
             return text[:place].rstrip(), text[place:].strip("\n")
     return text[:middle], text[middle:]
+
+
+def _common_path(passages: Sequence[Passage]) -> tuple[str, ...]:
+    """The headings that all of them stand under, outermost first."""
+    levels = zip(*(passage.title_path for passage in passages), strict=False)  # as deep as the shallowest
+    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import mammoth
 
 from fettle.records import Finding
-from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, document_from, whole_content
+from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, whole_content
 from fettle.retrieval.document_readers.html import page_document
 from fettle.retrieval.document_text import clean_text
 from fettle.retrieval.records import Document

@@ -39,6 +39,7 @@ _INLINE = frozenset(
 _BLOCKS_IN_TABLES = "(.//table | .//h1 | .//h2 | .//h3 | .//h4 | .//h5 | .//h6 | .//pre)[1]"
 _MAX_DEPTH = 200
 """Elements that lie deeper are read as plain text."""
+_NO_TEXT = "no-text"
 _LINE_BREAK = "\x1e"
 """Stands for `br` while spaces are being joined; clean text holds none."""
 _DECLARED_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE)
@@ -82,7 +83,9 @@ def text_of_fragment(markup: str) -> str:
     """The text of a piece of HTML inside another format; "" where there is none."""
     try:
         return "\n\n".join(text for _, text in _blocks_of(_parsed(markup)))
-    except UnreadableDocumentError:
+    except UnreadableDocumentError as error:
+        if error.note.code != _NO_TEXT:
+            raise
         return ""
 
 
@@ -108,7 +111,11 @@ def _parsed(markup: str) -> html.HtmlElement:
     try:
         root = html.document_fromstring(markup.encode("utf-8", "replace"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError) as error:
-        raise UnreadableDocumentError("no-text", "there is no text in it", "remove it, or fill it") from error
+        raise UnreadableDocumentError(_NO_TEXT, "there is no text in it", "remove it, or fill it") from error
+    if over := next(
+        (entry.message for entry in parser.error_log if entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT), None
+    ):
+        raise UnreadableDocumentError("beyond-bounds", f"the page is beyond what is parsed ({over})", "save it as text")
     return root
 
 

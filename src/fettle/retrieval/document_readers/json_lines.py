@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from typing import IO
 
-from fettle.errors import DataError
-from fettle.examples.encoding import decode_text
 from fettle.examples.notes import left_out
 from fettle.examples.readers.json_values import parse_row
 from fettle.records import Finding, Location
 from fettle.retrieval.document_reader import (
+    SAMPLE_BYTES,
     DocumentFile,
-    UnreadableDocumentError,
+    encoding_of,
     place_errors_as_os_errors,
     refuse_empty,
-    refuse_foreign,
     refuse_too_large,
 )
 from fettle.retrieval.document_rows import RowDocuments
 from fettle.retrieval.records import Document
 
 _MAX_LINE_CHARACTERS = 8 << 20
-_SAMPLE_BYTES = 1 << 16
-_CUT_CHARACTER = re.compile(rb"[\x80-\xff]{1,3}$")
 
 
 class JsonLinesDocumentReader:
@@ -39,10 +34,10 @@ class JsonLinesDocumentReader:
         """Every row, in the order of the file."""
         refuse_too_large(file, self.max_bytes)
         with place_errors_as_os_errors(), file.open() as stream:
-            start = stream.read(_SAMPLE_BYTES)
+            start = stream.read(SAMPLE_BYTES)
         refuse_empty(start)
-        refuse_foreign(start)
-        encoding = _encoding_of(start, file.name)
+        encoding, notes = encoding_of(start, name=file.name)
+        yield from (note.about(file.name) for note in notes)
         rows = RowDocuments(file)
         with file.open() as stream, _as_text(stream, encoding) as text:
             for number, line in _lines(text):
@@ -56,15 +51,6 @@ class JsonLinesDocumentReader:
                 if row.values is not None:
                     yield rows.document(row.values, number)
         yield from rows.findings()
-
-
-def _encoding_of(start: bytes, name: str) -> str:
-    try:
-        return decode_text(_CUT_CHARACTER.sub(b"", start), name=name).encoding
-    except DataError as error:
-        raise UnreadableDocumentError(
-            "binary-file", "expected text, and this is binary", "give the file the ending of its format, or remove it"
-        ) from error
 
 
 def _as_text(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:

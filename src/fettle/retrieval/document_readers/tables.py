@@ -8,7 +8,14 @@ from fettle.errors import DataError
 from fettle.examples.archives import PlainFile
 from fettle.examples.readers.registry import reader_for
 from fettle.records import Finding, Location
-from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, refuse_foreign, whole_content
+from fettle.retrieval.document_reader import (
+    SAMPLE_BYTES,
+    DocumentFile,
+    UnreadableDocumentError,
+    as_told_here,
+    encoding_of,
+    whole_content,
+)
 from fettle.retrieval.document_rows import RowDocuments, with_numbers
 from fettle.retrieval.records import Document
 
@@ -23,14 +30,14 @@ class TableDocumentReader:
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:
         """Every row, in the order of the file."""
         data = whole_content(file, self.max_bytes)
-        refuse_foreign(data)
+        encoding_of(data[:SAMPLE_BYTES], name=file.name)
         plain = PlainFile(name=file.name, suffix=file.suffix, data=data)
         try:
             found = reader_for(plain).read(plain, ())
         except DataError as error:
             remedy = "give it columns named id, title and text, or question and answer"
             raise UnreadableDocumentError("no-table", error.problem, remedy) from error
-        yield from (note.about(file.name) for note in found.notes)
+        yield from (note.about(file.name) for note in as_told_here(found.notes))
         rows = RowDocuments(file)
         values = with_numbers([row.values or {} for row in found.rows]) if file.suffix != ".json" else None
         for position, row in enumerate(found.rows):
