@@ -20,7 +20,7 @@ from fettle.store.keys import DEFAULT_PROJECT, ensure_project
 from fettle.store.passages import iterate_passages
 
 SILENT = SilentListener()
-PASSAGES = PassageSettings(max_tokens=24)
+PASSAGES = PassageSettings(max_tokens=32)
 
 
 class WordEmbedder:
@@ -45,7 +45,8 @@ class WordEmbedder:
         return self.embed(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(text.split()) for text in texts]
+        """So many that two sentences do not fit into one passage."""
+        return [17 * max(1, text.count(".")) for text in texts]
 
 
 class KilledListener:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from fettle.cli.columns import EncodingOption, mapping
+from fettle.cli.findings import print_findings
 from fettle.errors import EXIT_USER, ConfigError, DiskFullError
 from fettle.records import Dataset, Finding, Severity, Task
 
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from fettle.examples.check import Part
 
 _FIXED_SUFFIXES = ("", ".jsonl", ".ndjson", ".json")
-_COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
 def check(
@@ -99,7 +95,7 @@ def check(
         _print_sizes(console, parts, task)
         for line in graded.lines:
             console.print(line, highlight=False, markup=False)
-        _print_findings(console, findings, limit=limit)
+        print_findings(console, findings, limit=limit)
         _print_power(console, parts, task)
         if fix is not None and fixed is not None:
             _print_repairs(console, fix, fixed, repairs)
@@ -176,30 +172,6 @@ def _print_sizes(console: Console, parts: Mapping[Part, Dataset], task: Task) ->
         console.print(f"[bold]{len(dataset.examples):,} usable {part} examples[/] in {escape(dataset.name)}.")
 
 
-def _print_findings(console: Console, findings: Sequence[Finding], *, limit: int) -> None:
-    from fettle.examples.check import summarise_findings
-
-    if not findings:
-        console.print("[green]Nothing to report.[/]")
-        return
-    has_many_files = len({finding.file for finding in findings}) > 1
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 2, 1, 0))
-    table.add_column("finding", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
-    table.add_column("where, what, and what to do", ratio=1, overflow="fold")
-    for group in summarise_findings(findings):
-        table.add_row(
-            Text.assemble(
-                group.code, "\n", (f"{group.severity}, {group.action}", "dim"), style=_COLOURS[group.severity]
-            ),
-            f"{len(group.findings):,}",
-            _details(group.findings, limit=limit, has_many_files=has_many_files),
-        )
-    console.print(table)
-    counts = Counter(finding.severity for finding in findings)
-    console.print(", ".join(f"{counts[severity]:,} findings of severity {severity}" for severity in Severity))
-
-
 def _print_power(console: Console, parts: Mapping[Part, Dataset], task: Task) -> None:
     """What the test split of a study of these files could show."""
     from fettle.study.power import expected_power, power_lines
@@ -210,36 +182,9 @@ def _print_power(console: Console, parts: Mapping[Part, Dataset], task: Task) ->
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _details(findings: Sequence[Finding], *, limit: int, has_many_files: bool) -> Text:
-    """The first `limit` places, those with the same message on one line, and their remedies."""
-    remedies = dict.fromkeys(finding.remedy for finding in findings[:limit])
-    places_by_message: dict[str, list[str]] = defaultdict(list)
-    for finding in findings[:limit]:
-        places_by_message[finding.message].append(_place(finding, has_many_files=has_many_files))
-    text = Text()
-    for message, places in places_by_message.items():
-        text.append(_joined(places), style="bold").append(f": {message}\n")
-    if len(findings) > limit:
-        text.append(f"… and {len(findings) - limit:,} more\n", style="dim")
-    return text.append("\n".join(f"→ {remedy}" for remedy in remedies), style="green")
-
-
-def _joined(places: Sequence[str]) -> str:
-    """Several places as one phrase: `lines 3, 7, 9`."""
-    if len(places) > 1 and all(place.startswith("line ") for place in places):
-        return "lines " + ", ".join(place.removeprefix("line ") for place in places)
-    return ", ".join(places)
-
-
 def _print_repairs(console: Console, path: Path, fixed: Dataset, repairs: Sequence[Finding]) -> None:
     from fettle.examples.check import summarise_findings
 
     console.print(f"[green]{len(fixed.examples):,} mended examples are in {escape(str(path))}[/]")
     for group in summarise_findings(repairs):
         console.print(f"  {group.code}: {len(group.findings):,} {group.action}")
-
-
-def _place(finding: Finding, *, has_many_files: bool) -> str:
-    if finding.line is None:
-        return finding.file if has_many_files else "whole file"
-    return f"{finding.file}:{finding.line}" if has_many_files else f"line {finding.line}"

@@ -19,10 +19,13 @@ from fettle.cli.check import check
 from fettle.cli.compare import compare
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
+from fettle.cli.index import index
+from fettle.cli.indexes import app as indexes_app
 from fettle.cli.jobs import app as jobs_app
 from fettle.cli.judge import judge
 from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
+from fettle.cli.search import search
 from fettle.cli.serve import serve
 from fettle.cli.study import study
 from fettle.cli.vote import vote
@@ -68,11 +71,14 @@ app.command()(compare)
 app.command()(judge)
 app.command()(vote)
 app.command()(export)
+app.command()(index)
+app.command()(search)
 app.command()(serve)
 app.command()(worker)
 app.command()(backup)
 app.command()(restore)
 app.add_typer(examples_app, name="examples")
+app.add_typer(indexes_app, name="indexes")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")

@@ -117,7 +117,8 @@ def raft_examples(
         IntegrityError: A prompt or an answer was changed otherwise than said here.
     """
     reader.style.search.begin([question_of_example(example) for example in examples])
-    made = [_Maker(reader, KeptLookup(lookup), abstentions, settings, example).make() for example in examples]
+    kept = KeptLookup(lookup)
+    made = [_Maker(reader, kept, abstentions, settings, example).make() for example in examples]
     return RaftExamples(
         examples=tuple(example for example, _, _ in made),
         cases=tuple(case for _, case, _ in made),

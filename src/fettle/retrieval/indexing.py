@@ -19,6 +19,7 @@ from fettle.records import Finding
 from fettle.retrieval.backend import Generation
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.indexes.registry import backend_named, backend_of
+from fettle.retrieval.passages import MIN_TOKENS
 from fettle.retrieval.records import Document, PassageSettings
 from fettle.retrieval.staging import Staged, stage_documents
 from fettle.retrieval.stored import passage_settings
@@ -143,15 +144,28 @@ def make_searchable(store: Store, index: StoredIndex, listener: Listener) -> Non
         BusyError: Another process changes the index.
     """
     backend = backend_named(index.backend)
+    if backend.is_prepared(store, index):
+        return
     with alone_in_store(store, index.id, doing="changing this index", remedy=_REMEDY_WHILE_BUSY):
         with store.reading() as connection:
             index = find_index(connection, index.project_id, index.id)
             found = list_documents(connection, index.id, status=DocumentStatus.COMPLETED)
         if not backend.is_prepared(store, index):
             numbers = frozenset(document.number for document in found)
-            backend.prepare(
-                Generation(store, index, number=index.generation, kept_as=index, documents=numbers), listener
-            )
+            generation = Generation(store, index, number=index.generation, kept_as=index, documents=numbers)
+            backend.prepare(generation, listener)
+
+
+def delete_index(store: Store, index: StoredIndex) -> None:
+    """Delete an index with all that is in it, and what it is searched with.
+
+    Raises:
+        BusyError: Another process changes the index.
+    """
+    with alone_in_store(store, index.id, doing="changing this index", remedy=_REMEDY_WHILE_BUSY):
+        with store.writing() as connection:
+            remove_index(connection, index.id)
+        backend_named(index.backend).discard(store, index.id, keep=None)
 
 
 def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None) -> None:
@@ -286,15 +300,15 @@ def _new(
 
 
 def _require_possible(embedder: PassageEmbedder, passages: PassageSettings) -> None:
-    if passages.max_tokens > embedder.max_tokens:
+    if not MIN_TOKENS <= passages.max_tokens <= embedder.max_tokens:
         raise ConfigError(
-            f"{embedder.name} reads {embedder.max_tokens} tokens of a text, and passages were to have {passages.max_tokens}",
+            f"passages were to have {passages.max_tokens} tokens, and {embedder.name} reads {embedder.max_tokens} of a text",
             where="--passage-tokens",
-            remedy=f"give at most {embedder.max_tokens}",
+            remedy=f"give {MIN_TOKENS} to {embedder.max_tokens}",
         )
-    if not 0 <= passages.overlap_tokens < passages.max_tokens:
+    if not 0 <= 2 * passages.overlap_tokens <= passages.max_tokens:
         raise ConfigError(
-            f"an overlap of {passages.overlap_tokens} tokens is not below the {passages.max_tokens} of a passage",
+            f"an overlap of {passages.overlap_tokens} tokens is more than half of a passage of {passages.max_tokens}",
             where="--overlap-tokens",
-            remedy="give less than half of --passage-tokens",
+            remedy=f"give at most {passages.max_tokens // 2}",
         )

@@ -197,15 +197,16 @@ class _Staging:
 
     def _unread_file_of(self, document: StoredDocument) -> str | None:
         """The file of a document that is there and could not be read; None: the document is gone."""
-        left_out = (finding for finding in self.findings if finding.action is Action.LEFT_OUT)
-        return next((finding.file for finding in left_out if _is_about(finding, document)), None)
+        unread = (one for one in self.findings if (one.severity, one.action) == (Severity.ERROR, Action.LEFT_OUT))
+        return next((finding.file for finding in unread if _is_about(finding, document)), None)
 
 
 def _is_about(finding: Finding, document: StoredDocument) -> bool:
-    """Whether a document came from what a finding is about: a file, or a row of it."""
+    """Whether a document came from what a finding is about: a folder, a file, or a row of it."""
     if finding.line is not None:
         return document.source == f"{finding.file}:{finding.line}"
-    return document.source == finding.file or document.source.startswith(f"{finding.file}:")
+    is_inside = document.source.startswith(finding.file if finding.file.endswith("/") else f"{finding.file}:")
+    return is_inside or document.source == finding.file
 
 
 def _as_new(read: Document, file_id: str | None) -> NewDocument:

@@ -10,7 +10,7 @@ from fettle.progress import Listener
 from fettle.records import Finding
 from fettle.retrieval.documents import read_documents
 from fettle.retrieval.embedder import PassageEmbedder
-from fettle.retrieval.embedders.registry import embedder_by_name
+from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER, embedder_by_name
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
@@ -58,7 +58,7 @@ class StudyDocuments:
             chosen = replace(chosen, method=method, reranker=reranker)
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
-        found = None if chosen.reranker is None else reranker_by_name(chosen.reranker, self.embedder)
+        found = None if chosen.reranker is None else reranker_by_name(chosen.reranker)
         return IndexSearch(self.index, self.embedder, chosen, reranker=found)
 
 
@@ -74,7 +74,7 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
         project_id = ensure_project(connection, DEFAULT_PROJECT).id
     findings: tuple[Finding, ...] = ()
     if settings.place is not None:
-        embedder = embedder_by_name(settings.embedder)
+        embedder = embedder_by_name(settings.embedder or DEFAULT_EMBEDDER)
         index = index_for(store, project_id, settings.place, embedder=embedder, passages=settings.passages)
         updated = update_index(store, index, read_documents(settings.place), embedder=embedder, listener=listener)
         index, findings = updated.index, updated.findings

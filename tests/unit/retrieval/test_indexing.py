@@ -175,13 +175,14 @@ class TestAMismatch:
 
     def test_of_the_passages_is_refused_unless_nothing_is_said_of_them(self, store: Store) -> None:
         indexed(store, [RETURNS])
-        with pytest.raises(ConfigError, match=r"passage tokens 24.*passage tokens 30"):
-            indexed(store, [RETURNS], passages=PassageSettings(max_tokens=30))
+        with pytest.raises(ConfigError, match=r"passage tokens 32.*passage tokens 40"):
+            indexed(store, [RETURNS], passages=PassageSettings(max_tokens=40))
         assert indexed(store, [RETURNS], passages=None).num_unchanged == 1
 
     @pytest.mark.parametrize(("passages", "flag"), [
         (PassageSettings(max_tokens=65), "--passage-tokens"),
-        (PassageSettings(max_tokens=20, overlap_tokens=20), "--overlap-tokens"),
+        (PassageSettings(max_tokens=31), "--passage-tokens"),
+        (PassageSettings(max_tokens=40, overlap_tokens=21), "--overlap-tokens"),
     ])  # fmt: skip
     def test_of_passages_and_embedder_is_refused(self, store: Store, passages: PassageSettings, flag: str) -> None:
         with pytest.raises(ConfigError) as caught:
@@ -201,9 +202,9 @@ class TestARebuild:
     def test_takes_the_place_of_the_index_under_its_id(self, store: Store) -> None:
         old = indexed(store, [RETURNS, HOURS]).index
         second = WordEmbedder(num_dimensions=8, revision="second")
-        new = indexed(store, [HOURS], embedder=second, passages=PassageSettings(max_tokens=32), is_rebuilt=True).index
+        new = indexed(store, [HOURS], embedder=second, passages=PassageSettings(max_tokens=33), is_rebuilt=True).index
         assert (new.id, new.name, new.generation) == (old.id, "handbook", old.generation + 1)
-        assert (new.embedder_revision, new.num_dimensions, new.passage_tokens) == ("second", 8, 32)
+        assert (new.embedder_revision, new.num_dimensions, new.passage_tokens) == ("second", 8, 33)
         assert found(store, new, "opens", second) == ["The counter opens at nine."]
         with store.reading() as connection:
             assert [index.id for index in list_all_indexes(connection)] == [old.id]

@@ -27,14 +27,15 @@ class FolderBackend:
             num_passages = count_passages(connection, generation.kept_as.id)
 
         def on_progress(num_done: int) -> None:
-            listener.on_stage(Stage(name=_STAGE, num_done=min(num_done, num_passages), num_total=num_passages + 1))
+            listener.on_stage(Stage(name=_STAGE, num_done=min(num_done, num_passages - 1), num_total=num_passages))
 
-        on_progress(0)
+        if num_passages:
+            on_progress(0)
         folder = _folder(store, index.id, generation.number)
         build_folder(
             folder, generation.passages(), num_dimensions=generation.kept_as.num_dimensions, on_progress=on_progress
         )
-        listener.on_stage(Stage(name=_STAGE, num_done=num_passages + 1, num_total=num_passages + 1))
+        listener.on_stage(Stage(name=_STAGE, num_done=num_passages, num_total=num_passages))
 
     def is_prepared(self, store: Store, index: StoredIndex) -> bool:
         """Whether the files of the present generation are there."""
