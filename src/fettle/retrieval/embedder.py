@@ -116,6 +116,21 @@ class MiniLMEmbedder:
         tokenizer = self._loaded.tokenizer
         return [len(row) for row in tokenizer([encodable(text) for text in texts], verbose=False)["input_ids"]]
 
+    def embed_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """One row of unit length per token of each text, without the two around it: [T, 384] a text.
+
+        Raises:
+            ModelError: As `embed`.
+        """
+        found = self._loaded.encode(
+            [encodable(text) for text in texts],
+            batch_size=batch_size_for(texts),
+            show_progress_bar=False,
+            output_value="token_embeddings",
+        )
+        rows = [np.asarray(row_TD.cpu(), dtype=np.float32)[1:-1] for row_TD in found]
+        return [row_TD / np.linalg.norm(row_TD, axis=1, keepdims=True) for row_TD in rows]
+
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text of tokens of this model's own tokenizer.
 

@@ -16,6 +16,11 @@ class Reranker(Protocol):
         """What settings and reports call it."""
         ...
 
+    @property
+    def max_candidates(self) -> int:
+        """How many candidates are worth its time; those after them keep their order."""
+        ...
+
     def identity(self) -> str:
         """A text that changes whenever its scores could."""
         ...

@@ -16,6 +16,7 @@ from fettle.retrieval.fusion import fuse
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
+from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.words import words_of
 
 _METHODS_IN_WORDS = {
@@ -32,10 +33,11 @@ class IndexSearch:
         index: What is searched.
         embedder: The one that the index was made with.
         settings: How it is searched.
-        reranker: What looks at the candidates once more; None: they keep the order of the search.
+        reranker: What looks at the candidates once more; None: what the settings name.
 
     Raises:
         ConfigError: The embedder is another one, or a setting is out of range.
+        ModelError: There is no reranker of that name.
     """
 
     def __init__(
@@ -52,7 +54,10 @@ class IndexSearch:
         if settings.max_tokens is not None:
             require_range("max_tokens", settings.max_tokens, low=1)
         self.index, self.settings = index, settings
-        self._embedder, self._reranker = embedder, reranker
+        self._embedder = embedder
+        if reranker is None and settings.reranker is not None:
+            reranker = reranker_named(settings.reranker)
+        self._reranker = reranker
 
     def search(self, question: str, *, where: Filter | None = None) -> tuple[Found, ...]:
         """The passages for one question, the best first; none where nothing fits.
@@ -96,9 +101,16 @@ class IndexSearch:
         if self._reranker is None:
             candidates: Iterable[Found] = self._read(ranked, at_once=self.settings.num_passages)
         else:
-            read = list(self._read(ranked, at_once=len(ranked)))
-            candidates = _reranked(read, self._reranker.scores(question, read))
+            candidates = self._reranked(question, ranked, self._reranker)
         return tuple(chosen(candidates, self.settings))
+
+    def _reranked(self, question: str, ranked: Sequence[Ranked], reranker: Reranker) -> Iterator[Found]:
+        """Those that the reranker looks at with their new scores, the best first, equal ones as they were; then the others."""
+        looked_at = list(self._read(ranked[: reranker.max_candidates], at_once=reranker.max_candidates))
+        scores = reranker.scores(question, looked_at)
+        scored = [replace(candidate, score=score) for candidate, score in zip(looked_at, scores, strict=True)]
+        yield from sorted(scored, key=lambda found: -found.score)
+        yield from self._read(ranked[reranker.max_candidates :], at_once=self.settings.num_passages)
 
     def _ranked(self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None) -> list[Ranked]:
         num_candidates = max(self.settings.num_candidates, self.settings.num_passages)
@@ -157,9 +169,3 @@ def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> Non
             where=f"index {made_of.name or made_of.id}",
             remedy=f"search with --embedder {made_of.embedder}, or index the documents again with --rebuild",
         )
-
-
-def _reranked(candidates: Sequence[Found], scores: Sequence[float]) -> list[Found]:
-    """The candidates with their new scores, the best first, equal ones as they were."""
-    scored = [replace(candidate, score=score) for candidate, score in zip(candidates, scores, strict=True)]
-    return sorted(scored, key=lambda found: -found.score)

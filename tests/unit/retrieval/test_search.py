@@ -108,6 +108,7 @@ def test_deleted_passages_make_room_for_others(index: FolderIndex) -> None:
 
 class BackwardsReranker:
     name = "backwards"
+    max_candidates = 4
 
     def identity(self) -> str:
         return "backwards-1"
@@ -122,6 +123,13 @@ def test_a_reranker_sees_all_candidates_and_decides(index: FolderIndex) -> None:
     found = IndexSearch(index, NumberedEmbedder(), settings, reranker=BackwardsReranker()).search("2 3 stone wine")
     assert [one.score for one in found] == [4.0, 3.0]
     assert ids(found) == [plain[3], plain[2]]
+
+
+def test_candidates_that_the_reranker_does_not_look_at_come_after_the_others(index: FolderIndex) -> None:
+    settings = SearchSettings(num_passages=6, num_candidates=6)
+    plain = search(index, "2 3 stone wine", num_passages=6, num_candidates=6)
+    found = IndexSearch(index, NumberedEmbedder(), settings, reranker=BackwardsReranker()).search("2 3 stone wine")
+    assert ids(found) == [*plain[3::-1], *plain[4:]]
 
 
 @pytest.mark.parametrize("embedder", [NumberedEmbedder(revision="second"), NumberedEmbedder(num_dimensions=5)])

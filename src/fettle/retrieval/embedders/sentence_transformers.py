@@ -40,14 +40,13 @@ class SentenceTransformerEmbedder:
     """
 
     def __init__(self, name: str) -> None:
-        self._folder = _folder_of(name)
+        self._folder = folder_of(name)
         self.name = str(self._folder) if Path(name).expanduser().is_dir() else name
 
     @cached_property
     def revision(self) -> str:
         """Hash of weights, tokenizer and configuration, prompts included."""
-        deciding = [path for path in iter_files(self._folder) if path.suffix in _DECIDING]
-        return sha256_of_json([[str(path.relative_to(self._folder)), sha256_of_file(path)] for path in deciding])
+        return revision_of(self._folder)
 
     @cached_property
     def num_dimensions(self) -> int:
@@ -116,7 +115,18 @@ class SentenceTransformerEmbedder:
         return model.eval()
 
 
-def _folder_of(name: str) -> Path:
+def revision_of(folder: Path) -> str:
+    """Hash of all files of a model that decide what it computes."""
+    deciding = [path for path in iter_files(folder) if path.suffix in _DECIDING]
+    return sha256_of_json([[str(path.relative_to(folder)), sha256_of_file(path)] for path in deciding])
+
+
+def folder_of(name: str) -> Path:
+    """Where a model lies that is given by its folder, or by its name in Hugging Face's cache.
+
+    Raises:
+        ModelError: There is no such model on this machine, or its weights are pickles.
+    """
     path = Path(name).expanduser()
     folder = path if path.is_dir() else _cached(name)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):

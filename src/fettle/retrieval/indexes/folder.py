@@ -3,58 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle.retrieval.filters import Filter, fulfils
+from fettle.retrieval.filters import Filter
 from fettle.retrieval.index import IndexDescription
+from fettle.retrieval.indexes.batches import AllowedRows, PassageBatch, PassageReader, checked_batches
 from fettle.retrieval.indexes.folder_files import Manifest, new_content, open_content, publish
 from fettle.retrieval.indexes.top import best_of
 from fettle.retrieval.indexes.vector_files import VectorFiles, VectorForm, write_vectors
 from fettle.retrieval.indexes.word_files import WordFiles, WordFilesBuilder
-from fettle.retrieval.records import AttributeValue, Passage, Ranked
-
-_NUM_REMEMBERED_FILTERS = 32
-
-
-class PassageBatch(Protocol):
-    """Some passages with their vectors."""
-
-    @property
-    def keys(self) -> Sequence[int]:
-        """Each a whole number of its own, rising from batch to batch."""
-        ...
-
-    @property
-    def texts(self) -> Sequence[str]:
-        """Headings included."""
-        ...
-
-    @property
-    def vectors_ND(self) -> NDArray[np.float32]:  # noqa: N802 (shape suffix)
-        """Of unit length, one a passage."""
-        ...
-
-
-class PassageReader(Protocol):
-    """What the store knows of the passages of an index."""
-
-    def find(self, keys: Sequence[int]) -> Mapping[int, Passage]:
-        """The passages of these keys; one that was deleted since is not among them."""
-        ...
-
-    def keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The keys of all passages, rising, and the number of the document of each: [P], [P]."""
-        ...
-
-    def attributes(self) -> Mapping[int, Mapping[str, AttributeValue]]:
-        """Of every document, by its number."""
-        ...
+from fettle.retrieval.records import Passage, Ranked
 
 
 def build_folder(
@@ -80,18 +42,12 @@ def build_folder(
     with new_content(folder) as content, tempfile.TemporaryFile(dir=content) as raw:
         keys: list[int] = []
         words = WordFilesBuilder()
-        for batch in batches:
-            vectors_ND = np.ascontiguousarray(batch.vectors_ND, dtype=np.float32)
-            if vectors_ND.shape != (len(batch.keys), num_dimensions) or len(batch.texts) != len(batch.keys):
-                expected = f"{len(batch.keys)} vectors of {num_dimensions} dimensions and as many texts"
-                raise ValueError(f"expected {expected}, not {vectors_ND.shape} and {len(batch.texts)}")
+        for batch in checked_batches(batches, num_dimensions):
             keys.extend(batch.keys)
             words.add(batch.texts)
-            raw.write(vectors_ND.tobytes())
+            raw.write(np.asarray(batch.vectors_ND, dtype=np.float32).tobytes())
         raw.flush()
         keys_N = np.array(keys, dtype=np.int64)
-        if (np.diff(keys_N) <= 0).any():
-            raise ValueError("the keys of passages have to rise")
         np.save(content / "keys.npy", keys_N, allow_pickle=False)
         language = words.write(content / "words")
         del words
@@ -117,9 +73,7 @@ class FolderIndex:
         self.description = description
         self._reader = reader
         self._keys_N, self._vectors, self._words = open_content(folder, _open_files(description))
-        self._allowed_by_filter: dict[str, NDArray[np.bool_]] = {}
-        self._documents_N: NDArray[np.int64] | None = None
-        self._lock = Lock()
+        self._allowed = AllowedRows(self._keys_N, reader)
 
     def nearest(self, query_D: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Ranked]:
         """The `k` passages with the most similar vectors, the most similar first; equally similar ones by key.
@@ -128,7 +82,7 @@ class FolderIndex:
         """
         if len(self._keys_N) == 0:
             return []
-        rows_M, scores_M = self._vectors.nearest(query_D, k, self._allowed(where))
+        rows_M, scores_M = self._vectors.nearest(query_D, k, self._allowed.of(where))
         return best_of(scores_M, self._keys_N[rows_M], k)
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
@@ -137,7 +91,7 @@ class FolderIndex:
         if scores_N is None:
             return []
         is_found_N = scores_N > 0
-        allowed_N = self._allowed(where)
+        allowed_N = self._allowed.of(where)
         rows_M = np.flatnonzero(is_found_N if allowed_N is None else is_found_N & allowed_N)
         return best_of(scores_N[rows_M], self._keys_N[rows_M], k)
 
@@ -148,33 +102,6 @@ class FolderIndex:
 
     def close(self) -> None:
         """Nothing has to be done: files are let go of with the last search."""
-
-    def _allowed(self, where: Filter | None) -> NDArray[np.bool_] | None:
-        """Which rows may be found: [N]."""
-        if where is None:
-            return None
-        asked = repr(where)  # a condition on 1 equals one on true, and does not mean the same
-        with self._lock:
-            if asked not in self._allowed_by_filter:
-                while len(self._allowed_by_filter) >= _NUM_REMEMBERED_FILTERS:
-                    del self._allowed_by_filter[next(iter(self._allowed_by_filter))]
-                self._allowed_by_filter[asked] = self._looked_up(where)
-            return self._allowed_by_filter[asked]
-
-    def _looked_up(self, where: Filter) -> NDArray[np.bool_]:
-        attributes = self._reader.attributes()
-        fulfilling = [document for document, values in attributes.items() if fulfils(values, where)]
-        if self._documents_N is None:
-            self._documents_N = self._documents_of_rows()
-        return np.isin(self._documents_N, np.array(fulfilling, dtype=np.int64))
-
-    def _documents_of_rows(self) -> NDArray[np.int64]:
-        """The number of each row's document, -1 for a passage that was deleted since: [N]."""
-        keys_P, documents_P = self._reader.keys()
-        documents_N = np.full(len(self._keys_N), -1, dtype=np.int64)
-        _, rows_M, places_M = np.intersect1d(self._keys_N, keys_P, assume_unique=True, return_indices=True)
-        documents_N[rows_M] = documents_P[places_M]
-        return documents_N
 
 
 def _open_files(

@@ -41,8 +41,8 @@ class Manifest:
     """A `VectorForm`."""
     language: str | None
     """Whose endings full-text search leaves out of account."""
-    files: dict[str, tuple[int, str]]
-    """Bytes and hex SHA-256 by path below the content."""
+    files: dict[str, tuple[int, str | None]]
+    """Bytes and hex SHA-256 by path below the content; None where reading it all to compare it would take too long."""
 
 
 @contextmanager
@@ -66,12 +66,29 @@ def new_content(folder: Path) -> Iterator[Path]:
                     shutil.rmtree(left_over, ignore_errors=True)
 
 
-def publish(content: Path, *, num_passages: int, num_dimensions: int, vectors: str, language: str | None) -> None:
-    """Have the files of `new_content` take the place of the old ones, once they are safe on disk."""
-    files: dict[str, tuple[int, str]] = {}
+def publish(
+    content: Path,
+    *,
+    num_passages: int,
+    num_dimensions: int,
+    vectors: str,
+    language: str | None,
+    is_hashed: bool = True,
+) -> None:
+    """Have the files of `new_content` take the place of the old ones, once they are safe on disk.
+
+    Args:
+        content: The folder of the new files.
+        num_passages: As in the manifest.
+        num_dimensions: As in the manifest.
+        vectors: As in the manifest.
+        language: As in the manifest.
+        is_hashed: Whether the bytes of the files are compared when they are opened, or only how many there are.
+    """
+    files: dict[str, tuple[int, str | None]] = {}
     for path in iter_files(content):
         _sync(path)
-        files[str(path.relative_to(content))] = (path.stat().st_size, sha256_of_file(path))
+        files[str(path.relative_to(content))] = (path.stat().st_size, sha256_of_file(path) if is_hashed else None)
     for folder in {content, *(content / name for name in map(os.path.dirname, files))}:
         _sync(folder)
     manifest = Manifest(
@@ -115,7 +132,7 @@ def holds_files(folder: Path) -> bool:
 def _compare_with_hashes(content: Path, manifest: Manifest) -> None:
     for name, (num_bytes, sha256) in manifest.files.items():
         path = content / name
-        if path.stat().st_size != num_bytes or sha256_of_file(path) != sha256:
+        if path.stat().st_size != num_bytes or (sha256 and sha256_of_file(path) != sha256):
             raise ValueError(f"{name} is not what was written")
 
 
@@ -125,7 +142,7 @@ def _read(folder: Path) -> Manifest:
         row: dict[str, Any] = json.loads(path.read_text())
         if row.pop("format") != _FORMAT:
             raise _damaged(folder, "were written by another version of Fettle")
-        row["files"] = {name: (int(size), str(sha256)) for name, (size, sha256) in row["files"].items()}
+        row["files"] = {name: (int(size), sha256) for name, (size, sha256) in row["files"].items()}
         return Manifest(**row)
     except FileNotFoundError as error:
         raise ResourceError("there are no search files here", where=str(folder), remedy=_REMEDY) from error
