@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -43,3 +44,11 @@ def fresh_store(home: Path) -> Iterator[Store]:
             yield store
         finally:
             store.close()
+
+
+def skip_without_pgvector(store: Store) -> None:
+    """End a test that searches in a PostgreSQL that cannot (`tests/postgres.sh` says so, and what to install)."""
+    if store.is_postgresql:
+        with store.reading() as connection:
+            if not connection.execute(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")).scalar():
+                pytest.skip("this PostgreSQL has no pgvector")

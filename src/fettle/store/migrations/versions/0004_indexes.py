@@ -84,6 +84,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """To the version before."""
+    for made_by_search in ("index_words", "index_generations", "passage_words", "passage_vectors"):
+        op.execute(f"DROP TABLE IF EXISTS {made_by_search}")
     op.drop_index("ix_passages_index_hash", table_name="passages")
     op.drop_index("ix_passages_index_number", table_name="passages")
     op.drop_table("passages")
