@@ -14,13 +14,16 @@ from api_server import RunningServer
 from search_server import SearchServer
 
 SCRIPTS = Path(__file__).parent / "python"
+_NOT_HERE = ("httpx", "httpcore", "distro")
+"""What older versions want, and this environment has no other use for."""
 
 
 @pytest.fixture(scope="module", params=["1.109.1", "2.54.0"])
 def sdk(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A version of the SDK, and the folder in which it lies."""
     version, folder = str(request.param), tmp_path_factory.mktemp("sdk")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), f"openai=={version}"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    install += [f"openai=={version}", *_NOT_HERE]
     brought = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
     if brought.returncode != 0:
         pytest.skip(f"pip cannot bring openai {version}: {brought.stderr.strip().splitlines()[-1:]}")
