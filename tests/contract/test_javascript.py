@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from api_server import RunningServer
 
+pytestmark = pytest.mark.any_database
+
 SDK = "openai@6.49.0"
 SCRIPT = Path(__file__).parent / "js" / "upload_train_chat.mjs"
 

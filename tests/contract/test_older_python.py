@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from api_server import RunningServer
 
+pytestmark = pytest.mark.any_database
+
 SCRIPT = Path(__file__).parent / "python" / "upload_train_chat.py"
 
 
