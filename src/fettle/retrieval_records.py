@@ -31,8 +31,6 @@ class SearchQuality:
     """Mean of 1 / rank of the first passage of a right document, 0 where it is not found (MRR)."""
     ndcg: Interval
     """Normalised discounted cumulative gain at the greatest depth of `recalls`."""
-    seconds_per_question: float
-    """Wall time, all questions searched together."""
 
 
 class Seen(StrEnum):

@@ -13,6 +13,8 @@ import pytest
 from api_server import RunningServer
 from search_server import SearchServer
 
+pytestmark = pytest.mark.any_database
+
 SDK = "openai@6.49.0"
 SCRIPTS = Path(__file__).parent / "js"
 

@@ -13,6 +13,8 @@ import pytest
 from api_server import RunningServer
 from search_server import SearchServer
 
+pytestmark = pytest.mark.any_database
+
 SCRIPTS = Path(__file__).parent / "python"
 _NOT_HERE = ("httpx", "httpcore", "distro")
 """What older versions want, and this environment has no other use for."""

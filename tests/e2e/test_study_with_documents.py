@@ -13,7 +13,10 @@ from studies import TASK_ALONE, require_refused
 
 ABSTENTION = "The documents do not answer this question."
 TOWNS = ("Oslo", "Lima", "Quito", "Cairo", "Hanoi", "Paris", "Tunis", "Dakar", "Seoul", "Accra")
-COMMAND = ("study", "questions.jsonl", "--model", "../model", "--epochs", "1", "--batch-size", "4", *TASK_ALONE)
+COMMAND = (
+    *("study", "questions.jsonl", "--model", "../model", "--task", "text", "--max-new-tokens", "12"),
+    *("--epochs", "1", "--batch-size", "4", *TASK_ALONE),
+)
 ARMS = {"constant", "prompt", "few_shot", "few_shot_nearest", "retrieval", "tuned", "tuned_retrieval"}
 
 
@@ -21,7 +24,7 @@ ARMS = {"constant", "prompt", "few_shot", "few_shot_nearest", "retrieval", "tune
 def firms() -> list[tuple[str, str]]:
     """(firm, town), in which its office is."""
     rng = random.Random(4)
-    names = ["".join(rng.sample("bdfgklmnprstvz", 3)) + rng.choice("aeiou") + rng.choice("nrst") for _ in range(64)]
+    names = ["".join(rng.sample("bdfgklmnprstvz", 3)) + rng.choice("aeiou") + rng.choice("nrst") for _ in range(44)]
     return [(name.capitalize(), rng.choice(TOWNS)) for name in dict.fromkeys(names)]
 
 

@@ -5,7 +5,6 @@ All of it is of the test questions that say which documents answer them (`docume
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -88,7 +87,7 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
 def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions) -> tuple[SearchQuality, ...]:
     """Of every way of searching, the one that the contenders use last where it is none of the plain ones."""
     used = documents.settings.search
-    ways = [(method, None) for method in SearchMethod]
+    ways: list[tuple[SearchMethod, str | None]] = [(method, None) for method in SearchMethod]
     if (used.method, used.reranker) not in ways:
         ways.append((used.method, used.reranker))
     return tuple(
@@ -132,9 +131,7 @@ def search_quality(
         method: The search as people read it.
         is_used: Whether the contenders search so.
     """
-    started = time.perf_counter()
     found = retriever.search_all([question_of_example(question) for question in questions])
-    seconds = (time.perf_counter() - started) / len(questions)
     measured = {
         depth: [_measured(one, of, depth) for one, of in zip(found, questions, strict=True)] for depth in DEPTHS
     }
@@ -149,7 +146,6 @@ def search_quality(
         ),
         reciprocal_rank=mean_interval([one.reciprocal_rank for one in deepest], groups),
         ndcg=mean_interval([one.ndcg for one in deepest], groups),
-        seconds_per_question=seconds,
     )
 
 

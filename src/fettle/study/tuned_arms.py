@@ -56,7 +56,8 @@ class TunedArm:
         if plan.settings.forgetting is not None:
             self.check = ForgettingCheck(plan, plan.folder, making.listener)
             self.check.ask_base(making.base_engine)
-        self.model: TunedModel = tuned_model(plan, making.base, ladder, self.check, making.listener, making.expected)
+        expected = making.expected if plan.is_main else None  # it is of prompts without passages
+        self.model: TunedModel = tuned_model(plan, making.base, ladder, self.check, making.listener, expected)
         require_trained_weights(self.model)
         self._engine: Engine | None = self._opened()
         self.rung: Rung = making.ladder.best([tuned_arm(plan, self._engine, self.folder)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from fettle.records import Comparison, ContenderResult, Finding, Metric, Severity, TaskKind
 from fettle.report_records import AnswerRow, Confusion, LossPoint, PartScore, StudyReport
+from fettle.retrieval_records import ShownPassage
 
 NUM_CONFUSED_LABELS = 12
 NUM_CONFUSED_PAIRS = 8
@@ -277,6 +278,7 @@ def side_by_side(report: StudyReport) -> dict[str, Any]:
             {"title": contender.title, "isFineTuned": contender.is_fine_tuned, "isAccented": contender in first[:1]}
             for contender in contenders
         ],
+        "passages": {} if report.retrieval is None else {one.id: _told(one) for one in report.retrieval.passages},
         "rows": [
             {
                 "id": row.example_id,
@@ -286,10 +288,21 @@ def side_by_side(report: StudyReport) -> dict[str, Any]:
                 "answers": [row.answers.get(name) for name in names],
                 "scores": [row.scores.get(name) for name in names],
                 "errors": [row.errors.get(name) for name in names],
+                "passages": [_passages_of(row, name) for name in names],
             }
             for row in report.rows
         ],
     }
+
+
+def _passages_of(row: AnswerRow, name: str) -> list[dict[str, Any]]:
+    """What a contender was shown for a row, in rank order, and which of it the answer names."""
+    cited = row.cited.get(name, ())
+    return [{"id": one, "isCited": one in cited} for one in row.passages.get(name, ())]
+
+
+def _told(passage: ShownPassage) -> dict[str, str]:
+    return {"title": passage.heading or passage.source, "source": passage.source, "text": passage.text}
 
 
 def _all_zero_or_one(rows: Iterable[AnswerRow]) -> bool:

@@ -128,6 +128,21 @@ function titleElement(title) {
   return made;
 }
 
+/** The passages that an answer was given with, folded; what it names is marked. Nothing for contenders that are shown none. */
+function passagesShown(passages, study) {
+  if (passages.length === 0) return [];
+  const cited = passages.filter(({ isCited }) => isCited).length;
+  const items = passages.map(({ id, isCited }) => {
+    const passage = study.passages[id];
+    const title = element("b", { text: passage.title });
+    const named = isCited ? [element("span", { className: "tag", text: "named" })] : [];
+    const text = element("div", { className: "said", text: passage.text });
+    return element("li", { children: [title, ` ${passage.source === passage.title ? "" : passage.source} `, ...named, text] });
+  });
+  const summary = element("summary", { text: `${passages.length} passages shown${cited ? `, ${cited} named` : ""}` });
+  return [element("details", { className: "passages", children: [summary, element("ol", { children: items })] })];
+}
+
 function part(title, content, { score = "", className = "" } = {}) {
   const heading = [titleElement(title)];
   if (score) heading.push(element("span", { className: "score", text: score }));
@@ -142,7 +157,10 @@ function rowElement(row, study, shown) {
   const texts = [row.wanted, ...row.answers];
   const isShort = study.kind !== "json" && texts.every((text) => (text ?? "").length <= SHORT_ANSWER && !text?.includes("\n"));
   const answers = study.contenders.flatMap((contender, i) => (shown[i]
-    ? [part(contender.title, row.errors[i] === null ? said(row.answers[i], wantedJson, study) : failed(row.errors[i]), {
+    ? [part(contender.title, [
+      ...(row.errors[i] === null ? said(row.answers[i], wantedJson, study) : failed(row.errors[i])),
+      ...passagesShown(row.passages[i], study),
+    ], {
       score: scoreText(row.scores[i], study),
       className: (contender.isAccented ? "accented" : "") + (study.isMarked && row.scores[i] === 1 ? " is-right" : ""),
     })]

@@ -1,0 +1,149 @@
+"""What a study says of searching and answering, by hand on a handful of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from fettle.contenders.contender import Contender
+from fettle.records import Answer, Example, FinishReason, Location, Message, Usage
+from fettle.retrieval.records import Found, Passage
+from fettle.retrieval_records import Seen
+from fettle.scoring.abstention import Abstentions
+from fettle.scoring.graders.answer_or_abstention import AnswerOrAbstention
+from fettle.scoring.graders.text import ExactText
+from fettle.study.ladder import Rung
+from fettle.study.results import TestedRung
+from fettle.study.retrieval_report import known_questions, lost_score, search_quality, shown_passages
+from fettle.study.retrieval_views import loss_sentence
+
+ABSTENTION = "The documents do not answer this question."
+
+
+def question(number: int, answer: str, documents: tuple[str, ...] | None) -> Example:
+    turns = (Message(role="user", content=f"q{number}"), Message(role="assistant", content=answer))
+    source = Location(file="q.jsonl", line=number)
+    return Example(id=f"q{number}", messages=turns, source=source, document_ids=documents)
+
+
+def passage(document: str, position: int = 0) -> Passage:
+    return Passage(
+        id=f"{document}#{position}",
+        document_id=document,
+        source=f"{document}.md",
+        title=document,
+        title_path=(),
+        position=position,
+        page=None,
+        text=f"About {document}.",
+        num_tokens=3,
+    )
+
+
+class Searching:
+    """Finds the same documents for everything, in the order of their names."""
+
+    def __init__(self, documents: str) -> None:
+        self.documents = documents
+
+    def search(self, question: str, *, where: object = None) -> tuple[Found, ...]:
+        return tuple(Found(passage=passage(d), rank=n, score=1 / n) for n, d in enumerate(self.documents, start=1))
+
+    def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:
+        return tuple(map(self.search, questions))
+
+    def describe(self) -> str:
+        return self.documents
+
+    def identity(self) -> str:
+        return self.documents
+
+
+QUESTIONS = [
+    question(1, "red", ("a",)),
+    question(2, "blue", ("d",)),
+    question(3, ABSTENTION, ("a",)),  # written against a document, which does not answer
+    question(4, "green", ("z",)),
+    question(5, "grey", None),
+    question(6, "none", ()),
+]
+
+
+def test_what_the_documents_answer_is_told_apart_from_what_they_do_not() -> None:
+    known = known_questions(QUESTIONS, frozenset({"q3"}))
+    assert [one.id for one in known.answered] == ["q1", "q2", "q4"]
+    assert [one.id for one in known.absent] == ["q3", "q6"]
+    assert known.number == 5
+
+
+def test_recall_is_that_of_the_first_passages() -> None:
+    known = known_questions(QUESTIONS, frozenset({"q3"}))
+    clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
+    quality = search_quality(Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True)
+    recalls = {at.depth: at.recall.estimate for at in quality.recalls}
+    # a is the first, d the fourth, z is nowhere: of three questions one, one, two and two
+    assert recalls == pytest.approx({1: 1 / 3, 3: 1 / 3, 5: 2 / 3, 10: 2 / 3})
+    assert quality.reciprocal_rank.estimate == pytest.approx((1 + 1 / 4) / 3)
+    assert quality.is_used
+
+
+def answered(example: Example, text: str, documents: str) -> Answer:
+    ids = tuple(passage(document).id for document in documents)
+    usage = Usage(prompt_tokens=1, completion_tokens=1, seconds=0.1)
+    return Answer(example_id=example.id, text=text, finish_reason=FinishReason.STOP, usage=usage, passages=ids)
+
+
+class Reading:
+    """A contender of which nothing but its name is asked."""
+
+    name = title = "retrieval"
+
+
+def arm_of(answers: Sequence[Answer], contender: Contender) -> TestedRung:
+    rung = Rung(contender=contender, reading=None, validation_score=None)
+    return TestedRung(rung=rung, answers=tuple(answers), latencies=())
+
+
+def test_what_is_lost_is_lost_in_searching_or_in_answering() -> None:
+    known = known_questions(QUESTIONS, frozenset({"q3"}))
+    texts = ["red", "black", "I think red", "green", "grey", ABSTENTION]
+    shown = ["ab", "ab", "ab", "bz", "ab", "ab"]
+    answers = [answered(*one) for one in zip(QUESTIONS, texts, shown, strict=True)]
+    arm = arm_of(answers, Reading())  # pyright: ignore[reportArgumentType] (a part of one is enough)
+    passages = {passage(document).id: passage(document) for document in "abz"}
+    lost = lost_score(
+        arm,
+        QUESTIONS,
+        known,
+        {one.id: number for number, one in enumerate(QUESTIONS)},
+        grader=AnswerOrAbstention(inner=ExactText(), abstentions=Abstentions()),
+        passages=passages,
+    )
+    groups = {group.seen: group for group in lost.groups}
+    assert {seen: group.num_questions for seen, group in groups.items()} == {
+        Seen.SHOWN: 2,  # q1, q4
+        Seen.MISSED: 1,  # q2: d was not shown
+        Seen.ABSENT: 2,  # q3, q6
+    }
+    # of five questions q2 is lost in searching, q3 in answering, and q5 is not among them
+    assert lost.lost_in_search == pytest.approx(1 / 5)
+    assert lost.lost_in_answering == pytest.approx(1 / 5)
+    assert groups[Seen.SHOWN].score is not None
+    assert groups[Seen.SHOWN].score.estimate == 1
+    sentence = loss_sentence(lost, "Retrieval").replace("\u00a0", " ")
+    assert sentence.startswith(
+        "Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
+    )
+    assert [one.id for one in shown_passages([arm], passages)] == ["a#0", "b#0", "z#0"]
+
+
+def test_answers_that_failed_are_no_loss() -> None:
+    [example] = QUESTIONS[:1]
+    failed = replace(answered(example, "", ""), finish_reason=FinishReason.ERROR, error="no reply")
+    arm = arm_of([failed], Reading())  # pyright: ignore[reportArgumentType] (a part of one is enough)
+    known = known_questions([example], frozenset())
+    lost = lost_score(arm, [example], known, {example.id: 0}, grader=ExactText(), passages={})
+    assert lost.lost_in_search == lost.lost_in_answering == 0
+    assert all(group.score is None for group in lost.groups)
