@@ -34,6 +34,15 @@ class Device(StrEnum):
     """Apple's GPU: by the same code as on a processor, no kernels of its own."""
 
 
+class IndexBackend(StrEnum):
+    """What new indexes are searched with where the store is SQLite."""
+
+    FOLDER = "folder"
+    """FAISS and bm25s."""
+    LANCEDB = "lancedb"
+    """For indexes larger than memory."""
+
+
 class Settings(BaseSettings):
     """What the environment says. Every variable starts with `FETTLE_`."""
 
@@ -45,6 +54,8 @@ class Settings(BaseSettings):
     """Key sent to the endpoint named by `--remote`; None: the endpoint needs none."""
     embedder_api_key: SecretStr | None = None
     """Key sent to the endpoint named by `--embedder-url`; None: the endpoint needs none."""
+    index_backend: IndexBackend = IndexBackend.FOLDER
+    """What new indexes are searched with; PostgreSQL searches its own."""
     vllm_url: str | None = None
     """vLLM servers, with commas between; each answers for the base model that it serves. None: there are none."""
     vllm_api_key: SecretStr | None = None

@@ -43,6 +43,13 @@ def search(
     method: Annotated[
         MethodOption, typer.Option(help="Meaning, words, or both with their ranks fused.")
     ] = MethodOption.HYBRID,
+    reranker: Annotated[
+        str | None,
+        typer.Option(
+            help="What looks at the best candidates once more: late-interaction, which comes with Fettle, or a cross-encoder on this "
+            "machine, by its folder or as org/name."
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,7 +80,7 @@ def search(
         use_index(connection, index.id)
     with ProgressBars(Console(stderr=True)) as bars:
         make_searchable(store, index, bars)
-    settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages)
+    settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
     retriever = IndexSearch(open_index(store, index), embedder_by_name(index.embedder), settings)
     found = retriever.search(question, where=conditions)
     if as_json:

@@ -1,9 +1,9 @@
-"""What every backend promises: the same passages are found whether files or PostgreSQL (`make test-postgres`) are searched."""
+"""What every backend promises: files, LanceDB and PostgreSQL (`make test-postgres`) find the same passages."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from fettle.retrieval.filters import Condition, Operator
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import backend_named, open_index
 from fettle.retrieval.records import Ranked
+from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
 from stored_indexes import Written, keys_by_document, new_index, prepare, put, stage
@@ -26,9 +27,17 @@ _TEXTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _has_pgvector(store: Store) -> None:
+@pytest.fixture(params=["folder", "lancedb"], autouse=True)
+def _backend(store: Store, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     skip_without_pgvector(store)
+    if request.param == "lancedb":
+        pytest.importorskip("lancedb")
+        if store.is_postgresql:
+            pytest.skip("PostgreSQL searches its own indexes")
+    monkeypatch.setenv("FETTLE_INDEX_BACKEND", request.param)
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture

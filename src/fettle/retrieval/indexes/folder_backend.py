@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from fettle.progress import Listener, Stage
 from fettle.retrieval.backend import Generation
-from fettle.retrieval.indexes.folder import FolderIndex, build_folder
+from fettle.retrieval.index import IndexDescription, PassageIndex
+from fettle.retrieval.indexes.batches import PassageBatch, PassageReader
 from fettle.retrieval.indexes.folder_files import holds_files
 from fettle.retrieval.stored import StoredPassages, describe_index
 from fettle.store.database import Store
@@ -17,8 +20,33 @@ from fettle.store.passages import count_passages
 _STAGE = "make search files"
 
 
+class FolderBuilder(Protocol):
+    """Writes what an index is searched with into a folder."""
+
+    def __call__(
+        self,
+        folder: Path,
+        batches: Iterable[PassageBatch],
+        *,
+        num_dimensions: int,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """As `folder.build_folder`."""
+        ...
+
+
 class FolderBackend:
-    """FAISS and bm25s, in `FETTLE_HOME/indexes/ID/GENERATION`."""
+    """Files of one kind, in `FETTLE_HOME/indexes/ID/GENERATION`.
+
+    Args:
+        build: Writes them.
+        opened: Searches them.
+    """
+
+    def __init__(
+        self, build: FolderBuilder, opened: Callable[[Path, IndexDescription, PassageReader], PassageIndex]
+    ) -> None:
+        self._build, self._opened = build, opened
 
     def prepare(self, generation: Generation, listener: Listener) -> None:
         """Write the files of a generation into a folder of their own."""
@@ -32,16 +60,15 @@ class FolderBackend:
         if num_passages:
             on_progress(0)
         folder = _folder(store, index.id, generation.number)
-        build_folder(
-            folder, generation.passages(), num_dimensions=generation.kept_as.num_dimensions, on_progress=on_progress
-        )
+        num_dimensions = generation.kept_as.num_dimensions
+        self._build(folder, generation.passages(), num_dimensions=num_dimensions, on_progress=on_progress)
         listener.on_stage(Stage(name=_STAGE, num_done=num_passages, num_total=num_passages))
 
     def is_prepared(self, store: Store, index: StoredIndex) -> bool:
         """Whether the files of the present generation are there."""
         return holds_files(_folder(store, index.id, index.generation))
 
-    def open(self, store: Store, index: StoredIndex) -> FolderIndex:
+    def open(self, store: Store, index: StoredIndex) -> PassageIndex:
         """The present generation.
 
         Raises:
@@ -50,7 +77,7 @@ class FolderBackend:
         with store.reading() as connection:
             description = describe_index(connection, index)
         folder = _folder(store, index.id, index.generation)
-        return FolderIndex(folder, description, StoredPassages(store, index.id))
+        return self._opened(folder, description, StoredPassages(store, index.id))
 
     def discard(self, store: Store, index_id: str, *, keep: int | None) -> None:
         """Delete the files of all generations but one; who has them open can go on reading them."""

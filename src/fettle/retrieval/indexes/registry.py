@@ -5,6 +5,7 @@ from __future__ import annotations
 from fettle.errors import ConfigError
 from fettle.retrieval.backend import Backend
 from fettle.retrieval.index import PassageIndex
+from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
 
@@ -16,9 +17,15 @@ def backend_named(name: str) -> Backend:
         ConfigError: There is none, or it is not installed.
     """
     if name == "folder":
+        from fettle.retrieval.indexes.folder import FolderIndex, build_folder
         from fettle.retrieval.indexes.folder_backend import FolderBackend
 
-        return FolderBackend()
+        return FolderBackend(build_folder, FolderIndex)
+    if name == "lancedb":
+        from fettle.retrieval.indexes.folder_backend import FolderBackend
+        from fettle.retrieval.indexes.lancedb import LanceIndex, build_lance
+
+        return FolderBackend(build_lance, LanceIndex)
     if name == "pgvector":
         try:
             from fettle.retrieval.indexes.pgvector_backend import PgVectorBackend
@@ -36,7 +43,7 @@ def backend_named(name: str) -> Backend:
 
 def backend_of(store: Store) -> str:
     """Which backend a new index gets."""
-    return "pgvector" if store.is_postgresql else "folder"
+    return "pgvector" if store.is_postgresql else get_settings().index_backend.value
 
 
 def open_index(store: Store, index: StoredIndex) -> PassageIndex:
