@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,11 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
     assert "chrf" in graders
     page = (folder / "report.html").read_text()
     assert 'id="retrieval"' in page
+
+    with closing(sqlite3.connect(fettle.home / "fettle.sqlite")) as store:
+        attached = store.execute("select num_passages, method, abstention from model_indexes").fetchall()
+    challenger = report["comparisons"][0]["challenger"]
+    assert [row[1:] for row in attached] == ([("hybrid", ABSTENTION)] if challenger == "tuned_retrieval" else [])
 
     again = fettle(*command)
     assert comparable(load(folder)) == comparable(report), again.everything
