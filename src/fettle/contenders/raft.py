@@ -54,8 +54,8 @@ class RaftSettings:
     """How training prompts differ from those that search alone would make."""
 
     unanswered_share: float = 0.2
-    """Of the examples, those whose passages do not answer: as many right passages are left out as it takes, and none where there are
-    enough without. The paper leaves out 1 - P = 0.2."""
+    """Of the examples, those whose passages do not answer: as many right passages are left out as it takes, and none where
+    there are enough without. The paper leaves out 1 - P = 0.2."""
     put_in_probability: float = 0.5
     """That a right passage which search has not found is shown, at a random place."""
     seed: int = 0
