@@ -5,6 +5,8 @@ TORCH ?= torch==2.13.0
 # Test files that run side by side, with one thread each.
 WORKERS ?= 2
 BIN := .venv/bin
+ON_POSTGRES := tests/contract tests/unit/store tests/unit/retrieval/test_indexing.py tests/unit/retrieval/test_searched_backends.py \
+  tests/unit/retrieval/test_pgvector.py tests/property/test_filters_in_sql.py
 KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests/e2e/test_server_workers.py
 
 .PHONY: help study test test-postgres test-kills test-contract-full check format lock clean
@@ -12,7 +14,7 @@ KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests
 help:
 	@echo "make study               the main job on the bundled example data; says where the report lies"
 	@echo "make test                all tests"
-	@echo "make test-postgres       those of the store and the server, on a PostgreSQL started for them"
+	@echo "make test-postgres       those of the store, of indexes and of the server, on a PostgreSQL started for them"
 	@echo "make test-contract-full  the server's, with all cases that are drawn at random"
 	@echo "make test-kills          a job through twenty kills, and worse, on SQLite and on PostgreSQL (half an hour)"
 	@echo "make check               style, types, import contracts"
@@ -36,7 +38,7 @@ test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 test-postgres: .venv/.installed
-	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile tests/contract tests/unit/store
+	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not any_database" $(ON_POSTGRES)
 
 test-kills: .venv/.installed
 	OMP_NUM_THREADS=1 $(KILLS)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from databases import skip_without_pgvector
 from fettle.progress import SilentListener, Stage
 from fettle.records import Action, Finding, Severity
 from fettle.retrieval.indexing import IndexUpdate, index_for, update_index
@@ -97,6 +98,7 @@ def indexed(
     listener: SilentListener | KilledListener = SILENT,
 ) -> IndexUpdate:
     """Do what `fettle index` does."""
+    skip_without_pgvector(store)
     embedder = embedder or WordEmbedder()
     index = index_for(store, project_of(store), name, embedder=embedder, passages=passages, is_rebuilt=is_rebuilt)
     return update_index(store, index, documents, embedder=embedder, listener=listener)

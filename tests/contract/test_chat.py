@@ -18,6 +18,8 @@ from pydantic import BaseModel
 import chat_templates as templates
 from fettle.answering.engines.inbox import ServingLimits
 
+pytestmark = pytest.mark.any_database
+
 HERMES, LLAMA, MISTRAL = "hermes", "llama-tools", "mistral-tools"
 ASKED: list[Any] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is my parcel?"}]
 SEATS: Any = {

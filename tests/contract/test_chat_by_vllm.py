@@ -16,6 +16,8 @@ from chat_templates import CHATML
 from tiny_models import load_tiny_model, save_tiny_model
 from vllm_server import FakeVllm, serving
 
+pytestmark = pytest.mark.any_database
+
 MESSAGES: Any = [{"role": "user", "content": "Where is my parcel?"}]
 
 

@@ -39,7 +39,10 @@ def known(served: InProcess) -> dict[str, str]:
     job = http.post("fine_tuning/jobs", json={"model": "tiny-chat", "training_file": file["id"]}).json()
     about = {"filename": "a", "bytes": 5, "mime_type": "text/plain", "purpose": "fine-tune"}
     upload = http.post("uploads", json=about).json()
-    return {"file_id": file["id"], "job_id": job["id"], "upload_id": upload["id"], "name": "tiny-chat"}
+    store = http.post("vector_stores", json={"file_ids": [file["id"]]}).json()
+    batch = http.post(f"vector_stores/{store['id']}/file_batches", json={"file_ids": [file["id"]]}).json()
+    ids = {"file_id": file["id"], "job_id": job["id"], "upload_id": upload["id"], "name": "tiny-chat"}
+    return ids | {"vector_store_id": store["id"], "batch_id": batch["id"]}
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from fettle.judging.rubric import Rubric
 from fettle.judging.settings import JudgeSettings
 from fettle.settings import get_settings
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def fresh_settings() -> Iterator[None]:

@@ -118,7 +118,44 @@ def valid_bodies(served: InProcess) -> dict[str, dict[str, Any]]:
         "required": ["a"],
         "additionalProperties": False,
     }
+    store_id = sender.post("vector_stores", json={"file_ids": [file["id"]]}).json()["id"]
+    filters = {
+        "type": "and",
+        "filters": [
+            {"type": "gte", "key": "year", "value": 2025},
+            {"type": "or", "filters": [{"type": "in", "key": "lang", "value": ["en", "de"]}]},
+        ],
+    }
+    sizes = {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 0}
+    cut = {"type": "static", "static": sizes}
     return {
+        "vector_stores": {
+            "name": "handbook",
+            "file_ids": [file["id"]],
+            "expires_after": {"anchor": "last_active_at", "days": 7},
+            "chunking_strategy": cut,
+            "metadata": {"a": "b"},
+        },
+        f"vector_stores/{store_id}/files": {
+            "file_id": file["id"],
+            "attributes": {"lang": "en", "year": 2026, "open": True, "share": 0.5},
+            "chunking_strategy": cut,
+        },
+        f"vector_stores/{store_id}/file_batches": {"files": [{"file_id": file["id"], "attributes": {"a": "b"}}]},
+        f"vector_stores/{store_id}/search": {
+            "query": ["refunds", "roads"],
+            "filters": filters,
+            "max_num_results": 5,
+            "ranking_options": {"ranker": "auto", "score_threshold": 0.1},
+            "rewrite_query": False,
+        },
+        "responses": {
+            "model": "tiny-chat",
+            "input": [{"role": "user", "content": "Seats?"}],
+            "tools": [{"type": "file_search", "vector_store_ids": [store_id], "filters": filters}],
+            "include": ["file_search_call.results"],
+            "max_output_tokens": 3,
+        },
         "fine_tuning/jobs": {
             "model": "tiny-chat",
             "training_file": file["id"],

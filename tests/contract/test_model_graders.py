@@ -9,6 +9,8 @@ import openai
 import pytest
 from chat_server import BASE, ChatServer, serving_chat
 
+pytestmark = pytest.mark.any_database
+
 
 def score(model: str) -> Any:
     return {

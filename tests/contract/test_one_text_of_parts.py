@@ -15,6 +15,8 @@ from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.errors import ApiError
 from fettle.server.response_bodies import CreateResponse
 
+pytestmark = pytest.mark.any_database
+
 REFUSED = [{"type": "refusal", "refusal": "I cannot."}]
 
 

@@ -12,6 +12,8 @@ from training_files import json_lines, upload, wait_for_status
 
 from tiny_models import save_tiny_model
 
+pytestmark = pytest.mark.any_database
+
 ONE_EPOCH: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 4}}}
 FAMILIES = ("qwen3", "gemma2")
 

@@ -54,8 +54,8 @@ def search(
         list[str] | None,
         typer.Option(
             metavar="CONDITION",
-            help="What attributes of a document must be: lang=en, year>=2025, status!=draft, postcode='01067' (a text). May be given "
-            "again: all must hold.",
+            help="What attributes of a document must be: lang=en, year>=2025, status!=draft, postcode='01067' (a text). "
+            "May be given again: all must hold.",
         ),
     ] = None,
     project: ProjectOption = "default",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -145,7 +145,7 @@ def _of_link(opened: _Opened, entry: Mapping[str, Any], name: str) -> Finding | 
 
 def _file(files: AbstractFileSystem, entry: Mapping[str, Any], *, name: str) -> DocumentFile:
     size = entry.get("size")
-    opener: Callable[[], IO[bytes]] = partial(files.open, entry["name"], "rb")
+    opener = cast(Callable[[], IO[bytes]], partial(files.open, entry["name"], "rb"))
     return DocumentFile(name=name, num_bytes=None if size is None else int(size), open=opener)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 from fettle.errors import DataError
-from fettle.examples.notes import Note, repaired
+from fettle.examples.notes import Note, repaired, warning
 from fettle.records import Action, Finding, Location, Severity
 from fettle.retrieval.document_places import files_at
 from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, with_hash
@@ -14,6 +15,7 @@ from fettle.retrieval.document_readers.registry import READ_SUFFIXES, reader_for
 from fettle.retrieval.records import Document
 
 _NUM_LISTED = 3
+_NUM_TOLD_OF_A_KIND = 20
 
 
 def read_documents(place: str) -> Iterator[Document | Finding]:
@@ -56,11 +58,26 @@ def read_file(file: DocumentFile) -> Iterator[Document | Finding]:
         yield _passed_over(file.suffix, [file.name])
         return
     try:
-        yield from reader.read(file)
+        yield from _folded(reader.read(file), file.name)
     except UnreadableDocumentError as error:
         yield error.note.about(file.name)
     except OSError as error:
         yield _cannot_be_opened(error).about(file.name)
+
+
+def _folded(items: Iterator[Document | Finding], file: str) -> Iterator[Document | Finding]:
+    """What is found in a file; of findings of one kind about rows the first ones alone, and how many more there are."""
+    counts: Counter[str] = Counter()
+    for item in items:
+        if isinstance(item, Finding) and item.line is not None:
+            counts[item.code] += 1
+            if counts[item.code] > _NUM_TOLD_OF_A_KIND:
+                continue
+        yield item
+    for code, count in counts.items():
+        if count > _NUM_TOLD_OF_A_KIND:
+            text = f"{count - _NUM_TOLD_OF_A_KIND:,} more rows like the {_NUM_TOLD_OF_A_KIND} that were named"
+            yield warning(code, text, "mend those, and the others in the same way").about(file)
 
 
 def _named_once(document: Document, taken: set[str]) -> Iterator[Document | Finding]:

@@ -207,6 +207,9 @@ def _packaged_model() -> Path:
 
 def load_sentence_transformer(folder: Path, *, device: str) -> SentenceTransformer:
     """The model in a folder: nothing is fetched, none of its code is run, and its weights are no pickles."""
+    from fettle.models.nf4 import import_bitsandbytes
+
+    import_bitsandbytes()  # as PEFT would, which sentence-transformers imports, less quietly
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 

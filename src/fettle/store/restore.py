@@ -18,13 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, insert, null, select, text
+from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, insert, null, select, text, update
 
 from fettle.errors import ConfigError, DataError, disk_errors_explained
 from fettle.progress import Listener, Stage
 from fettle.store.archive import FILES, JOBS, MODELS, TABLES, unpack
 from fettle.store.database import Store
-from fettle.store.tables import metadata
+from fettle.store.tables import indexes, metadata
 
 _MIB = 1 << 20
 _ROWS_AT_ONCE = 500
@@ -122,8 +122,16 @@ def _fill(store: Store, folder: Path, version: str) -> int:
         found.reflect(connection, only=lambda name, _: (folder / f"{name}.jsonl").is_file())
         for table in found.sorted_tables:
             num_rows += _fill_table(connection, table, folder / f"{table.name}.jsonl")
+        if indexes.name in found.tables:
+            _search_here(connection)
     store.migrate()
     return num_rows
+
+
+def _search_here(connection: Connection) -> None:
+    """Have indexes searched in the way of this database; what they are searched with is made anew in any case."""
+    elsewhere, here = ("folder", "pgvector") if connection.dialect.name == "postgresql" else ("pgvector", "folder")
+    connection.execute(update(indexes).where(indexes.c.backend == elsewhere).values(backend=here))
 
 
 def _fill_table(connection: Connection, table: Table, file: Path) -> int:

@@ -16,6 +16,7 @@ from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
 from fettle.retrieval.lookup import KeptLookup
 from fettle.retrieval.records import SearchMethod
+from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
 from fettle.store.indexes import find_named_index
@@ -57,11 +58,7 @@ class StudyDocuments:
             chosen = replace(chosen, method=method, reranker=reranker)
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
-        if chosen.reranker is None:
-            return IndexSearch(self.index, self.embedder, chosen)
-        from fettle.retrieval.rerankers.registry import reranker_by_name
-
-        found = reranker_by_name(chosen.reranker)
+        found = None if chosen.reranker is None else reranker_named(chosen.reranker)
         return IndexSearch(self.index, self.embedder, chosen, reranker=found)
 
 

@@ -206,7 +206,7 @@ class TestIndexesOfModels:
     def served(self, store: Store, base: Path) -> str:
         with store.writing() as connection:
             put_base_model(connection, "tiny", str(base))
-        indexed(store, [document("a.md", "Refunds take five days.")], name="handbook", passages=None)
+        indexed(store, [document("a.md", "Refunds take five days.")], name="handbook")
         return "tiny"
 
     def test_an_index_is_attached_shown_and_detached(self, store: Store, run: Run, served: str) -> None:

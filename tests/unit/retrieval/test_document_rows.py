@@ -181,3 +181,11 @@ def test_a_large_file_of_rows_is_read_one_row_at_a_time() -> None:
 def test_a_table_without_a_text_is_told_of() -> None:
     assert finding_of("a.csv", b"just one column\nof text\n").code == "no-table"
     assert {finding.code for finding in findings_of("a.csv", b"name,phone\nA,1\nB,2\n")} == {"unknown-form"}
+
+
+def test_a_thousand_rows_with_one_fault_are_told_of_in_a_few_lines() -> None:
+    content = lines(*[{"name": "x"}] * 1000, {"text": "y"})
+    findings = findings_of("a.jsonl", content)
+    assert [finding.line for finding in findings] == [*range(1, 21), None]
+    assert "980 more" in findings[-1].message
+    assert [document.id for document in documents_of("a.jsonl", content)] == ["a.jsonl:1001"]

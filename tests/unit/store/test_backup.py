@@ -25,7 +25,7 @@ from fettle.store.archive import new_archive
 from fettle.store.backup import back_up
 from fettle.store.database import Store, now
 from fettle.store.files import StoredFile, add_file, list_files, remove_file
-from fettle.store.indexes import NewDocument, StoredIndex, add_document, add_index
+from fettle.store.indexes import NewDocument, StoredIndex, add_document, add_index, change_index
 from fettle.store.jobs import JobStatus, change_status, claim, list_jobs
 from fettle.store.keys import DEFAULT_PROJECT, create_key, ensure_project, owner_of
 from fettle.store.models import TunedModel, add_tuned_model, list_tuned_models, put_base_model, remove_tuned_model
@@ -67,8 +67,9 @@ def add_model(store: Store, project: str, name: str, folder: str) -> None:
 
 
 def add_an_index(connection: Connection, project: str) -> None:
+    backend = "pgvector" if connection.dialect.name == "postgresql" else "folder"
     index = StoredIndex(
-        id="vs_1", project_id=project, name="handbook", backend="folder", embedder="e", embedder_revision="r",
+        id="vs_1", project_id=project, name="handbook", backend=backend, embedder="e", embedder_revision="r",
         num_dimensions=2, passage_tokens=200, overlap_tokens=0, created_at=1, last_active_at=2, metadata={"team": "Zürich"},
     )  # fmt: skip
     add_index(connection, index)
@@ -150,6 +151,20 @@ def kept(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]
     rows[uploads.name] = [row for row in rows[uploads.name] if row["status"] != "pending"]
     rows["jobs"] = [row | {"lease_owner": None, "lease_expires_at": None} for row in rows["jobs"]]
     return rows
+
+
+@pytest.mark.parametrize("searched_by", ["folder", "pgvector"])
+def test_a_restored_index_is_searched_in_the_way_of_its_database(
+    store: Store, tmp_path: Path, searched_by: str
+) -> None:
+    fill(store)
+    with store.writing() as connection:
+        change_index(connection, "vs_1", backend=searched_by)
+    back_up(store, tmp_path / "backup.tar.gz", SILENT)
+    with fresh_store(tmp_path / "other") as other:
+        restore(other, tmp_path / "backup.tar.gz", SILENT)
+        (index,) = rows_of(other)["indexes"]
+        assert index["backend"] == ("pgvector" if other.is_postgresql else "folder")
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])

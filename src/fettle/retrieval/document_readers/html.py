@@ -9,7 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from lxml import etree, html
+from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue] (compiled, without stubs)
 
 from fettle.records import Finding
 from fettle.retrieval.document_reader import (
@@ -50,7 +50,7 @@ class HtmlReader:
     """Reads headings, paragraphs, lists, tables and preformatted text."""
 
     title = "HTML"
-    suffixes = (".html", ".htm", ".xhtml")
+    suffixes: tuple[str, ...] = (".html", ".htm", ".xhtml")
     max_bytes = 16 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

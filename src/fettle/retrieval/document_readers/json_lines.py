@@ -27,7 +27,7 @@ class JsonLinesDocumentReader:
     """Reads a document a line, and holds no more than one line in memory."""
 
     title = "JSON Lines"
-    suffixes = (".jsonl", ".ndjson")
+    suffixes: tuple[str, ...] = (".jsonl", ".ndjson")
     max_bytes = 4 << 30
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

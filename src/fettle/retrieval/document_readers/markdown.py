@@ -28,8 +28,8 @@ class MarkdownReader:
     """Reads headings, paragraphs, lists, tables and code."""
 
     title = "Markdown"
-    suffixes = (".md", ".markdown", ".mdown")
-    max_bytes = 16 << 20
+    suffixes: tuple[str, ...] = (".md", ".markdown", ".mdown")
+    max_bytes = 8 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:
         """The whole file as one document; its title is that of the front matter, else its only top heading."""

@@ -35,7 +35,7 @@ class PdfReader:
     """Reads the text of pages, with their numbers."""
 
     title = "PDF"
-    suffixes = (".pdf",)
+    suffixes: tuple[str, ...] = (".pdf",)
     max_bytes = 100 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

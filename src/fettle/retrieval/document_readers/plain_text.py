@@ -17,7 +17,7 @@ class PlainTextReader:
     """Reads text in any common encoding; what lies between empty lines is a paragraph."""
 
     title = "text"
-    suffixes = (".txt", ".text")
+    suffixes: tuple[str, ...] = (".txt", ".text")
     max_bytes = 32 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

@@ -24,7 +24,7 @@ class TableDocumentReader:
     """Reads a document a row."""
 
     title = "CSV, TSV or JSON"
-    suffixes = (".csv", ".tsv", ".tab", ".json")
+    suffixes: tuple[str, ...] = (".csv", ".tsv", ".tab", ".json")
     max_bytes = 64 << 20
 
     def read(self, file: DocumentFile) -> Iterator[Document | Finding]:

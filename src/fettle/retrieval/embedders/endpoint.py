@@ -29,7 +29,7 @@ _MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx
 _MAX_TOKENS = 512
 """What nearly every embedding model reads; endpoints do not say how much it is."""
 _PARTS = re.compile(r"[A-Za-z]+|\d|[^\sA-Za-z0-9]")
-_LETTERS_A_TOKEN = 4
+_LETTERS_A_TOKEN = 3  # English has four and a half, other languages and program text fewer
 _REMEDY = "check --embedder-url, --embedder and FETTLE_EMBEDDER_API_KEY"
 
 
@@ -148,10 +148,10 @@ class _Embeddings(BaseModel):
 
 
 def _estimated_tokens(text: str) -> int:
-    """Words as a token for each four letters begun, digits and marks one each, other letters by half of their bytes; two around it.
+    """Words as a token for each three letters begun, digits and marks one each, other letters by half of their bytes; two around it.
 
     >>> _estimated_tokens("Refunds take 14 days."), _estimated_tokens("返金")
-    (9, 6)
+    (12, 6)
     """
     return 2 + sum(_tokens_of(part) for part in _PARTS.findall(text))
 

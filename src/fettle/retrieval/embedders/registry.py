@@ -25,7 +25,7 @@ def embedder_by_name(name: str = DEFAULT_EMBEDDER) -> PassageEmbedder:
     if name.startswith(_ENDPOINT):
         from fettle.retrieval.embedders.endpoint import EndpointEmbedder
 
-        url, _, model = name.removeprefix(_ENDPOINT).rpartition("#")
+        url, _, model = name.removeprefix(_ENDPOINT).partition("#")
         if not url or not model:
             raise ConfigError(
                 f"expected an endpoint's URL and its model, and it is {name!r}",

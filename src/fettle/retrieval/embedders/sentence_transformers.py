@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _PASSAGE_PROMPTS = ("document", "passage", "corpus")  # the names that `encode_document` looks for, in its order
+_MOST_TOKENS = 8192
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _WEIGHTS = ".safetensors"
 _DECIDING = (_WEIGHTS, ".json", ".txt", ".model")
@@ -56,8 +57,9 @@ class SentenceTransformerEmbedder:
 
     @property
     def max_tokens(self) -> int:
-        """How much of a text counts, the prompt and the tokens around it included."""
-        return int(self._model.max_seq_length or self._model.tokenizer.model_max_length)
+        """How much of a text counts, the prompt and the tokens around it included; at most 8,192 where the model knows no bound."""
+        bound = self._model.max_seq_length or getattr(self._model.tokenizer, "model_max_length", _MOST_TOKENS)
+        return int(min(bound, _MOST_TOKENS))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row of unit length per passage: [N, D], float32.
@@ -81,12 +83,17 @@ class SentenceTransformerEmbedder:
         Raises:
             ModelError: It cannot be loaded.
         """
+        from tokenizers import Tokenizer
+
         if not texts:
             return []
         prompts = self._model.prompts
         prompt = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), "")
-        rows = self._model.tokenizer([prompt + encodable(text) for text in texts], verbose=False)["input_ids"]
-        return [len(row) for row in rows]
+        whole = [prompt + encodable(text) for text in texts]
+        tokenizer = self._model.tokenizer
+        if isinstance(tokenizer, Tokenizer):  # of a model without layers
+            return [len(encoding.ids) for encoding in tokenizer.encode_batch(whole, add_special_tokens=False)]
+        return [len(row) for row in tokenizer(whole, verbose=False)["input_ids"]]
 
     def _embedded(self, texts: Sequence[str], *, is_query: bool) -> NDArray[np.float32]:
         if not texts:

@@ -93,9 +93,9 @@ class PgVectorIndex:
         The most frequent words of the language are not looked for, unless the query has no others. Where the other ones are in more
         than `_MOST_WEIGHED` passages together, those that have the rarest of them are weighed, as many as are needed for `k`.
 
-        Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond". Instead of n (k1 + 1) / (n + k1)
-        for a word that occurs n times it is the sum of 1/i² up to n, of which `ts_rank` is a multiple: for k1 = 0.65 the same
-        within 1 %.
+        Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond". For a word that occurs n
+        times, n (k1 + 1) / (n + k1) is replaced by the sum of 1/i² up to n, of which `ts_rank` is a multiple: for k1 = 0.65 the
+        same within 1 %.
         """
         with self._store.snapshot() as connection:
             state = self._state(connection)
