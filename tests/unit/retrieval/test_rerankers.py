@@ -10,6 +10,7 @@ import pytest
 from fettle.errors import ModelError
 from fettle.retrieval.embedder import MiniLMEmbedder, is_installed
 from fettle.retrieval.records import Found
+from fettle.retrieval.rerankers import late_interaction
 from fettle.retrieval.rerankers.cross_encoder import CrossEncoderReranker
 from fettle.retrieval.rerankers.late_interaction import LateInteraction
 from fettle.retrieval.rerankers.registry import reranker_named
@@ -49,6 +50,26 @@ def test_scores_are_the_mean_of_the_greatest_similarities(embedder: MiniLMEmbedd
     np.testing.assert_allclose(np.linalg.norm(passage_TD, axis=1), 1, atol=1e-5)
     tokenizer = embedder._loaded.tokenizer
     assert len(passage_TD) == len(tokenizer.tokenize(TEXTS[0]))
+
+
+def test_passages_are_embedded_once_and_forgotten_in_the_end(
+    embedder: MiniLMEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Counted(MiniLMEmbedder):
+        def embed_tokens(self, texts):
+            asked.append(len(texts))
+            return embedder.embed_tokens(texts)
+
+    reranker = LateInteraction(Counted())
+    first = reranker.scores("refund", found(*TEXTS))
+    assert reranker.scores("refund", found(*reversed(TEXTS))) == pytest.approx(first[::-1], abs=1e-4)
+    assert asked == [1 + len(TEXTS), 1]
+    monkeypatch.setattr(late_interaction, "_MOST_KEPT_TOKENS", 1)
+    assert reranker.scores("refund", found(*TEXTS)) == pytest.approx(first, abs=1e-4)
+    reranker.scores("refund", found(TEXTS[0]))
+    assert asked == [1 + len(TEXTS), 1, 1, 2]
 
 
 def test_a_score_does_not_depend_on_what_it_is_asked_with(embedder: MiniLMEmbedder) -> None:
