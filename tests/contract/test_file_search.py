@@ -165,7 +165,7 @@ class TestChat:
         assert shown[1] == shown[0][: len(shown[1])]
         assert narrow.usage.prompt_tokens + room + 600 <= 8192
         turn = asked[-1][1].messages[-1].content
-        assert turn.count("\n[") == len(shown[1])
+        assert f"\n{turn}".count("\n[") == len(shown[1])
 
     def test_a_model_answers_with_its_own_index(self, documents: Documents, search_server: SearchServer) -> None:
         attached = AttachedIndex(
