@@ -51,6 +51,13 @@ def search(
             "May be given again: all must hold.",
         ),
     ] = None,
+    reranker: Annotated[
+        str | None,
+        typer.Option(
+            help="What looks at the passages found once more: late-interaction, which comes with Fettle, or a cross-encoder's "
+            "folder or name."
+        ),
+    ] = None,
     project: ProjectOption = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
@@ -61,6 +68,7 @@ def search(
     from fettle.retrieval.indexes.registry import open_index
     from fettle.retrieval.indexing import make_searchable
     from fettle.retrieval.records import SearchMethod, SearchSettings
+    from fettle.retrieval.rerankers.registry import reranker_named
     from fettle.retrieval.search import IndexSearch
     from fettle.store.indexes import use_index
 
@@ -73,8 +81,13 @@ def search(
         use_index(connection, index.id)
     with ProgressBars(Console(stderr=True)) as bars:
         make_searchable(store, index, bars)
-    settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages)
-    retriever = IndexSearch(open_index(store, index), embedder_by_name(index.embedder), settings)
+    settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
+    retriever = IndexSearch(
+        open_index(store, index),
+        embedder_by_name(index.embedder),
+        settings,
+        reranker=reranker_named(reranker) if reranker else None,
+    )
     found = retriever.search(question, where=conditions)
     if as_json:
         typer.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=1))

@@ -1,13 +1,16 @@
-"""Indexes that are searched with files in FETTLE_HOME, a folder for each generation."""
+"""Indexes that are searched with files in FETTLE_HOME, a folder for each generation: those of FAISS and bm25s, or LanceDB's."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from fettle.progress import Listener, Stage
 from fettle.retrieval.backend import Generation
-from fettle.retrieval.indexes.folder import FolderIndex, build_folder
+from fettle.retrieval.index import IndexDescription, PassageIndex
+from fettle.retrieval.indexes.batches import PassageBatch, PassageReader
 from fettle.retrieval.indexes.folder_files import holds_files
 from fettle.retrieval.stored import StoredPassages, describe_index
 from fettle.store.database import Store
@@ -17,8 +20,35 @@ from fettle.store.passages import count_passages
 _STAGE = "make search files"
 
 
-class FolderBackend:
-    """FAISS and bm25s, in `FETTLE_HOME/indexes/ID/GENERATION`."""
+class BuildFiles(Protocol):
+    """Writes the files of one kind, as `folder.build_folder` does."""
+
+    def __call__(
+        self,
+        folder: Path,
+        batches: Iterable[PassageBatch],
+        *,
+        num_dimensions: int,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Have the files in a folder, all or none."""
+        ...
+
+
+OpenFiles = Callable[[Path, IndexDescription, PassageReader], PassageIndex]
+"""Opens what was built."""
+
+
+class FilesBackend:
+    """Files in `FETTLE_HOME/indexes/ID/GENERATION`.
+
+    Args:
+        build: Writes them.
+        open_files: Opens them.
+    """
+
+    def __init__(self, build: BuildFiles, open_files: OpenFiles) -> None:
+        self._build, self._open = build, open_files
 
     def prepare(self, generation: Generation, listener: Listener) -> None:
         """Write the files of a generation into a folder of their own."""
@@ -32,7 +62,7 @@ class FolderBackend:
         if num_passages:
             on_progress(0)
         folder = _folder(store, index.id, generation.number)
-        build_folder(
+        self._build(
             folder, generation.passages(), num_dimensions=generation.kept_as.num_dimensions, on_progress=on_progress
         )
         listener.on_stage(Stage(name=_STAGE, num_done=num_passages, num_total=num_passages))
@@ -41,7 +71,7 @@ class FolderBackend:
         """Whether the files of the present generation are there."""
         return holds_files(_folder(store, index.id, index.generation))
 
-    def open(self, store: Store, index: StoredIndex) -> FolderIndex:
+    def open(self, store: Store, index: StoredIndex) -> PassageIndex:
         """The present generation.
 
         Raises:
@@ -50,7 +80,7 @@ class FolderBackend:
         with store.reading() as connection:
             description = describe_index(connection, index)
         folder = _folder(store, index.id, index.generation)
-        return FolderIndex(folder, description, StoredPassages(store, index.id))
+        return self._open(folder, description, StoredPassages(store, index.id))
 
     def discard(self, store: Store, index_id: str, *, keep: int | None) -> None:
         """Delete the files of all generations but one; who has them open can go on reading them."""
