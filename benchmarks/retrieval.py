@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -35,8 +36,10 @@ from retrieval_measure import Data, Engine, HybridSearch, K, Search, run
 COLUMNS = (
     "p50_ms",
     "p95_ms",
+    "cpu_p50_ms",
     "recall",
     "hybrid_p50_ms",
+    "hybrid_cpu_p50_ms",
     "search_peak_mib",
     "build_seconds",
     "build_peak_mib",
@@ -171,7 +174,7 @@ class LanceDB:
         def search_of(probes: int, width: int) -> Search:
             def search(query_D: NDArray[np.float32]) -> list[int]:
                 query = table.search(query_D).distance_type("dot").nprobes(probes).ef(width).refine_factor(3)
-                return query.select(["id"]).limit(K).to_arrow()["id"].to_pylist()
+                return query.select(["id", "_distance"]).limit(K).to_arrow()["id"].to_pylist()
 
             return search
 
@@ -219,7 +222,10 @@ def run_once(engine: str, phase: str, data: Data, place: Path, peer_python: Path
         command = [str(peer_python), str(Path(__file__).with_name("retrieval_peer.py")), phase]
     else:
         command = [sys.executable, __file__, "--own-run", engine, phase]
-    done = subprocess.run([*command, str(data.folder), str(place)], check=False, capture_output=True, text=True)
+    quiet = os.environ | {"LANCE_LOG": "error"}  # it warns of every search
+    done = subprocess.run(
+        [*command, str(data.folder), str(place)], check=False, capture_output=True, text=True, env=quiet
+    )
     if done.returncode:
         sys.exit(f"{engine} {phase} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -271,9 +277,9 @@ def main() -> None:
             num_rows = num_uniform if is_uniform else num_vectors
             data = make_vectors(arguments.shared, place, num_rows, is_uniform=is_uniform)
         found[workload] = measured(workload, data, arguments)
-        print(f"\n{workload}: {len(data.vectors_ND):,} rows\n{'':8}" + "".join(f"{column:>16}" for column in COLUMNS))
+        print(f"\n{workload}: {len(data.vectors_ND):,} rows\n{'':8}" + "".join(f"{column:>18}" for column in COLUMNS))
         for engine, figures in found[workload].items():
-            cells = [f"{figures[column]:16,.3f}" if column in figures else f"{'':16}" for column in COLUMNS]
+            cells = [f"{figures[column]:18,.3f}" if column in figures else f"{'':18}" for column in COLUMNS]
             print(f"{engine:8}" + "".join(cells) + f"  {figures['setting']}")
     if arguments.json:
         print(json.dumps(found))

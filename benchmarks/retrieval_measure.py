@@ -9,6 +9,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -98,41 +99,58 @@ def measure_search(engine: Engine, data: Data, place: Path) -> dict[str, float |
     queries_QD, truth_QK = data.queries_QD, data.truth_QK
     measured: dict[str, float | str] = {}
     for setting, search in engine.searches(place, data).items():
-        recall, _ = timed(search, queries_QD[:_NUM_TRIED], truth_QK)
+        recall, _ = searched(search, queries_QD[:_NUM_TRIED], truth_QK)
         measured = {"setting": setting}
         if recall >= WANTED_RECALL:
             break
-    recall, milliseconds = timed(search, queries_QD, truth_QK)
-    measured |= {"recall": recall} | percentiles(milliseconds)
+    recall, spent = searched(search, queries_QD, truth_QK)
+    measured |= {"recall": recall} | spent.figures()
     hybrid = engine.hybrid(place, data)
     if hybrid:
         questions = data.questions()
         for number in range(20):
             hybrid(queries_QD[number], questions[number])
-        spent: list[float] = []
+        spent = Spent()
         for query_D, question in zip(queries_QD, questions, strict=True):
-            started = time.perf_counter()
-            hybrid(query_D, question)
-            spent.append(1000 * (time.perf_counter() - started))
-        measured |= {f"hybrid_{name}": value for name, value in percentiles(spent).items()}
+            with spent.one():
+                hybrid(query_D, question)
+        measured |= {f"hybrid_{name}": value for name, value in spent.figures().items()}
     return measured | {"search_peak_mib": peak_mib()}
 
 
-def timed(search: Search, queries_QD: NDArray[np.float32], truth_QK: NDArray[np.int64]) -> tuple[float, list[float]]:
-    """Recall of the right `K`, and the milliseconds of each search."""
-    spent: list[float] = []
+class Spent:
+    """Milliseconds of searches: on the clock, and of processor time in all threads, which other programs change least."""
+
+    def __init__(self) -> None:
+        self._on_the_clock: list[float] = []
+        self._of_the_processor: list[float] = []
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Measure one search."""
+        started, started_cpu = time.perf_counter(), time.process_time()
+        yield
+        self._of_the_processor.append(1000 * (time.process_time() - started_cpu))
+        self._on_the_clock.append(1000 * (time.perf_counter() - started))
+
+    def figures(self) -> dict[str, float]:
+        """Median and 95th percentile on the clock, median of the processor's time."""
+        return {
+            "p50_ms": float(np.median(self._on_the_clock)),
+            "p95_ms": float(np.percentile(self._on_the_clock, 95)),
+            "cpu_p50_ms": float(np.median(self._of_the_processor)),
+        }
+
+
+def searched(search: Search, queries_QD: NDArray[np.float32], truth_QK: NDArray[np.int64]) -> tuple[float, Spent]:
+    """The share of the right `K` that is found, and what each search took."""
+    spent = Spent()
     num_right = 0
     for query_D, right_K in zip(queries_QD, truth_QK, strict=False):
-        started = time.perf_counter()
-        found = search(query_D)
-        spent.append(1000 * (time.perf_counter() - started))
+        with spent.one():
+            found = search(query_D)
         num_right += len(set(found[:K]) & set(right_K.tolist()))
-    return num_right / (K * len(spent)), spent
-
-
-def percentiles(milliseconds: list[float]) -> dict[str, float]:
-    """Median and 95th percentile."""
-    return {"p50_ms": float(np.median(milliseconds)), "p95_ms": float(np.percentile(milliseconds, 95))}
+    return num_right / (K * len(queries_QD)), spent
 
 
 def peak_mib() -> float:

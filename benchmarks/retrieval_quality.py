@@ -131,6 +131,10 @@ def measured(search: IndexSearch, asked: Sequence[dict[str, object]]) -> dict[st
     return means
 
 
+def _shown(interval: Interval) -> str:
+    return f"{100 * interval.estimate:.1f} ({100 * interval.low:.1f}-{100 * interval.high:.1f})"
+
+
 def main() -> None:
     """Search in every way and print a table."""
     arguments = parse_arguments()
@@ -149,9 +153,7 @@ def main() -> None:
             reranker = LateInteraction(embedder) if name == "reranked" else None
             settings = SearchSettings(method=method, num_passages=_NUM_FOUND)
             results[name] = measured(IndexSearch(index, embedder, settings, reranker=reranker), asked)
-            cells = [
-                f"{one.estimate:12.4f} ({one.low:.3f}-{one.high:.3f})"[:24].rjust(24) for one in results[name].values()
-            ]
+            cells = [f"{_shown(one):>24}" for one in results[name].values()]
             print(f"{name:12}" + "".join(cells), flush=True)
     if arguments.json:
         print(

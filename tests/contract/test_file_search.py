@@ -177,6 +177,7 @@ class TestChat:
             index_id=documents.store_id,
             num_passages=1,
             method="full_text",
+            abstention="Not in the book.",
         )
         with search_server.context.store.writing() as connection:
             attach_index(connection, attached)

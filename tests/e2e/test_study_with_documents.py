@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,13 +85,18 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
     page = (folder / "report.html").read_text()
     assert 'id="retrieval"' in page
 
+    with closing(sqlite3.connect(fettle.home / "fettle.sqlite")) as store:
+        attached = store.execute("select num_passages, method, abstention from model_indexes").fetchall()
+    challenger = report["comparisons"][0]["challenger"]
+    assert [row[1:] for row in attached] == ([("hybrid", ABSTENTION)] if challenger == "tuned_retrieval" else [])
+
     again = fettle(*command)
     assert comparable(load(folder)) == comparable(report), again.everything
 
     note = fettle.folder / "manual" / "zz.md"
     note.write_text("# Late news\n\nAll offices have moved.\n")
     changed = fettle(*command)
-    require_refused(changed, "belongs to another study")  # other documents, another study
+    require_refused(changed, "a study of other data")  # other documents, another study
 
 
 def test_a_study_stands_on_an_index_that_was_made_before(fettle: Runner, tmp_path: Path) -> None:

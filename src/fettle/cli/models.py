@@ -160,12 +160,16 @@ def attach(
     index: Annotated[str, typer.Option(help="Name or id of an index, as `fettle index` made it.")],
     passages: Annotated[int, typer.Option("--passages", "-k", min=1, max=50, help="Shown at most.")] = 5,
     method: Annotated[SearchMethod, typer.Option(help="How they are looked for.")] = SearchMethod.HYBRID,
+    reranker: Annotated[
+        str | None, typer.Option(help="What looks at them once more: late-interaction, or a cross-encoder.")
+    ] = None,
     project: Annotated[
         str, typer.Option(help="Whose index it is; the answers of its keys alone change.")
     ] = _DEFAULT_PROJECT,
 ) -> None:
     """Let the server search an index before a model answers, and show the model what it has found."""
     from fettle.cli.store import open_store
+    from fettle.retrieval.fence import ABSTENTION
     from fettle.store.model_indexes import AttachedIndex, attach_index
     from fettle.store.models import find_model
 
@@ -180,6 +184,8 @@ def attach(
                 index_id=found.id,
                 num_passages=passages,
                 method=method.value,
+                reranker=reranker,
+                abstention=ABSTENTION,
             ),
         )
     typer.echo(f"{model.id} answers the project {project} from {found.name or found.id} from now on")

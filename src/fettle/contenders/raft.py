@@ -1,12 +1,13 @@
 """Training examples for a model that will answer from passages: what search finds for them, distractors included.
 
-Where the right passage is known, it is kept in most examples and left out of the others, whose wanted answer then says that the
+Where the right passage is known, it is shown in most examples and left out of some, whose wanted answer then says that the
 documents do not answer; so the model learns to use what is there, and to say when it is not. An answer ends with the number of its
 passage. The prompts are made as they are when the model is asked.
 
 Source: Zhang et al. 2024, "RAFT: Adapting Language Model to Domain Specific RAG" (arXiv 2403.10131). There, passages are drawn at
 random beside the right one and the answer stays the same where that is left out; here they are those that search finds, in its
-order, and the answer becomes an abstention, since "not in the documents" is a right answer to us.
+order, the answer becomes an abstention, since "not in the documents" is a right answer to us, and questions that no document
+answers count among those without a right passage.
 """
 
 from __future__ import annotations
@@ -52,23 +53,24 @@ class PassageCase(StrEnum):
 class RaftSettings:
     """How training prompts differ from those that search alone would make."""
 
-    keep_probability: float = 0.8
-    """That a right passage which search has found is shown; 0.8 is the paper's."""
+    unanswered_share: float = 0.2
+    """Of the examples, those whose passages do not answer: as many right passages are left out as it takes, and none where
+    there are enough without. The paper leaves out 1 - P = 0.2."""
     put_in_probability: float = 0.5
-    """That one which search has not found is shown, at a random place."""
+    """That a right passage which search has not found is shown, at a random place."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability.
+        """Refuse what is no share.
 
         Raises:
             ConfigError: It is not.
         """
-        require_range("keep_probability", self.keep_probability, low=0, high=1)
+        require_range("unanswered_share", self.unanswered_share, low=0, high=1)
         require_range("put_in_probability", self.put_in_probability, low=0, high=1)
 
 
-AS_ASKED = RaftSettings(keep_probability=1, put_in_probability=0)
+AS_ASKED = RaftSettings(unanswered_share=0, put_in_probability=0)
 """Prompts as search makes them: for the validation examples, on which training is stopped."""
 
 
@@ -104,7 +106,7 @@ def raft_examples(
     """The examples as they are learned: passages in the prompt, and an answer that names its passage or says that there is none.
 
     Where it is not known which passage answers, the wanted answer stays as it is. Answers before the last are no longer learned:
-    they were given without passages. Each example is drawn for by its id, whatever the others are.
+    they were given without passages. Each example is drawn for by its id.
 
     Args:
         examples: Of the training split, or the validation split with `AS_ASKED`.
@@ -118,7 +120,9 @@ def raft_examples(
     """
     reader.style.search.begin([question_of_example(example) for example in examples])
     kept = KeptLookup(lookup)
-    made = [_Maker(reader, kept, abstentions, settings, example).make() for example in examples]
+    looked_up = [_looked_up(example, reader, kept, abstentions) for example in examples]
+    leaves_out = _leave_out_probability(looked_up, settings)
+    made = [_Maker(reader, settings, leaves_out, one).make() for one in looked_up]
     return RaftExamples(
         examples=tuple(example for example, _, _ in made),
         cases=tuple(case for _, case, _ in made),
@@ -127,88 +131,118 @@ def raft_examples(
 
 
 @dataclass(frozen=True, slots=True)
+class _LookedUp:
+    """An example, and what is known of its passages."""
+
+    example: Example
+    is_unanswered: bool
+    """No document answers it."""
+    candidates: tuple[Passage, ...]
+    """All that search finds."""
+    right: tuple[Passage, ...]
+    """Those that answer; none: it is not known."""
+    is_found: bool
+    """One of these is among those that would be shown."""
+
+    def is_right(self, passage: Passage) -> bool:
+        """Whether a passage is one of those that answer."""
+        return any(passage.id == right.id for right in self.right)
+
+
+def _looked_up(example: Example, reader: PassageReader, lookup: KeptLookup, abstentions: Abstentions) -> _LookedUp:
+    candidates = tuple(one.passage for one in reader.style.candidates(example))
+    is_unanswered = abstentions.is_wanted(example)
+    right = () if is_unanswered else tuple(_right(example, candidates, lookup))
+    ids = {passage.id for passage in right}
+    is_found = any(passage.id in ids for passage in candidates[: reader.style.num_passages])
+    return _LookedUp(example, is_unanswered, candidates, right, is_found)
+
+
+def _leave_out_probability(looked_up: Sequence[_LookedUp], settings: RaftSettings) -> float:
+    """That a right passage which was found is left out, so that the wanted share of all examples has none."""
+    num_found = sum(one.is_found for one in looked_up)
+    num_not_found = sum(bool(one.right) and not one.is_found for one in looked_up)
+    num_without = sum(one.is_unanswered for one in looked_up) + (1 - settings.put_in_probability) * num_not_found
+    num_wanted = settings.unanswered_share * len(looked_up) - num_without
+    return min(1.0, max(0.0, num_wanted / num_found)) if num_found else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class _Maker:
     """Makes one example."""
 
     reader: PassageReader
-    lookup: KeptLookup
-    abstentions: Abstentions
     settings: RaftSettings
-    example: Example
+    leave_out_probability: float
+    looked_up: _LookedUp
 
     def make(self) -> tuple[Example, PassageCase, tuple[str, ...]]:
         """The example, what became of its right passage, and the ids of the passages that it shows."""
-        style = self.reader.style
-        candidates = [one.passage for one in style.candidates(self.example)]
-        right = () if self.abstentions.is_wanted(self.example) else self._right(candidates)
-        case, wanted = self._arranged(candidates, right)
-        question = question_of_example(self.example)
-        search = style.search.showing(question, _found(wanted))
+        example, style = self.looked_up.example, self.reader.style
+        case, wanted = self._arranged()
+        search = style.search.showing(question_of_example(example), _found(wanted))
         fitted = replace(self.reader, model=replace(self.reader.model, style=replace(style, search=search)))
-        shown = [one.passage for one in fitted.found(self.example)]
-        case = self._with_less(case, shown, right)
-        messages = (*_unlearned(fitted.told(self.example)), self._answer(case, shown, right))
-        made = replace(self.example, messages=messages)
-        _require_as_said(self.example, made, style.wording.abstention)
+        shown = [one.passage for one in fitted.found(example)]
+        case = self._with_less(case, shown)
+        made = replace(example, messages=(*_unlearned(fitted.told(example)), self._answer(case, shown)))
+        _require_as_said(example, made, style.wording.abstention)
         return made, case, tuple(passage.id for passage in shown)
 
-    def _arranged(
-        self, candidates: Sequence[Passage], right: Sequence[Passage]
-    ) -> tuple[PassageCase, Sequence[Passage]]:
+    def _arranged(self) -> tuple[PassageCase, Sequence[Passage]]:
         """What is to become of the right passage, and the passages in their order."""
-        num_shown = self.reader.style.num_passages
-        if not right:
-            is_wanted = self.abstentions.is_wanted(self.example)
-            return PassageCase.UNANSWERED if is_wanted else PassageCase.UNKNOWN, candidates
-        keys = {passage.id for passage in right}
-        random = _random(self.settings.seed, self.example.id)
+        known, num_shown = self.looked_up, self.reader.style.num_passages
+        if not known.right:
+            return PassageCase.UNANSWERED if known.is_unanswered else PassageCase.UNKNOWN, known.candidates
+        random = _random(self.settings.seed, known.example.id)
         draw = random.random()
-        if any(passage.id in keys for passage in candidates[:num_shown]):
-            if draw < self.settings.keep_probability or self.reader.style.wording.abstention is None:
-                return PassageCase.KEPT, candidates
-            return PassageCase.LEFT_OUT, self._distractors(candidates, right)
+        if known.is_found:
+            if draw >= self.leave_out_probability or self.reader.style.wording.abstention is None:
+                return PassageCase.KEPT, known.candidates
+            return PassageCase.LEFT_OUT, self._distractors()
         if draw < self.settings.put_in_probability:
-            shown = self._distractors(candidates, right)[: num_shown - 1]
+            shown = self._distractors()[: num_shown - 1]
             place = int(random.integers(len(shown) + 1))
-            return PassageCase.PUT_IN, [*shown[:place], right[0], *shown[place:]]
-        return PassageCase.NOT_FOUND, candidates
+            return PassageCase.PUT_IN, [*shown[:place], known.right[0], *shown[place:]]
+        return PassageCase.NOT_FOUND, known.candidates
 
-    def _with_less(self, case: PassageCase, shown: Sequence[Passage], right: Sequence[Passage]) -> PassageCase:
+    def _with_less(self, case: PassageCase, shown: Sequence[Passage]) -> PassageCase:
         """The case, once a prompt that was too long has lost its last passages, and where others hold the answer by chance."""
-        keys = {passage.id for passage in right}
-        if case in (PassageCase.KEPT, PassageCase.PUT_IN) and not any(passage.id in keys for passage in shown):
+        if case in (PassageCase.KEPT, PassageCase.PUT_IN) and not self._numbers(shown):
             case = PassageCase.NOT_FOUND
-        is_told = any(holds(passage.text, right_answers(self.example)) for passage in shown)
+        is_told = any(holds(passage.text, right_answers(self.looked_up.example)) for passage in shown)
         cannot_abstain = self.reader.style.wording.abstention is None
         return PassageCase.UNKNOWN if case is PassageCase.NOT_FOUND and (is_told or cannot_abstain) else case
 
-    def _answer(self, case: PassageCase, shown: Sequence[Passage], right: Sequence[Passage]) -> Message:
-        wanted, wording = self.example.messages[-1], self.reader.style.wording
+    def _answer(self, case: PassageCase, shown: Sequence[Passage]) -> Message:
+        wanted, wording = self.looked_up.example.messages[-1], self.reader.style.wording
         if case in (PassageCase.LEFT_OUT, PassageCase.NOT_FOUND) and wording.abstention is not None:
             return replace(wanted, content=wording.abstention)
         if case not in (PassageCase.KEPT, PassageCase.PUT_IN) or not wording.asks_for_citations:
             return wanted
-        keys = {passage.id for passage in right}
-        numbers = [number for number, passage in enumerate(shown, start=1) if passage.id in keys]
-        return replace(wanted, content=with_citations(wanted.content, numbers))
+        return replace(wanted, content=with_citations(wanted.content, self._numbers(shown)))
 
-    def _right(self, candidates: Sequence[Passage]) -> Sequence[Passage]:
-        """The passages that answer, where that is clear."""
-        example = self.example
-        if example.document_ids:
-            of_documents = [one for document in example.document_ids for one in self.lookup.of_document(document)]
-            return _answering(example, of_documents) or of_documents
-        if is_short(example.answer):
-            clear = [passage for passage in candidates if holds(passage.text, right_answers(example))]
-        else:
-            clear = [one for one in candidates if _support(example, one) >= _CLEARLY_SUPPORTING]
-        return clear if len(clear) == 1 else ()
+    def _numbers(self, shown: Sequence[Passage]) -> list[int]:
+        """Of the right passages, as they are shown."""
+        return [number for number, passage in enumerate(shown, start=1) if self.looked_up.is_right(passage)]
 
-    def _distractors(self, candidates: Sequence[Passage], right: Sequence[Passage]) -> list[Passage]:
+    def _distractors(self) -> list[Passage]:
         """The candidates without those of the right documents, and without those that hold the answer all the same."""
-        documents = {passage.document_id for passage in right}
-        answers = right_answers(self.example)
-        return [one for one in candidates if one.document_id not in documents and not holds(one.text, answers)]
+        documents = {passage.document_id for passage in self.looked_up.right}
+        answers = right_answers(self.looked_up.example)
+        others = (one for one in self.looked_up.candidates if one.document_id not in documents)
+        return [one for one in others if not holds(one.text, answers)]
+
+
+def _right(example: Example, candidates: Sequence[Passage], lookup: KeptLookup) -> Sequence[Passage]:
+    """The passages that answer, where that is clear."""
+    if example.document_ids:
+        of_documents = [one for document in example.document_ids for one in lookup.of_document(document)]
+        return _answering(example, of_documents) or of_documents
+    if is_short(example.answer):
+        clear = [passage for passage in candidates if holds(passage.text, right_answers(example))]
+    else:
+        clear = [one for one in candidates if _support(example, one) >= _CLEARLY_SUPPORTING]
+    return clear if len(clear) == 1 else ()
 
 
 def _answering(example: Example, passages: Sequence[Passage]) -> list[Passage]:

@@ -13,8 +13,28 @@ from fettle.records import Answer, Example, Message
 from fettle.retrieval.citations import read_citations
 from fettle.retrieval.fence import Wording, shown_with
 from fettle.retrieval.question import question_of_example
-from fettle.retrieval.records import Found
+from fettle.retrieval.records import Found, Passage
 from fettle.retrieval.retriever import Retriever
+
+_ASKED = (Message(role="user", content="?"),)
+_FOUND = (
+    Found(
+        passage=Passage(
+            id="a#0",
+            document_id="a",
+            source="a",
+            title="A",
+            title_path=(),
+            position=0,
+            page=None,
+            text="a\nb",
+            num_tokens=2,
+        ),
+        rank=1,
+        score=0.0,
+    ),
+)
+"""Any passage: how it is shown is part of what answers depend on."""
 
 
 class RememberedSearch:
@@ -145,9 +165,8 @@ class PassageReader:
     def identity(self) -> str:
         """Everything its answers depend on but the examples."""
         style = self.style
-        return sha256_of_json(
-            [self.model.identity(), style.search.retriever.identity(), style.num_passages, style.wording.rule]
-        )
+        told = [message.content for message in shown_with(_ASKED, _FOUND, style.wording)]
+        return sha256_of_json([self.model.identity(), style.search.retriever.identity(), style.num_passages, told])
 
     def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
         """As the engine divides the prompts. A run begins here: its searches are made, and earlier ones are forgotten."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fettle.answering.check_prompts import write_check_prompts
+from fettle.contenders.retrieval import RetrievedPassages
 from fettle.errors import FettleError
 from fettle.examples.write import chat_lines
 from fettle.files import copy_folder, sha256_of_json
@@ -42,6 +43,7 @@ from fettle.store.jobs import (
     require_held,
 )
 from fettle.store.keys import DEFAULT_PROJECT, ensure_project
+from fettle.store.model_indexes import AttachedIndex, attach_index
 from fettle.store.models import TunedModel, add_tuned_model, list_base_models, put_base_model
 from fettle.store.pages import PageRequest
 
@@ -124,6 +126,8 @@ class StudyJob:
             events = [JobEvent(key="verdict", message=f"Verdict: {result.report.verdict.headline}")]
             if model is not None:
                 add_tuned_model(connection, model)
+                if (attached := self._attached(result, model)) is not None:
+                    attach_index(connection, attached)
                 events.append(JobEvent(key="model", message=f"New fine-tuned model created: {model.id}"))
             events.append(JobEvent(key="succeeded", message="The job has successfully completed"))
             add_events(connection, job_id, *events)
@@ -260,6 +264,23 @@ class StudyJob:
             job_id=job_id,
             step=None,
             created_at=now(),
+        )
+
+    def _attached(self, result: StudyResult, model: TunedModel) -> AttachedIndex | None:
+        """The index that the model was trained to answer from, searched and worded as it was; None: it answers without."""
+        documents, style = self._plan.documents, result.model.plan.style
+        if documents is None or not isinstance(style, RetrievedPassages):
+            return None
+        search = documents.settings.search
+        return AttachedIndex(
+            model=model.id,
+            project_id=model.project_id,
+            index_id=documents.index.description.id,
+            num_passages=style.num_passages,
+            method=search.method.value,
+            reranker=search.reranker,
+            abstention=style.wording.abstention,
+            asks_for_citations=style.wording.asks_for_citations,
         )
 
 

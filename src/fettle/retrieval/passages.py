@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, takewhile
+from itertools import groupby
 
 from fettle.errors import ConfigError, require_range
 from fettle.retrieval.blocks import Block, blocks_of, lines_of, plain_sentences_of, sentences_of, words_of
@@ -19,8 +19,6 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 MIN_TOKENS = 32
 """The smallest bound of a passage."""
-_JOINED_BELOW = 0.25
-"""Sections smaller than this share of the bound are joined with their neighbours under the same heading."""
 _MAX_CHARACTERS_PER_TOKEN = 16
 """Longer texts are cut unseen: a tokenizer may call any long word one token, and would need much memory for a whole book."""
 _MAX_COUNTED_CHARACTERS = 1 << 20
@@ -100,20 +98,12 @@ class _Cutter:
     def passages(self) -> list[Passage]:
         """All of them, not numbered yet."""
         found: list[Passage] = []
-        small: list[Passage] = []
         for flow in self._flows():
             if flow.num_tokens is not None and flow.num_tokens <= self._max:
-                passage = self._passage(flow.text, flow.sections[0], flow.num_tokens)
-                if small and not self._may_join(small, passage):
-                    found.append(_joined(small))
-                    small = []
-                small.append(passage)
-                continue
-            if small:
-                found.append(_joined(small))
-                small = []
-            found.extend(self._divided(flow))
-        return self._bounded([*found, _joined(small)] if small else found)
+                found.append(self._passage(flow.text, flow.sections[0], flow.num_tokens))
+            else:
+                found.extend(self._divided(flow))
+        return self._bounded(found)
 
     def _flows(self) -> list[_Flow]:
         groups = [tuple(group) for _, group in groupby(self._sections, key=lambda section: section.title_path)]
@@ -159,14 +149,6 @@ class _Cutter:
             if room < 0:
                 self._title = "".join(words[:position]).strip()
                 return
-
-    def _may_join(self, group: Sequence[Passage], passage: Passage) -> bool:
-        """Whether a small section goes with the ones before it: one of the two is very small, and both fit together."""
-        common = _common_path([*group, passage])
-        is_one_family = all(len(member.title_path) <= len(common) + 1 for member in (*group, passage))
-        num_tokens = sum(member.num_tokens for member in group)
-        is_small = min(num_tokens, passage.num_tokens) < _JOINED_BELOW * self._max
-        return is_one_family and is_small and num_tokens + passage.num_tokens <= self._max
 
     def _divided(self, flow: _Flow) -> Iterator[Passage]:
         room = self._max - self._num_added - flow.num_heading_tokens
@@ -287,18 +269,6 @@ class _Cutter:
         return counts + (self._count_tokens(texts[start:]) if start < len(texts) else [])
 
 
-def _joined(group: Sequence[Passage]) -> Passage:
-    """Small sections as one passage, under the headings that they have in common; the others stand in the text."""
-    if len(group) == 1:
-        return group[0]
-    common = _common_path(group)
-    texts: list[str] = []
-    for passage in group:
-        own_heading = " > ".join(passage.title_path[len(common) :])
-        texts.append(f"{own_heading}\n{passage.text}" if own_heading else passage.text)
-    return replace(group[0], text=_BREAK.join(texts), title_path=common, num_tokens=_UNKNOWN)
-
-
 def _packed(parts: Sequence[_Part], limit: int) -> Iterator[list[_Part]]:
     """As many neighbours together as fit; parts of one block are never put together again."""
     packed: list[_Part] = []
@@ -338,9 +308,3 @@ def _halves(text: str) -> tuple[str, str]:
         if place is not None and len(text) / 4 <= place <= 3 * len(text) / 4:
             return text[:place].rstrip(), text[place:].strip("\n")
     return text[:middle], text[middle:]
-
-
-def _common_path(passages: Sequence[Passage]) -> tuple[str, ...]:
-    """The headings that all of them stand under, outermost first."""
-    levels = zip(*(passage.title_path for passage in passages), strict=False)  # as deep as the shallowest
-    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording, shown_with
+from fettle.retrieval.question import question_of
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.server.context import Context
 from fettle.server.search_bodies import FileSearchTool, least_score
@@ -19,9 +20,8 @@ from fettle.server.searching import search_index
 from fettle.server.vector_stores import usable
 from fettle.store.indexes import find_index
 from fettle.store.keys import Owner
-from fettle.store.model_indexes import index_of_model
+from fettle.store.model_indexes import AttachedIndex, index_of_model
 
-_WORDING = Wording()
 _NUM_PASSAGES = 5
 """Shown at most, where nobody says how many."""
 _LEAST_ROOM_TOKENS = 256
@@ -36,6 +36,8 @@ class Retrieval:
     question: str
     found: tuple[Found, ...]
     """Shown, in rank order: the first one is [1] in the prompt."""
+    wording: Wording = field(default_factory=Wording)
+    """What the model is told about them: what it was trained with, where it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +73,27 @@ def look_up(
             settings = SearchSettings(num_passages=tool.max_num_results or _NUM_PASSAGES)
         elif attached is not None:
             index = usable(find_index(connection, owner.project_id, attached.index_id))
-            settings = SearchSettings(method=SearchMethod(attached.method), num_passages=attached.num_passages)
+            settings = SearchSettings(
+                method=SearchMethod(attached.method), num_passages=attached.num_passages, reranker=attached.reranker
+            )
         else:
             return None
-    question = next((turn.content for turn in reversed(asked.messages) if turn.role == "user"), "")
+    question = question_of(asked.messages)
     where = None if tool is None else tool.where()
     found = search_index(context, index, [question], settings, where) if question.strip() else ()
     least = 0.0 if tool is None else least_score(tool.ranking_options)
-    return Retrieval(index_id=index.id, question=question, found=tuple(one for one in found if one.score >= least))
+    return Retrieval(
+        index_id=index.id,
+        question=question,
+        found=tuple(one for one in found if one.score >= least),
+        wording=_wording_of(attached),
+    )
+
+
+def _wording_of(attached: AttachedIndex | None) -> Wording:
+    if attached is None:
+        return Wording()
+    return Wording(abstention=attached.abstention, asks_for_citations=attached.asks_for_citations)
 
 
 def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval) -> tuple[ChatRequest, Retrieval]:
@@ -86,7 +101,7 @@ def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieva
     most = engine.max_tokens - (asked.max_new_tokens or min(_LEAST_ROOM_TOKENS, engine.max_tokens // 4))
     for count in range(len(retrieval.found), -1, -1):
         shown = retrieval.found[:count]
-        messages = shown_with(asked.messages, shown, _WORDING)
+        messages = shown_with(asked.messages, shown, retrieval.wording)
         if not count or len(engine.loaded.renderer.prompt_tokens(messages, asked.tools)) <= most:
             return replace(asked, messages=messages), replace(retrieval, found=shown)
     raise AssertionError("no passage at all is tried last")

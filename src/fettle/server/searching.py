@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.fusion import RANK_OFFSET
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.retrieval.reranker import Reranker
+from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.server.context import Context
 from fettle.store.database import now
@@ -42,12 +45,13 @@ def search_index(
     started = time.monotonic()
     embedder = context.embedders.named(index.embedder)
     with context.indexes.opened(context.store, index) as opened:
-        search = IndexSearch(opened, embedder, settings)
+        reranker = None if settings.reranker is None else _reranker(settings.reranker)
+        search = IndexSearch(opened, embedder, settings, reranker=reranker)
         found = [search.search(query, where=where) for query in queries]
     context.metrics.on_search(time.monotonic() - started)
     _note_use(context, index)
     return tuple(
-        replace(one, rank=rank, score=_from_0_to_1(one.score, settings.method))
+        replace(one, rank=rank, score=_from_0_to_1(one.score, settings))
         for rank, one in enumerate(_merged(found)[: settings.num_passages], start=1)
     )
 
@@ -59,16 +63,23 @@ def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
     return list(best.values())
 
 
-def _from_0_to_1(score: float, method: SearchMethod) -> float:
+@lru_cache(maxsize=4)
+def _reranker(name: str) -> Reranker:
+    return reranker_named(name)
+
+
+def _from_0_to_1(score: float, settings: SearchSettings) -> float:
     """A score as OpenAI's API gives them, in the same order.
 
-    Cosine similarities stay as they are; of fused ranks, what both searches rank first has 1; BM25 has no greatest score, and
-    becomes `s / (1 + s)`.
+    Cosine similarities and rerankers' scores stay as they are; of fused ranks, what both searches rank first has 1; BM25 has no
+    greatest score, and becomes `s / (1 + s)`.
 
-    >>> _from_0_to_1(2 / 11, SearchMethod.HYBRID), _from_0_to_1(3.0, SearchMethod.FULL_TEXT)
+    >>> _from_0_to_1(2 / 11, SearchSettings()), _from_0_to_1(3.0, SearchSettings(method=SearchMethod.FULL_TEXT))
     (1.0, 0.75)
     """
-    match method:
+    if settings.reranker is not None:
+        return min(max(score, 0.0), 1.0)
+    match settings.method:
         case SearchMethod.VECTOR:
             scaled = score
         case SearchMethod.HYBRID:

@@ -23,6 +23,12 @@ class AttachedIndex:
     """Shown at most."""
     method: str
     """As of `fettle.retrieval.records.SearchMethod`."""
+    reranker: str | None = None
+    """By name; None: the order of the search."""
+    abstention: str | None
+    """What the model is told to say where the passages do not answer; None: nothing."""
+    asks_for_citations: bool = True
+    """Whether it is told to end its answer with the numbers of its passages."""
 
 
 def attach_index(connection: Connection, attached: AttachedIndex) -> None:
@@ -35,6 +41,9 @@ def attach_index(connection: Connection, attached: AttachedIndex) -> None:
             index_id=attached.index_id,
             num_passages=attached.num_passages,
             method=attached.method,
+            reranker=attached.reranker,
+            abstention=attached.abstention,
+            asks_for_citations=int(attached.asks_for_citations),
             created_at=now(),
         )
     )
@@ -58,6 +67,9 @@ def index_of_model(connection: Connection, model: str, project_id: str) -> Attac
         index_id=row.index_id,
         num_passages=row.num_passages,
         method=row.method,
+        reranker=row.reranker,
+        abstention=row.abstention,
+        asks_for_citations=bool(row.asks_for_citations),
     )
 
 

@@ -321,6 +321,9 @@ model_indexes = Table(  # what is searched before a model answers
     Column("index_id", _ID, ForeignKey("indexes.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("num_passages", Integer, nullable=False),
     Column("method", String(16), nullable=False),
+    Column("reranker", Text),
+    Column("abstention", Text),  # what the model is told to say where passages do not answer; null: nothing
+    Column("asks_for_citations", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 

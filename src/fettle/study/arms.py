@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from fettle.examples.duplicates import (
 )
 from fettle.models.strength import tuned_sha256
 from fettle.records import Answer, Example, Message, Split, TokenisedExample
+from fettle.retrieval.fence import asks_after_passages
 
 if TYPE_CHECKING:
     from fettle.chat.renderer import ChatRenderer
@@ -265,8 +265,7 @@ def _are_asked(shown: Sequence[Message], own: Sequence[Message], *, after_passag
     def is_asked(turn: Message, wanted: Message) -> bool:
         if turn == wanted:
             return True
-        ends_so = after_passages and wanted.role == "user" and turn.content.endswith(f"\n\n{wanted.content}")
-        return ends_so and replace(turn, content=wanted.content) == wanted
+        return after_passages and wanted.role == "user" and asks_after_passages(turn, wanted)
 
     return len(shown) == len(own) and all(map(is_asked, shown, own))
 

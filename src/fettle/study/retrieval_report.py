@@ -57,7 +57,8 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
     """The documents of a study, and how well they are searched and used."""
     abstentions, test = learn_abstentions(plan.split.train), plan.split.test
     questions = known_questions(test, frozenset(one.id for one in test if abstentions.is_wanted(one)))
-    shown = [arm for arm in tested if isinstance(arm.rung.contender, PassageReader)]
+    readers = {arm.name: arm.rung.contender for arm in tested if isinstance(arm.rung.contender, PassageReader)}
+    shown = [arm for arm in tested if arm.name in readers]
     passages = {
         passage.id: passage
         for arm in shown
@@ -75,7 +76,7 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
         num_documents=made_of.num_documents,
         num_passages=made_of.num_passages,
         description=documents.retriever().describe(),
-        num_shown=documents.settings.search.num_passages,
+        num_shown=max(reader.style.num_passages for reader in readers.values()),
         num_searched=len(questions.answered),
         num_absent=len(questions.absent),
         qualities=_qualities(plan, documents, questions) if questions.answered else (),

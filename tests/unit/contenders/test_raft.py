@@ -26,8 +26,8 @@ BRIDGES = {
     f"bridge {number}": passage(f"{number}.md", f"Bridge {number} was opened in {1900 + number}.")
     for number in range(40)
 }
-ALWAYS = RaftSettings(keep_probability=1, put_in_probability=1)
-NEVER = RaftSettings(keep_probability=0, put_in_probability=0)
+ALWAYS = RaftSettings(unanswered_share=0, put_in_probability=1)
+NEVER = RaftSettings(unanswered_share=1, put_in_probability=0)
 
 
 def question(number: int) -> Example:
@@ -183,17 +183,27 @@ def test_questions_that_no_document_answers_keep_their_distractors(documents: li
 
 def test_shares_are_as_asked_and_the_same_every_time() -> None:
     many = [replace(question(number % 40), id=f"e{number}") for number in range(400)]
-    settings = RaftSettings(keep_probability=0.7, put_in_probability=0.4, seed=3)
+    settings = RaftSettings(unanswered_share=0.36, put_in_probability=0.4, seed=3)
     rows = made(many, settings)
     counts = rows.counts
     num_found = counts[PassageCase.KEPT] + counts[PassageCase.LEFT_OUT]
     assert num_found == 300
-    assert counts[PassageCase.KEPT] / num_found == pytest.approx(0.7, abs=0.08)  # three standard errors
+    # Of 100 that are not found, 60 are not put in; of 300 that are, 84 have to be left out for 0.36 x 400 without.
+    assert counts[PassageCase.LEFT_OUT] / num_found == pytest.approx(0.28, abs=0.08)  # three standard errors
     assert counts[PassageCase.PUT_IN] / 100 == pytest.approx(0.4, abs=0.15)
     assert rows == made(many, settings)
     assert rows.cases[::-1] == made(many[::-1], settings).cases  # whatever the others are
     assert rows.cases != made(many, replace(settings, seed=4)).cases
     assert f"{counts[PassageCase.KEPT]}: the right passage is found, and shown" in rows.describe()
+
+
+def test_where_enough_is_unanswered_nothing_is_left_out() -> None:
+    unanswered = [asked(f"bridge {number}", ABSTENTION, id_=f"u{number}") for number in range(10)]
+    few = made([*ALL, *unanswered], RaftSettings(unanswered_share=0.2, put_in_probability=1)).counts
+    assert few[PassageCase.KEPT] == 30
+    assert few[PassageCase.LEFT_OUT] == 0
+    many = made([*ALL, *unanswered], RaftSettings(unanswered_share=0.4, put_in_probability=1)).counts
+    assert many[PassageCase.LEFT_OUT] == pytest.approx(10, abs=8)  # of 30, with a third of a chance
 
 
 def test_prompts_are_made_as_the_arm_is_asked() -> None:
@@ -243,8 +253,8 @@ def test_earlier_answers_are_not_learned() -> None:
     assert [message.weight for message in rows.examples[0].messages if message.role == "assistant"] == [0, None]
 
 
-@pytest.mark.parametrize("settings", [{"keep_probability": 1.5}, {"put_in_probability": -0.1}])
-def test_what_is_no_probability_is_refused(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize("settings", [{"unanswered_share": 1.5}, {"put_in_probability": -0.1}])
+def test_what_is_no_share_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         RaftSettings(**settings)
 

@@ -8,7 +8,7 @@ from chat_templates import LLAMA3_WITH_TOOLS, MISTRAL_WITH_TOOLS, TEMPLATES
 from fettle.chat.renderer import ChatRenderer
 from fettle.records import Message
 from fettle.retrieval.disarm import disarmed_line, disarmed_lines
-from fettle.retrieval.fence import ABSTENTION, Wording, passage_block, shown_with
+from fettle.retrieval.fence import ABSTENTION, Wording, asks_after_passages, passage_block, shown_with
 from found_passages import found, passage
 from tiny_models import tiny_tokenizer
 
@@ -51,7 +51,8 @@ def test_passages_stand_before_the_question_and_the_rule_at_the_end_of_the_instr
     assert shown[0].content == f"Answer briefly.\n\n{Wording().rule}"
     assert shown[1:3] == ASKED[1:3]
     assert len(shown) == len(ASKED)
-    block = shown[3].content.removesuffix("\n\nHow long does a refund take?")
+    block, asked = shown[3].content.split("\n\nQuestion: ")
+    assert asked == "How long does a refund take?"
     assert "[1]\n> Returns (returns.md)\n> Refunds take five working days." in block
     assert "[2]\n> Mail us.\n>\n> We answer." in block
     assert "[3]" not in block
@@ -61,6 +62,13 @@ def test_the_instruction_is_the_same_for_every_question() -> None:
     first = shown_with(ASKED, found(HARMLESS), Wording())
     other = shown_with((*ASKED[:3], Message(role="user", content="Why?")), found(passage("b", "x")), Wording())
     assert first[:3] == other[:3]
+
+
+def test_a_turn_is_known_to_ask_what_it_did_before() -> None:
+    shown = shown_with(ASKED, found(HARMLESS), Wording())[-1]
+    assert asks_after_passages(shown, ASKED[-1])
+    assert not asks_after_passages(shown, Message(role="user", content="take?"))
+    assert not asks_after_passages(shown, Message(role="system", content=ASKED[-1].content))
 
 
 def test_what_is_not_there_is_said() -> None:

@@ -121,20 +121,15 @@ def test_every_part_of_code_stands_between_fences_and_keeps_its_indents() -> Non
     assert kept == [line for line in lines if line]
 
 
-def test_small_neighbours_under_one_heading_are_joined_and_keep_their_own_headings() -> None:
+def test_sections_under_different_headings_never_share_a_passage() -> None:
     sections = [
-        Section(text=words(8, "a"), title_path=("Fees",)),
+        Section(text="Before all."),
+        Section(text="All fees.", title_path=("Fees",)),
         Section(text="Free.", title_path=("Fees", "Zone 1")),
         Section(text="4.90.", title_path=("Fees", "Zone 2")),
-        Section(text=words(25, "b"), title_path=("Fees", "Zone 3")),
-        Section(text="In writing.", title_path=("Claims", "How")),
     ]
-    found = passages_of(*sections, settings=PassageSettings(max_tokens=100))
-    assert [(passage.title_path, passage.text) for passage in found] == [
-        (("Fees",), f"{words(8, 'a')}\n\nZone 1\nFree.\n\nZone 2\n4.90."),
-        (("Fees", "Zone 3"), words(25, "b")),
-        (("Claims", "How"), "In writing."),
-    ]
+    found = passages_of(*sections)
+    assert [(passage.title_path, passage.text) for passage in found] == [(one.title_path, one.text) for one in sections]
 
 
 def test_pages_of_one_section_run_on_and_a_passage_has_the_page_it_begins_on() -> None:

@@ -48,6 +48,9 @@ def upgrade() -> None:
         sa.Column("index_id", sa.String(length=64), nullable=False),
         sa.Column("num_passages", sa.Integer(), nullable=False),
         sa.Column("method", sa.String(length=16), nullable=False),
+        sa.Column("reranker", sa.Text(), nullable=True),
+        sa.Column("abstention", sa.Text(), nullable=True),
+        sa.Column("asks_for_citations", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_model_indexes_project_id_projects")),
         sa.ForeignKeyConstraint(
