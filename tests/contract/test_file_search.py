@@ -272,7 +272,7 @@ class TestResponses:
             model=documents.model, input=[*history, {"role": "user", "content": "And bridges?"}], tools=[documents.tool],
             max_output_tokens=4,
         )  # fmt: skip
-        assert again.output[0].queries == ["And bridges?"]  # type: ignore[union-attr]
+        assert again.output[0].queries[0].startswith("And bridges?")  # type: ignore[union-attr]
 
 
 class TestDocumentsAreData:
