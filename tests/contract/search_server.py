@@ -16,7 +16,7 @@ from published_schema import CheckedTransport
 
 from databases import fresh_store
 from fettle.answering.engine_pool import EnginePool
-from fettle.jobs.taking_in import TakingIn
+from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
 from fettle.models.load import LoadedModel, load_model
 from fettle.models.precision import Precision
 from fettle.models.resolve import ResolvedModel
@@ -98,7 +98,7 @@ def serving_search(folder: Path) -> Iterator[SearchServer]:
 
 
 def _take_in(context: Context, stops: threading.Event) -> None:
-    taking_in = TakingIn(context.store, lambda _: LongWordEmbedder(), stops)
+    taking_in = TakingIn(context.store, lambda _: LongWordEmbedder(), StopsWhenAsked(stops))
     while not stops.is_set():
         if not taking_in.do_next():
             stops.wait(_SECONDS_BETWEEN_LOOKS)

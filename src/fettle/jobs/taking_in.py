@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from fettle.errors import BusyError, ConfigError, FettleError, ModelError
-from fettle.progress import Stage
+from fettle.progress import Listener, SilentListener, Stage
 from fettle.retrieval.attached_document import UnusableFileError, document_of_file
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.indexing import publish_staged, require_same
@@ -42,19 +42,37 @@ class _StoppedError(Exception):
     """This process is to end."""
 
 
+class StopsWhenAsked(SilentListener):
+    """Stops what is being done at the next stage; what was done until then is kept.
+
+    Args:
+        stops: Is set when this process is to end.
+    """
+
+    def __init__(self, stops: threading.Event) -> None:
+        self._stops = stops
+
+    def on_stage(self, stage: Stage) -> None:
+        """A good moment to stop.
+
+        Raises:
+            _StoppedError: It is time.
+        """
+        if self._stops.is_set():
+            raise _StoppedError(stage.name)
+
+
 class TakingIn:
     """Takes in what was attached, index after index.
 
     Args:
         store: Where it is.
         embedder_named: Loads an embedder.
-        stops: Is set when this process is to end; the next one goes on then.
+        listener: Told of every file and of passages that were embedded; what it raises is raised.
     """
 
-    def __init__(
-        self, store: Store, embedder_named: Callable[[str], PassageEmbedder], stops: threading.Event | None = None
-    ) -> None:
-        self._store, self._embedder_named, self._stops = store, embedder_named, stops or threading.Event()
+    def __init__(self, store: Store, embedder_named: Callable[[str], PassageEmbedder], listener: Listener) -> None:
+        self._store, self._embedder_named, self._listener = store, embedder_named, listener
         self._embedders: dict[str, PassageEmbedder] = {}
 
     def do_next(self) -> bool:
@@ -77,18 +95,6 @@ class TakingIn:
             return True
         return False
 
-    def on_stage(self, _stage: Stage) -> None:
-        """A good moment to stop.
-
-        Raises:
-            _StoppedError: It is time.
-        """
-        if self._stops.is_set():
-            raise _StoppedError
-
-    def on_message(self, _text: str) -> None:
-        """Nothing."""
-
     def _take_in(self, index: StoredIndex) -> None:
         with self._store.reading() as connection:
             files = waiting_files(connection, index.id, _FILES_AT_ONCE)
@@ -103,8 +109,8 @@ class TakingIn:
             return
         staged = [one for file in files if (one := self._stage(index, file, embedder)) is not None]
         if staged:
-            embed_missing(self._store, index, embedder, self)
-            publish_staged(self._store, index, index, joined(staged), self)
+            embed_missing(self._store, index, embedder, self._listener)
+            publish_staged(self._store, index, index, joined(staged), self._listener)
 
     def _embedder(self, index: StoredIndex) -> PassageEmbedder:
         if index.embedder not in self._embedders:
@@ -115,7 +121,7 @@ class TakingIn:
 
     def _stage(self, index: StoredIndex, file: IndexedFile, embedder: PassageEmbedder) -> Staged | None:
         """Read a file and have its passages in the store; None: it has failed."""
-        self.on_stage(Stage(name=file.source, num_done=0, num_total=1))
+        self._listener.on_stage(Stage(name=file.source, num_done=0, num_total=1))
         with self._store.writing() as connection:
             num_attempts = begin_file(connection, file)
         if num_attempts > _MOST_ATTEMPTS:
@@ -127,7 +133,9 @@ class TakingIn:
             document = document_of_file(
                 content_of(self._store, kept), document_id=file.id, filename=file.source, attributes=file.attributes
             )
-            staged = stage_documents(self._store, index, [document], embedder=embedder, listener=self, file_id=file.id)
+            staged = stage_documents(
+                self._store, index, [document], embedder=embedder, listener=self._listener, file_id=file.id
+            )
             with self._store.writing() as connection:
                 forget_attempts(connection, index.id, file.id)
             return staged

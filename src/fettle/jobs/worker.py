@@ -19,7 +19,7 @@ from fettle.jobs.failures import failure_of
 from fettle.jobs.held import HeldJob
 from fettle.jobs.outcome import fail_job
 from fettle.jobs.signs import SignsOfLife
-from fettle.jobs.taking_in import TakingIn
+from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
 from fettle.jobs.tidying import tidy_job, tidy_jobs
 from fettle.jobs.training import TrainingProcess
 from fettle.jobs.validation import validate_job
@@ -90,7 +90,7 @@ class Worker:
         self._work([JobStatus.RUNNING, JobStatus.QUEUED], evaluate, kind=JobKind.EVAL_RUN)
 
     def _takes_in_files(self) -> None:
-        taking_in = TakingIn(self._store, embedder_by_name, self._stops)
+        taking_in = TakingIn(self._store, embedder_by_name, StopsWhenAsked(self._stops))
         while not self._stops.is_set():
             try:
                 pause = 0.0 if taking_in.do_next() else _SECONDS_BETWEEN_LOOKS

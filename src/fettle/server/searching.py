@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,9 +64,26 @@ def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
     return list(best.values())
 
 
+class _OneAtATime:
+    """A reranker that is asked by one thread at a time: tokenizers cannot be shared."""
+
+    def __init__(self, inner: Reranker) -> None:
+        self._inner, self._lock = inner, threading.Lock()
+        self.name, self.max_candidates = inner.name, inner.max_candidates
+
+    def scores(self, question: str, candidates: Sequence[Found]) -> list[float]:
+        """As the one that does the work."""
+        with self._lock:
+            return self._inner.scores(question, candidates)
+
+    def identity(self) -> str:
+        """As the one that does the work."""
+        return self._inner.identity()
+
+
 @lru_cache(maxsize=4)
 def _reranker(name: str) -> Reranker:
-    return reranker_named(name)
+    return _OneAtATime(reranker_named(name))
 
 
 def _from_0_to_1(score: float, settings: SearchSettings) -> float:

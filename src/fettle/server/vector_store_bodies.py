@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StrictInt
 from fettle.retrieval.records import AttributeValue, PassageSettings
 from fettle.server.errors import invalid
 from fettle.server.wire import Attributes, Metadata, RequestBody, Text
+from fettle.store.indexes import DocumentStatus
 
 _DEFAULT = PassageSettings()
 _LEAST_TOKENS, _MOST_TOKENS = 100, 4096
@@ -133,9 +134,9 @@ class FileCounts(BaseModel):
     total: int = 0
 
     @classmethod
-    def of(cls, counts: Mapping[str, int]) -> FileCounts:
+    def of(cls, counts: Mapping[DocumentStatus, int]) -> FileCounts:
         """Of the numbers by status."""
-        return cls(**counts, total=sum(counts.values()))
+        return cls(**{status.value: count for status, count in counts.items()}, total=sum(counts.values()))
 
 
 class ExpiresAfterBody(BaseModel):

@@ -11,8 +11,8 @@ import pytest
 
 from databases import fresh_store
 from fettle.errors import RemoteError
-from fettle.jobs.taking_in import TakingIn
-from fettle.progress import Stage
+from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
+from fettle.progress import SilentListener, Stage
 from fettle.retrieval.records import PassageSettings
 from fettle.retrieval.vector_stores import empty_expired_indexes, new_index, open_searchable, take_out_file
 from fettle.store.attached_files import IndexedFile, attach_file, find_file_of_index, list_files_of_index
@@ -86,7 +86,7 @@ def state_of(store: Store, index: StoredIndex, file_id: str) -> IndexedFile:
 
 
 def taking_in(store: Store, embedder: WordEmbedder | None = None) -> TakingIn:
-    return TakingIn(store, lambda _: embedder or WordEmbedder())
+    return TakingIn(store, lambda _: embedder or WordEmbedder(), SilentListener())
 
 
 def searched(store: Store, index: StoredIndex, word: str) -> list[str]:
@@ -116,12 +116,11 @@ class _KilledError(BaseException):
     """Ends a process as a kill would: nothing is caught, and only what was committed stays."""
 
 
-class _Killed(TakingIn):
-    def __init__(self, store: Store, embedder: WordEmbedder, num_left: int) -> None:
-        super().__init__(store, lambda _: embedder)
+class _Killing(SilentListener):
+    def __init__(self, num_left: int) -> None:
         self.num_left = num_left
 
-    def on_stage(self, _stage: Stage) -> None:
+    def on_stage(self, stage: Stage) -> None:
         self.num_left -= 1
         if self.num_left == 0:
             raise _KilledError
@@ -136,12 +135,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_index(store: Store) -> None
     for moment in range(1, 100):
         index, embedder = empty_index(store), WordEmbedder()
         ids = attached(store, index, *TEXTS)
-        worker = _Killed(store, embedder, moment)
+        killing = _Killing(moment)
         try:
-            worker.do_next()
+            TakingIn(store, lambda _, embedder=embedder: embedder, killing).do_next()
         except _KilledError:
             num_kills += 1
-        if worker.num_left > 0:
+        if killing.num_left > 0:
             break
         taking_in(store, embedder).do_next()
         assert sorted(texts_of(store, index)) == expected
@@ -172,7 +171,7 @@ def test_a_process_that_is_to_end_leaves_the_rest(store: Store, index: StoredInd
     [file_id] = attached(store, index, TEXTS[0])
     stops = threading.Event()
     stops.set()
-    assert not TakingIn(store, lambda _: WordEmbedder(), stops).do_next()
+    assert not TakingIn(store, lambda _: WordEmbedder(), StopsWhenAsked(stops)).do_next()
     assert state_of(store, index, file_id).status is DocumentStatus.IN_PROGRESS
 
 
