@@ -16,6 +16,7 @@ from fettle.errors import ConfigError, DataError
 from fettle.retrieval.embedders import registry
 from fettle.retrieval.indexes.registry import backend_named
 from fettle.retrieval.indexing import update_index
+from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import list_all_indexes
 from fettle.store.keys import create_key
@@ -160,7 +161,12 @@ def test_an_endpoint_is_named_by_its_url_and_its_model(run: Run, folder: Path, a
 
 def test_another_embedder_or_another_size_is_refused_until_all_is_made_anew(run: Run, folder: Path) -> None:
     run("index", folder, "--name", "handbook")
-    for option, value in (("--embedder", "other"), ("--passage-tokens", 100), ("--overlap-tokens", 20)):
+    for option, value in (
+        ("--embedder", "other"),
+        ("--passage-tokens", 100),
+        ("--overlap-tokens", 20),
+        ("--backend", "lancedb"),
+    ):
         with pytest.raises(ConfigError, match="--rebuild"):
             run("index", folder, "--name", "handbook", option, value)
     run("index", folder, "--name", "handbook", "--embedder", "other", "--passage-tokens", 100, "--rebuild")
@@ -217,3 +223,25 @@ def test_what_cannot_be_searched_for_is_refused(
     run("index", folder, "--name", "handbook")
     with pytest.raises(ConfigError, match=problem):
         run(*arguments)
+
+
+def test_what_searches_it_can_be_another_one_from_a_rebuild_on(
+    run: Run, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lancedb")
+    if store.is_postgresql:
+        pytest.skip("PostgreSQL is searched by itself")
+    run("index", folder, "--name", "handbook")
+    monkeypatch.setenv("FETTLE_INDEX_BACKEND", "lancedb")
+    get_settings.cache_clear()
+    try:
+        run("index", folder, "--name", "handbook")
+        assert "searched by:  folder" in run("indexes", "show", "handbook")
+        run("index", folder, "--name", "handbook", "--rebuild")
+    finally:
+        get_settings.cache_clear()
+    assert "searched by:  lancedb" in run("indexes", "show", "handbook")
+    assert "Refunds take fourteen days." in run("search", "handbook", "refunds")
+    with store.reading() as connection:
+        (index,) = list_all_indexes(connection)
+    assert [generation.name for generation in (store.indexes / index.id).iterdir()] == ["2"]
