@@ -148,7 +148,7 @@ class _Embeddings(BaseModel):
 
 
 def _estimated_tokens(text: str) -> int:
-    """A token for each three letters of a word, for each digit and mark, for each two bytes of other letters; and two around the text.
+    """A token for each three letters of a word, each digit, each mark and each two bytes of other letters; and two around.
 
     >>> _estimated_tokens("Refunds take 14 days."), _estimated_tokens("返金")
     (12, 6)
