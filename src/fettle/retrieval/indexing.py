@@ -173,9 +173,7 @@ def delete_index(store: Store, index: StoredIndex) -> None:
         backend_named(index.backend).discard(store, index.id, keep=None)
 
 
-def require_same(
-    index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None = None
-) -> None:
+def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None = None) -> None:
     """Refuse an embedder or settings that are not those of the index.
 
     Raises:
