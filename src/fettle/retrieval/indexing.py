@@ -66,7 +66,6 @@ def index_for(
     *,
     embedder: PassageEmbedder,
     passages: PassageSettings | None = None,
-    backend: str | None = None,
     is_rebuilt: bool = False,
 ) -> StoredIndex:
     """The index of this name, made where there is none; to be filled by `update_index`.
@@ -77,7 +76,6 @@ def index_for(
         name: Or its id.
         embedder: What it is, or shall be, made with.
         passages: How documents are cut; None: as they are in this index, or by default.
-        backend: What it is searched by; None: as it is, or what goes with the store.
         is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. Until then it is searched as it is.
 
     Raises:
@@ -87,15 +85,15 @@ def index_for(
         with store.reading() as connection:
             index = find_named_index(connection, project_id, name)
         if index is None:
-            index = _new(store, project_id, name, embedder, passages or PassageSettings(), backend)
+            index = _new(store, project_id, name, embedder, passages or PassageSettings())
             with store.writing() as connection:
                 add_index(connection, index)
             return index
         if not is_rebuilt:
-            require_same(index, embedder, passages, backend)
+            require_same(index, embedder, passages)
             return index
         settings = passages or passage_settings(index)
-        made = _new(store, project_id, None, embedder, settings, backend or index.backend)
+        made = _new(store, project_id, None, embedder, settings)
         return _replacement(store, index, replace(made, replaces=index.id))
 
 
@@ -175,9 +173,7 @@ def delete_index(store: Store, index: StoredIndex) -> None:
         backend_named(index.backend).discard(store, index.id, keep=None)
 
 
-def require_same(
-    index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None = None, backend: str | None = None
-) -> None:
+def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None = None) -> None:
     """Refuse an embedder or settings that are not those of the index.
 
     Raises:
@@ -190,8 +186,6 @@ def require_same(
     if passages is not None:
         made_with["passage tokens"] = (index.passage_tokens, passages.max_tokens)
         made_with["overlap tokens"] = (index.overlap_tokens, passages.overlap_tokens)
-    if backend is not None:
-        made_with["backend"] = (index.backend, backend)
     differing = {what: pair for what, pair in made_with.items() if pair[0] != pair[1]}
     if differing:
         was, came = (", ".join(f"{what} {pair[side]}" for what, pair in differing.items()) for side in (0, 1))
@@ -281,14 +275,13 @@ def _new(
     name: str | None,
     embedder: PassageEmbedder,
     passages: PassageSettings,
-    backend: str | None,
 ) -> StoredIndex:
     _require_possible(embedder, passages)
     return StoredIndex(
         id=new_index_id(),
         project_id=project_id,
         name=name,
-        backend=backend_of(store, backend),
+        backend=backend_of(store),
         embedder=embedder.name,
         embedder_revision=embedder.revision,
         num_dimensions=embedder.num_dimensions,

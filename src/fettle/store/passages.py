@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from fettle.store.database import Store
 from fettle.store.indexes import DocumentStatus
@@ -105,7 +104,7 @@ def find_passages(connection: Connection, index_id: str, numbers: Collection[int
     for start in range(0, len(wanted), _ROWS_AT_ONCE):
         some = wanted[start : start + _ROWS_AT_ONCE]
         rows = connection.execute(_WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.number.in_(some)))
-        found |= {row.number: _passage(row) for row in rows}
+        found |= {row["number"]: _passage(row) for row in rows.mappings()}
     return found
 
 
@@ -118,11 +117,11 @@ def iterate_passages(store: Store, index_id: str) -> Iterator[tuple[StoredPassag
     while True:
         wanted = _WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.number > after)
         with store.reading() as connection:
-            rows = connection.execute(wanted.order_by(passages.c.number).limit(_ROWS_AT_ONCE)).all()
+            rows = connection.execute(wanted.order_by(passages.c.number).limit(_ROWS_AT_ONCE)).mappings().all()
         if not rows:
             return
         yield tuple(map(_passage, rows))
-        after = rows[-1].number
+        after = rows[-1]["number"]
 
 
 def list_passage_numbers(connection: Connection, index_id: str) -> list[tuple[int, int]]:
@@ -139,7 +138,7 @@ def list_passage_numbers(connection: Connection, index_id: str) -> list[tuple[in
 def list_passages_of(connection: Connection, document_number: int) -> tuple[StoredPassage, ...]:
     """The passages of a document, in their order."""
     wanted = _WITH_DOCUMENT.where(passages.c.document_number == document_number).order_by(passages.c.position)
-    return tuple(map(_passage, connection.execute(wanted)))
+    return tuple(map(_passage, connection.execute(wanted).mappings()))
 
 
 def list_passages_named(connection: Connection, index_id: str, document_id: str) -> tuple[StoredPassage, ...]:
@@ -149,7 +148,9 @@ def list_passages_named(connection: Connection, index_id: str, document_id: str)
         index_documents.c.document_id == document_id,
         index_documents.c.status == DocumentStatus.COMPLETED.value,
     )
-    return tuple(map(_passage, connection.execute(_WITH_DOCUMENT.where(*named).order_by(passages.c.position))))
+    return tuple(
+        map(_passage, connection.execute(_WITH_DOCUMENT.where(*named).order_by(passages.c.position)).mappings())
+    )
 
 
 _WITH_DOCUMENT = select(
@@ -176,5 +177,5 @@ def _known_vectors(connection: Connection, index_id: str, hashes: Collection[str
     return {row.text_hash: row.vector for row in connection.execute(wanted)}
 
 
-def _passage(row: Row[*tuple[Any, ...]]) -> StoredPassage:
-    return StoredPassage(**row._mapping)
+def _passage(row: RowMapping) -> StoredPassage:
+    return StoredPassage(**{str(name): value for name, value in row.items()})

@@ -16,6 +16,7 @@ from fettle.errors import ConfigError, DataError
 from fettle.retrieval.embedders import registry
 from fettle.retrieval.indexes.registry import backend_named
 from fettle.retrieval.indexing import update_index
+from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import list_all_indexes
 from fettle.store.keys import create_key
@@ -224,20 +225,23 @@ def test_what_cannot_be_searched_for_is_refused(
         run(*arguments)
 
 
-def test_what_searches_it_can_be_another_one(run: Run, store: Store, folder: Path) -> None:
+def test_what_searches_it_can_be_another_one_from_a_rebuild_on(
+    run: Run, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("lancedb")
+    if store.is_postgresql:
+        pytest.skip("PostgreSQL is searched by itself")
     run("index", folder, "--name", "handbook")
-    run("index", folder, "--name", "handbook", "--backend", "lancedb", "--rebuild")
+    monkeypatch.setenv("FETTLE_INDEX_BACKEND", "lancedb")
+    get_settings.cache_clear()
+    try:
+        run("index", folder, "--name", "handbook")
+        assert "searched by:  folder" in run("indexes", "show", "handbook")
+        run("index", folder, "--name", "handbook", "--rebuild")
+    finally:
+        get_settings.cache_clear()
     assert "searched by:  lancedb" in run("indexes", "show", "handbook")
     assert "Refunds take fourteen days." in run("search", "handbook", "refunds")
     with store.reading() as connection:
         (index,) = list_all_indexes(connection)
     assert [generation.name for generation in (store.indexes / index.id).iterdir()] == ["2"]
-
-
-def test_a_backend_that_cannot_be_is_refused(run: Run, store: Store, folder: Path) -> None:
-    with pytest.raises(ConfigError, match="folder, pgvector, lancedb"):
-        run("index", folder, "--name", "handbook", "--backend", "chroma")
-    if not store.is_postgresql:
-        with pytest.raises(ConfigError, match="the store is SQLite"):
-            run("index", folder, "--name", "handbook", "--backend", "pgvector")

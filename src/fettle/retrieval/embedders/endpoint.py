@@ -69,14 +69,14 @@ class EndpointEmbedder:
             max_retries=_MAX_RETRIES,
         )
 
-    @cached_property
+    @property
     def num_dimensions(self) -> int:
         """Length of a vector, found out by asking for one.
 
         Raises:
             RemoteError: The endpoint does not answer, or not with vectors.
         """
-        return self._ask(["dimensions"]).shape[1]
+        return self._num_dimensions
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row of unit length per text: [N, D], float32.
@@ -101,6 +101,10 @@ class EndpointEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How long each text is at most, as far as can be told without the model's tokenizer: rather too many than too few."""
         return [_estimated_tokens(text) for text in texts]
+
+    @cached_property
+    def _num_dimensions(self) -> int:
+        return self._ask(["dimensions"]).shape[1]
 
     def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
         from openai import OpenAIError

@@ -44,16 +44,15 @@ class SentenceTransformerEmbedder:
         self._folder = folder_of(name)
         self.name = str(self._folder) if Path(name).expanduser().is_dir() else name
 
-    @cached_property
+    @property
     def revision(self) -> str:
         """Hash of weights, tokenizer and configuration, prompts included."""
-        return revision_of(self._folder)
+        return self._revision
 
-    @cached_property
+    @property
     def num_dimensions(self) -> int:
         """Length of a vector."""
-        size = self._model.get_embedding_dimension()
-        return size if size is not None else self.embed(["dimensions"]).shape[1]
+        return self._num_dimensions
 
     @property
     def max_tokens(self) -> int:
@@ -107,6 +106,15 @@ class SentenceTransformerEmbedder:
             normalize_embeddings=True,
         )
         return np.asarray(vectors_ND, dtype=np.float32)
+
+    @cached_property
+    def _revision(self) -> str:
+        return revision_of(self._folder)
+
+    @cached_property
+    def _num_dimensions(self) -> int:
+        size = self._model.get_embedding_dimension()
+        return size if size is not None else self.embed(["dimensions"]).shape[1]
 
     @cached_property
     def _model(self) -> SentenceTransformer:
