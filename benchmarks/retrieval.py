@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -173,7 +174,8 @@ class LanceDB:
 
         def search_of(probes: int, width: int) -> Search:
             def search(query_D: NDArray[np.float32]) -> list[int]:
-                query = table.search(query_D).distance_type("dot").nprobes(probes).ef(width).refine_factor(3)
+                query: Any = table.search(query_D)
+                query = query.distance_type("dot").nprobes(probes).ef(width).refine_factor(3)
                 return query.select(["id", "_distance"]).limit(K).to_arrow()["id"].to_pylist()
 
             return search
@@ -190,7 +192,8 @@ class LanceDB:
         table = lancedb.connect(place).open_table("passages")
 
         def search(query_D: NDArray[np.float32], question: str) -> list[int]:
-            query = table.search(query_type="hybrid").vector(query_D).text(question).distance_type("dot")
+            query: Any = table.search(query_type="hybrid")
+            query = query.vector(query_D).text(question).distance_type("dot")
             return query.select(["id"]).limit(K).to_arrow()["id"].to_pylist()
 
         return search

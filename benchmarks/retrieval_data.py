@@ -95,8 +95,8 @@ def _noise(generator: np.random.Generator, num_rows: int, spread_DD: NDArray[np.
     return generator.standard_normal((num_rows, len(spread_DD)), dtype=np.float32) @ spread_DD.T
 
 
-def _unit(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+def _unit(vectors_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+    return (vectors_ND / np.linalg.norm(vectors_ND, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _with_truth(folder: Path, queries_QD: NDArray[np.float32]) -> Data:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import insert
 
 from fettle.progress import SilentListener
@@ -88,8 +87,9 @@ def stage(store: Store, index: StoredIndex, written: Sequence[Written]) -> list[
                 text_hash=text_hash,
             )
             add_passages(connection, index.id, numbers[-1], [passage])
-            vector_D: NDArray[np.float32] = np.asarray(one.vector, dtype=np.float32)
-            set_vectors(connection, index.id, {text_hash: as_bytes(vector_D / np.linalg.norm(vector_D))})
+            vector_D = np.asarray(one.vector, dtype=np.float32)
+            unit_D = (vector_D / np.linalg.norm(vector_D)).astype(np.float32)
+            set_vectors(connection, index.id, {text_hash: as_bytes(unit_D)})
     return numbers
 
 

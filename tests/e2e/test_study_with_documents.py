@@ -65,8 +65,10 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
     assert "is the tuned contender that did best on validation" in report["declaration"]
 
     retrieval = report["retrieval"]
-    assert [one["method"] for one in retrieval["qualities"]] == ["Vector", "Full text", "Hybrid"]
-    assert [one["is_used"] for one in retrieval["qualities"]] == [False, False, True]
+    assert [one["method"] for one in retrieval["qualities"]] == [
+        *("Vector", "Full text", "Hybrid", "Hybrid, reranked by late-interaction")
+    ]
+    assert [one["is_used"] for one in retrieval["qualities"]] == [False, False, False, True]
     by_words = retrieval["qualities"][1]["recalls"]
     assert [at["depth"] for at in by_words] == [1, 3, 5, 10]
     assert by_words[0]["recall"]["estimate"] > 0.9  # the firm's name stands in its document alone

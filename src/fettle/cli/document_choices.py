@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fettle.study.settings import DocumentSettings
 
 _PANEL = "Documents"
+DEFAULT_RERANKER, NO_RERANKER = "late-interaction", "none"
 
 
 class SearchByOption(StrEnum):
@@ -55,9 +56,11 @@ SearchByChoice = Annotated[
     typer.Option("--search-by", help="Meaning, words, or both with their ranks fused.", rich_help_panel=_PANEL),
 ]
 RerankerOption = Annotated[
-    str | None,
+    str,
     typer.Option(
-        help="What looks at the passages found once more: a cross-encoder, by name or path.", rich_help_panel=_PANEL
+        help="What looks at the passages found once more: late-interaction, which needs no further model; a cross-encoder, by "
+        "name or path; or none.",
+        rich_help_panel=_PANEL,
     ),
 ]
 
@@ -71,7 +74,7 @@ def document_settings(
     overlap_tokens: int | None,
     num_passages: int,
     search_by: SearchByOption,
-    reranker: str | None,
+    reranker: str,
 ) -> DocumentSettings | None:
     """What was chosen; None: no documents were named.
 
@@ -82,20 +85,24 @@ def document_settings(
     from fettle.retrieval.records import PassageSettings, SearchMethod, SearchSettings
     from fettle.study.settings import DocumentSettings
 
-    search = SearchSettings(method=SearchMethod(search_by.value), num_passages=num_passages, reranker=reranker)
+    search = SearchSettings(
+        method=SearchMethod(search_by.value),
+        num_passages=num_passages,
+        reranker=None if reranker == NO_RERANKER else reranker,
+    )
     if documents is None and index is None:
-        of_documents = (embedder, passage_tokens, overlap_tokens, reranker)
-        if any(one is not None for one in of_documents) or search != SearchSettings():
+        given = (embedder, passage_tokens, overlap_tokens)
+        if any(one is not None for one in given) or search != SearchSettings(reranker=DEFAULT_RERANKER):
             raise ConfigError(
                 "something is chosen about documents, and none are named", remedy="give --documents or --index as well"
             )
         return None
     sizes = {"max_tokens": passage_tokens, "overlap_tokens": overlap_tokens}
-    given = {name: size for name, size in sizes.items() if size is not None}
+    chosen = {name: size for name, size in sizes.items() if size is not None}
     return DocumentSettings(
         place=documents,
         index=index,
         embedder=embedder,
-        passages=PassageSettings(**given) if given else None,
+        passages=PassageSettings(**chosen) if chosen else None,
         search=search,
     )

@@ -46,6 +46,13 @@ def index(
             help="Base URL of an OpenAI-compatible endpoint that embeds with --embedder (key: FETTLE_EMBEDDER_API_KEY)."
         ),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What it is searched by: folder (FAISS and bm25s; the default), lancedb (for indexes larger than memory), or "
+            "pgvector (the default where the store is PostgreSQL)."
+        ),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Cut and embed all documents anew; the index can be searched meanwhile.")
     ] = False,
@@ -71,6 +78,7 @@ def index(
         name,
         embedder=chosen,
         passages=_passages(passage_tokens, overlap_tokens),
+        backend=backend,
         is_rebuilt=rebuild,
     )
     with ProgressBars(Console(stderr=as_json)) as bars:

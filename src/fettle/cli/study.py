@@ -25,6 +25,7 @@ from fettle.cli.data_choices import (
     ValidSizeOption,
 )
 from fettle.cli.document_choices import (
+    DEFAULT_RERANKER,
     DocumentsOption,
     EmbedderOption,
     IndexOption,
@@ -129,7 +130,7 @@ def study(
     overlap_tokens: OverlapTokensOption = None,
     num_passages: NumPassagesOption = 5,
     search_by: SearchByChoice = SearchByOption.HYBRID,
-    reranker: RerankerOption = None,
+    reranker: RerankerOption = DEFAULT_RERANKER,
     model: ModelOption = None,
     precision: PrecisionChoice = PrecisionOption.AUTO,
     answer_with: AnswerWithOption = "local",

@@ -11,7 +11,7 @@ Four steps, each of which a kill may interrupt; the same call goes on from there
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fettle.errors import ConfigError
 from fettle.progress import Listener
@@ -66,6 +66,7 @@ def index_for(
     *,
     embedder: PassageEmbedder,
     passages: PassageSettings | None = None,
+    backend: str | None = None,
     is_rebuilt: bool = False,
 ) -> StoredIndex:
     """The index of this name, made where there is none; to be filled by `update_index`.
@@ -76,6 +77,7 @@ def index_for(
         name: Or its id.
         embedder: What it is, or shall be, made with.
         passages: How documents are cut; None: as they are in this index, or by default.
+        backend: What it is searched by; None: as it is, or what goes with the store.
         is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. Until then it is searched as it is.
 
     Raises:
@@ -85,11 +87,16 @@ def index_for(
         with store.reading() as connection:
             index = find_named_index(connection, project_id, name)
         if index is None:
-            return _made(store, project_id, name, embedder, passages or PassageSettings())
-        if not is_rebuilt:
-            require_same(index, embedder, passages)
+            index = _new(store, project_id, name, embedder, passages or PassageSettings(), backend)
+            with store.writing() as connection:
+                add_index(connection, index)
             return index
-        return _replacement(store, index, embedder, passages or passage_settings(index))
+        if not is_rebuilt:
+            require_same(index, embedder, passages, backend)
+            return index
+        settings = passages or passage_settings(index)
+        made = _new(store, project_id, None, embedder, settings, backend or index.backend)
+        return _replacement(store, index, replace(made, replaces=index.id))
 
 
 def update_index(
@@ -116,7 +123,7 @@ def update_index(
         ConfigError: The embedder is another one, or a place has become empty.
         ChangedMeanwhileError: The index was deleted meanwhile.
     """
-    require_same(index, embedder, None)
+    require_same(index, embedder)
     goal_id = index.replaces or index.id
     with alone_in_store(store, goal_id, doing="changing this index", remedy=_REMEDY_WHILE_BUSY):
         with store.reading() as connection:
@@ -168,7 +175,9 @@ def delete_index(store: Store, index: StoredIndex) -> None:
         backend_named(index.backend).discard(store, index.id, keep=None)
 
 
-def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None) -> None:
+def require_same(
+    index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings | None = None, backend: str | None = None
+) -> None:
     """Refuse an embedder or settings that are not those of the index.
 
     Raises:
@@ -181,12 +190,14 @@ def require_same(index: StoredIndex, embedder: PassageEmbedder, passages: Passag
     if passages is not None:
         made_with["passage tokens"] = (index.passage_tokens, passages.max_tokens)
         made_with["overlap tokens"] = (index.overlap_tokens, passages.overlap_tokens)
+    if backend is not None:
+        made_with["backend"] = (index.backend, backend)
     differing = {what: pair for what, pair in made_with.items() if pair[0] != pair[1]}
     if differing:
         was, came = (", ".join(f"{what} {pair[side]}" for what, pair in differing.items()) for side in (0, 1))
         raise ConfigError(
             f"the index was made with {was} (embedder {index.embedder}), and now it is {came} (embedder {embedder.name}): "
-            "their vectors and passages cannot be mixed",
+            "the two cannot be mixed",
             where=index.name or index.id,
             remedy="leave these options out, choose another --name, or make all of it anew with --rebuild",
         )
@@ -217,10 +228,11 @@ def publish_staged(
     with store.writing() as connection:
         if is_replaced:
             take_place(connection, kept_as, goal)
-        goal = publish(connection, goal, new=staged.added | staged.changed, gone=staged.removed | staged.replaced)
-        goal = find_index(connection, goal.project_id, goal.id)
-    backend.discard(store, goal.id, keep=goal.generation)
-    return goal
+        publish(connection, goal, new=staged.added | staged.changed, gone=staged.removed | staged.replaced)
+        published = find_index(connection, goal.project_id, goal.id)
+    for name in {goal.backend, published.backend}:
+        backend_named(name).discard(store, goal.id, keep=published.generation)
+    return published
 
 
 def _generation(store: Store, goal: StoredIndex, kept_as: StoredIndex, staged: Staged, number: int) -> Generation:
@@ -238,18 +250,8 @@ def _require_something(staged: Staged, index: StoredIndex, file_id: str | None) 
         )
 
 
-def _made(
-    store: Store, project_id: str, name: str, embedder: PassageEmbedder, passages: PassageSettings
-) -> StoredIndex:
-    index = _new(store, project_id, name, embedder, passages, replaces=None)
-    with store.writing() as connection:
-        add_index(connection, index)
-    return index
-
-
-def _replacement(store: Store, index: StoredIndex, embedder: PassageEmbedder, passages: PassageSettings) -> StoredIndex:
+def _replacement(store: Store, index: StoredIndex, made: StoredIndex) -> StoredIndex:
     """An index that is made in this one's place; one that was begun with the same settings is gone on with."""
-    made = _new(store, index.project_id, None, embedder, passages, replaces=index.id)
     with store.writing() as connection:
         attached = [one for one in list_documents(connection, index.id) if one.file_id is not None]
         if attached:
@@ -279,15 +281,14 @@ def _new(
     name: str | None,
     embedder: PassageEmbedder,
     passages: PassageSettings,
-    *,
-    replaces: str | None,
+    backend: str | None,
 ) -> StoredIndex:
     _require_possible(embedder, passages)
     return StoredIndex(
         id=new_index_id(),
         project_id=project_id,
         name=name,
-        backend=backend_of(store),
+        backend=backend_of(store, backend),
         embedder=embedder.name,
         embedder_revision=embedder.revision,
         num_dimensions=embedder.num_dimensions,
@@ -295,7 +296,6 @@ def _new(
         overlap_tokens=passages.overlap_tokens,
         created_at=now(),
         last_active_at=now(),
-        replaces=replaces,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.stored import as_bytes, as_passage
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
-from fettle.store.passages import find_passages, list_unembedded, set_vectors
+from fettle.store.passages import Unembedded, find_passages, list_unembedded, set_vectors
 
 _TEXTS_AT_ONCE = 256  # in one transaction: what a kill may cost
 _STAGE = "embed passages"
@@ -27,23 +28,54 @@ def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, l
         ModelError: The embedder cannot be loaded.
         RemoteError: An endpoint does not answer.
     """
+    progress = _Progress(listener)
+    while missing := _missing(
+        store, index
+    ):  # again where a passage was deleted on whose behalf a text was to be embedded
+        progress.expect(len(missing))
+        for start in range(0, len(missing), _TEXTS_AT_ONCE):
+            batch = missing[start : start + _TEXTS_AT_ONCE]
+            progress.add(_embed(store, index, embedder, batch), num_over=len(batch))
+    return progress.num_embedded
+
+
+def _missing(store: Store, index: StoredIndex) -> list[Unembedded]:
     with store.reading() as connection:
-        missing = list_unembedded(connection, index.id)
-    started = time.perf_counter()
-    for start in range(0, len(missing), _TEXTS_AT_ONCE):
-        batch = missing[start : start + _TEXTS_AT_ONCE]
-        with store.reading() as connection:
-            found = find_passages(connection, index.id, [text.number for text in batch])
-        batch = [text for text in batch if text.number in found]  # others were deleted since
-        texts = [as_passage(found[text.number]).embedded_text for text in batch]
-        vectors_ND = _checked(embedder.embed(texts), len(texts), index)
-        vectors = {text.text_hash: as_bytes(vector_D) for text, vector_D in zip(batch, vectors_ND, strict=True)}
+        return list_unembedded(connection, index.id)
+
+
+def _embed(store: Store, index: StoredIndex, embedder: PassageEmbedder, batch: Sequence[Unembedded]) -> int:
+    """Embed some texts and keep their vectors; how many they are by now."""
+    with store.reading() as connection:
+        found = find_passages(connection, index.id, [text.number for text in batch])
+    left = [text for text in batch if text.number in found]
+    vectors_ND = _checked(
+        embedder.embed([as_passage(found[text.number]).embedded_text for text in left]), len(left), index
+    )
+    vectors = {text.text_hash: as_bytes(vector_D) for text, vector_D in zip(left, vectors_ND, strict=True)}
+    if vectors:
         with store.writing() as connection:
             set_vectors(connection, index.id, vectors)
-        num_done = start + len(batch)
-        note = f"{num_done / max(time.perf_counter() - started, 1e-9):.0f} passages/s"
-        listener.on_stage(Stage(name=_STAGE, num_done=num_done, num_total=len(missing), note=note))
-    return len(missing)
+    return len(left)
+
+
+class _Progress:
+    """Tells how many texts are embedded, and how fast it goes."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._started = listener, time.perf_counter()
+        self._num_over = self._num_total = self.num_embedded = 0
+
+    def expect(self, num_more: int) -> None:
+        self._num_total = self._num_over + num_more
+
+    def add(self, num_embedded: int, *, num_over: int) -> None:
+        self.num_embedded += num_embedded
+        self._num_over += num_over
+        rate = self.num_embedded / max(time.perf_counter() - self._started, 1e-9)
+        note = f"{rate:.0f} passages/s"
+        stage = Stage(name=_STAGE, num_done=self._num_over, num_total=self._num_total, note=note)
+        self._listener.on_stage(stage)
 
 
 def _checked(vectors_ND: NDArray[np.float32], num_texts: int, index: StoredIndex) -> NDArray[np.float32]:

@@ -130,8 +130,9 @@ def _fill(store: Store, folder: Path, version: str) -> int:
 
 def _search_here(connection: Connection) -> None:
     """Have indexes searched in the way of this database; what they are searched with is made anew in any case."""
-    elsewhere, here = ("folder", "pgvector") if connection.dialect.name == "postgresql" else ("pgvector", "folder")
-    connection.execute(update(indexes).where(indexes.c.backend == elsewhere).values(backend=here))
+    is_postgresql = connection.dialect.name == "postgresql"
+    is_elsewhere = indexes.c.backend != "pgvector" if is_postgresql else indexes.c.backend == "pgvector"
+    connection.execute(update(indexes).where(is_elsewhere).values(backend="pgvector" if is_postgresql else "folder"))
 
 
 def _fill_table(connection: Connection, table: Table, file: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fettle.errors import ConfigError
@@ -16,6 +17,7 @@ from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
 from fettle.retrieval.lookup import KeptLookup
 from fettle.retrieval.records import SearchMethod
+from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
@@ -58,8 +60,14 @@ class StudyDocuments:
             chosen = replace(chosen, method=method, reranker=reranker)
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
-        found = None if chosen.reranker is None else reranker_named(chosen.reranker)
+        found = None if chosen.reranker is None else _reranker(chosen.reranker)
         return IndexSearch(self.index, self.embedder, chosen, reranker=found)
+
+
+@lru_cache(maxsize=2)
+def _reranker(name: str) -> Reranker:
+    """One for all searches of a study: it remembers what it has read."""
+    return reranker_named(name)
 
 
 def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocuments:

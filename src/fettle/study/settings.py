@@ -17,6 +17,7 @@ from fettle.judging.settings import TokenPrices
 from fettle.models.precision import Precision
 from fettle.records import Task, TaskKind
 from fettle.retrieval.records import PassageSettings, SearchSettings
+from fettle.retrieval.rerankers.registry import LATE_INTERACTION
 from fettle.scoring.grader_files import grader_reference
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
@@ -68,7 +69,7 @@ class DocumentSettings:
     """What makes the vectors of `place`; None: the packaged one."""
     passages: PassageSettings | None = None
     """How the documents of `place` are cut; None: as they were before, or by default."""
-    search: SearchSettings = field(default_factory=SearchSettings)
+    search: SearchSettings = field(default_factory=lambda: SearchSettings(reranker=LATE_INTERACTION))
     trains: bool = True
     """Whether a model is trained with passages in its prompts, as a tuned contender of its own."""
 

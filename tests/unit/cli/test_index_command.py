@@ -160,7 +160,12 @@ def test_an_endpoint_is_named_by_its_url_and_its_model(run: Run, folder: Path, a
 
 def test_another_embedder_or_another_size_is_refused_until_all_is_made_anew(run: Run, folder: Path) -> None:
     run("index", folder, "--name", "handbook")
-    for option, value in (("--embedder", "other"), ("--passage-tokens", 100), ("--overlap-tokens", 20)):
+    for option, value in (
+        ("--embedder", "other"),
+        ("--passage-tokens", 100),
+        ("--overlap-tokens", 20),
+        ("--backend", "lancedb"),
+    ):
         with pytest.raises(ConfigError, match="--rebuild"):
             run("index", folder, "--name", "handbook", option, value)
     run("index", folder, "--name", "handbook", "--embedder", "other", "--passage-tokens", 100, "--rebuild")
@@ -217,3 +222,22 @@ def test_what_cannot_be_searched_for_is_refused(
     run("index", folder, "--name", "handbook")
     with pytest.raises(ConfigError, match=problem):
         run(*arguments)
+
+
+def test_what_searches_it_can_be_another_one(run: Run, store: Store, folder: Path) -> None:
+    pytest.importorskip("lancedb")
+    run("index", folder, "--name", "handbook")
+    run("index", folder, "--name", "handbook", "--backend", "lancedb", "--rebuild")
+    assert "searched by:  lancedb" in run("indexes", "show", "handbook")
+    assert "Refunds take fourteen days." in run("search", "handbook", "refunds")
+    with store.reading() as connection:
+        (index,) = list_all_indexes(connection)
+    assert [generation.name for generation in (store.indexes / index.id).iterdir()] == ["2"]
+
+
+def test_a_backend_that_cannot_be_is_refused(run: Run, store: Store, folder: Path) -> None:
+    with pytest.raises(ConfigError, match="folder, pgvector, lancedb"):
+        run("index", folder, "--name", "handbook", "--backend", "chroma")
+    if not store.is_postgresql:
+        with pytest.raises(ConfigError, match="the store is SQLite"):
+            run("index", folder, "--name", "handbook", "--backend", "pgvector")

@@ -10,6 +10,7 @@ import pytest
 from fettle.errors import ModelError
 from fettle.retrieval.embedder import MiniLMEmbedder, is_installed
 from fettle.retrieval.records import Found
+from fettle.retrieval.rerankers import late_interaction
 from fettle.retrieval.rerankers.cross_encoder import CrossEncoderReranker
 from fettle.retrieval.rerankers.late_interaction import LateInteraction
 from fettle.retrieval.rerankers.registry import reranker_named
@@ -51,6 +52,26 @@ def test_scores_are_the_mean_of_the_greatest_similarities(embedder: MiniLMEmbedd
     assert len(passage_TD) == len(tokenizer.tokenize(TEXTS[0]))
 
 
+def test_passages_are_embedded_once_and_forgotten_in_the_end(
+    embedder: MiniLMEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Counted(MiniLMEmbedder):
+        def embed_tokens(self, texts):
+            asked.append(len(texts))
+            return embedder.embed_tokens(texts)
+
+    reranker = LateInteraction(Counted())
+    first = reranker.scores("refund", found(*TEXTS))
+    assert reranker.scores("refund", found(*reversed(TEXTS))) == pytest.approx(first[::-1], abs=1e-4)
+    assert asked == [1 + len(TEXTS), 1]
+    monkeypatch.setattr(late_interaction, "_MOST_KEPT_TOKENS", 1)
+    assert reranker.scores("refund", found(*TEXTS)) == pytest.approx(first, abs=1e-4)
+    reranker.scores("refund", found(TEXTS[0]))
+    assert asked == [1 + len(TEXTS), 1, 1, 2]
+
+
 def test_a_score_does_not_depend_on_what_it_is_asked_with(embedder: MiniLMEmbedder) -> None:
     reranker = LateInteraction(embedder)
     together = reranker.scores("refund", found(*TEXTS))
@@ -70,13 +91,16 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_cross_encoder(folder: Path, *, num_labels: int) -> Path:
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+    from transformers import BertConfig, BertForSequenceClassification
+    from transformers.models.bert import BertTokenizer
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "refund", "money", "shop", "five", "days", "?", "."]
     (folder / "vocab.txt").write_text("\n".join(words))
-    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+    tokenizer = BertTokenizer(vocab=str(folder / "vocab.txt"))
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(vocab_size=len(words), num_labels=num_labels, initializer_range=0.5, **sizes)
+    config = BertConfig.from_dict(
+        {"vocab_size": len(words), "num_labels": num_labels, "initializer_range": 0.5, **sizes}
+    )
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -148,7 +148,7 @@ class _Embeddings(BaseModel):
 
 
 def _estimated_tokens(text: str) -> int:
-    """Words as a token for each three letters begun, digits and marks one each, other letters by half of their bytes; two around it.
+    """A token for each three letters of a word, each digit, each mark and each two bytes of other letters; and two around.
 
     >>> _estimated_tokens("Refunds take 14 days."), _estimated_tokens("返金")
     (12, 6)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pgvector.sqlalchemy import HALFVEC, VECTOR
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     bindparam,
     cast,
@@ -57,6 +59,18 @@ _MOST_WORDS = 64
 _EVERY_PLACE_COUNTS = literal_column("'{1,1,1,1}'::real[]")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What the words of an index are weighed by."""
+
+    generation: int
+    language: str
+    """Whose endings are cut off; "": of none."""
+    num_passages: int
+    num_words: int
+    """In all passages."""
+
+
 class PgVectorIndex:
     """What can be found in an index at each moment, whichever server has put it there; safe to use from several threads.
 
@@ -82,7 +96,7 @@ class PgVectorIndex:
             raise ValueError(f"expected a vector of {self.description.num_dimensions} dimensions, not {query_D.shape}")
         with self._store.snapshot() as connection:
             if self._graph is not None and not self._leaves_few(connection, where):
-                found = self._nearest_by_graph(connection, query_D, k, where)
+                found = self._nearest_by_graph(connection, self._graph, query_D, k, where)
                 if len(found) == k:
                     return found
             return _ranked(connection, self._by_similarity(self._vectors_of(where), query_D, k))
@@ -126,7 +140,7 @@ class PgVectorIndex:
             is_found(passage_vectors, where),
         ]
 
-    def _words_of(self, state: Row[tuple[str, int, int]], where: Filter | None) -> list[ColumnElement[bool]]:
+    def _words_of(self, state: _State, where: Filter | None) -> list[ColumnElement[bool]]:
         return [
             passage_words.c.index_id == _written_out("index", self.description.id),
             passage_words.c.language == _written_out("language", state.language),
@@ -140,14 +154,19 @@ class PgVectorIndex:
         return connection.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= EXACT_UP_TO
 
     def _nearest_by_graph(
-        self, connection: Connection, query_D: NDArray[np.float32], k: int, where: Filter | None
+        self,
+        connection: Connection,
+        kind: HALFVEC | VECTOR,
+        query_D: NDArray[np.float32],
+        k: int,
+        where: Filter | None,
     ) -> list[Ranked]:
         """As many of the nearest as the graph leads to, compared in full."""
         num_compared = _NUM_COMPARED_AGAIN * k
         num_looked_at = min(max(_FEWEST_LOOKED_AT, num_compared), _MOST_LOOKED_AT)
         for name, value in {"hnsw.ef_search": str(num_looked_at), "hnsw.iterative_scan": "strict_order"}.items():
             connection.execute(select(func.set_config(name, value, True)))
-        rounded = cast(passage_vectors.c.vector, self._graph)
+        rounded = cast(passage_vectors.c.vector, kind)
         near = (
             select(passage_vectors.c.passage_number)
             .where(*self._vectors_of(where))
@@ -159,34 +178,30 @@ class PgVectorIndex:
 
     def _by_similarity(
         self, conditions: list[ColumnElement[bool]], query_D: NDArray[np.float32], k: int
-    ) -> Select[tuple[int, float]]:
+    ) -> Select[Any, Any]:
         distance = passage_vectors.c.vector.max_inner_product(query_D)
         key = passage_vectors.c.passage_number
         return select(key, -distance).where(*conditions).order_by(distance, key).limit(k)
 
-    def _state(self, connection: Connection) -> Row[tuple[str, int, int]]:
+    def _state(self, connection: Connection) -> _State:
         """Language, passages and words of the present generation.
 
         Raises:
             ResourceError: It is not ready to be searched.
         """
+        of_index = index_generations.c.index_id == indexes.c.id
+        is_present = index_generations.c.generation == indexes.c.generation
         wanted = (
-            select(index_generations)
-            .join(
-                indexes,
-                (indexes.c.id == index_generations.c.index_id)
-                & (indexes.c.generation == index_generations.c.generation),
-            )
+            select(*(index_generations.c[name] for name in _State.__dataclass_fields__))
+            .join(indexes, of_index & is_present)
             .where(indexes.c.id == self.description.id)
         )
         state = connection.execute(wanted).first()
         if state is None:
             raise not_ready(self.description.name or self.description.id)
-        return state
+        return _State(**state._mapping)
 
-    def _num_passages_with(
-        self, connection: Connection, state: Row[tuple[str, int, int]], stems: Sequence[str]
-    ) -> dict[str, int]:
+    def _num_passages_with(self, connection: Connection, state: _State, stems: Sequence[str]) -> dict[str, int]:
         """In how many passages each of the words is that is in any, the rarest first."""
         wanted = (
             select(index_words.c.word, index_words.c.num_passages)
@@ -211,12 +226,12 @@ def not_ready(name: str) -> ResourceError:
 
 
 def _by_weight(
-    state: Row[tuple[str, int, int]],
+    state: _State,
     conditions: list[ColumnElement[bool]],
     sought: Sequence[str],
     weight_by_word: Mapping[str, float],
     k: int,
-) -> Select[tuple[int, float]]:
+) -> Select[Any, Any]:
     """Passages with at least one of the words that are sought, by the weight of all words."""
     words, key = passage_words.c.words, passage_words.c.passage_number
     weight = sum(
@@ -246,5 +261,5 @@ def _written_out(name: str, value: str | int) -> ColumnElement[object]:
     return bindparam(name, value, literal_execute=True)
 
 
-def _ranked(connection: Connection, found: Select[tuple[int, float]]) -> list[Ranked]:
+def _ranked(connection: Connection, found: Select[Any, Any]) -> list[Ranked]:
     return [Ranked(int(key), float(score)) for key, score in connection.execute(found)]

@@ -39,7 +39,7 @@ from fettle.store.indexes import DocumentStatus
 from fettle.store.tables import index_documents, indexes, passages
 
 _ID = String(64)
-_WHOLE_ROWS = {"postgresql_with": {"toast_tuple_target": "8160"}}  # vectors lie in their rows, not beside them
+_WHOLE_ROWS = {"toast_tuple_target": "8160"}  # vectors lie in their rows, not beside them
 _LOCK = (
     0x6665_7476  # an advisory lock: processes that make the first index together make the tables one after the other
 )
@@ -54,7 +54,7 @@ passage_vectors = Table(
     Column("document_number", BigInteger, nullable=False),
     Column("num_dimensions", Integer, nullable=False),
     Column("vector", VECTOR, nullable=False),
-    **_WHOLE_ROWS,
+    postgresql_with=_WHOLE_ROWS,
 )
 
 passage_words = Table(
@@ -66,7 +66,7 @@ passage_words = Table(
     Column("document_number", BigInteger, nullable=False),
     Column("num_words", Integer, nullable=False),
     Column("words", TSVECTOR, nullable=False),
-    **_WHOLE_ROWS,
+    postgresql_with=_WHOLE_ROWS,
 )
 
 index_generations = Table(  # what is ready to be searched

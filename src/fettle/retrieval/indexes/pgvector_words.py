@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from fettle.retrieval.words import stems_of, telling_words, words_of
 
@@ -15,13 +16,19 @@ _MOST_TIMES = 50  # that count; the fiftieth adds a thousandth
 
 def stems_in(text: str, language: str) -> list[str]:
     """The words of a text without their endings, in their order."""
-    return [stem[:_MOST_LETTERS] for stem in stems_of(words_of(text), language or None)]
+    return [_stem(word, language) for word in words_of(text)]
 
 
 def stems_asked_for(question: str, language: str) -> list[str]:
     """The words that passages are looked for by, each once."""
     words = telling_words(words_of(question), language or None)
-    return list(dict.fromkeys(stem[:_MOST_LETTERS] for stem in stems_of(words, language or None)))
+    return list(dict.fromkeys(_stem(word, language) for word in words))
+
+
+@lru_cache(maxsize=1 << 17)
+def _stem(word: str, language: str) -> str:
+    """Of a word alone: a stemmer in plain Python takes longer for a passage than all the rest."""
+    return stems_of([word], language or None)[0][:_MOST_LETTERS]
 
 
 def as_tsvector(stems: Sequence[str]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from fettle.errors import ConfigError
 from fettle.retrieval.backend import Backend
 from fettle.retrieval.index import PassageIndex
 from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
+
+BACKENDS = ("folder", "pgvector", "lancedb")
 
 
 def backend_named(name: str) -> Backend:
@@ -17,15 +21,15 @@ def backend_named(name: str) -> Backend:
         ConfigError: There is none, or it is not installed.
     """
     if name == "folder":
+        from fettle.retrieval.indexes.files_backend import FilesBackend
         from fettle.retrieval.indexes.folder import FolderIndex, build_folder
-        from fettle.retrieval.indexes.folder_backend import FolderBackend
 
-        return FolderBackend(build_folder, FolderIndex)
+        return FilesBackend(build_folder, FolderIndex)
     if name == "lancedb":
-        from fettle.retrieval.indexes.folder_backend import FolderBackend
+        from fettle.retrieval.indexes.files_backend import FilesBackend
         from fettle.retrieval.indexes.lancedb import LanceIndex, build_lance
 
-        return FolderBackend(build_lance, LanceIndex)
+        return FilesBackend(build_lance, LanceIndex)
     if name == "pgvector":
         try:
             from fettle.retrieval.indexes.pgvector_backend import PgVectorBackend
@@ -41,9 +45,28 @@ def backend_named(name: str) -> Backend:
     )
 
 
-def backend_of(store: Store) -> str:
-    """Which backend a new index gets."""
-    return "pgvector" if store.is_postgresql else get_settings().index_backend.value
+def backend_of(store: Store, wanted: str | None = None) -> str:
+    """Which backend a new index gets: the one that is wanted, else the store's own.
+
+    Raises:
+        ConfigError: There is no such backend, it is not installed, or it does not go with the store.
+    """
+    name = wanted or ("pgvector" if store.is_postgresql else get_settings().index_backend.value)
+    if name not in BACKENDS:
+        raise ConfigError(
+            f"there is no backend {name!r}", where="--backend", remedy=f"give one of {', '.join(BACKENDS)}"
+        )
+    if name == "pgvector" and not store.is_postgresql:
+        raise ConfigError(
+            "pgvector is an extension of PostgreSQL, and the store is SQLite",
+            where="--backend",
+            remedy="name a PostgreSQL database with FETTLE_DATABASE_URL, or leave --backend out",
+        )
+    if name == "lancedb" and find_spec("lancedb") is None:
+        raise ConfigError(
+            "LanceDB is not installed", where="--backend lancedb", remedy="pip install 'fettle-llm[lancedb]'"
+        )
+    return name
 
 
 def open_index(store: Store, index: StoredIndex) -> PassageIndex:

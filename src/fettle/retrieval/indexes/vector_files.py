@@ -76,7 +76,8 @@ def _write_graph(raw_ND: NDArray[np.float32], path: Path, on_progress: Callable[
 
     num_rows, num_dimensions = raw_ND.shape
     rounding = faiss.ScalarQuantizer.QT_8bit
-    graph = faiss.IndexHNSWSQ(num_dimensions, rounding, _NUM_LINKS, faiss.METRIC_INNER_PRODUCT)
+    inner_product = faiss.METRIC_INNER_PRODUCT
+    graph = faiss.IndexHNSWSQ(num_dimensions, rounding, _NUM_LINKS, inner_product)  # pyright: ignore[reportArgumentType] (stub)
     graph.hnsw.efConstruction = _NUM_LOOKED_AT_BUILDING
     num_threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -106,7 +107,7 @@ class VectorFiles:
     def __init__(self, folder: Path, form: VectorForm) -> None:
         in_memory = form is VectorForm.EXACT
         self._vectors_ND = np.load(folder / "vectors.npy", allow_pickle=False, mmap_mode=None if in_memory else "r")
-        self._graph: faiss.IndexHNSW | None = None
+        self._graph: faiss.Index | None = None
         if form is VectorForm.GRAPH:
             import faiss
 
@@ -147,8 +148,11 @@ class VectorFiles:
         )  # those that may not be found are walked past
         selected: Any = None
         if allowed_N is not None:
-            selected = faiss.IDSelectorBitmap(np.packbits(allowed_N, bitorder="little"))
-        parameters = faiss.SearchParametersHNSW(efSearch=num_looked_at, sel=selected)
+            bits = np.packbits(allowed_N, bitorder="little")
+            selected = faiss.IDSelectorBitmap(bits)  # pyright: ignore[reportCallIssue] (stub)
+        parameters: Any = faiss.SearchParametersHNSW(  # pyright: ignore[reportAttributeAccessIssue] (stub)
+            efSearch=num_looked_at, sel=selected
+        )
         query_1D = np.ascontiguousarray(query_D, dtype=np.float32)[None]
         _, rows_1M = self._graph.search(query_1D, num_compared, params=parameters)
         return rows_1M[0][rows_1M[0] >= 0]

@@ -1,7 +1,6 @@
 """Full-text search over files: BM25 with all scores computed when the index is built.
 
-Building takes about 2 kB of memory a passage of 150 words, so that a million passages need some 4 GB for as long as it lasts; an
-index that is searched reads its files where they lie.
+Building takes some kilobytes of memory a passage for as long as it lasts; an index that is searched reads its files where they lie.
 
 Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; Lù 2024, "BM25S".
 """

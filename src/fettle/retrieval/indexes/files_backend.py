@@ -1,4 +1,4 @@
-"""Indexes that are searched with files in FETTLE_HOME, a folder for each generation."""
+"""Indexes that are searched with files in FETTLE_HOME, a folder for each generation: those of FAISS and bm25s, or LanceDB's."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fettle.store.passages import count_passages
 _STAGE = "make search files"
 
 
-class FolderBuilder(Protocol):
-    """Writes what an index is searched with into a folder."""
+class BuildFiles(Protocol):
+    """Writes the files of one kind, as `folder.build_folder` does."""
 
     def __call__(
         self,
@@ -31,22 +31,24 @@ class FolderBuilder(Protocol):
         num_dimensions: int,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        """As `folder.build_folder`."""
+        """Have the files in a folder, all or none."""
         ...
 
 
-class FolderBackend:
-    """Files of one kind, in `FETTLE_HOME/indexes/ID/GENERATION`.
+OpenFiles = Callable[[Path, IndexDescription, PassageReader], PassageIndex]
+"""Opens what was built."""
+
+
+class FilesBackend:
+    """Files in `FETTLE_HOME/indexes/ID/GENERATION`.
 
     Args:
         build: Writes them.
-        opened: Searches them.
+        open_files: Opens them.
     """
 
-    def __init__(
-        self, build: FolderBuilder, opened: Callable[[Path, IndexDescription, PassageReader], PassageIndex]
-    ) -> None:
-        self._build, self._opened = build, opened
+    def __init__(self, build: BuildFiles, open_files: OpenFiles) -> None:
+        self._build, self._open = build, open_files
 
     def prepare(self, generation: Generation, listener: Listener) -> None:
         """Write the files of a generation into a folder of their own."""
@@ -60,8 +62,9 @@ class FolderBackend:
         if num_passages:
             on_progress(0)
         folder = _folder(store, index.id, generation.number)
-        num_dimensions = generation.kept_as.num_dimensions
-        self._build(folder, generation.passages(), num_dimensions=num_dimensions, on_progress=on_progress)
+        self._build(
+            folder, generation.passages(), num_dimensions=generation.kept_as.num_dimensions, on_progress=on_progress
+        )
         listener.on_stage(Stage(name=_STAGE, num_done=num_passages, num_total=num_passages))
 
     def is_prepared(self, store: Store, index: StoredIndex) -> bool:
@@ -77,7 +80,7 @@ class FolderBackend:
         with store.reading() as connection:
             description = describe_index(connection, index)
         folder = _folder(store, index.id, index.generation)
-        return self._opened(folder, description, StoredPassages(store, index.id))
+        return self._open(folder, description, StoredPassages(store, index.id))
 
     def discard(self, store: Store, index_id: str, *, keep: int | None) -> None:
         """Delete the files of all generations but one; who has them open can go on reading them."""
