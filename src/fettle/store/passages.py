@@ -176,5 +176,5 @@ def _known_vectors(connection: Connection, index_id: str, hashes: Collection[str
     return {row.text_hash: row.vector for row in connection.execute(wanted)}
 
 
-def _passage(row: Row[Any]) -> StoredPassage:
+def _passage(row: Row[*tuple[Any, ...]]) -> StoredPassage:
     return StoredPassage(**row._mapping)

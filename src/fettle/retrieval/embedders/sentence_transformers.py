@@ -88,7 +88,7 @@ class SentenceTransformerEmbedder:
         if not texts:
             return []
         prompts = self._model.prompts
-        prompt = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), "")
+        prompt = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), None) or ""
         whole = [prompt + encodable(text) for text in texts]
         tokenizer = self._model.tokenizer
         if isinstance(tokenizer, Tokenizer):  # of a model without layers
