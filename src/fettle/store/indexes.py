@@ -324,4 +324,6 @@ def _index(row: Row[Any]) -> StoredIndex:
 
 
 def _document(row: Row[Any]) -> StoredDocument:
-    return StoredDocument(**dict(row._mapping) | {"status": DocumentStatus(row.status)})
+    values = dict(row._mapping)
+    values["status"] = DocumentStatus(row.status)
+    return StoredDocument(**values)

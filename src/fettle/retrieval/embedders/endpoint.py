@@ -69,13 +69,17 @@ class EndpointEmbedder:
             max_retries=_MAX_RETRIES,
         )
 
-    @cached_property
+    @property
     def num_dimensions(self) -> int:
         """Length of a vector, found out by asking for one.
 
         Raises:
             RemoteError: The endpoint does not answer, or not with vectors.
         """
+        return self._num_dimensions
+
+    @cached_property
+    def _num_dimensions(self) -> int:
         return self._ask(["dimensions"]).shape[1]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

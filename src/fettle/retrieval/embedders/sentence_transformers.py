@@ -44,14 +44,22 @@ class SentenceTransformerEmbedder:
         self._folder = folder_of(name)
         self.name = str(self._folder) if Path(name).expanduser().is_dir() else name
 
-    @cached_property
+    @property
     def revision(self) -> str:
         """Hash of weights, tokenizer and configuration, prompts included."""
+        return self._revision
+
+    @property
+    def num_dimensions(self) -> int:
+        """Length of a vector."""
+        return self._num_dimensions
+
+    @cached_property
+    def _revision(self) -> str:
         return revision_of(self._folder)
 
     @cached_property
-    def num_dimensions(self) -> int:
-        """Length of a vector."""
+    def _num_dimensions(self) -> int:
         size = self._model.get_embedding_dimension()
         return size if size is not None else self.embed(["dimensions"]).shape[1]
 
@@ -88,7 +96,7 @@ class SentenceTransformerEmbedder:
         if not texts:
             return []
         prompts = self._model.prompts
-        prompt = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), "")
+        prompt = next((prompts[name] for name in _PASSAGE_PROMPTS if name in prompts), None) or ""
         whole = [prompt + encodable(text) for text in texts]
         tokenizer = self._model.tokenizer
         if isinstance(tokenizer, Tokenizer):  # of a model without layers
