@@ -46,8 +46,8 @@ def search(
     reranker: Annotated[
         str | None,
         typer.Option(
-            help="What looks at the best candidates once more: late-interaction, which comes with Fettle, or a cross-encoder "
-            "on this machine, by its folder or as org/name."
+            help="What looks at the best candidates once more: late-interaction, which comes with Fettle, or a cross-encoder on "
+            "this machine, by its folder or as org/name."
         ),
     ] = None,
     where: Annotated[

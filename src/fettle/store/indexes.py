@@ -324,6 +324,6 @@ def _index(row: Row[Any]) -> StoredIndex:
 
 
 def _document(row: Row[Any]) -> StoredDocument:
-    values: dict[str, Any] = dict(row._mapping)
+    values = dict(row._mapping)
     values["status"] = DocumentStatus(row.status)
     return StoredDocument(**values)

@@ -148,9 +148,8 @@ def list_passages_named(connection: Connection, index_id: str, document_id: str)
         index_documents.c.document_id == document_id,
         index_documents.c.status == DocumentStatus.COMPLETED.value,
     )
-    return tuple(
-        map(_passage, connection.execute(_WITH_DOCUMENT.where(*named).order_by(passages.c.position)).mappings())
-    )
+    wanted = _WITH_DOCUMENT.where(*named).order_by(passages.c.position)
+    return tuple(map(_passage, connection.execute(wanted).mappings()))
 
 
 _WITH_DOCUMENT = select(

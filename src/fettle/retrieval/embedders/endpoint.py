@@ -78,6 +78,10 @@ class EndpointEmbedder:
         """
         return self._num_dimensions
 
+    @cached_property
+    def _num_dimensions(self) -> int:
+        return self._ask(["dimensions"]).shape[1]
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row of unit length per text: [N, D], float32.
 
@@ -101,10 +105,6 @@ class EndpointEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How long each text is at most, as far as can be told without the model's tokenizer: rather too many than too few."""
         return [_estimated_tokens(text) for text in texts]
-
-    @cached_property
-    def _num_dimensions(self) -> int:
-        return self._ask(["dimensions"]).shape[1]
 
     def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
         from openai import OpenAIError

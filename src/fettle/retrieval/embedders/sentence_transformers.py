@@ -54,6 +54,15 @@ class SentenceTransformerEmbedder:
         """Length of a vector."""
         return self._num_dimensions
 
+    @cached_property
+    def _revision(self) -> str:
+        return revision_of(self._folder)
+
+    @cached_property
+    def _num_dimensions(self) -> int:
+        size = self._model.get_embedding_dimension()
+        return size if size is not None else self.embed(["dimensions"]).shape[1]
+
     @property
     def max_tokens(self) -> int:
         """How much of a text counts, the prompt and the tokens around it included; at most 8,192 where the model knows no bound."""
@@ -106,15 +115,6 @@ class SentenceTransformerEmbedder:
             normalize_embeddings=True,
         )
         return np.asarray(vectors_ND, dtype=np.float32)
-
-    @cached_property
-    def _revision(self) -> str:
-        return revision_of(self._folder)
-
-    @cached_property
-    def _num_dimensions(self) -> int:
-        size = self._model.get_embedding_dimension()
-        return size if size is not None else self.embed(["dimensions"]).shape[1]
 
     @cached_property
     def _model(self) -> SentenceTransformer:
