@@ -165,7 +165,6 @@ def test_another_embedder_or_another_size_is_refused_until_all_is_made_anew(run:
         ("--embedder", "other"),
         ("--passage-tokens", 100),
         ("--overlap-tokens", 20),
-        ("--backend", "lancedb"),
     ):
         with pytest.raises(ConfigError, match="--rebuild"):
             run("index", folder, "--name", "handbook", option, value)
