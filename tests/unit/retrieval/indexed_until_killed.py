@@ -18,7 +18,7 @@ DOCUMENTS = [
     document(
         f"{number}.md", *(f"Counter {number} has rule {rule}." for rule in range(number % 7)), "All rights reserved."
     )
-    for number in range(2, 24)
+    for number in range(2, 10)
 ]
 
 
