@@ -37,9 +37,9 @@ class Seen(StrEnum):
     """Whether a contender could have known the answer from its passages."""
 
     SHOWN = "shown"
-    """A passage of a right document stood in its prompt."""
+    """A passage of a right document that holds the answer stood in its prompt; any of it, where none holds it word for word."""
     MISSED = "missed"
-    """The documents answer the question, and no passage of a right one stood in its prompt."""
+    """The documents answer the question, and no such passage stood in its prompt."""
     ABSENT = "absent"
     """The documents do not answer the question."""
 

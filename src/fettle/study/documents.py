@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, StudyConflictError
 from fettle.progress import Listener
 from fettle.records import Finding
 from fettle.retrieval.documents import read_documents
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER, embedder_by_name
+from fettle.retrieval.filters import Filter
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
 from fettle.retrieval.lookup import KeptLookup
-from fettle.retrieval.records import SearchMethod
+from fettle.retrieval.records import Found, SearchMethod
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
-from fettle.store.indexes import find_named_index
+from fettle.store.database import Store
+from fettle.store.indexes import StoredIndex, find_index, find_named_index
 from fettle.store.keys import DEFAULT_PROJECT, ensure_project
 from fettle.store.opening import open_store
 
@@ -34,6 +38,9 @@ class StudyDocuments:
     """An index that is ready to be searched."""
 
     settings: DocumentSettings
+    store: Store
+    stored: StoredIndex
+    """The index as it was when the study began."""
     index: PassageIndex
     lookup: KeptLookup
     """Its passages by their documents."""
@@ -45,10 +52,27 @@ class StudyDocuments:
         """Of what can be found."""
         return self.index.description.sha256
 
+    def require_unchanged(self) -> None:
+        """See that the index is the one that the study began with.
+
+        Raises:
+            StudyConflictError: It was changed meanwhile.
+            NoSuchIndexError: It was deleted.
+        """
+        with self.store.reading() as connection:
+            found = find_index(connection, self.stored.project_id, self.stored.id)
+        if found.generation != self.stored.generation:
+            raise StudyConflictError(
+                "the index was changed while the study ran, so its contenders would answer from other documents than they were "
+                "trained and chosen with",
+                where=self.settings.described,
+                remedy="run the same command again, and leave the index and its documents alone meanwhile",
+            )
+
     def retriever(
         self, *, method: SearchMethod | None = None, reranker: str | None = None, num_passages: int | None = None
-    ) -> IndexSearch:
-        """A search of its own.
+    ) -> SteadySearch:
+        """A search of its own, which refuses to find anything once the index has changed.
 
         Args:
             method: None: as the user chose, as the reranker is then.
@@ -61,7 +85,48 @@ class StudyDocuments:
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
         found = None if chosen.reranker is None else _reranker(chosen.reranker)
-        return IndexSearch(self.index, self.embedder, chosen, reranker=found)
+        search = IndexSearch(self.index, self.embedder, chosen, reranker=found)
+        return SteadySearch(search, self.require_unchanged)
+
+
+class SteadySearch:
+    """A search whose index must stay as it is.
+
+    Args:
+        search: What searches.
+        require_unchanged: Raises where it did not; asked after each search, before anybody sees what was found.
+    """
+
+    def __init__(self, search: IndexSearch, require_unchanged: Callable[[], None]) -> None:
+        self._search, self._require_unchanged = search, require_unchanged
+
+    def search(self, question: str, *, where: Filter | None = None) -> tuple[Found, ...]:
+        """As the search itself.
+
+        Raises:
+            StudyConflictError: The index was changed.
+        """
+        found = self._search.search(question, where=where)
+        self._require_unchanged()
+        return found
+
+    def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:
+        """As the search itself.
+
+        Raises:
+            StudyConflictError: The index was changed.
+        """
+        found = self._search.search_all(questions)
+        self._require_unchanged()
+        return found
+
+    def describe(self) -> str:
+        """As the search itself."""
+        return self._search.describe()
+
+    def identity(self) -> str:
+        """As the search itself."""
+        return self._search.identity()
 
 
 @lru_cache(maxsize=2)
@@ -83,7 +148,7 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
     findings: tuple[Finding, ...] = ()
     if settings.place is not None:
         embedder = embedder_by_name(settings.embedder or DEFAULT_EMBEDDER)
-        index = index_for(store, project_id, settings.place, embedder=embedder, passages=settings.passages)
+        index = index_for(store, project_id, _name_of(settings), embedder=embedder, passages=settings.passages)
         updated = update_index(store, index, read_documents(settings.place), embedder=embedder, listener=listener)
         index, findings = updated.index, updated.findings
     else:
@@ -101,5 +166,22 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
     opened = open_index(store, index)
     if not opened.description.num_passages:
         raise ConfigError("the documents hold no passage", where=settings.described, remedy="name another place")
-    lookup = KeptLookup(StoredPassages(store, index.id))
-    return StudyDocuments(settings=settings, index=opened, lookup=lookup, embedder=embedder, findings=findings)
+    return StudyDocuments(
+        settings=settings,
+        store=store,
+        stored=index,
+        index=opened,
+        lookup=KeptLookup(StoredPassages(store, index.id)),
+        embedder=embedder,
+        findings=findings,
+    )
+
+
+def _name_of(settings: DocumentSettings) -> str:
+    """What the index of a place is called: never as one that somebody has named, and another one where it is made otherwise."""
+    place = settings.place or ""
+    resolved = place if "://" in place or "::" in place else str(Path(place).resolve())
+    made = [] if settings.embedder is None else [settings.embedder]
+    if settings.passages is not None:
+        made.append(f"{settings.passages.max_tokens}/{settings.passages.overlap_tokens} tokens")
+    return f"study of {resolved}" + (f" ({', '.join(made)})" if made else "")

@@ -20,6 +20,7 @@ from fettle.records import Example, Finding, Prompt, Split
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
+from fettle.study.document_findings import document_findings
 from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
@@ -189,7 +190,7 @@ def _planned(
             *untrained_findings(split.train, tokens.train),
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
-            *(() if documents is None else documents.findings),
+            *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fettle.contenders.retrieval import PassageReader
-from fettle.records import Answer, Example, Interval
+from fettle.records import Example, Finding, Interval
+from fettle.retrieval.lookup import PassageLookup
 from fettle.retrieval.measures import SearchMeasures, documents_of, measure
 from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Found, Passage, SearchMethod
@@ -24,8 +25,11 @@ from fettle.retrieval_records import (
     ShownPassage,
 )
 from fettle.scoring.abstention import learn_abstentions
+from fettle.scoring.containment import holds
 from fettle.scoring.grader import Grader, score_answers
+from fettle.scoring.graders.text import right_answers
 from fettle.statistics.intervals import mean_interval
+from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, UNKNOWN_DOCUMENTS, is_known
 
 if TYPE_CHECKING:
     from fettle.retrieval.retriever import Retriever
@@ -56,7 +60,9 @@ class Questions:
 def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequence[TestedRung]) -> RetrievalReport:
     """The documents of a study, and how well they are searched and used."""
     abstentions, test = learn_abstentions(plan.split.train), plan.split.test
-    questions = known_questions(test, frozenset(one.id for one in test if abstentions.is_wanted(one)))
+    absent = frozenset(one.id for one in test if abstentions.is_wanted(one))
+    known = [one for one in test if one.id in absent or not one.document_ids or is_known(one, documents)]
+    questions = known_questions(known, absent)
     readers = {arm.name: arm.rung.contender for arm in tested if isinstance(arm.rung.contender, PassageReader)}
     shown = [arm for arm in tested if arm.name in readers]
     passages = {
@@ -66,7 +72,14 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
         for passage in documents.lookup.with_ids(answer.passages)
     }
     losses = [
-        lost_score(arm, test, questions, plan.split.cluster_by_id, grader=plan.graders[0], passages=passages)
+        lost_score(
+            arm,
+            test,
+            questions,
+            plan.split.cluster_by_id,
+            grader=plan.graders[0],
+            lookup=documents.lookup,
+        )
         for arm in shown
     ]
     made_of = documents.index.description
@@ -87,7 +100,7 @@ def retrieval_report(plan: StudyPlan, documents: StudyDocuments, tested: Sequenc
 
 def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions) -> tuple[SearchQuality, ...]:
     """Of every way of searching, the one that the contenders use last where it is none of the plain ones."""
-    used = documents.settings.search
+    used, clusters = documents.settings.search, clusters_of(questions.answered, plan.split.cluster_by_id)
     ways: list[tuple[SearchMethod, str | None]] = [(method, None) for method in SearchMethod]
     if (used.method, used.reranker) not in ways:
         ways.append((used.method, used.reranker))
@@ -95,12 +108,43 @@ def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions)
         search_quality(
             documents.retriever(method=method, reranker=reranker, num_passages=DEPTHS[-1]),
             questions.answered,
-            plan.split.cluster_by_id,
+            clusters,
             method=_TITLES[method] + (f", reranked by {reranker}" if reranker else ""),
             is_used=(method, reranker) == (used.method, used.reranker),
         )
         for method, reranker in ways
     )
+
+
+def warnings_of_documents(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """What a reader must know of examples and documents before trusting the figures."""
+    return tuple(
+        f"{one.message}. {one.remedy[:1].upper()}{one.remedy[1:]}."
+        for one in findings
+        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS)
+    )
+
+
+def clusters_of(questions: Sequence[Example], cluster_by_id: Mapping[str, int]) -> dict[str, int]:
+    """Clusters of searches: questions that are near-duplicates or have a right document in common, which is found or missed alike.
+
+    Args:
+        questions: Each says which documents answer it.
+        cluster_by_id: Of near-duplicates and groups, as in `records.Split`.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    shared = [(place, ("cluster", cluster_by_id[one.id])) for place, one in enumerate(questions)]
+    shared += [
+        (place, ("document", document)) for place, one in enumerate(questions) for document in one.document_ids or ()
+    ]
+    node_of = {name: len(questions) + number for number, name in enumerate(dict.fromkeys(name for _, name in shared))}
+    rows, columns = [place for place, _ in shared], [node_of[name] for _, name in shared]
+    size = len(questions) + len(node_of)
+    graph = coo_array(([1] * len(rows), (rows, columns)), shape=(size, size))
+    _, components = connected_components(graph, directed=False)
+    return {one.id: int(components[place]) for place, one in enumerate(questions)}
 
 
 def known_questions(examples: Sequence[Example], absent_ids: frozenset[str]) -> Questions:
@@ -157,7 +201,7 @@ def lost_score(
     clusters: Mapping[str, int],
     *,
     grader: Grader,
-    passages: Mapping[str, Passage],
+    lookup: PassageLookup,
 ) -> LostScore:
     """Where a contender that is shown passages loses: on questions whose answer it was not shown, or on the others.
 
@@ -167,14 +211,15 @@ def lost_score(
         questions: Of which it is known whether and where the documents answer them; at least one.
         clusters: Of each example.
         grader: The primary one.
-        passages: Those that were shown, by their ids.
+        lookup: All passages.
     """
     scores = {score.example_id: score.value for score in score_answers(grader, test, tested.answers)}
     answers = {answer.example_id: answer for answer in tested.answers}
     by_seen: dict[Seen, list[Example]] = {seen: [] for seen in Seen}
     by_seen[Seen.ABSENT] = list(questions.absent)
     for example in questions.answered:
-        is_shown = _is_shown(example, answers[example.id], passages)
+        right = {one.id for one in right_passages(example, lookup)}
+        is_shown = any(id_ in right for id_ in answers[example.id].passages)
         by_seen[Seen.SHOWN if is_shown else Seen.MISSED].append(example)
     num_scored = sum(scores[example.id] is not None for some in by_seen.values() for example in some)
     return LostScore(
@@ -190,13 +235,16 @@ def shown_passages(tested: Sequence[TestedRung], passages: Mapping[str, Passage]
     return tuple(ShownPassage(id=one.id, heading=one.heading, source=one.source, text=one.text) for one in shown)
 
 
+def right_passages(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
+    """The passages of the right documents that hold the answer; all of them, where none does word for word or it is long."""
+    of_documents = tuple(one for document in example.document_ids or () for one in lookup.of_document(document))
+    holding = tuple(one for one in of_documents if holds(one.text, right_answers(example)))
+    return holding or of_documents
+
+
 def _measured(found: Sequence[Found], question: Example, depth: int) -> SearchMeasures:
     assert question.document_ids, "asked of questions that documents answer"
     return measure(documents_of(found[:depth]), question.document_ids, k=depth)
-
-
-def _is_shown(example: Example, answer: Answer, passages: Mapping[str, Passage]) -> bool:
-    return any(passages[id_].document_id in (example.document_ids or ()) for id_ in answer.passages)
 
 
 def _seen_scores(

@@ -37,7 +37,7 @@ from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import TestedRung
-from fettle.study.retrieval_report import retrieval_report
+from fettle.study.retrieval_report import retrieval_report, warnings_of_documents
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS
 from fettle.study.tuned_arms import Making, TunedArm, made_arms
@@ -148,6 +148,7 @@ def run_plan(
             learning_curve=curve,
             tuned_beside=_beside(arms, forgotten),
             retrieval=None if plan.documents is None else retrieval_report(plan, plan.documents, tested),
+            warnings=(*report.warnings, *warnings_of_documents(plan.findings)),
         )
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)

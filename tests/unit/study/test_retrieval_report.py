@@ -16,7 +16,14 @@ from fettle.scoring.graders.answer_or_abstention import AnswerOrAbstention
 from fettle.scoring.graders.text import ExactText
 from fettle.study.ladder import Rung
 from fettle.study.results import TestedRung
-from fettle.study.retrieval_report import known_questions, lost_score, search_quality, shown_passages
+from fettle.study.retrieval_report import (
+    clusters_of,
+    known_questions,
+    lost_score,
+    right_passages,
+    search_quality,
+    shown_passages,
+)
 from fettle.study.retrieval_views import loss_sentence
 
 ABSTENTION = "The documents do not answer this question."
@@ -59,6 +66,15 @@ class Searching:
 
     def identity(self) -> str:
         return self.documents
+
+
+class Documents:
+    """Each document is one passage, but for z, whose second one holds the answer."""
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        if document_id != "z":
+            return (passage(document_id),)
+        return passage("z"), replace(passage("z", 1), text="They are green.")
 
 
 QUESTIONS = [
@@ -111,15 +127,16 @@ def test_what_is_lost_is_lost_in_searching_or_in_answering() -> None:
     texts = ["red", "black", "I think red", "green", "grey", ABSTENTION]
     shown = ["ab", "ab", "ab", "bz", "ab", "ab"]
     answers = [answered(*one) for one in zip(QUESTIONS, texts, shown, strict=True)]
+    answers[3] = replace(answers[3], passages=("b#0", "z#1"))
     arm = arm_of(answers, Reading())  # pyright: ignore[reportArgumentType] (a part of one is enough)
-    passages = {passage(document).id: passage(document) for document in "abz"}
+    passages = {one.id: one for one in (passage("a"), passage("b"), passage("z", 1))}
     lost = lost_score(
         arm,
         QUESTIONS,
         known,
         {one.id: number for number, one in enumerate(QUESTIONS)},
         grader=AnswerOrAbstention(inner=ExactText(), abstentions=Abstentions()),
-        passages=passages,
+        lookup=Documents(),
     )
     groups = {group.seen: group for group in lost.groups}
     assert {seen: group.num_questions for seen, group in groups.items()} == {
@@ -136,7 +153,24 @@ def test_what_is_lost_is_lost_in_searching_or_in_answering() -> None:
     assert sentence.startswith(
         "Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
     )
-    assert [one.id for one in shown_passages([arm], passages)] == ["a#0", "b#0", "z#0"]
+    assert [one.id for one in shown_passages([arm], passages)] == ["a#0", "b#0", "z#1"]
+
+
+def test_another_passage_of_the_right_document_is_not_the_answer() -> None:
+    example = QUESTIONS[3]
+    assert [one.id for one in right_passages(example, Documents())] == ["z#1"]
+    assert [one.id for one in right_passages(QUESTIONS[0], Documents())] == ["a#0"]  # nothing holds it word for word
+
+
+def test_searches_for_one_document_are_one_cluster() -> None:
+    several = [
+        question(1, "x", ("a",)),
+        question(2, "x", ("a", "b")),
+        question(3, "x", ("b",)),
+        question(4, "x", ("c",)),
+    ]
+    clusters = clusters_of([*several, question(5, "x", ("d",))], {"q1": 1, "q2": 2, "q3": 3, "q4": 4, "q5": 4})
+    assert clusters["q1"] == clusters["q2"] == clusters["q3"] != clusters["q4"] == clusters["q5"]
 
 
 def test_answers_that_failed_are_no_loss() -> None:
@@ -144,6 +178,6 @@ def test_answers_that_failed_are_no_loss() -> None:
     failed = replace(answered(example, "", ""), finish_reason=FinishReason.ERROR, error="no reply")
     arm = arm_of([failed], Reading())  # pyright: ignore[reportArgumentType] (a part of one is enough)
     known = known_questions([example], frozenset())
-    lost = lost_score(arm, [example], known, {example.id: 0}, grader=ExactText(), passages={})
+    lost = lost_score(arm, [example], known, {example.id: 0}, grader=ExactText(), lookup=Documents())
     assert lost.lost_in_search == lost.lost_in_answering == 0
     assert all(group.score is None for group in lost.groups)

@@ -1,0 +1,72 @@
+"""What is noticed about examples and documents together, before anything is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fettle.examples.duplicates import plain_words
+from fettle.examples.notes import warning
+from fettle.records import Example, Finding, Split
+from fettle.retrieval.question import question_of_example
+from fettle.retrieval.records import SearchMethod
+from fettle.study.documents import StudyDocuments
+
+UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS = "unknown-documents", "answer-in-documents"
+_NUM_LOOKED_AT = 3
+"""Passages that fit a question best by its words: one that holds it word for word is among them."""
+
+
+def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
+    """Ids of documents that the index does not have, and test questions that stand in the documents with their answers."""
+    yield from _unknown((*split.train, *split.valid, *split.test), documents)
+    yield from _told(split.test, documents)
+
+
+def is_known(example: Example, documents: StudyDocuments) -> bool:
+    """Whether the index has a document that answers an example."""
+    return any(documents.lookup.of_document(one) for one in example.document_ids or ())
+
+
+def _unknown(examples: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:
+    strange = [
+        (example, missing)
+        for example in examples
+        if (missing := [one for one in example.document_ids or () if not documents.lookup.of_document(one)])
+    ]
+    if strange:
+        first, missing = strange[0]
+        text = (
+            f"{len(strange):,} of {len(examples):,} examples, this one first, name documents that the index does not have: "
+            f"{missing[0]!r}; how they are searched and whether they were shown cannot be told of those"
+        )
+        remedy = "give the ids that `fettle search` shows: a row's own id, or the path below the folder, such as `faq/returns.md`"
+        yield warning(UNKNOWN_DOCUMENTS, text, remedy).at(first.source)
+
+
+def _told(test: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:
+    """Documents may have been made of the examples: then retrieval looks up the answer, which it cannot do in production."""
+    search = documents.retriever(method=SearchMethod.FULL_TEXT, num_passages=_NUM_LOOKED_AT)
+    found = search.search_all([question_of_example(example) for example in test])
+    told = [
+        (example, one.passage)
+        for example, some in zip(test, found, strict=True)
+        for one in some
+        if _holds(one.passage.embedded_text, example)
+    ]
+    if told:
+        number = len({example.id for example, _ in told})
+        example, passage = told[0]
+        text = (
+            f"{number:,} of {len(test):,} test questions, this one first, stand in the documents word for word, with their "
+            f"answers: passage {passage.id}"
+        )
+        remedy = (
+            "if documents were made of these examples, leave the examples out of them: the scores of contenders with passages "
+            "say nothing of other questions then"
+        )
+        yield warning(ANSWER_IN_DOCUMENTS, text, remedy).at(example.source)
+
+
+def _holds(text: str, example: Example) -> bool:
+    words, question, answer = (f" {plain_words(one)} " for one in (text, example.user_text, example.answer))
+    return question.strip() != "" and answer.strip() != "" and question in words and answer in words
