@@ -51,6 +51,16 @@ NumPassagesOption = Annotated[
     int,
     typer.Option("--passages", min=1, max=50, help="Passages in a prompt, at most.", rich_help_panel=_PANEL),
 ]
+PassageBudgetOption = Annotated[
+    int | None,
+    typer.Option(
+        "--passage-budget",
+        min=32,
+        help="Tokens of the embedder that the passages of a prompt have together, at most; one that no longer fits whole is "
+        "passed over.",
+        rich_help_panel=_PANEL,
+    ),
+]
 SearchByChoice = Annotated[
     SearchByOption,
     typer.Option("--search-by", help="Meaning, words, or both with their ranks fused.", rich_help_panel=_PANEL),
@@ -73,6 +83,7 @@ def document_settings(
     passage_tokens: int | None,
     overlap_tokens: int | None,
     num_passages: int,
+    passage_budget: int | None,
     search_by: SearchByOption,
     reranker: str,
 ) -> DocumentSettings | None:
@@ -88,6 +99,7 @@ def document_settings(
     search = SearchSettings(
         method=SearchMethod(search_by.value),
         num_passages=num_passages,
+        max_tokens=passage_budget,
         reranker=None if reranker == NO_RERANKER else reranker,
     )
     if documents is None and index is None:
