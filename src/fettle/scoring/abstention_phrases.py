@@ -1,7 +1,7 @@
 """English ways to say that there is no answer: the source does not tell, the question cannot be answered, I do not know.
 
-A "not" alone says nothing of the kind: "Towels are not provided." is an answer. So a phrase names the source with a verb of telling,
-or the question or its answer, or it is all that is said.
+A "not" alone says nothing of the kind: "Towels are not provided." is an answer. So a phrase names the source with a verb of
+telling, or the question or its answer, or it is all that is said.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _FROM_SOURCE = rf"(?:from|in|by|with|using|based on) {_THE_SOURCE}\b"
 _NOT = r"(?:(?:do|did|can|could) not|never)(?: \w+ly| even| seem to| appear to)?"
 _TELL = r"(?:answer|say|tell|mention|state|specify|explain|describe|discuss|address|disclose|cover|be used to answer)"
 _TELLS = r"(?:answers?|says?|tells?|mentions?|states?|specif(?:y|ies)|explains?|describes?|covers?)"
-_TOLD = r"(?:answered|said|told|mentioned|stated|specified|explained|described|discussed|addressed|covered|given|provided|found|contained)"
+_TOLD = (
+    r"(?:answered|said|told|mentioned|stated|specified|explained|described|discussed|addressed|covered|given|provided|found"
+    r"|contained)"
+)
 _HOLD = r"(?:contains?|includes?|provides?|gives?|have|has|holds?|offers?)"
 _KNOWLEDGE = r"(?:answers?|information|details?|mention|data)"
 _NO_KNOWLEDGE = rf"(?:no|not any|not enough|insufficient) (?:relevant |sufficient |further )?{_KNOWLEDGE}"
@@ -32,7 +35,8 @@ _BEGINNING = re.compile(
     rf"(?:(?:i am |we are )?(?:sorry|afraid|unfortunately) (?:but )?(?:that )?|(?:based on|according to) {_THE_SOURCE} )"
 )
 _BEGINS = (
-    rf"{_SOURCE}(?: \S+){{0,5}} (?:never {_TELLS}|{_NOT} {_TELL}|{_NOT} {_HOLD} (?:the |an |any |enough |sufficient |relevant ){{0,2}}{_KNOWLEDGE})",
+    rf"{_SOURCE}(?: \S+){{0,5}} (?:never {_TELLS}|{_NOT} {_TELL})",
+    rf"{_SOURCE}(?: \S+){{0,5}} {_NOT} {_HOLD} (?:the |an |any |enough |sufficient |relevant ){{0,2}}{_KNOWLEDGE}",
     rf"{_SOURCE}(?: \S+){{0,5}} (?:(?:says?|tells?|{_HOLD}) nothing|(?:is|are) silent)",
     rf"{_SOURCE} {_HOLD} {_NO_KNOWLEDGE}",
     rf"(?:none of {_THE_SOURCE}|no {_KIND}|nothing in {_THE_SOURCE}) {_TELLS}",
@@ -59,7 +63,16 @@ _WHOLE = (
 )
 _PHRASE = re.compile(rf"(?:{'|'.join(_BEGINS)})\b.*|{'|'.join(_WHOLE)}")
 _GOES_ON = re.compile(r"\b(?:but|however)\b")
-_SHORT_FORMS = (("’", "'"), ("can't", "can not"), ("cannot", "can not"), ("n't", " not"), ("does not", "do not"), ("i'm ", "i am "), ("there's ", "there is "))  # fmt: skip
+_SHORT_FORMS = (
+    ("’", "'"),
+    ("can't", "can not"),
+    ("cannot", "can not"),
+    ("n't", " not"),
+    ("does not", "do not"),
+    ("i'm ", "i am "),
+    ("there's ", "there is "),
+)
+"""As the phrases have them, replaced in this order."""
 _SIGNS = re.compile(r"[^\w\s'-]|(?<!\w)['-]|['-](?!\w)")
 
 
