@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fettle.cli.document_choices import NO_RERANKER
 from fettle.cli.export import Format, Out, Weights, export_and_say
 from fettle.cli.named_index import named_index
 from fettle.cli.tables import print_table
@@ -22,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Models of the server: base models,
 Name = Annotated[str, typer.Argument(help="As `fettle models list` shows it, or an alias.")]
 _MOST_ALIAS_LENGTH = 255
 _DEFAULT_PROJECT = "default"
+_NUM_PASSAGES = 5
 
 
 @app.command("list")
@@ -158,37 +161,63 @@ def unalias(old_name: Annotated[str, typer.Argument(metavar="ALIAS", help="The a
 def attach(
     name: Name,
     index: Annotated[str, typer.Option(help="Name or id of an index, as `fettle index` made it.")],
-    passages: Annotated[int, typer.Option("--passages", "-k", min=1, max=50, help="Shown at most.")] = 5,
-    method: Annotated[SearchMethod, typer.Option(help="How they are looked for.")] = SearchMethod.HYBRID,
+    passages: Annotated[
+        int | None, typer.Option("--passages", "-k", min=1, max=50, help="Shown at most; at first 5.")
+    ] = None,
+    method: Annotated[
+        SearchMethod | None, typer.Option(help="How they are looked for; at first hybrid.", show_default=False)
+    ] = None,
     reranker: Annotated[
-        str | None, typer.Option(help="What looks at them once more: late-interaction, or a cross-encoder.")
+        str | None,
+        typer.Option(help="What looks at them once more: late-interaction, a cross-encoder, or none; at first none."),
+    ] = None,
+    abstention: Annotated[
+        str | None, typer.Option(help="What to say where they do not answer; an empty text: nothing is told.")
+    ] = None,
+    citations: Annotated[
+        bool | None,
+        typer.Option("--citations/--no-citations", help="Whether answers end with their numbers; at first they do."),
     ] = None,
     project: Annotated[
         str, typer.Option(help="Whose index it is; the answers of its keys alone change.")
     ] = _DEFAULT_PROJECT,
 ) -> None:
-    """Let the server search an index before a model answers, and show the model what it has found."""
+    """Let the server search an index before a model answers, and show the model what it has found.
+
+    What is left out stays as it is where the model has an index already, such as that of the study it was tuned in.
+    """
     from fettle.cli.store import open_store
     from fettle.retrieval.fence import ABSTENTION
-    from fettle.store.model_indexes import AttachedIndex, attach_index
+    from fettle.store.model_indexes import AttachedIndex, attach_index, index_of_model
     from fettle.store.models import find_model
 
     with open_store().writing() as connection:
         found = named_index(connection, project, index)
         model = find_model(connection, found.project_id, name)
-        attach_index(
-            connection,
-            AttachedIndex(
-                model=model.id,
-                project_id=found.project_id,
-                index_id=found.id,
-                num_passages=passages,
-                method=method.value,
-                reranker=reranker,
-                abstention=ABSTENTION,
-            ),
+        before = index_of_model(connection, model.id, found.project_id) or AttachedIndex(
+            model=model.id,
+            project_id=found.project_id,
+            index_id=found.id,
+            num_passages=_NUM_PASSAGES,
+            method=SearchMethod.HYBRID.value,
+            abstention=ABSTENTION,
         )
-    typer.echo(f"{model.id} answers the project {project} from {found.name or found.id} from now on")
+        attached = replace(
+            before,
+            index_id=found.id,
+            num_passages=before.num_passages if passages is None else passages,
+            method=before.method if method is None else method.value,
+            reranker=before.reranker if reranker is None else _unless(reranker, NO_RERANKER),
+            abstention=before.abstention if abstention is None else _unless(abstention.strip(), ""),
+            asks_for_citations=before.asks_for_citations if citations is None else citations,
+        )
+        attach_index(connection, attached)
+    typer.echo(f"{model.id} answers the project {project} from {found.name or found.id} from now on:")
+    typer.echo(
+        f"  up to {attached.num_passages} passages, search {attached.method}, reranker {attached.reranker or NO_RERANKER}, "
+        f"{'with' if attached.asks_for_citations else 'without'} citations"
+    )
+    typer.echo(f"  where they do not answer: {attached.abstention or 'nothing is told'}")
 
 
 @app.command()
@@ -220,6 +249,10 @@ def export(name: Name, out: Out, format_: Format = ExportFormat.MERGED, weight_t
     from fettle.export.kept import settings_for_kept
 
     export_and_say(settings_for_kept(open_store(), name, out, format_=format_, weight_type=weight_type))
+
+
+def _unless(text: str, nothing: str) -> str | None:
+    return None if text == nothing else text
 
 
 def _kind(model: BaseModel | TunedModel) -> str:

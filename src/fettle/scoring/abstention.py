@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fettle.records import Example
+from fettle.scoring.abstention_phrases import says_no_answer
 
 WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
 """A word or a number."""
@@ -16,14 +17,6 @@ FEWEST_REPEATS = 3
 """Of a sentence that training answers say so by."""
 _FEWEST_WORDS = 3
 _MOST_WORDS = 25
-_SOURCES = r"(?:documents?|passages?|contexts?|texts?|sources?|articles?|information)"
-_PHRASES = re.compile(
-    rf"\b{_SOURCES}\b.{{0,40}}\b(?:do(?:es)? not|don['’]t|doesn['’]t|did not|cannot|can['’]t|never)\b"
-    rf"|\b(?:no|not enough) (?:information|answer|mention)\b|\bnot (?:mentioned|stated|given|provided|specified|answered|known)\b"
-    rf"|\bnot in (?:the|these|any) {_SOURCES}\b|\bcannot (?:be answered|answer|tell)\b|\bunanswerable\b"
-    r"|\b(?:do not|don['’]t) know\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ class Abstentions:
             return True
         words = WORD.findall(text)
         is_short = len(words) <= _MOST_WORDS and not any(word[0].isdigit() for word in words)
-        return is_short and len(SENTENCE_END.split(text.strip())) == 1 and _PHRASES.search(text) is not None
+        return is_short and len(SENTENCE_END.split(text.strip())) == 1 and says_no_answer(text)
 
     def is_wanted(self, example: Example) -> bool:
         """Whether saying that there is none is right: the wanted answer does, or no document answers."""

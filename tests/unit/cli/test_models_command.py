@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from fettle.models.resolve import EMBEDDED_ID
 from fettle.store.database import Store
 from fettle.store.indexes import list_all_indexes, remove_index
 from fettle.store.keys import ensure_project
-from fettle.store.model_indexes import index_of_model
+from fettle.store.model_indexes import AttachedIndex, attach_index, index_of_model
 from fettle.store.models import (
     NoSuchModelError,
     TunedModel,
@@ -223,6 +224,37 @@ class TestIndexesOfModels:
             assert index_of_model(connection, served, project_id) is None
         with pytest.raises(ConfigError, match="without an index"):
             run("detach", served)
+
+    def test_attaching_again_changes_what_is_said_alone(self, store: Store, run: Run, served: str) -> None:
+        project_id = project_of(store)
+        with store.writing() as connection:
+            [index] = list_all_indexes(connection)
+            studied = AttachedIndex(
+                model=served,
+                project_id=project_id,
+                index_id=index.id,
+                num_passages=2,
+                method="vector",
+                reranker="late-interaction",
+                abstention="Not in the handbook.",
+                asks_for_citations=False,
+            )
+            attach_index(connection, studied)
+
+        def attached(*options: str) -> AttachedIndex | None:
+            said = run("attach", served, "--index", "handbook", *options)
+            with store.reading() as connection:
+                found = index_of_model(connection, served, project_id)
+            assert found is not None
+            assert f"reranker {found.reranker or 'none'}" in said
+            return found
+
+        assert attached() == studied
+        assert attached("-k", "3") == replace(studied, num_passages=3)
+        assert attached("--method", "hybrid", "-k", "2") == replace(studied, method="hybrid")
+        other = replace(studied, method="hybrid", abstention="Ask us.", asks_for_citations=True, reranker=None)
+        assert attached("--abstention", "Ask us.", "--citations", "--reranker", "none") == other
+        assert attached("--abstention", "") == replace(other, abstention=None)
 
     def test_an_index_that_is_deleted_is_attached_no_more(self, store: Store, run: Run, served: str) -> None:
         run("attach", served, "--index", "handbook")
