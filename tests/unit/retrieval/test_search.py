@@ -169,7 +169,9 @@ def test_deleted_passages_in_between_leave_as_many_candidates_as_were_wanted(nea
     delete(near_and_far, range(2, 61, 2))
     everything = search(near_and_far, "1 wine", method=SearchMethod.VECTOR, num_passages=100)
     assert len(everything) == 40
-    assert search(near_and_far, "1 wine", method=SearchMethod.VECTOR, num_passages=8, num_candidates=8) == everything[:8]
+    assert (
+        search(near_and_far, "1 wine", method=SearchMethod.VECTOR, num_passages=8, num_candidates=8) == everything[:8]
+    )
 
 
 def test_an_index_without_deletions_is_asked_once(near_and_far: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
