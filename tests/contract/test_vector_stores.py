@@ -236,6 +236,16 @@ class TestFiles:
         assert (again.status, again.attributes) == ("completed", roads.attributes)
         assert search_client.vector_stores.retrieve(store.id).file_counts.total == 2
 
+    def test_a_file_that_is_deleted_is_in_no_vector_store(self, search_client: openai.OpenAI) -> None:
+        store, other = filled(search_client), filled(search_client)
+        roads, returns = search_client.vector_stores.files.list(store.id)
+        search_client.vector_stores.files.create_and_poll(roads.id, vector_store_id=other.id, poll_interval_ms=10)
+        search_client.files.delete(roads.id)
+        for one in (store, other):
+            assert roads.id not in {file.id for file in search_client.vector_stores.files.list(one.id)}
+            assert roads.id not in {each.file_id for each in found(search_client, one.id, "bridges are closed")}
+        assert [each.file_id for each in found(search_client, store.id, "parcels come back")][:1] == [returns.id]
+
     def test_unknown_files_are_refused(self, search_client: openai.OpenAI) -> None:
         store = search_client.vector_stores.create()
         with pytest.raises(openai.NotFoundError, match="file-nothing"):

@@ -65,6 +65,7 @@ def index(
     with store.writing() as connection:
         project_id = ensure_project(connection, project).id
     chosen = _embedder(store, project_id, name, embedder, embedder_url)
+    read = read_documents(documents)
     made = index_for(
         store,
         project_id,
@@ -74,7 +75,7 @@ def index(
         is_rebuilt=rebuild,
     )
     with ProgressBars(Console(stderr=as_json)) as bars:
-        update = update_index(store, made, read_documents(documents), embedder=chosen, listener=bars)
+        update = update_index(store, made, read, embedder=chosen, listener=bars)
     with store.reading() as connection:
         sizes = sizes_of(connection, update.index.id)
     if as_json:

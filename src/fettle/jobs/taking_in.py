@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fettle.errors import BusyError, ConfigError, FettleError, ModelError
 from fettle.progress import Listener, SilentListener, Stage
+from fettle.records import Action, Finding
 from fettle.retrieval.attached_document import UnusableFileError, document_of_file
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.indexing import publish_staged, require_same
@@ -28,7 +29,7 @@ from fettle.store.attached_files import (
 )
 from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
-from fettle.store.indexes import ChangedMeanwhileError, DocumentStatus, StoredIndex, list_all_indexes
+from fettle.store.indexes import ChangedMeanwhileError, DocumentStatus, StoredIndex, list_all_indexes, remove_documents
 from fettle.store.locks import alone_in_store
 
 _logger = logging.getLogger("fettle.worker")
@@ -130,15 +131,16 @@ class TakingIn:
         try:
             with self._store.reading() as connection:
                 kept = find_file(connection, index.project_id, file.id)
-            document = document_of_file(
+            document, findings = document_of_file(
                 content_of(self._store, kept), document_id=file.id, filename=file.source, attributes=file.attributes
             )
+            _tell(index, file, findings)
             staged = stage_documents(
                 self._store, index, [document], embedder=embedder, listener=self._listener, file_id=file.id
             )
             with self._store.writing() as connection:
                 forget_attempts(connection, index.id, file.id)
-            return staged
+            return None if self._was_deleted_meanwhile(index, file, staged) else staged
         except (NoSuchFileError, FileNotFoundError):
             failure = FileFailure(code="invalid_file", message="The file was deleted before it was read.")
             return self._fail(file, failure)
@@ -151,6 +153,30 @@ class TakingIn:
             failure = FileFailure(code="server_error", message="The file could not be read because of an error here.")
             return self._fail(file, failure)
 
+    def _was_deleted_meanwhile(self, index: StoredIndex, file: IndexedFile, staged: Staged) -> bool:
+        """Whether a file is gone that was read just now; what was made of it goes as well. From here on deleting it finds that."""
+        with self._store.writing() as connection:
+            try:
+                find_file(connection, index.project_id, file.id)
+            except NoSuchFileError:
+                remove_documents(connection, staged.added | staged.changed)
+                return True
+        return False
+
     def _fail(self, file: IndexedFile, failure: FileFailure) -> None:
         with self._store.writing() as connection:
             end_file(connection, file, DocumentStatus.FAILED, failure)
+
+
+def _tell(index: StoredIndex, file: IndexedFile, findings: Sequence[Finding]) -> None:
+    """Say in the log what of a file cannot be found though the file can: OpenAI's form of a completed file has no room for it."""
+    left_out = [finding for finding in findings if finding.action is Action.LEFT_OUT]
+    if not left_out:
+        return
+    first, *others = left_out
+    place = file.source if first.line is None else f"{file.source}:{first.line}"
+    more = f" (and {len(others):,} finding{'s' if len(others) > 1 else ''} more)" if others else ""
+    _logger.warning(
+        "vector store %s, file %s, left out: %r: %s; to do: %s%s",
+        index.id, file.id, place, first.message, first.remedy, more,
+    )  # fmt: skip

@@ -30,8 +30,8 @@ class UnusableFileError(Exception):
 
 def document_of_file(
     content: Path, *, document_id: str, filename: str, attributes: Mapping[str, AttributeValue]
-) -> Document:
-    """What is in a file.
+) -> tuple[Document, tuple[Finding, ...]]:
+    """What is in a file, and what was noticed while it was read: rows that were left out, for instance.
 
     A table has a document in each row; here they are its sections, under the titles that they have.
 
@@ -53,7 +53,7 @@ def document_of_file(
         raise _unusable(findings)
     title = documents[0].title if len(documents) == 1 else filename
     kept = [title, [[list(part.title_path), part.page, part.text] for part in sections]]
-    return Document(
+    document = Document(
         id=document_id,
         source=filename,
         title=title,
@@ -61,6 +61,7 @@ def document_of_file(
         sha256=sha256_of_json(kept),
         attributes=dict(attributes),
     )
+    return document, tuple(findings)
 
 
 def _sections(document: Document, *, is_alone: bool) -> list[Section]:

@@ -111,7 +111,7 @@ def _title_and_text(values: Mapping[str, Any]) -> tuple[str, str, set[str]]:
     """The title, the text, and the columns that they are from.
 
     Raises:
-        UnusableRowError: The row has neither a text nor a question with its answer.
+        UnusableRowError: The row has neither a text nor a question with its answer, or they are empty.
     """
     question, text = _first(values, _QUESTION_NAMES), _first(values, _TEXT_NAMES)
     answer = _first(values, _ANSWER_NAMES) or _first(values, _ANSWER_NAMES, is_filled=False)
@@ -128,7 +128,19 @@ def _title_and_text(values: Mapping[str, Any]) -> tuple[str, str, set[str]]:
             _asked(conversation.messages), conversation.messages[-1].content if conversation.messages else ""
         )
         return title, body, set(values)
-    raise UnusableRowError(
+    raise _no_document(values, question=question)
+
+
+def _no_document(values: Mapping[str, Any], *, question: str | None) -> UnusableRowError:
+    """Why a row is none: a column that matters is empty, or is not there."""
+    for names, code, is_needed in (
+        (_TEXT_NAMES, "no-text", True),
+        (_QUESTION_NAMES, "empty-question", question is None and _first(values, _ANSWER_NAMES, is_filled=False)),
+    ):
+        column = _first(values, names, is_filled=False)
+        if is_needed and column is not None and not str(values[column] or "").strip():
+            return UnusableRowError(code, f"the column {column!r} is empty", "fill it, or remove the row")
+    return UnusableRowError(
         "unknown-form",
         f"neither a text nor a question with its answer; columns present: {', '.join(map(str, list(values)[:10]))}",
         "name the columns id, title and text, or question and answer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from fettle.errors import DataError
 from fettle.examples.notes import Note, repaired, warning
@@ -21,6 +22,8 @@ _NUM_TOLD_OF_A_KIND = 20
 def read_documents(place: str) -> Iterator[Document | Finding]:
     """Every document at a place, in the order of their paths, with findings beside; no more than one file is in memory.
 
+    The first one is read at once: where there is nothing to read, nothing has to be made for it.
+
     A finding that is an error and left something out names the file or, with a `/` at its end, the folder that could not be read,
     as `Document.source` does: what an index has from there may still be right.
 
@@ -31,6 +34,11 @@ def read_documents(place: str) -> Iterator[Document | Finding]:
         DataError: There is nothing at the place, or no file that is read.
         ConfigError: The place cannot be looked at.
     """
+    items = _read(place)
+    return chain([first for first in [next(items, None)] if first is not None], items)
+
+
+def _read(place: str) -> Iterator[Document | Finding]:
     taken: set[str] = set()
     num_files = 0
     passed_over: dict[str, list[str]] = {}

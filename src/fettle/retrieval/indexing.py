@@ -79,8 +79,10 @@ def index_for(
         is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. Until then it is searched as it is.
 
     Raises:
-        ConfigError: The index was made with another embedder or other settings, or they are impossible.
+        ConfigError: The index was made with another embedder or other settings, or they are impossible; or the name is blank.
     """
+    if not name.strip():
+        raise ConfigError("an index needs a name", where="--name", remedy="say how it is to be called: --name handbook")
     with alone_in_store(store, f"{project_id}/{name}", doing="making this index", remedy=_REMEDY_WHILE_BUSY):
         with store.reading() as connection:
             index = find_named_index(connection, project_id, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.fusion import fuse
 from fettle.retrieval.index import PassageIndex
-from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
+from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.words import words_of
@@ -97,41 +98,76 @@ class IndexSearch:
         return list(self._embedder.embed_queries(questions))
 
     def _found(self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None) -> tuple[Found, ...]:
-        ranked = self._ranked(question, query_D, where)
         if self._reranker is None:
-            candidates: Iterable[Found] = self._read(ranked, at_once=self.settings.num_passages)
+            candidates = self._candidates(question, query_D, where, at_once=self.settings.num_passages)
         else:
-            candidates = self._reranked(question, ranked, self._reranker)
+            some = self._candidates(question, query_D, where, at_once=self._reranker.max_candidates)
+            candidates = _reranked(question, some, self._reranker)
         return tuple(chosen(candidates, self.settings))
 
-    def _reranked(self, question: str, ranked: Sequence[Ranked], reranker: Reranker) -> Iterator[Found]:
-        """Those that the reranker looks at with their new scores, the best first, equal ones as they were; then the others."""
-        looked_at = list(self._read(ranked[: reranker.max_candidates], at_once=reranker.max_candidates))
-        scores = reranker.scores(question, looked_at)
-        scored = [replace(candidate, score=score) for candidate, score in zip(looked_at, scores, strict=True)]
-        yield from sorted(scored, key=lambda found: -found.score)
-        yield from self._read(ranked[reranker.max_candidates :], at_once=self.settings.num_passages)
+    def _candidates(
+        self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None, *, at_once: int
+    ) -> Iterator[Found]:
+        """As many as the settings want, the best first.
 
-    def _ranked(self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None) -> list[Ranked]:
-        num_candidates = max(self.settings.num_candidates, self.settings.num_passages)
+        Passages that were deleted since search files were made are passed over. Where there were some, rankings twice as long are
+        asked for until enough are found or no ranking has more; what only those have found comes after what was found before.
+
+        Args:
+            question: For the search by words.
+            query_D: For the search by meaning; None: there is none.
+            where: What must be fulfilled.
+            at_once: How many are read from the store together.
+        """
+        num_wanted = max(self.settings.num_candidates, self.settings.num_passages)
+        length, num_found, has_deleted = num_wanted, 0, False
+        looked_at: set[int] = set()
+        while True:
+            rankings = self._rankings(question, query_D, where, length)
+            ranked = fuse(rankings) if len(rankings) > 1 else rankings[0]
+            new = [one for one in ranked if one.key not in looked_at]
+            looked_at.update(one.key for one in new)
+            for start in range(0, len(new), at_once):
+                some = new[start : start + at_once]
+                kept = self._read(some)
+                has_deleted |= len(kept) < len(some)
+                for one, passage in kept:
+                    num_found += 1
+                    yield Found(passage=passage, rank=num_found, score=one.score)
+                    if num_found == num_wanted:
+                        return
+            if not has_deleted or all(len(ranking) < length for ranking in rankings):
+                return
+            length *= 2
+
+    def _rankings(
+        self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None, length: int
+    ) -> list[list[Ranked]]:
         rankings: list[list[Ranked]] = []
         if query_D is not None:
-            rankings.append(self.index.nearest(query_D, num_candidates, where))
+            rankings.append(self.index.nearest(query_D, length, where))
         if self.settings.method is not SearchMethod.VECTOR:
-            rankings.append(self.index.matching(question, num_candidates, where))
-        return fuse(rankings)[:num_candidates] if len(rankings) > 1 else rankings[0]
+            rankings.append(self.index.matching(question, length, where))
+        return rankings
 
-    def _read(self, ranked: Sequence[Ranked], *, at_once: int) -> Iterator[Found]:
-        """The passages in this order, without those that were deleted since the index was opened."""
-        for start in range(0, len(ranked), at_once):
-            some = ranked[start : start + at_once]
-            passages = self.index.passages([one.key for one in some])
-            if len(passages) < len(some):
-                read_alone = [(one, self.index.passages([one.key])) for one in some]
-                some = [one for one, found in read_alone if found]
-                passages = [passage for _, found in read_alone for passage in found]
-            for rank, (one, passage) in enumerate(zip(some, passages, strict=True), start=start + 1):
-                yield Found(passage=passage, rank=rank, score=one.score)
+    def _read(self, ranked: Sequence[Ranked]) -> list[tuple[Ranked, Passage]]:
+        """The passages in this order, without those that were deleted; halves are read alone until it is known which those are."""
+        passages = self.index.passages([one.key for one in ranked])
+        if not passages:
+            return []
+        if len(passages) == len(ranked):
+            return list(zip(ranked, passages, strict=True))
+        middle = len(ranked) // 2
+        return [*self._read(ranked[:middle]), *self._read(ranked[middle:])]
+
+
+def _reranked(question: str, candidates: Iterator[Found], reranker: Reranker) -> Iterator[Found]:
+    """Those that the reranker looks at with their new scores, the best first, equal ones as they were; then the others."""
+    looked_at = list(islice(candidates, reranker.max_candidates))
+    scores = reranker.scores(question, looked_at)
+    scored = [replace(candidate, score=score) for candidate, score in zip(looked_at, scores, strict=True)]
+    yield from sorted(scored, key=lambda found: -found.score)
+    yield from candidates
 
 
 def chosen(candidates: Iterable[Found], settings: SearchSettings) -> Iterator[Found]:

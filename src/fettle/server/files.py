@@ -179,7 +179,7 @@ def content(file_id: str, context: ContextOf, owner: OwnerOf) -> StreamingRespon
 
 @router.delete("/{file_id}")
 def delete(file_id: str, context: ContextOf, owner: OwnerOf) -> Deleted:
-    """Delete a file. Jobs that have begun have what they need of it."""
+    """Delete a file, and take it out of all vector stores. Jobs that have begun have what they need of it."""
     remove_file(context.store, owner.project_id, file_id)
     return Deleted(id=file_id, object="file")
 

@@ -13,6 +13,7 @@ from fettle.errors import FettleError, disk_errors_explained
 from fettle.files import move_durably
 from fettle.store.database import Store, now
 from fettle.store.ids import new_id
+from fettle.store.indexes import remove_attached
 from fettle.store.pages import Page, PageRequest, read_page
 from fettle.store.tables import files
 
@@ -109,7 +110,7 @@ def list_files(
 
 
 def remove_file(store: Store, project_id: str, file_id: str) -> None:
-    """Delete a file, from the disk as well.
+    """Delete a file, from the disk and from all indexes as well.
 
     Raises:
         NoSuchFileError: There is none of this id.
@@ -117,14 +118,16 @@ def remove_file(store: Store, project_id: str, file_id: str) -> None:
     with store.writing() as connection:
         file = find_file(connection, project_id, file_id)
         connection.execute(delete(files).where(files.c.id == file.id))
+        remove_attached(connection, [file.id])
     content_of(store, file).unlink(missing_ok=True)
 
 
 def remove_expired_files(store: Store) -> int:
-    """Delete what has expired; how many files that were."""
+    """Delete what has expired, from all indexes as well; how many files that were."""
     with store.writing() as connection:
         expired = connection.execute(select(files.c.id).where(files.c.expires_at <= now())).scalars().all()
         connection.execute(delete(files).where(files.c.id.in_(expired)))
+        remove_attached(connection, expired)
     for file_id in expired:
         (store.files / file_id).unlink(missing_ok=True)
     return len(expired)

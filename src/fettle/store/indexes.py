@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
@@ -20,7 +20,8 @@ from fettle.store.ids import new_id
 from fettle.store.pages import Page, PageRequest, read_page
 from fettle.store.tables import index_documents, indexes, passages
 
-_NUMBERS_AT_ONCE = 1000  # in one statement
+_Key = TypeVar("_Key")
+_KEYS_AT_ONCE = 1000  # in one statement
 
 
 class NoSuchIndexError(FettleError):
@@ -249,6 +250,17 @@ def remove_documents(connection: Connection, numbers: Collection[int]) -> None:
         connection.execute(delete(index_documents).where(index_documents.c.number.in_(some)))
 
 
+def remove_attached(connection: Connection, file_ids: Collection[str]) -> None:
+    """Delete what any index has of files that were attached to it, with the passages."""
+    for some in _pieces(file_ids):
+        where = (
+            index_documents.c.index_id.in_(select(indexes.c.id)),  # so that the key of the table is used
+            index_documents.c.document_id.in_(some),
+            index_documents.c.file_id.in_(some),
+        )
+        remove_documents(connection, connection.execute(select(index_documents.c.number).where(*where)).scalars().all())
+
+
 def publish(connection: Connection, index: StoredIndex, *, new: Collection[int], gone: Collection[int]) -> StoredIndex:
     """Let some documents be found and others no longer, all at once; the index in its next generation.
 
@@ -302,9 +314,9 @@ def _of_index(index_id: str, status: DocumentStatus | None) -> list[ColumnElemen
     return of_index if status is None else [*of_index, index_documents.c.status == status.value]
 
 
-def _pieces(numbers: Collection[int]) -> Iterator[Sequence[int]]:
-    rest = iter(numbers)
-    while some := list(islice(rest, _NUMBERS_AT_ONCE)):
+def _pieces(keys: Collection[_Key]) -> Iterator[Sequence[_Key]]:
+    rest = iter(keys)
+    while some := list(islice(rest, _KEYS_AT_ONCE)):
         yield some
 
 

@@ -148,8 +148,9 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
     findings: tuple[Finding, ...] = ()
     if settings.place is not None:
         embedder = embedder_by_name(settings.embedder or DEFAULT_EMBEDDER)
+        read = read_documents(settings.place)
         index = index_for(store, project_id, _name_of(settings), embedder=embedder, passages=settings.passages)
-        updated = update_index(store, index, read_documents(settings.place), embedder=embedder, listener=listener)
+        updated = update_index(store, index, read, embedder=embedder, listener=listener)
         index, findings = updated.index, updated.findings
     else:
         assert settings.index is not None, "one of the two is given"

@@ -144,6 +144,24 @@ def test_a_document_cannot_steer_the_terminal(run: Run, store: Store, folder: Pa
     assert "\x1b" not in run("indexes", "show", "handbook", "--documents")
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_index_without_a_name_is_refused(run: Run, store: Store, folder: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--name: an index needs a name"):
+        run("index", folder, "--name", name)
+    with store.reading() as connection:
+        assert list_all_indexes(connection) == ()
+
+
+def test_a_place_that_has_nothing_to_read_leaves_no_index(run: Run, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "setup.exe").write_bytes(b"MZ")
+    for place in ("memory://no-such-place", tmp_path / "others", tmp_path / "nowhere"):
+        with pytest.raises((ConfigError, DataError)):
+            run("index", place, "--name", "q")
+    with store.reading() as connection:
+        assert list_all_indexes(connection) == ()
+
+
 def test_the_embedder_of_the_index_is_used_again(run: Run, folder: Path, asked_for: list[str]) -> None:
     run("index", folder, "--name", "handbook", "--embedder", "other")
     run("index", folder, "--name", "handbook")

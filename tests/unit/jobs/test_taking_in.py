@@ -6,23 +6,34 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from databases import fresh_store
 from fettle.errors import RemoteError
+from fettle.jobs import taking_in as taking_in_module
 from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
 from fettle.progress import SilentListener, Stage
-from fettle.retrieval.records import PassageSettings
+from fettle.records import Finding
+from fettle.retrieval.records import Document, PassageSettings
 from fettle.retrieval.vector_stores import empty_expired_indexes, new_index, open_searchable, take_out_file
-from fettle.store.attached_files import IndexedFile, attach_file, find_file_of_index, list_files_of_index
+from fettle.store.attached_files import (
+    IndexedFile,
+    NoSuchAttachedFileError,
+    attach_file,
+    find_file_of_index,
+    list_files_of_index,
+)
 from fettle.store.database import Store, now
-from fettle.store.files import StoredFile, incoming_place, keep_file, remove_file
+from fettle.store.files import StoredFile, find_file, incoming_place, keep_file, remove_expired_files, remove_file
 from fettle.store.ids import new_id
-from fettle.store.indexes import DocumentStatus, StoredIndex, add_index, change_index, find_index
+from fettle.store.indexes import DocumentStatus, StoredIndex, add_index, change_index, find_index, remove_attached
 from fettle.store.locks import alone_in_store
 from fettle.store.pages import PageRequest
-from indexed import WordEmbedder, project_of, texts_of
+from fettle.store.tables import files
+from indexed import WordEmbedder, document, indexed, project_of, texts_of
 from indexed import content_of as content_of_index
 
 TEXTS = [
@@ -208,15 +219,85 @@ def test_another_embedder_of_the_same_name_fails_the_files(store: Store, index: 
     assert "embedder" in failed.error.message
 
 
-def test_a_file_that_was_deleted_before_it_was_read_fails(store: Store, index: StoredIndex) -> None:
-    gone, lost = attached(store, index, *TEXTS[:2])
-    remove_file(store, index.project_id, gone)
+def test_a_file_whose_content_is_lost_fails(store: Store, index: StoredIndex) -> None:
+    [lost] = attached(store, index, TEXTS[0])
     (store.files / lost).unlink()
     assert taking_in(store).do_next()
-    for file_id in (gone, lost):
-        failed = state_of(store, index, file_id)
-        assert failed.error is not None
-        assert failed.error.code == "invalid_file"
+    failed = state_of(store, index, lost)
+    assert failed.error is not None
+    assert failed.error.code == "invalid_file"
+
+
+def test_a_file_that_is_deleted_is_in_no_index_any_more(store: Store, index: StoredIndex) -> None:
+    found, kept = attached(store, index, TEXTS[0], TEXTS[2])
+    other = empty_index(store)
+    with store.writing() as connection:
+        attach_file(connection, other.id, find_file(connection, index.project_id, found), None)
+    while taking_in(store).do_next():
+        pass
+    assert searched(store, index, "storms") == searched(store, other, "storms") == [found]
+    [waits] = attached(store, index, "# More\n\nMore about wind.\n")
+    for file_id in (found, waits):
+        remove_file(store, index.project_id, file_id)
+    assert not taking_in(store).do_next()
+    assert searched(store, index, "storms") == searched(store, other, "storms") == []
+    for one, file_id in ((index, found), (other, found), (index, waits)):
+        with pytest.raises(NoSuchAttachedFileError):
+            state_of(store, one, file_id)
+    assert searched(store, index, "ice") == [kept]
+
+
+def test_a_file_that_has_expired_is_in_no_index_any_more(store: Store, index: StoredIndex) -> None:
+    expired, kept = attached(store, index, *TEXTS[:2])
+    taking_in(store).do_next()
+    with store.writing() as connection:
+        connection.execute(update(files).where(files.c.id == expired).values(expires_at=now() - 1))
+    assert remove_expired_files(store) == 1
+    assert searched(store, index, "storms") == []
+    assert searched(store, index, "roads") == [kept]
+
+
+def test_a_document_of_a_folder_with_the_id_of_a_file_outlives_the_file(store: Store) -> None:
+    made = indexed(store, [document("file-1", "Part 1 is about storms.")]).index
+    with store.writing() as connection:
+        remove_attached(connection, ["file-1"])
+    assert searched(store, made, "storms") == ["file-1"]
+
+
+def test_a_file_that_is_deleted_while_it_is_read_does_not_come_back(
+    store: Store, index: StoredIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = attached(store, index, *TEXTS[:2])
+    read = taking_in_module.document_of_file
+
+    def read_and_deleted(content: Path, **options: Any) -> tuple[Document, tuple[Finding, ...]]:
+        found = read(content, **options)
+        if options["document_id"] == gone:
+            remove_file(store, index.project_id, gone)
+        return found
+
+    monkeypatch.setattr(taking_in_module, "document_of_file", read_and_deleted)
+    assert taking_in(store).do_next()
+    assert searched(store, index, "storms") == []
+    assert searched(store, index, "roads") == [kept]
+    assert len(texts_of(store, index)) == 1
+
+
+def test_rows_that_are_left_out_of_a_file_are_named_in_the_log(
+    store: Store, index: StoredIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    [file_id] = attached(
+        store, index, '{"text": "storms"}\n{"id": "x", "text": ""}\n{broken\n{"text": "ice"}\n', name="a.jsonl"
+    )
+    attached(store, index, TEXTS[1])
+    with caplog.at_level("WARNING", logger="fettle.worker"):
+        assert taking_in(store).do_next()
+    assert state_of(store, index, file_id).status is DocumentStatus.COMPLETED
+    [line] = caplog.messages
+    assert line == (
+        f"vector store {index.id}, file {file_id}, left out: 'a.jsonl:2': the column 'text' is empty; "
+        "to do: fill it, or remove the row (and 1 finding more)"
+    )
 
 
 def test_a_file_that_is_taken_out_is_found_no_more_though_nothing_is_made_anew(

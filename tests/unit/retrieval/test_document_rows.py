@@ -95,6 +95,12 @@ def test_an_array_of_documents_is_read() -> None:
         (b"[1]", "not-an-object"),
         (b'{"name": "x"}', "unknown-form"),
         (b'{"question": "x?", "answer": " "}', "empty-answer"),
+        (b'{"question": " ", "answer": "x"}', "empty-question"),
+        (b'{"question": null, "answer": ""}', "empty-question"),
+        (b'{"id": "x", "text": ""}', "no-text"),
+        (b'{"title": "x", "text": null}', "no-text"),
+        (b'{"id": "x", "question": ""}', "unknown-form"),
+        (b'{"text": ["x"]}', "unknown-form"),
         (b'{"text": "\\u0000"}', "no-text"),
         (b'{"text": "\xff\xfe\xfd"}', "not-utf8"),
         (b'{"text": ' + b"[" * 100_000, "not-json"),
@@ -104,6 +110,13 @@ def test_a_row_that_cannot_be_read_is_named_and_does_not_stop_the_others(line: b
     content = '{"text": "Größe, Höhe, Länge"}\n'.encode() + line + b'\n{"text": "last"}\n'
     assert [(finding.code, finding.line) for finding in findings_of("a.jsonl", content)] == [(code, 2)]
     assert [document.id for document in documents_of("a.jsonl", content)] == ["a.jsonl:1", "a.jsonl:3"]
+
+
+def test_an_empty_column_is_named() -> None:
+    [text] = findings_of("a.jsonl", b'{"id": "x", "Text": " "}\n')
+    assert text.message == "the column 'Text' is empty"
+    [question] = findings_of("a.csv", b"q,a\n,At the counter\n")
+    assert question.message == "the column 'q' is empty"
 
 
 def test_half_characters_and_null_characters_never_arrive() -> None:

@@ -133,8 +133,12 @@ def test_models_that_are_no_cross_encoders_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_not_on_this_machine_is_not_fetched(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is on this machine, and none is fetched"):
+    with pytest.raises(
+        ModelError, match=r"--reranker: no reranker 'cross-encoder/no-such-model' is on .*late-interaction` comes with"
+    ):
         reranker_named("cross-encoder/no-such-model")
+    with pytest.raises(ModelError, match=r"holds no cross-encoder: .*name the folder that holds config\.json"):
+        reranker_named(str(tmp_path))
     save_tiny_model(tmp_path, "llama")
     for weights in tmp_path.glob("*.safetensors"):
         weights.rename(weights.with_suffix(".bin"))

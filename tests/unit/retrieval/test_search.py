@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fettle.errors import ConfigError
-from fettle.retrieval.filters import Condition, Operator
+from fettle.retrieval.filters import Condition, Filter, Operator
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
-from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.search import IndexSearch
 from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
 
@@ -107,14 +109,85 @@ def test_deleted_passages_make_room_for_others(index: FolderIndex) -> None:
 
 
 class BackwardsReranker:
+    """Turns the candidates round, and remembers how many there were."""
+
     name = "backwards"
     max_candidates = 4
 
     def identity(self) -> str:
         return "backwards-1"
 
+    def __init__(self) -> None:
+        self.num_seen = 0
+
     def scores(self, question: str, candidates: Sequence[Found]) -> list[float]:
+        self.num_seen = len(candidates)
         return [float(candidate.rank) for candidate in candidates]
+
+
+@pytest.fixture
+def near_and_far(tmp_path: Path) -> FolderIndex:
+    """70 passages that all fit the question `1 wine`, the first 60 of them better than the last 10, in their order."""
+    texts = [f"{'1 wine' if key <= 60 else '1 2 wine'}{' label' * key}" for key in range(1, 71)]
+    build_folder(tmp_path, [Batch(range(1, 71), texts, NumberedEmbedder().embed(texts))], num_dimensions=4)
+    passages = {key: passage(key, text) for key, text in enumerate(texts, start=1)}
+    return FolderIndex(tmp_path, description(len(texts)), PassagesInMemory(passages))
+
+
+def delete(index: FolderIndex, keys: Iterable[int]) -> None:
+    """Take passages out of the store, as the API does: the search files still name them."""
+    reader = index._reader
+    assert isinstance(reader, PassagesInMemory)
+    for key in keys:
+        del reader.by_key[key]
+
+
+@pytest.mark.parametrize("method", SearchMethod)
+def test_passages_behind_more_deleted_ones_than_there_are_candidates_are_found(
+    near_and_far: FolderIndex, method: SearchMethod
+) -> None:
+    assert set(search(near_and_far, "1 wine", method=method)) <= {f"d{key}" for key in range(1, 61)}
+    delete(near_and_far, range(1, 61))
+    assert set(search(near_and_far, "1 wine", method=method, num_passages=20)) == {f"d{key}" for key in range(61, 71)}
+    assert len(search(near_and_far, "1 wine", method=method, num_passages=5)) == 5
+    delete(near_and_far, range(61, 71))
+    assert search(near_and_far, "1 wine", method=method) == []
+
+
+@pytest.mark.parametrize("method", SearchMethod)
+def test_a_reranker_sees_as_many_candidates_as_if_the_deleted_ones_had_never_been(
+    near_and_far: FolderIndex, method: SearchMethod
+) -> None:
+    delete(near_and_far, range(1, 61))
+    reranker, settings = BackwardsReranker(), SearchSettings(method=method, num_passages=2, num_candidates=8)
+    found = IndexSearch(near_and_far, NumberedEmbedder(), settings, reranker=reranker).search("1 wine")
+    assert reranker.num_seen == reranker.max_candidates
+    assert [one.score for one in found] == [4.0, 3.0]
+
+
+def test_deleted_passages_in_between_leave_as_many_candidates_as_were_wanted(near_and_far: FolderIndex) -> None:
+    delete(near_and_far, range(2, 61, 2))
+    everything = search(near_and_far, "1 wine", method=SearchMethod.VECTOR, num_passages=100)
+    assert len(everything) == 40
+    assert (
+        search(near_and_far, "1 wine", method=SearchMethod.VECTOR, num_passages=8, num_candidates=8) == everything[:8]
+    )
+
+
+def test_an_index_without_deletions_is_asked_once(near_and_far: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    nearest = FolderIndex.nearest
+
+    def counted(self: FolderIndex, query_D: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Ranked]:
+        lengths.append(k)
+        return nearest(self, query_D, k, where)
+
+    monkeypatch.setattr(FolderIndex, "nearest", counted)
+    assert search(near_and_far, "1 wine", method=SearchMethod.VECTOR, max_tokens=1) == []
+    assert lengths == [50]
+    delete(near_and_far, range(1, 61))
+    assert search(near_and_far, "1 wine", method=SearchMethod.VECTOR, max_tokens=1) == []
+    assert lengths == [50, 50, 100]
 
 
 def test_a_reranker_sees_all_candidates_and_decides(index: FolderIndex) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,27 @@ _WEIGHTS = ".safetensors"
 _DECIDING = (_WEIGHTS, ".json", ".txt", ".model")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What a model is wanted for, as refusals say it."""
+
+    name: str
+    """Of the option as well."""
+    kind: str
+    marked_by: str
+    """The file that is in every folder of such a model."""
+    else_do: str
+    """What does without one."""
+
+
+_EMBEDDER = Role(
+    name="embedder",
+    kind="sentence-transformers model",
+    marked_by="modules.json",
+    else_do="leave it out for the one that comes with Fettle",
+)
+
+
 class SentenceTransformerEmbedder:
     """A model by its folder, or by its name in Hugging Face's cache. Loaded when it is first asked.
 
@@ -41,7 +63,7 @@ class SentenceTransformerEmbedder:
     """
 
     def __init__(self, name: str) -> None:
-        self._folder = folder_of(name)
+        self._folder = folder_of(name, _EMBEDDER)
         self.name = str(self._folder) if Path(name).expanduser().is_dir() else name
 
     @property
@@ -136,19 +158,19 @@ def revision_of(folder: Path) -> str:
     return sha256_of_json([[str(path.relative_to(folder)), sha256_of_file(path)] for path in deciding])
 
 
-def folder_of(name: str) -> Path:
+def folder_of(name: str, role: Role) -> Path:
     """Where a model lies that is given by its folder, or by its name in Hugging Face's cache.
 
     Raises:
         ModelError: There is no such model on this machine, or its weights are pickles.
     """
     path = Path(name).expanduser()
-    folder = path if path.is_dir() else _cached(name)
+    folder = path if path.is_dir() else _cached(name, role)
     if not any((folder / file).is_file() for file in ("modules.json", "config.json")):
         raise ModelError(
-            "this folder holds no sentence-transformers model: there is no modules.json in it",
+            f"this folder holds no {role.kind}: there is no {role.marked_by} in it",
             where=str(folder),
-            remedy="name the folder that holds modules.json",
+            remedy=f"name the folder that holds {role.marked_by}",
         )
     if not any(path.suffix == _WEIGHTS for path in iter_files(folder)):
         pickles = [path.name for path in iter_files(folder) if path.suffix in _PICKLES]
@@ -161,7 +183,7 @@ def folder_of(name: str) -> Path:
     return folder.resolve()
 
 
-def _cached(name: str) -> Path:
+def _cached(name: str, role: Role) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -169,7 +191,7 @@ def _cached(name: str) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"no embedder {name!r} is on this machine, and none is fetched",
-            where="--embedder",
-            remedy=f"name a folder, or fetch it once with `hf download {name}`; leave it out for the one that comes with Fettle",
+            f"no {role.name} {name!r} is on this machine, and none is fetched",
+            where=f"--{role.name}",
+            remedy=f"name a folder, or fetch it once with `hf download {name}`; {role.else_do}",
         ) from error

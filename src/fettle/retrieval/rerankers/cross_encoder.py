@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING
 from fettle.errors import ModelError
 from fettle.models.device import chosen_device
 from fettle.retrieval.embedder import encodable
-from fettle.retrieval.embedders.sentence_transformers import folder_of, revision_of
+from fettle.retrieval.embedders.sentence_transformers import Role, folder_of, revision_of
 from fettle.retrieval.records import Found
+from fettle.retrieval.rerankers.registry import LATE_INTERACTION
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 _BATCH_SIZE = 16
+_RERANKER = Role(
+    name="reranker",
+    kind="cross-encoder",
+    marked_by="config.json",
+    else_do=f"`--reranker {LATE_INTERACTION}` comes with Fettle",
+)
 
 
 class CrossEncoderReranker:
@@ -34,7 +41,7 @@ class CrossEncoderReranker:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._folder = folder_of(name)
+        self._folder = folder_of(name, _RERANKER)
 
     def identity(self) -> str:
         """Hash of weights, tokenizer and configuration."""
