@@ -279,6 +279,7 @@ class StudyJob:
             num_passages=style.num_passages,
             method=search.method.value,
             reranker=search.reranker,
+            max_tokens=search.max_tokens,
             abstention=style.wording.abstention,
             asks_for_citations=style.wording.asks_for_citations,
         )

@@ -74,7 +74,10 @@ def look_up(
         elif attached is not None:
             index = usable(find_index(connection, owner.project_id, attached.index_id))
             settings = SearchSettings(
-                method=SearchMethod(attached.method), num_passages=attached.num_passages, reranker=attached.reranker
+                method=SearchMethod(attached.method),
+                num_passages=attached.num_passages,
+                reranker=attached.reranker,
+                max_tokens=attached.max_tokens,
             )
         else:
             return None

@@ -25,6 +25,8 @@ class AttachedIndex:
     """As of `fettle.retrieval.records.SearchMethod`."""
     reranker: str | None = None
     """By name; None: the order of the search."""
+    max_tokens: int | None = None
+    """Of all passages together, in tokens of the embedder; None: no bound."""
     abstention: str | None
     """What the model is told to say where the passages do not answer; None: nothing."""
     asks_for_citations: bool = True
@@ -42,6 +44,7 @@ def attach_index(connection: Connection, attached: AttachedIndex) -> None:
             num_passages=attached.num_passages,
             method=attached.method,
             reranker=attached.reranker,
+            max_tokens=attached.max_tokens,
             abstention=attached.abstention,
             asks_for_citations=int(attached.asks_for_citations),
             created_at=now(),
@@ -68,6 +71,7 @@ def index_of_model(connection: Connection, model: str, project_id: str) -> Attac
         num_passages=row.num_passages,
         method=row.method,
         reranker=row.reranker,
+        max_tokens=row.max_tokens,
         abstention=row.abstention,
         asks_for_citations=bool(row.asks_for_citations),
     )

@@ -322,6 +322,7 @@ model_indexes = Table(  # what is searched before a model answers
     Column("num_passages", Integer, nullable=False),
     Column("method", String(16), nullable=False),
     Column("reranker", Text),
+    Column("max_tokens", Integer),  # of all passages together; null: no bound
     Column("abstention", Text),  # what the model is told to say where passages do not answer; null: nothing
     Column("asks_for_citations", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("num_passages", sa.Integer(), nullable=False),
         sa.Column("method", sa.String(length=16), nullable=False),
         sa.Column("reranker", sa.Text(), nullable=True),
+        sa.Column("max_tokens", sa.Integer(), nullable=True),
         sa.Column("abstention", sa.Text(), nullable=True),
         sa.Column("asks_for_citations", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
