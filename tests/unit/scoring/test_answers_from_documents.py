@@ -55,7 +55,7 @@ def opened(answer: str = "1931", documents: Sequence[str] | None = ("bridge.md",
         ("1931", ["bridge.md"], ABSTENTION, 0.0),
         ("1931", None, "The passages do not say.", 0.0),
         ("Towels are not provided.", ["towels.md"], ABSTENTION, 0.0),
-        ("Towels are not provided.", ["towels.md"], "Towels are not provided", 1.0),
+        ("Towels are not provided.", ["towels.md"], "Towels are not provided.", 1.0),
         (ABSTENTION, ["bridge.md"], ABSTENTION, 1.0),  # SQuAD names the paragraph that does not answer
         (ABSTENTION, None, "The documents don't answer that.", 1.0),
         (ABSTENTION, None, "1931", 0.0),
