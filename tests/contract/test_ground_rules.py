@@ -64,7 +64,7 @@ def test_headers_of_openais_clients_are_taken(raw: httpx2.Client) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/fine_tuning/jobs/", "/files/a/b", "/batches", "/moderations", "/vector_stores", "/completions"],
+    ["/nothing", "/fine_tuning/jobs/", "/files/a/b", "/batches", "/moderations", "/assistants", "/completions"],
 )
 def test_an_unknown_route_is_404(raw: httpx2.Client, path: str) -> None:
     error = refused(raw.post(path, json={}), 404)

@@ -200,7 +200,7 @@ def test_an_unknown_model_is_404(idle_client: openai.OpenAI) -> None:
     [
         ("GET", "/responses/resp_x"), ("DELETE", "/responses/resp_x"), ("POST", "/responses/resp_x/cancel"),
         ("GET", "/responses/resp_x/input_items"), ("POST", "/batches"), ("POST", "/completions"), ("POST", "/moderations"),
-        ("POST", "/conversations"), ("GET", "/vector_stores"), ("GET", "/chat/completions/chatcmpl-x"),
+        ("POST", "/conversations"), ("GET", "/assistants"), ("GET", "/chat/completions/chatcmpl-x"),
     ],
 )  # fmt: skip
 def test_what_there_is_not_yet_is_a_clean_404(raw: httpx2.Client, method: str, path: str) -> None:
