@@ -10,7 +10,7 @@ Four steps, each of which a kill may interrupt; the same call goes on from there
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fettle.errors import ConfigError
@@ -59,6 +59,34 @@ class IndexUpdate:
     findings: tuple[Finding, ...]
 
 
+def new_index(
+    store: Store,
+    project_id: str,
+    *,
+    embedder: PassageEmbedder,
+    passages: PassageSettings,
+    name: str | None,
+    expires_after_days: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> StoredIndex:
+    """An index with nothing in it, to be added to the store; whether the sizes can be, the caller has seen."""
+    return StoredIndex(
+        id=new_index_id(),
+        project_id=project_id,
+        name=name,
+        backend=backend_of(store),
+        embedder=embedder.name,
+        embedder_revision=embedder.revision,
+        num_dimensions=embedder.num_dimensions,
+        passage_tokens=passages.max_tokens,
+        overlap_tokens=passages.overlap_tokens,
+        created_at=now(),
+        last_active_at=now(),
+        expires_after_days=expires_after_days,
+        metadata=metadata,
+    )
+
+
 def index_for(
     store: Store,
     project_id: str,
@@ -87,7 +115,7 @@ def index_for(
         with store.reading() as connection:
             index = find_named_index(connection, project_id, name)
         if index is None:
-            index = _new(store, project_id, name, embedder, passages or PassageSettings())
+            index = _possible(store, project_id, name, embedder, passages or PassageSettings())
             with store.writing() as connection:
                 add_index(connection, index)
             return index
@@ -95,7 +123,7 @@ def index_for(
             require_same(index, embedder, passages)
             return index
         settings = passages or passage_settings(index)
-        made = _new(store, project_id, None, embedder, settings)
+        made = _possible(store, project_id, None, embedder, settings)
         return _replacement(store, index, replace(made, replaces=index.id))
 
 
@@ -271,27 +299,12 @@ def _settings_of(index: StoredIndex) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _new(
-    store: Store,
-    project_id: str,
-    name: str | None,
-    embedder: PassageEmbedder,
-    passages: PassageSettings,
+def _possible(
+    store: Store, project_id: str, name: str | None, embedder: PassageEmbedder, passages: PassageSettings
 ) -> StoredIndex:
+    """A new index, of sizes that the embedder can read."""
     _require_possible(embedder, passages)
-    return StoredIndex(
-        id=new_index_id(),
-        project_id=project_id,
-        name=name,
-        backend=backend_of(store),
-        embedder=embedder.name,
-        embedder_revision=embedder.revision,
-        num_dimensions=embedder.num_dimensions,
-        passage_tokens=passages.max_tokens,
-        overlap_tokens=passages.overlap_tokens,
-        created_at=now(),
-        last_active_at=now(),
-    )
+    return new_index(store, project_id, embedder=embedder, passages=passages, name=name)
 
 
 def _require_possible(embedder: PassageEmbedder, passages: PassageSettings) -> None:

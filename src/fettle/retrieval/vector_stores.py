@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fettle.progress import SilentListener
-from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.index import PassageIndex
-from fettle.retrieval.indexes.registry import backend_named, backend_of
+from fettle.retrieval.indexes.registry import backend_named
 from fettle.retrieval.indexing import make_searchable
-from fettle.retrieval.records import PassageSettings
 from fettle.store.attached_files import IndexedFile
 from fettle.store.database import Store, now
 from fettle.store.indexes import (
@@ -17,40 +13,11 @@ from fettle.store.indexes import (
     find_index,
     list_all_indexes,
     list_documents,
-    new_index_id,
     remove_documents,
     remove_index,
 )
 
 _SECONDS_A_DAY = 24 * 3600
-
-
-def new_index(
-    store: Store,
-    project_id: str,
-    *,
-    embedder: PassageEmbedder,
-    passages: PassageSettings,
-    name: str | None,
-    expires_after_days: int | None,
-    metadata: Mapping[str, str] | None,
-) -> StoredIndex:
-    """An index with nothing in it, to be added to the store."""
-    return StoredIndex(
-        id=new_index_id(),
-        project_id=project_id,
-        name=name,
-        backend=backend_of(store),
-        embedder=embedder.name,
-        embedder_revision=embedder.revision,
-        num_dimensions=embedder.num_dimensions,
-        passage_tokens=passages.max_tokens,
-        overlap_tokens=passages.overlap_tokens,
-        created_at=now(),
-        last_active_at=now(),
-        expires_after_days=expires_after_days,
-        metadata=metadata,
-    )
 
 
 def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.fusion import RANK_OFFSET
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
-from fettle.retrieval.reranker import Reranker
-from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.server.context import Context
 from fettle.store.database import now
@@ -46,8 +42,7 @@ def search_index(
     started = time.monotonic()
     embedder = context.embedders.named(index.embedder)
     with context.indexes.opened(context.store, index) as opened:
-        reranker = None if settings.reranker is None else _reranker(settings.reranker)
-        search = IndexSearch(opened, embedder, settings, reranker=reranker)
+        search = IndexSearch(opened, embedder, settings)
         found = [search.search(query, where=where) for query in queries]
     context.metrics.on_search(time.monotonic() - started)
     _note_use(context, index)
@@ -62,28 +57,6 @@ def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
     for one in sorted((one for ranking in found for one in ranking), key=lambda one: (one.rank, -one.score)):
         best.setdefault(one.passage.id, one)
     return list(best.values())
-
-
-class _OneAtATime:
-    """A reranker that is asked by one thread at a time: tokenizers cannot be shared."""
-
-    def __init__(self, inner: Reranker) -> None:
-        self._inner, self._lock = inner, threading.Lock()
-        self.name, self.max_candidates = inner.name, inner.max_candidates
-
-    def scores(self, question: str, candidates: Sequence[Found]) -> list[float]:
-        """As the one that does the work."""
-        with self._lock:
-            return self._inner.scores(question, candidates)
-
-    def identity(self) -> str:
-        """As the one that does the work."""
-        return self._inner.identity()
-
-
-@lru_cache(maxsize=4)
-def _reranker(name: str) -> Reranker:
-    return _OneAtATime(reranker_named(name))
 
 
 def _from_0_to_1(score: float, settings: SearchSettings) -> float:

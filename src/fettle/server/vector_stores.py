@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER
-from fettle.retrieval.vector_stores import expiry_of, is_expired, new_index, remove_vector_store
+from fettle.retrieval.indexing import new_index
+from fettle.retrieval.vector_stores import expiry_of, is_expired, remove_vector_store
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
 from fettle.server.vector_store_bodies import (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,6 @@ from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for, make_searchable, update_index
 from fettle.retrieval.lookup import KeptLookup
 from fettle.retrieval.records import Found, SearchMethod
-from fettle.retrieval.reranker import Reranker
-from fettle.retrieval.rerankers.registry import reranker_named
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
 from fettle.store.database import Store
@@ -46,11 +43,6 @@ class StudyDocuments:
     """Its passages by their documents."""
     embedder: PassageEmbedder
     findings: tuple[Finding, ...] = ()
-
-    @property
-    def sha256(self) -> str:
-        """Of what can be found."""
-        return self.index.description.sha256
 
     def require_unchanged(self) -> None:
         """See that the index is the one that the study began with.
@@ -84,9 +76,7 @@ class StudyDocuments:
             chosen = replace(chosen, method=method, reranker=reranker)
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
-        found = None if chosen.reranker is None else _reranker(chosen.reranker)
-        search = IndexSearch(self.index, self.embedder, chosen, reranker=found)
-        return SteadySearch(search, self.require_unchanged)
+        return SteadySearch(IndexSearch(self.index, self.embedder, chosen), self.require_unchanged)
 
 
 class SteadySearch:
@@ -127,12 +117,6 @@ class SteadySearch:
     def identity(self) -> str:
         """As the search itself."""
         return self._search.identity()
-
-
-@lru_cache(maxsize=2)
-def _reranker(name: str) -> Reranker:
-    """One for all searches of a study: it remembers what it has read."""
-    return reranker_named(name)
 
 
 def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocuments:

@@ -17,8 +17,9 @@ from fettle.jobs import taking_in as taking_in_module
 from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
 from fettle.progress import SilentListener, Stage
 from fettle.records import Finding
+from fettle.retrieval.indexing import new_index
 from fettle.retrieval.records import Document, PassageSettings
-from fettle.retrieval.vector_stores import empty_expired_indexes, new_index, open_searchable, take_out_file
+from fettle.retrieval.vector_stores import empty_expired_indexes, open_searchable, take_out_file
 from fettle.store.attached_files import (
     IndexedFile,
     NoSuchAttachedFileError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from fettle.errors import ModelError
@@ -42,6 +43,7 @@ class CrossEncoderReranker:
     def __init__(self, name: str) -> None:
         self.name = name
         self._folder = folder_of(name, _RERANKER)
+        self._lock = Lock()  # tokenizers cannot be shared by threads
 
     def identity(self) -> str:
         """Hash of weights, tokenizer and configuration."""
@@ -56,7 +58,8 @@ class CrossEncoderReranker:
         if not candidates:
             return []
         pairs = [(encodable(question), encodable(candidate.passage.embedded_text)) for candidate in candidates]
-        found = self._model.predict(pairs, batch_size=_BATCH_SIZE, show_progress_bar=False)
+        with self._lock:
+            found = self._model.predict(pairs, batch_size=_BATCH_SIZE, show_progress_bar=False)
         return [float(score) for score in found]
 
     @cached_property
