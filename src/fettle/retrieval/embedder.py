@@ -234,7 +234,7 @@ def batch_size_for(texts: Sequence[str]) -> int:
     >>> batch_size_for(["a short question"]), batch_size_for(["a passage " * 80])
     (64, 15)
     """
-    characters = sum(map(len, texts)) // max(1, len(texts)) + 1
+    characters = max(1, sum(map(len, texts)) // max(1, len(texts)))
     return min(_MOST_TEXTS_AT_ONCE, max(_FEWEST_TEXTS_AT_ONCE, _CHARACTERS_AT_ONCE // characters))
 
 
