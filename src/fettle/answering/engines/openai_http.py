@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from fettle.answering.address import public_address, without_query
+from fettle.answering.address import public_address
 from fettle.answering.breaker import Breaker
+from fettle.answering.endpoint_client import endpoint_client, endpoint_error
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.tools import tool_as_wire
 from fettle.errors import RemoteError
@@ -22,12 +22,9 @@ from fettle.records import Answer, FinishReason, Message, Prompt, Usage
 from fettle.settings import get_settings
 
 if TYPE_CHECKING:
-    from openai import BadRequestError, OpenAI
+    from openai import BadRequestError
 
 _PARALLEL_REQUESTS = 8
-_TIMEOUT_SECONDS = 120.0
-_CONNECT_TIMEOUT_SECONDS = 10.0
-_MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
 _MAX_FAILURES_IN_A_ROW = 8  # requests, each with its retries: after the first batch that fails as a whole
 _THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts, which count as tokens of the answer."""
@@ -53,19 +50,9 @@ class OpenAIEngine:
     def __init__(
         self, url: str, model: str, *, params: Mapping[str, float | str] | None = None, remedy: str = _REMEDY
     ) -> None:
-        from openai import OpenAI, Timeout
-
-        key = get_settings().remote_api_key
         self._address, self._model = public_address(url), model
         self._params, self._remedy = dict(params or {}), remedy
-        base, query = without_query(url)
-        self._client: OpenAI = OpenAI(
-            base_url=base,
-            default_query=dict(parse_qsl(query)),
-            api_key=key.get_secret_value() if key else "none",
-            timeout=Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
-            max_retries=_MAX_RETRIES,
-        )
+        self._client = endpoint_client(url, get_settings().remote_api_key)
         self._breaker = Breaker(_MAX_FAILURES_IN_A_ROW)
         self._is_greeted = False
         self._takes_schema = True
@@ -142,7 +129,7 @@ class OpenAIEngine:
             self._greet()
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
-                f"the endpoint does not answer for model {self._model!r} ({_explained(error)})",
+                f"the endpoint does not answer for model {self._model!r} ({endpoint_error(error, wanted='chat completion')})",
                 where=self._address,
                 remedy=self._remedy,
             ) from error
@@ -170,7 +157,7 @@ class OpenAIEngine:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
             self._breaker.count(has_failed=not _is_about_the_prompt(error))
-            return _failed(prompt, _explained(error))
+            return _failed(prompt, endpoint_error(error, wanted="chat completion"))
         self._breaker.count(has_failed=False)
         if not completion.choices:
             return _failed(prompt, "the endpoint answered without a choice")
@@ -294,19 +281,6 @@ def _is_about_the_prompt(error: Exception) -> bool:
     from openai import BadRequestError, UnprocessableEntityError
 
     return isinstance(error, (BadRequestError, UnprocessableEntityError))
-
-
-def _explained(error: Exception) -> str:
-    from openai import APIStatusError, APITimeoutError
-
-    if isinstance(error, ValidationError):
-        return "what came is no chat completion"
-    if isinstance(error, APITimeoutError):
-        return f"no connection within {_CONNECT_TIMEOUT_SECONDS:g} s, or no answer within {_TIMEOUT_SECONDS:g} s"
-    if isinstance(error, APIStatusError):
-        message = error.body.get("message") if isinstance(error.body, dict) else None
-        return f"HTTP {error.status_code}: {str(message or error.message)[:300]}"
-    return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _unwrapped(answer: Answer) -> Answer:

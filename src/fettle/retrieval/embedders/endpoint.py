@@ -6,26 +6,19 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from fettle.answering.address import public_address, require_http_address, without_query
+from fettle.answering.endpoint_client import endpoint_client, endpoint_error
 from fettle.errors import ConfigError, RemoteError
 from fettle.retrieval.embedder import encodable
 from fettle.settings import get_settings
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
 _TEXTS_AT_ONCE = 32  # what the smallest of the usual servers take
 _PARALLEL_REQUESTS = 4
-_TIMEOUT_SECONDS = 120.0
-_CONNECT_TIMEOUT_SECONDS = 10.0
-_MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
 _MAX_TOKENS = 512
 """What nearly every embedding model reads; endpoints do not say how much it is."""
 _PARTS = re.compile(r"[A-Za-z]+|\d|[^\sA-Za-z0-9]")
@@ -47,12 +40,9 @@ class EndpointEmbedder:
     max_tokens = _MAX_TOKENS
 
     def __init__(self, url: str, model: str) -> None:
-        from openai import OpenAI, Timeout
-
         require_http_address(url, where="--embedder-url")
         self._address, self._model = public_address(url), model
-        base, query = without_query(url)
-        if base != self._address:
+        if without_query(url)[0] != self._address:
             raise ConfigError(
                 "the URL holds a user name or a password, and it would be kept with the index",
                 where="--embedder-url",
@@ -60,14 +50,7 @@ class EndpointEmbedder:
             )
         self.name = f"openai:{url}#{model}"
         self.revision = model
-        key = get_settings().embedder_api_key
-        self._client: OpenAI = OpenAI(
-            base_url=base,
-            default_query=dict(parse_qsl(query)),
-            api_key=key.get_secret_value() if key else "none",
-            timeout=Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
-            max_retries=_MAX_RETRIES,
-        )
+        self._client = endpoint_client(url, get_settings().embedder_api_key)
 
     @property
     def num_dimensions(self) -> int:
@@ -117,7 +100,7 @@ class EndpointEmbedder:
             answer = _Embeddings.model_validate_json(raw.http_response.content)
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
-                f"the endpoint does not embed with model {self._model!r} ({_explained(error)})",
+                f"the endpoint does not embed with model {self._model!r} ({endpoint_error(error, wanted='list of embeddings')})",
                 where=self._address,
                 remedy=_REMEDY,
             ) from error
@@ -163,16 +146,3 @@ def _estimated_tokens(text: str) -> int:
 def _tokens_of(part: str) -> int:
     size = _LETTERS_A_TOKEN if part.isascii() else 2
     return -(-len(part.encode(errors="replace")) // size)
-
-
-def _explained(error: Exception) -> str:
-    from openai import APIStatusError, APITimeoutError
-
-    if isinstance(error, ValidationError):
-        return "what came is no list of embeddings"
-    if isinstance(error, APITimeoutError):
-        return f"no connection within {_CONNECT_TIMEOUT_SECONDS:g} s, or no answer within {_TIMEOUT_SECONDS:g} s"
-    if isinstance(error, APIStatusError):
-        message = error.body.get("message") if isinstance(error.body, dict) else None
-        return f"HTTP {error.status_code}: {str(message or error.message)[:300]}"
-    return f"{type(error).__name__}: {str(error)[:300]}"
