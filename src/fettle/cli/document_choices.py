@@ -37,7 +37,11 @@ IndexOption = Annotated[
 ]
 EmbedderOption = Annotated[
     str | None,
-    typer.Option(help="What makes the vectors of --documents; left out: the packaged one.", rich_help_panel=_PANEL),
+    typer.Option(
+        help="What makes the vectors of --documents: a sentence-transformers model by name or path, or openai:URL#MODEL of an "
+        "endpoint; left out: the packaged one.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 PassageTokensOption = Annotated[
     int | None,
