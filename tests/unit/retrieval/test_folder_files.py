@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fettle.errors import ResourceError, StudyConflictError
+from fettle.retrieval.indexes import folder_files
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
 from fettle.retrieval.indexes.folder_files import holds_files
 from searched import Batch, PassagesInMemory, description, passage, unit_vectors
@@ -53,6 +55,23 @@ def test_whoever_opens_a_folder_while_it_is_replaced_gets_one_whole(tmp_path: Pa
         num_opened += 1
     builder.join()
     assert num_opened > 0
+
+
+@pytest.mark.parametrize("gone", ["words", "keys.npy", "words/vocab.index.json"])
+def test_what_goes_while_it_is_opened_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    build(tmp_path, "word")
+    compare = folder_files._compare_with_hashes
+
+    def compare_and_remove(content: Path, manifest: folder_files.Manifest) -> None:
+        compare(content, manifest)
+        if (content / gone).is_dir():
+            shutil.rmtree(content / gone)
+        else:
+            (content / gone).unlink()
+
+    monkeypatch.setattr(folder_files, "_compare_with_hashes", compare_and_remove)
+    with pytest.raises(ResourceError, match="the search files are damaged"):
+        opened(tmp_path)
 
 
 KILLED = """

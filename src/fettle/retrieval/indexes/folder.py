@@ -18,6 +18,9 @@ from fettle.retrieval.indexes.vector_files import VectorFiles, VectorForm, write
 from fettle.retrieval.indexes.word_files import WordFiles, WordFilesBuilder
 from fettle.retrieval.records import Passage, Ranked
 
+_WORDS = "words"
+"""The folder of what full-text search reads; not there where no text has a word."""
+
 
 def build_folder(
     folder: Path,
@@ -49,7 +52,7 @@ def build_folder(
         raw.flush()
         keys_N = np.array(keys, dtype=np.int64)
         np.save(content / "keys.npy", keys_N, allow_pickle=False)
-        language = words.write(content / "words")
+        language = words.write(content / _WORDS)
         del words
         shape = (len(keys), num_dimensions)
         raw_ND = np.memmap(raw, dtype=np.float32, mode="r", shape=shape) if keys else np.zeros(shape, dtype=np.float32)
@@ -114,6 +117,7 @@ def _open_files(
             raise ValueError(
                 f"expected {len(keys_N)} vectors of {description.num_dimensions} dimensions, not {vectors.shape}"
             )
-        return keys_N, vectors, WordFiles(content / "words", manifest.language)
+        words = content / _WORDS if any(name.startswith(f"{_WORDS}/") for name in manifest.files) else None
+        return keys_N, vectors, WordFiles(words, manifest.language)
 
     return open_files

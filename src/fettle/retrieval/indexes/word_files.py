@@ -62,16 +62,19 @@ class WordFiles:
     """The files of a folder, searched; safe to use from several threads.
 
     Args:
-        folder: What `WordFilesBuilder.write` has written.
+        folder: What `WordFilesBuilder.write` has written; None: no text had a word, and it wrote nothing.
         language: What it returned.
+
+    Raises:
+        OSError: The files are not there.
     """
 
-    def __init__(self, folder: Path, language: str | None) -> None:
+    def __init__(self, folder: Path | None, language: str | None) -> None:
         from bm25s import BM25
 
         self._language = language
         self._scorer: BM25 | None = None
-        if folder.is_dir():
+        if folder is not None:
             self._scorer = BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32] | None:
