@@ -6,7 +6,7 @@ Rows are numbered from 0; a passage's key is its row.
 from __future__ import annotations
 
 import json
-import resource
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -151,8 +151,12 @@ def searched(search: Search, queries_QD: NDArray[np.float32], truth_QK: NDArray[
 
 
 def peak_mib() -> float:
-    """What this process has held at most, pages of files that it has mapped included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """What this process has held at most, pages of files that it has mapped included.
+
+    Linux counts it from the start of the program (`VmHWM`); `ru_maxrss` would have that of the process which started this one.
+    """
+    [kib] = re.findall(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(kib) / 1024
 
 
 def run(engine: Engine, phase: str, data: Data, place: Path) -> None:

@@ -160,7 +160,7 @@ def load_model(
         )
         _refuse_what_is_incomplete(report)
     if is_nf4:  # it lies where it was quantised
-        free_what_was_quantised(model)
+        free_what_was_quantised(model, dtype)
         compute_by_dequantising(model)
         require_nf4(model)
     else:

@@ -122,6 +122,18 @@ def test_in_bf16_it_computes_in_bf16(tiny_nf4_model: TinyModel, tmp_path: Path) 
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16, torch.uint8}
 
 
+def test_files_that_hold_nf4_compute_in_bf16_too(tiny_nf4_model: TinyModel, tmp_path: Path) -> None:
+    stored = tiny_nf4_model("qwen2")  # whose layers have biases
+    stored.model.save_pretrained(tmp_path)
+    stored.renderer.tokenizer.save_pretrained(tmp_path)
+    again = load_model(resolve_model(str(tmp_path)), Precision.FAST, BaseWeights.NF4)
+    assert {parameter.dtype for parameter in again.model.parameters()} == {torch.bfloat16, torch.uint8}
+    ids = torch.arange(4, 24)[None]
+    with torch.no_grad():
+        logits, in_fp32 = again.model(input_ids=ids).logits, stored.model(input_ids=ids).logits
+    assert torch.allclose(logits.float(), in_fp32, atol=0.05 * float(in_fp32.abs().max()))
+
+
 def test_files_that_hold_nf4_already_are_taken_for_qlora_alone(quantised: Any, tmp_path: Path) -> None:
     folder = tmp_path / "stored"
     quantised.model.save_pretrained(folder)
