@@ -153,7 +153,9 @@ def test_promoting_and_rolling_back_drops_and_mixes_no_request(served: tuple[Cha
             num_changes += 1
 
     def many(worker: int) -> list[tuple[int, str, str]]:
-        client = httpx2.Client(base_url=f"{server.url}/v1", headers={"Authorization": f"Bearer {server.key}"}, timeout=120)
+        client = httpx2.Client(
+            base_url=f"{server.url}/v1", headers={"Authorization": f"Bearer {server.key}"}, timeout=120
+        )
         found = []
         for place in range(4):
             text = QUESTIONS[(worker + place) % len(QUESTIONS)]

@@ -20,11 +20,18 @@ class _Gate(BaseModel):
     """What becomes of a release for which the gate cannot be measured."""
 
 
-class WinRateGate(_Gate):
-    """Paired on the same test examples, ties as half."""
+class PromptGate(_Gate):
+    """Paired with the prompt-only contender on the same test examples, ties as half."""
 
-    lowest_win_rate: float = Field(ge=0, le=1)
+    lowest_win_rate: float = Field(default=0.5, ge=0, le=1)
     """The whole interval must lie above it."""
+
+
+class CurrentGate(_Gate):
+    """Paired with the release in force on the test examples that both know, ties as half."""
+
+    lowest_win_rate: float = Field(default=0.45, ge=0, le=1)
+    """The whole interval must lie above it: a release may be as good, and not clearly worse."""
 
 
 class ForgettingGate(_Gate):
@@ -93,8 +100,8 @@ class GateSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    win_rate_against_prompt: WinRateGate = WinRateGate(lowest_win_rate=0.5)
-    win_rate_against_current: WinRateGate = WinRateGate(lowest_win_rate=0.45)
+    win_rate_against_prompt: PromptGate = PromptGate()
+    win_rate_against_current: CurrentGate = CurrentGate()
     forgetting: ForgettingGate = ForgettingGate()
     parity: ParityGate = ParityGate()
     latency: LatencyGate = LatencyGate()

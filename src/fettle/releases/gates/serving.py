@@ -12,6 +12,8 @@ from fettle.releases.gates.gate import Found, GateInputs, does_not_apply, held_a
 from fettle.statistics.intervals import mean_interval, wilson
 
 _PERCENTILE = 0.95
+_NO_BOUND = math.nextafter(math.inf, 0)
+"""What stands for an end that the data do not bound: JSON has no infinity."""
 
 
 def parity(inputs: GateInputs) -> Found:
@@ -38,6 +40,8 @@ def latency(inputs: GateInputs) -> Found:
     if not seconds:
         return not_measured(f"the serving engine has not answered: {inputs.not_answered}")
     found, bound = percentile_interval(seconds, _PERCENTILE), inputs.settings.latency.most_seconds_p95
+    if found.high >= _NO_BOUND:
+        return not_measured(f"{len(seconds)} answers cannot bound the 95th percentile: parity.num_answers of 59 can")
     sentence = (
         f"95 of 100 requests take at most {found.estimate:.3g} seconds ({found.low:.3g} to {found.high:.3g}, {len(seconds)} "
         f"requests, one at a time); all of the interval must be below {bound:g}"
@@ -84,7 +88,7 @@ def percentile_interval(values: Sequence[float], share: float, *, level: float =
     estimate = ordered[min(count - 1, math.ceil(share * count) - 1)]
     # P(quantile <= k-th smallest) = P(Binomial(count, share) <= k - 1), at least `level` for the smallest such k.
     place = int(stats.binom.ppf(level, count, share)) + 1
-    high = ordered[place - 1] if place <= count else math.nextafter(math.inf, 0)
+    high = ordered[place - 1] if place <= count else _NO_BOUND
     below = int(stats.binom.ppf((1 - level) / 2, count, share))
     low = ordered[below - 1] if below >= 1 else 0.0
     return Interval(estimate=estimate, low=min(low, estimate), high=high, level=level, method="order statistics")
