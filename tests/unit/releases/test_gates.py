@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def with_answers(
     return replace(report, rows=tuple(rows))
 
 
-def inputs(report: StudyReport, *, settings: GateSettings | None = None, **more: object) -> GateInputs:
+def inputs(report: StudyReport, *, settings: GateSettings | None = None, **more: Any) -> GateInputs:
     contender = ReleasedContender(kind=ContenderKind.TUNED, model="ft:tiny:fettle::abcd1234", instruction="Sort it.")
     given = GateInputs(
         settings=settings or GateSettings(),
@@ -134,6 +135,7 @@ def test_a_release_is_paired_with_the_one_in_force_on_the_rows_that_both_know() 
 def test_what_forgets_more_than_its_budget_is_refused() -> None:
     report = replace(label_report(num_rows=50), forgetting=forgetting(lost=0.02))
     change = Interval(estimate=-0.02, low=-0.04, high=0.0)
+    assert report.forgetting is not None
     kept = replace(
         report.forgetting, general=replace(report.forgetting.general, change=change), own=None, budget_points=5.0
     )
