@@ -38,8 +38,8 @@ class ChatRequest:
     """What the template is given."""
     rules: CallRules | None = None
     """What may be called; None: nothing, whatever the model writes is text."""
-    text_form: JsonForm | None = None
-    """Of an answer that is no call."""
+    text_form: Form | None = None
+    """Of an answer that is no call; a grammar only where nothing may be called."""
     sampling: Sampling
     stop: tuple[str, ...] = ()
     max_new_tokens: int | None = None
@@ -159,7 +159,8 @@ def _form(engine: ServingEngine, request: ChatRequest) -> Form | None:
     if rules is None or calls is None or not (rules.must_call or rules.strict_names):
         return request.text_form
     token_ids = added_token_ids(engine.loaded.renderer.tokenizer.added_tokens_decoder)
-    return call_grammar(calls, replace(rules, text_form=request.text_form), token_ids)
+    text_form = request.text_form if isinstance(request.text_form, JsonForm) else None
+    return call_grammar(calls, replace(rules, text_form=text_form), token_ids)
 
 
 def _reader(engine: ServingEngine, request: ChatRequest) -> CallReader | None:

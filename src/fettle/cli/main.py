@@ -25,6 +25,7 @@ from fettle.cli.jobs import app as jobs_app
 from fettle.cli.judge import judge
 from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
+from fettle.cli.release import app as release_app
 from fettle.cli.search import search
 from fettle.cli.serve import serve
 from fettle.cli.study import study
@@ -82,6 +83,7 @@ app.add_typer(indexes_app, name="indexes")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
+app.add_typer(release_app, name="release")
 
 
 def main() -> None:

@@ -125,5 +125,5 @@ def usual_values(train: Sequence[Example]) -> str:
         for key, values in counts.items()
         if 2 * values.total() > len(objects)
     }
-    item, separator = json_separators(train)
+    item, separator = json_separators([example.answer for example in train])
     return json.dumps(usual, ensure_ascii=False, separators=None if item is None else (item, separator or ": "))

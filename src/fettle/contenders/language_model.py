@@ -94,10 +94,10 @@ class LanguageModel:
         return self.engine.generate(prompts, self.options)
 
 
-def json_separators(train: Sequence[Example]) -> tuple[str | None, str | None]:
-    """Item and key separator that all training answers are written with; (None, None) where they differ among themselves."""
+def json_separators(answers: Sequence[str]) -> tuple[str | None, str | None]:
+    """Item and key separator that all these answers are written with; (None, None) where they differ among themselves."""
     for separators in ((", ", ": "), (",", ":")):
-        if all(_is_written_with(example.answer, separators) for example in train):
+        if all(_is_written_with(answer, separators) for answer in answers):
             return separators
     return None, None
 

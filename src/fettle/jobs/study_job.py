@@ -48,6 +48,10 @@ from fettle.store.models import TunedModel, add_tuned_model, list_base_models, p
 from fettle.store.pages import PageRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
     from fettle.study.planning import StudyPlan
     from fettle.study.run import StudyResult
 
@@ -283,6 +287,20 @@ class StudyJob:
             abstention=style.wording.abstention,
             asks_for_citations=style.wording.asks_for_citations,
         )
+
+
+def finished_study_job(connection: Connection, project_id: str, key: str, folder: Path) -> Job | None:
+    """The job that a finished study was; None: there is none in this store.
+
+    Args:
+        connection: To the database.
+        project_id: Whose study.
+        key: As in its folder (`fettle.study.workspace.study_key`).
+        folder: Where it lies.
+    """
+    name = sha256_of_json([key, str(folder.resolve())])
+    found = list_jobs(connection, project_id, PageRequest(limit=1), metadata={_KEY: name})
+    return next((job for job in found.items if job.status is JobStatus.SUCCEEDED), None)
 
 
 def _name_of(plan: StudyPlan) -> str:

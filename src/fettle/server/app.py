@@ -20,6 +20,7 @@ from fettle.version import fettle_version
 
 _HEADERS_FOR_BROWSERS = (
     "x-request-id",
+    "x-fettle-release",
     "retry-after",
     "retry-after-ms",
     "x-ratelimit-limit-requests",

@@ -19,6 +19,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
+from fettle.releases.catalogue import Answering
+from fettle.releases.prompting import as_asked
+from fettle.releases.signing import ChangedReleaseError
 from fettle.server.chat_answers import ChatCompletionBody, ChatFrame, ChunkWriter, TokenTexts, WholeChoice, usage_body
 from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.context import Context, ContextOf, OwnerOf
@@ -31,6 +34,7 @@ from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.keys import Owner
 from fettle.store.models import NoSuchModelError
+from fettle.store.releases import NoSuchReleaseError
 
 router = APIRouter(prefix="/chat/completions", tags=["chat"])
 _logger = logging.getLogger("fettle.server")
@@ -46,15 +50,20 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
     """Answer a conversation."""
     asked, search, started = body.as_request(), body.search, time.monotonic()
     try:
-        answer = await unless_hung_up(request, begun(context, owner, body.model, asked, search))
+        chooses_temperature = body.temperature is not None
+        answer = await unless_hung_up(
+            request, begun(context, owner, body.model, asked, search, chooses_temperature=chooses_temperature)
+        )
         choices = answer.choices
+        say_who_answers(request, answer)
         try:
             token_texts = None if asked.num_top_log_probs is None else _token_texts(answer.engine)
             frame = ChatFrame(
                 id=new_id("chatcmpl-"),
                 created=now(),
                 model=body.model,
-                system_fingerprint=await _fingerprint(context, owner, body.model),
+                system_fingerprint=await _fingerprint(context, answer.answering),
+                release=answer.answering.release,
             )
             deltas = _measured(choices, context.metrics, started)
             if body.stream:
@@ -79,13 +88,30 @@ class BegunAnswer:
     choices: tuple[Choice, ...]
     retrieval: Retrieval | None
     """What was looked for first; None: nothing."""
+    answering: Answering
+    """Who answers, whatever becomes of the name meanwhile."""
 
 
 async def begun(
-    context: Context, owner: Owner, model: str, asked: ChatRequest, search: FileSearchTool | None
+    context: Context,
+    owner: Owner,
+    name: str,
+    asked: ChatRequest,
+    search: FileSearchTool | None,
+    *,
+    chooses_temperature: bool,
 ) -> BegunAnswer:
-    """The choices being written; where the model has to be loaded first, or an index opened, that takes its time."""
-    begun = context.chat_threads.submit(_begin, context, owner, model, asked, search)
+    """The choices being written; where the model has to be loaded first, or an index opened, that takes its time.
+
+    Args:
+        context: The server's.
+        owner: Who asks.
+        name: A model's, an alias or a release's.
+        asked: The conversation.
+        search: What the request wants to be searched.
+        chooses_temperature: Whether the request names one; else a release writes the likeliest answer, as in its study.
+    """
+    begun = context.chat_threads.submit(_begin, context, owner, name, asked, search, chooses_temperature)
     try:
         return await asyncio.shield(asyncio.wrap_future(begun))
     except asyncio.CancelledError:
@@ -94,16 +120,24 @@ async def begun(
 
 
 def _begin(
-    context: Context, owner: Owner, model: str, asked: ChatRequest, search: FileSearchTool | None
+    context: Context,
+    owner: Owner,
+    name: str,
+    asked: ChatRequest,
+    search: FileSearchTool | None,
+    chooses_temperature: bool,
 ) -> BegunAnswer:
-    served = context.catalogue.find(model, owner.project_id)
-    retrieval = look_up(context, owner, served.name, asked, search)
+    answering = _answering(context, owner, name)
+    retrieval = look_up(context, owner, answering, asked, search)
+    if answering.contender is not None:
+        asked = as_asked(asked, answering.contender, chooses_temperature=chooses_temperature)
+    served = answering.model
     try:
         with context.engines.engine_of(served) as engine:
             if retrieval is not None:
                 asked, retrieval = with_passages(engine, asked, retrieval)
             choices = begin_chat(engine, asked, adapter=served.name if served.adapter else None)
-            return BegunAnswer(engine=engine, choices=choices, retrieval=retrieval)
+            return BegunAnswer(engine=engine, choices=choices, retrieval=retrieval, answering=answering)
     except NoSuchModelError:
         raise
     except ContextLengthError as error:
@@ -115,8 +149,27 @@ def _begin(
         param = error.where if error.where in CreateChatCompletion.model_fields else of_form
         raise ApiError(error.describe(), code="invalid_value", param=param) from error
     except (ModelError, IntegrityError) as error:  # who asks can do nothing about it, and is not told where it lies
-        _logger.error("the model %s cannot be served", model, exc_info=error)
-        raise ApiError(f"The model `{model}` cannot be loaded. What is wrong was recorded.", status=500) from error
+        _logger.error("the model %s cannot be served", name, exc_info=error)
+        raise ApiError(f"The model `{name}` cannot be loaded. What is wrong was recorded.", status=500) from error
+
+
+def _answering(context: Context, owner: Owner, name: str) -> Answering:
+    """Who answers to a name, asked for once: from here on the request does not look at the name again."""
+    try:
+        return context.answering.find(name, owner.project_id)
+    except NoSuchReleaseError as error:
+        raise NoSuchModelError(name) from error
+    except ChangedReleaseError as error:
+        _logger.error("the release %s is refused", name, exc_info=error)
+        message = f"The release `{name}` is not what was signed, and is not served. What is wrong was recorded."
+        raise ApiError(message, status=500) from error
+
+
+def say_who_answers(request: Request, answer: BegunAnswer) -> None:
+    """Put the release into the answer's headers, where one answers."""
+    if (release := answer.answering.release) is not None:
+        headers = {"x-fettle-release": f"{release.name}@{release.number}"}
+        request.state.answer_headers = {**request.state.answer_headers, **headers}
 
 
 def _give_up_what_was_begun(begun: Future[BegunAnswer]) -> None:
@@ -124,11 +177,11 @@ def _give_up_what_was_begun(begun: Future[BegunAnswer]) -> None:
         give_up_all(begun.result().choices)
 
 
-async def _fingerprint(context: Context, owner: Owner, model: str) -> str:
+async def _fingerprint(context: Context, answering: Answering) -> str:
     """Of what answers; hashing weights, once, takes seconds."""
 
     def fingerprint() -> str:
-        return context.catalogue.find(model, owner.project_id).fingerprint
+        return answering.model.fingerprint
 
     return await asyncio.wrap_future(context.chat_threads.submit(fingerprint))
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.chat.call_reader import ArgumentsPiece, CallBegin, TextPiece
 from fettle.records import TokenLogProb
+from fettle.releases.records import ReleaseAnswered
 from fettle.server.retrieving import Retrieval, RetrievalBody, retrieval_body
 
 _LEAST_LOG_PROB = -9999.0
@@ -82,6 +83,15 @@ class UsageBody(BaseModel):
     total_tokens: int
 
 
+class ReleaseBody(BaseModel):
+    """The release that has answered."""
+
+    name: str
+    number: int
+    contender: str
+    """How it answers: `tuned`, `prompt`, ..."""
+
+
 class ChatCompletionBody(BaseModel):
     """All answers to one request."""
 
@@ -95,6 +105,8 @@ class ChatCompletionBody(BaseModel):
     usage: UsageBody
     retrieval: RetrievalBody | None = None
     """What was searched first; left out where nothing was. Ours: OpenAI's API has no such thing."""
+    release: ReleaseBody | None = None
+    """Which release has answered; left out where a model was asked for. Ours, likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +117,12 @@ class ChatFrame:
     created: int
     model: str
     system_fingerprint: str
+    release: ReleaseAnswered | None = None
+    """None: a model was asked for."""
 
     def body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         """The frame around some choices."""
-        return {
+        body: dict[str, Any] = {
             "id": self.id,
             "object": kind,
             "created": self.created,
@@ -116,6 +130,12 @@ class ChatFrame:
             "system_fingerprint": self.system_fingerprint,
             "choices": choices,
         }
+        return body if self.release is None else body | {"release": release_body(self.release)}
+
+
+def release_body(release: ReleaseAnswered) -> dict[str, Any]:
+    """The release that has answered, on the wire."""
+    return ReleaseBody(name=release.name, number=release.number, contender=release.contender).model_dump()
 
 
 @dataclass(slots=True)

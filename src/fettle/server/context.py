@@ -13,6 +13,7 @@ from fettle.answering.engine_pool import EnginePool
 from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.jobs.estimator import Estimator
+from fettle.releases.catalogue import ReleaseCatalogue
 from fettle.retrieval.embedders.registry import embedder_by_name
 from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
@@ -54,6 +55,12 @@ class Context:
     """What indexes are searched with."""
     indexes: OpenIndexes = field(default_factory=OpenIndexes)
     """That are searched."""
+    answering: ReleaseCatalogue = field(init=False)
+    """Who answers to a name."""
+
+    def __post_init__(self) -> None:
+        """Look names up in the store."""
+        object.__setattr__(self, "answering", ReleaseCatalogue(self.store))
 
     @property
     def catalogue(self) -> StoreCatalogue:

@@ -12,6 +12,7 @@ from fettle.server.errors import ApiError
 from fettle.server.wire import Deleted
 from fettle.store import models as kept
 from fettle.store.models import TunedModel, find_model, list_base_models, list_tuned_models, remove_tuned_model
+from fettle.store.releases import StoredRelease, releases_in_force
 
 router = APIRouter(prefix="/models", tags=["models"])
 _OF_THE_SERVER = "system"
@@ -35,16 +36,21 @@ class ModelList(BaseModel):
 
 @router.get("")
 def index(context: ContextOf, owner: OwnerOf) -> ModelList:
-    """Base models and the project's tuned models."""
+    """Base models, the project's tuned models, and the names of its releases that are in force."""
     with context.store.reading() as connection:
         everything = (*list_base_models(connection), *list_tuned_models(connection, owner.project_id))
-    return ModelList(data=[_body(model, context) for model in everything])
+        released = releases_in_force(connection, owner.project_id)
+    models = [_body(model, context) for model in everything]
+    return ModelList(data=models + [_release_body(release, context) for release in released])
 
 
 @router.get("/{name:path}")
 def show(name: str, context: ContextOf, owner: OwnerOf) -> ModelBody:
-    """One model."""
+    """One model, or the release that answers to a name."""
     with context.store.reading() as connection:
+        for release in releases_in_force(connection, owner.project_id):
+            if release.name == name:
+                return _release_body(release, context)
         return _body(find_model(connection, owner.project_id, name, kind=None), context)
 
 
@@ -59,6 +65,11 @@ def delete(name: str, context: ContextOf, owner: OwnerOf) -> Deleted:
     context.engines.forget(context.catalogue.find(model.id, owner.project_id))
     remove_tuned_model(context.store, owner.project_id, model.id)
     return Deleted(id=model.id, object="model")
+
+
+def _release_body(release: StoredRelease, context: Context) -> ModelBody:
+    """The release in force under its name; `created` is when it was made."""
+    return ModelBody(id=release.name, created=release.created_at, owned_by=context.settings.organization_id)
 
 
 def _body(model: kept.BaseModel | TunedModel, context: Context) -> ModelBody:

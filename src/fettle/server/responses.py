@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.errors import FettleError
-from fettle.server.chat import HUNG_UP, begun
+from fettle.server.chat import HUNG_UP, begun, say_who_answers
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import api_error
 from fettle.server.hang_up import HungUpError, unless_hung_up
@@ -28,7 +28,11 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
     asked, search = body.as_request(), body.search
     try:
         with in_terms_of_responses():
-            answer = await unless_hung_up(request, begun(context, owner, body.model, asked, search))
+            chooses_temperature = body.temperature is not None
+            answer = await unless_hung_up(
+                request, begun(context, owner, body.model, asked, search, chooses_temperature=chooses_temperature)
+            )
+        say_who_answers(request, answer)
         [choice] = answer.choices
         writer = ResponseWriter(body, answer.retrieval)
         try:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import Connection
 
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
+from fettle.releases.catalogue import Answering
 from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording, shown_with
 from fettle.retrieval.question import question_of
@@ -50,14 +52,14 @@ class Citation:
 
 
 def look_up(
-    context: Context, owner: Owner, model: str, asked: ChatRequest, tool: FileSearchTool | None
+    context: Context, owner: Owner, answering: Answering, asked: ChatRequest, tool: FileSearchTool | None
 ) -> Retrieval | None:
-    """What the index of a request, or else that of the model, has for the user's last turn; None: there is no such index.
+    """What the index of a request, or else that of who answers, has for the user's last turn; None: there is no such index.
 
     Args:
         context: The server's.
         owner: Who asks.
-        model: Id of the model that answers, no alias.
+        answering: Who answers.
         asked: The conversation.
         tool: What the request wants to be searched.
 
@@ -67,7 +69,7 @@ def look_up(
         FettleError: It cannot be searched.
     """
     with context.store.reading() as connection:
-        attached = index_of_model(connection, model, owner.project_id)
+        attached = _attached(connection, owner, answering)
         if tool is not None:
             index = usable(find_index(connection, owner.project_id, tool.vector_store_ids[0]))
             settings = SearchSettings(num_passages=tool.max_num_results or _NUM_PASSAGES)
@@ -90,6 +92,26 @@ def look_up(
         question=question,
         found=tuple(one for one in found if one.score >= least),
         wording=_wording_of(attached),
+    )
+
+
+def _attached(connection: Connection, owner: Owner, answering: Answering) -> AttachedIndex | None:
+    """The index of a release, or of a model; a release is searched as it was when it was made, whatever its model is now."""
+    if answering.contender is None:
+        return index_of_model(connection, answering.model.name, owner.project_id)
+    index = answering.contender.index
+    if index is None:
+        return None
+    return AttachedIndex(
+        model=answering.model.name,
+        project_id=owner.project_id,
+        index_id=index.index_id,
+        num_passages=index.num_passages,
+        method=index.method,
+        reranker=index.reranker,
+        max_tokens=index.max_tokens,
+        abstention=index.abstention,
+        asks_for_citations=index.asks_for_citations,
     )
 
 

@@ -328,6 +328,34 @@ model_indexes = Table(  # what is searched before a model answers
     Column("created_at", BigInteger, nullable=False),
 )
 
+releases = Table(  # rows are never changed: `release_events` say what became of them
+    "releases",
+    metadata,
+    _number(),
+    _project(),
+    Column("name", _NAME, nullable=False),
+    Column("release_number", Integer, nullable=False),  # from 1 for each name
+    Column("created_at", BigInteger, nullable=False),
+    Column("contender", JSON, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("content_sha256", String(64), nullable=False),
+    UniqueConstraint("project_id", "name", "release_number"),
+)
+
+release_events = Table(
+    "release_events",
+    metadata,
+    _number(),
+    _project(),
+    Column("name", _NAME, nullable=False),
+    Column("release_number", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("who", _NAME, nullable=False),
+    Column("reason", Text),
+    Column("content_sha256", String(64), nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,
@@ -337,5 +365,6 @@ workers = Table(
 
 Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
 Index("ix_indexes_project_number", indexes.c.project_id, indexes.c.number)
+Index("ix_release_events_name_number", release_events.c.name, release_events.c.number)
 Index("ix_files_project_number", files.c.project_id, files.c.number)
 Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)

@@ -137,7 +137,7 @@ def generation_options(settings: StudySettings, task: Task, split: Split, render
     limit = 2 * longest + 8
     if task.kind is TaskKind.JSON and task.json_schema is not None:
         limit = int(longest * 1.5) + 16
-        item, key = json_separators(split.train)
+        item, key = json_separators([example.answer for example in split.train])
         bounded = with_bounds(json.loads(task.json_schema), [parse_object(example.answer) for example in split.train])
         form = JsonForm(
             schema=task.json_schema,

@@ -65,7 +65,7 @@ def refuse_foreign(folder: Path) -> None:
                 "this is a file, not a folder", where=str(folder), remedy="name another folder with --out"
             )
         contents = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
-    if contents and _key_in(folder) is None:
+    if contents and study_key(folder) is None:
         raise StudyConflictError(
             f"the folder is not empty and holds no study ({contents[0]}{', ...' if len(contents) > 1 else ''})",
             where=str(folder),
@@ -89,7 +89,7 @@ def _refuse_unwritable(folder: Path) -> None:
 
 def _claim(folder: Path, key: str, *, fresh: bool) -> None:
     refuse_foreign(folder)
-    found = _key_in(folder)
+    found = study_key(folder)
     if found is not None and found != key and not fresh:
         raise StudyConflictError(
             "the folder holds a study of other data or with other settings",
@@ -102,8 +102,8 @@ def _claim(folder: Path, key: str, *, fresh: bool) -> None:
     write_atomically(folder / _IDENTITY, json.dumps({"format": _FORMAT, "key": key}))
 
 
-def _key_in(folder: Path) -> str | None:
-    """The key of the study in the folder; None: there is none."""
+def study_key(folder: Path) -> str | None:
+    """The key of the study in a folder; None: there is none."""
     try:
         identity = json.loads((folder / _IDENTITY).read_text())
     except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):

@@ -1,0 +1,298 @@
+"""`fettle release`: contenders that were let through the gates, promoted and rolled back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fettle.cli.tables import print_table
+from fettle.errors import EXIT_SHIP, EXIT_STAY, ConfigError
+
+if TYPE_CHECKING:
+    from fettle.releases.records import Release
+    from fettle.store.database import Store
+
+app = typer.Typer(no_args_is_help=True, help="Releases: what may answer users, why, and since when.")
+Name = Annotated[str, typer.Argument(help="What the release answers to, such as triage; with a number: triage@3.")]
+_DEFAULT_PROJECT = "default"
+ProjectOption = Annotated[str, typer.Option(help="Whose releases they are: its keys ask them.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+_FORMAT, _FORMAT_VERSION = "fettle-releases", 1
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the release shall answer to, such as triage.")],
+    study: Annotated[Path, typer.Option(help="Folder of a finished study.")],
+    contender: Annotated[
+        str | None, typer.Option(help="As the report calls it; at first the tuned one that the verdict is about.")
+    ] = None,
+    gates: Annotated[
+        Path | None, typer.Option(help="TOML file of gates, as `fettle release gates` prints one.")
+    ] = None,
+    must_pass: Annotated[
+        Path | None, typer.Option(help="Your own examples with wanted answers, each of which must be answered rightly.")
+    ] = None,
+    project: ProjectOption = _DEFAULT_PROJECT,
+) -> None:
+    """Hold a contender of a study against the gates, and keep it as a release. Exit code 0: they let it through; 3: not."""
+    from rich.console import Console
+
+    from fettle.answering.engine_pool import configured_pool
+    from fettle.cli.progress import ProgressBars
+    from fettle.cli.store import open_store
+    from fettle.releases.asking import ReleaseAsker
+    from fettle.releases.gate_settings import GateSettings, read_gate_settings, with_must_pass
+    from fettle.releases.making import NewRelease, create_release
+
+    settings = GateSettings() if gates is None else read_gate_settings(gates)
+    settings = settings if must_pass is None else with_must_pass(settings, must_pass)
+    store = open_store()
+    wanted = NewRelease(
+        name=name,
+        project_id=_project_id(store, project),
+        study=study.parent if study.is_file() else study,
+        contender=contender,
+        gates=settings,
+        who=_who(),
+    )
+    pool = configured_pool(max_bases=1)
+    try:
+        with ProgressBars(Console(stderr=True)) as bars:
+            release = create_release(store, wanted, ReleaseAsker(store, pool, bars))
+    finally:
+        pool.close()
+    _print_release(release)
+    if release.evidence.refusals or not release.evidence.gates:
+        typer.echo(f"{release} was kept, and the gates do not let it through.")
+        raise typer.Exit(EXIT_STAY)
+    typer.echo(f"{release} was kept. `fettle release promote {release}` lets it answer to {name}.")
+    raise typer.Exit(EXIT_SHIP)
+
+
+@app.command()
+def gates() -> None:
+    """Print a gates file with all defaults, and what each line means."""
+    from fettle.releases.gate_settings import DEFAULT_FILE
+
+    typer.echo(DEFAULT_FILE, nl=False)
+
+
+@app.command("list")
+def list_(project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
+    """Show all releases, and which are in force."""
+    from fettle.cli.store import open_store
+    from fettle.releases.signing import verified
+    from fettle.store.releases import list_releases, number_in_force
+
+    store = open_store()
+    project_id = _project_id(store, project)
+    with store.reading() as connection:
+        releases = [verified(stored) for stored in list_releases(connection, project_id)]
+        in_force = {one.name: number_in_force(connection, project_id, one.name) for one in releases}
+    if as_json:
+        _print_json([_as_json(release, in_force[release.name]) for release in releases])
+        return
+    lines = [
+        (
+            str(release),
+            "in force" if in_force[release.name] == release.number else "",
+            _model(release),
+            _gates_in_short(release),
+            release.evidence.study,
+            _moment(release.created_at),
+        )
+        for release in releases
+    ]
+    print_table(("release", "", "model", "gates", "study", "made"), lines)
+
+
+@app.command()
+def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
+    """Show a release with its evidence; without a number the one in force, else the newest."""
+    from fettle.cli.store import open_store
+    from fettle.releases.signing import verified
+    from fettle.store.releases import find_release, number_in_force
+
+    store = open_store()
+    project_id = _project_id(store, project)
+    plain, number = _parts(name)
+    with store.reading() as connection:
+        in_force = number_in_force(connection, project_id, plain)
+        wanted = number or in_force or _newest(store, project_id, plain)
+        release = verified(find_release(connection, project_id, plain, wanted))
+    if as_json:
+        _print_json(_as_json(release, in_force))
+        return
+    _print_release(release)
+    evidence = release.evidence
+    facts = {
+        "in force": "yes" if in_force == release.number else "no",
+        "made": _moment(release.created_at),
+        "study": f"{evidence.study}, {evidence.study_created_at}, verdict: {evidence.verdict}",
+        "report": evidence.report_sha256,
+        "base model": evidence.base_sha256,
+        "tuned weights": evidence.tuned_sha256 or "none",
+        "chat template": evidence.template_sha256,
+        "data": ", ".join(f"{file} {sha}" for file, sha in evidence.data_sha256.items()),
+        "content": release.content_sha256,
+    }
+    for title, value in facts.items():
+        typer.echo(f"{title + ':':<15} {value}")
+
+
+@app.command()
+def promote(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Against its gates; that and the reason are kept.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is forced.")] = None,
+    project: ProjectOption = _DEFAULT_PROJECT,
+) -> None:
+    """Let a release answer to its name, in running servers as well; without a number the newest."""
+    from fettle.cli.store import open_store
+    from fettle.releases import changing
+
+    if force and not (reason or "").strip():
+        raise ConfigError("a release is forced for a reason", where="--force", remedy='add --reason "TEXT"')
+    store = open_store()
+    plain, number = _parts(name)
+    release = changing.promote(
+        store, _project_id(store, project), plain, number, who=_who(), forced_for=reason if force else None
+    )
+    typer.echo(f"{release} answers to {plain} from now on ({_model(release)})")
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="What the releases answer to.")],
+    to: Annotated[int | None, typer.Option(help="Number of the release; at first the one before.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for the history.")] = None,
+    project: ProjectOption = _DEFAULT_PROJECT,
+) -> None:
+    """Let the release before answer to a name again, in running servers as well."""
+    from fettle.cli.store import open_store
+    from fettle.releases import changing
+
+    store = open_store()
+    release = changing.roll_back(store, _project_id(store, project), name, to=to, who=_who(), reason=reason)
+    typer.echo(f"{release} answers to {name} again ({_model(release)})")
+
+
+@app.command()
+def history(
+    name: Annotated[str, typer.Argument(help="What the releases answer to.")],
+    chart: Annotated[Path | None, typer.Option(help="Write the gates from release to release as an SVG file.")] = None,
+    project: ProjectOption = _DEFAULT_PROJECT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show all that happened to the releases of a name."""
+    from fettle.cli.store import open_store
+    from fettle.files import write_atomically
+    from fettle.releases.chart import history_chart
+    from fettle.releases.signing import verified
+    from fettle.store.releases import list_releases, number_in_force, release_history
+
+    store = open_store()
+    project_id = _project_id(store, project)
+    with store.reading() as connection:
+        events = release_history(connection, project_id, name)
+        releases = [verified(stored) for stored in list_releases(connection, project_id, name)]
+        in_force = number_in_force(connection, project_id, name)
+    if not events:
+        raise ConfigError(f"there is no release of {name!r}", remedy="`fettle release list` shows all releases")
+    if chart is not None:
+        write_atomically(chart, history_chart(name, releases, in_force))
+    if as_json:
+        shown = [dataclasses.asdict(event) for event in events]
+        _print_json({"events": shown, "releases": [_as_json(release, in_force) for release in releases]})
+        return
+    lines = [
+        (_moment(one.created_at), f"{one.name}@{one.number}", one.kind.value, one.who, one.reason or "")
+        for one in events
+    ]
+    print_table(("when", "release", "what", "who", "why"), lines)
+    if chart is not None:
+        typer.echo(f"Chart: {chart}")
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    plain, at, number = name.partition("@")
+    if at and not (number.isascii() and number.isdecimal()):
+        raise ConfigError(
+            f"expected a number after the @, and it is {number!r}", where="NAME", remedy="such as triage@3"
+        )
+    return plain, int(number) if at else None
+
+
+def _newest(store: Store, project_id: str, name: str) -> int:
+    from fettle.store.releases import list_releases
+
+    with store.reading() as connection:
+        known = list_releases(connection, project_id, name)
+    if not known:
+        raise ConfigError(f"there is no release of {name!r}", remedy="`fettle release list` shows all releases")
+    return known[-1].number
+
+
+def _project_id(store: Store, project: str) -> str:
+    from fettle.store.keys import ensure_project
+
+    with store.writing() as connection:
+        return ensure_project(connection, project).id
+
+
+def _who() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        return "unknown"
+
+
+def _print_release(release: Release) -> None:
+    typer.echo(f"{release}: {_model(release)}")
+    lines = [(gate.name, gate.outcome.value, gate.sentence) for gate in release.evidence.gates]
+    print_table(("gate", "outcome", "what was found"), lines)
+
+
+def _model(release: Release) -> str:
+    from fettle.releases.records import Router
+
+    contender = release.contender
+    if isinstance(contender, Router):
+        return f"router: {contender.small.model}, {contender.large.model}"
+    return f"{contender.kind.value}: {contender.model}"
+
+
+def _gates_in_short(release: Release) -> str:
+    refused = [gate.name for gate in release.evidence.refusals]
+    return f"refused by {', '.join(refused)}" if refused else f"{len(release.evidence.gates)} let through"
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _as_json(release: Release, in_force: int | None) -> dict[str, Any]:
+    from fettle.releases.signing import contender_as_json, evidence_as_json
+
+    return {
+        "name": release.name,
+        "number": release.number,
+        "in_force": release.number == in_force,
+        "created_at": release.created_at,
+        "content_sha256": release.content_sha256,
+        "contender": contender_as_json(release.contender),
+        "evidence": evidence_as_json(release.evidence),
+    }
+
+
+def _print_json(content: Any) -> None:
+    document = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "content": content}
+    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1))

@@ -1,0 +1,172 @@
+"""Who answers to a name: a model, the release in force, or a release by its number. The one place where this is decided.
+
+It is decided once for each request: a request that has begun keeps its release, whatever is promoted or rolled back meanwhile.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+
+from fettle.answering.engine_pool import ServedModel
+from fettle.errors import ConfigError
+from fettle.files import iter_files, sha256_of_file, sha256_of_json
+from fettle.jobs.catalogue import StoreCatalogue
+from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
+from fettle.releases.signing import ChangedReleaseError, verified
+from fettle.store.database import Store
+from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
+from fettle.store.releases import find_release, has_releases, number_in_force
+
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """Who answers a request."""
+
+    model: ServedModel
+    contender: ReleasedContender | None = None
+    """None: no release was asked for, but a model."""
+    release: ReleaseAnswered | None = None
+    """None where there is no contender."""
+
+
+def require_release_name(name: str) -> None:
+    """Refuse a name that could not be told from a model's, or that is no part of an address.
+
+    Raises:
+        ConfigError: It is such a name.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match[2] is not None:
+        raise ConfigError(
+            f"expected a name of letters, digits, dots, dashes and underscores, and it is {name[:100]!r}",
+            where="NAME",
+            remedy="name it after its task, such as triage",
+        )
+
+
+class ReleaseCatalogue:
+    """Finds who answers to a name, and shows once in a process that a release's content and weights are what was signed.
+
+    Args:
+        store: Where models and releases are kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._models = store, StoreCatalogue(store)
+        self._shown: dict[str, Release] = {}
+        self._lock = threading.Lock()
+
+    def find(self, name: str, project_id: str) -> Answering:
+        """Who answers to a name of a project.
+
+        Raises:
+            NoSuchModelError: Nobody: there is no such model, and no release of this name is in force.
+            NoSuchReleaseError: There is no release of this number.
+            ChangedReleaseError: The release or its weights are not what was signed.
+            ConfigError: Its contender is one that this server cannot ask.
+            ModelError: The model's files are not there.
+        """
+        release = self.release(name, project_id)
+        if release is None:
+            return Answering(model=self._models.find(name, project_id))
+        contender = servable(release.contender, str(release))
+        return Answering(
+            model=self._models.find(contender.model, project_id),
+            contender=contender,
+            release=ReleaseAnswered(name=release.name, number=release.number, contender=contender.kind.value),
+        )
+
+    def release(self, name: str, project_id: str) -> Release | None:
+        """The release that a name means; None: it is no name of releases.
+
+        Raises:
+            NoSuchModelError: No release of this name is in force.
+            NoSuchReleaseError: There is no release of this number.
+            ChangedReleaseError: It is not what was signed.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        with self._store.reading() as connection:
+            if not has_releases(connection, project_id, match[1]):
+                return None
+            number = int(match[2]) if match[2] else number_in_force(connection, project_id, match[1])
+            if number is None:
+                raise NoReleaseInForceError(name)
+            stored = find_release(connection, project_id, match[1], number)
+        release = verified(stored)
+        with self._lock:
+            if stored.content_sha256 not in self._shown:
+                require_same_weights(self._store, release)
+                self._shown[stored.content_sha256] = release
+        return release
+
+
+class NoReleaseInForceError(NoSuchModelError):
+    """A name has releases, and none of them was promoted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.problem = f"The model `{name}` has releases, and none of them is in force"
+        self.remedy = f"`fettle release promote {name}` promotes one; {name}@1 asks the first one before that"
+        self.args = (self.describe(),)
+
+
+def servable(contender: object, name: str) -> ReleasedContender:
+    """The contender of a release, where this server can ask it.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not isinstance(contender, ReleasedContender) or contender.url is not None:
+        raise ConfigError(
+            f"the release {name} is answered by more than one model, or by an endpoint, which this server does not do",
+            remedy="update Fettle, or roll back to an earlier release",
+        )
+    return contender
+
+
+def require_same_weights(store: Store, release: Release) -> None:
+    """Show that a release would answer with the weights and the template that were signed.
+
+    Raises:
+        ChangedReleaseError: It would not, or the weights are gone.
+    """
+    contender, evidence = servable(release.contender, str(release)), release.evidence
+    try:
+        tuned_sha256, base_sha256 = weights_sha256(store, release.project_id, contender.model)
+    except NoSuchModelError as error:
+        raise ChangedReleaseError(
+            f"the model {contender.model} of the release {release} is not here any more",
+            remedy="roll back to a release whose model is here, or make a new one",
+        ) from error
+    for what, found, signed in (
+        ("tuned weights", tuned_sha256, evidence.tuned_sha256),
+        ("base model's weights", base_sha256, evidence.base_sha256),
+    ):
+        if found != signed:
+            raise ChangedReleaseError(
+                f"the {what} of the release {release} ({contender.model}) are not those that were signed",
+                remedy="put the earlier weights back, roll back, or make a new release with `fettle release create`",
+            )
+
+
+def weights_sha256(store: Store, project_id: str, model: str) -> tuple[str | None, str]:
+    """The hashes of what a model answers with: of what was tuned (None: nothing was), and of its base model.
+
+    Raises:
+        NoSuchModelError: There is no such model.
+        ModelError: Its files are not there.
+    """
+    with store.reading() as connection:
+        found = find_model(connection, project_id, model)
+    served = StoreCatalogue(store).find(model, project_id)
+    if not isinstance(found, TunedModel):
+        return None, served.base.sha256()
+    folder = folder_of(store, found)
+    files = {str(path.relative_to(folder)): sha256_of_file(path) for path in iter_files(folder)}
+    return sha256_of_json(files), found.base_sha256 if served.adapter is None else served.base.sha256()

@@ -1,0 +1,102 @@
+"""Which release answers to a name: promoted, rolled back, and what is known of how it came about."""
+
+from __future__ import annotations
+
+from fettle.errors import ConfigError
+from fettle.releases.catalogue import require_same_weights
+from fettle.releases.records import GateResult, Release
+from fettle.releases.signing import verified
+from fettle.store.database import Store
+from fettle.store.releases import (
+    NoSuchReleaseError,
+    ReleaseEventKind,
+    add_release_event,
+    find_release,
+    list_releases,
+    number_before,
+    number_in_force,
+    release_history,
+)
+
+
+class ReleaseRefusedError(ConfigError):
+    """Gates do not let a release through."""
+
+    def __init__(self, release: Release) -> None:
+        self.refusals: tuple[GateResult, ...] = release.evidence.refusals
+        told = "; ".join(f"{gate.name} ({gate.outcome.value}): {gate.sentence}" for gate in self.refusals)
+        super().__init__(
+            f"the release {release} is not let through by {len(self.refusals)} of {len(release.evidence.gates)} gates: {told}",
+            remedy='mend what they say; --force --reason "TEXT" promotes it against them, which is written down',
+        )
+
+
+def promote(
+    store: Store, project_id: str, name: str, number: int | None, *, who: str, forced_for: str | None = None
+) -> Release:
+    """Let a release answer to its name from the next request on.
+
+    Args:
+        store: Where.
+        project_id: Whose.
+        name: Its name.
+        number: Which; None: the newest.
+        who: Promotes it.
+        forced_for: Why it is promoted against its gates; None: it is not.
+
+    Raises:
+        NoSuchReleaseError: There is no such release.
+        ReleaseRefusedError: Gates do not let it through, or it was made without any, and nobody forces it.
+        ChangedReleaseError: Its content or its weights are not what was signed; nothing forces that.
+        ConfigError: It is in force already.
+    """
+    with store.reading() as connection:
+        known = list_releases(connection, project_id, name)
+        if not known:
+            raise NoSuchReleaseError(f"there is no release of {name!r}", remedy="`fettle release create` makes one")
+        stored = known[-1] if number is None else find_release(connection, project_id, name, number)
+    release = verified(stored)
+    require_same_weights(store, release)
+    is_refused = bool(release.evidence.refusals) or not release.evidence.gates
+    if is_refused and forced_for is None:
+        raise ReleaseRefusedError(release)
+    kind = ReleaseEventKind.FORCED if is_refused else ReleaseEventKind.PROMOTED
+    with store.writing() as connection:
+        if number_in_force(connection, project_id, name) == release.number:
+            raise ConfigError(f"the release {release} is in force already", remedy="nothing has to be done")
+        add_release_event(connection, stored, kind, who=who, reason=forced_for)
+    return release
+
+
+def roll_back(
+    store: Store, project_id: str, name: str, *, to: int | None, who: str, reason: str | None = None
+) -> Release:
+    """Let an earlier release answer to its name again, from the next request on.
+
+    Args:
+        store: Where.
+        project_id: Whose.
+        name: The name.
+        to: Which release, one that was in force before; None: the one before the present one.
+        who: Rolls back.
+        reason: Why.
+
+    Raises:
+        ConfigError: No release was in force before, or not this one.
+        ChangedReleaseError: Its content or its weights are not what was signed.
+    """
+    with store.reading() as connection:
+        events = release_history(connection, project_id, name)
+        number = number_before(events, name) if to is None else to
+        was_in_force = {event.number for event in events if event.kind is not ReleaseEventKind.CREATED}
+        if number not in was_in_force or number == number_in_force(connection, project_id, name):
+            raise ConfigError(
+                f"{name}@{number} is in force now, or never was",
+                remedy=f"`fettle release history {name}` says what was",
+            )
+        stored = find_release(connection, project_id, name, number)
+    release = verified(stored)
+    require_same_weights(store, release)
+    with store.writing() as connection:
+        add_release_event(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
+    return release

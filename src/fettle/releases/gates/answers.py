@@ -1,0 +1,86 @@
+"""What stands in the answers to the test split: valid JSON, and no personal data that nobody has told."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from fettle.examples.checks.personal import mask, personal_spans
+from fettle.records import TaskKind
+from fettle.releases.gates.gate import Found, GateInputs, does_not_apply, held_against, not_measured, percents
+from fettle.report_records import AnswerRow
+from fettle.scoring.json_values import parse_json
+from fettle.statistics.intervals import mean_interval, wilson
+
+_MOST_NAMED = 3
+
+
+def json_validity(inputs: GateInputs) -> Found:
+    """The share of answers that are JSON, and fit the schema that all training answers fit."""
+    task = inputs.report.task
+    if task.kind is not TaskKind.JSON:
+        return does_not_apply(f"the answers of the study are {task.kind.value}")
+    rows = _answered(inputs)
+    if not rows:
+        return not_measured("no test example was answered")
+    valid = [float(_fits(row.answers[inputs.contender], task.json_schema)) for row in rows]
+    share = mean_interval(valid, [place if row.cluster is None else row.cluster for place, row in enumerate(rows)])
+    bound = inputs.settings.json_validity.lowest_valid_share
+    sentence = (
+        f"{int(sum(valid))} of {len(rows)} answers are JSON that fits the schema, {percents(share)}; all of the interval must be "
+        f"above {bound:.0%}"
+    )
+    return held_against(share, bound, is_right=share.low > bound, sentence=sentence)
+
+
+def personal_data(inputs: GateInputs) -> Found:
+    """Answers that hold personal data of a form that can be told, which is neither in the prompt nor allowed."""
+    rows = _answered(inputs)
+    if not rows:
+        return not_measured("no test example was answered")
+    told = "\n".join([inputs.released.instruction or "", *(shot.content for shot in inputs.released.shots)])
+    allowed = {_plain(value) for value in inputs.settings.personal_data.allowed}
+    passages = {one.id: one.text for one in inputs.report.retrieval.passages} if inputs.report.retrieval else {}
+    echoed: list[tuple[AnswerRow, str]] = []
+    for row in rows:
+        shown = [passages.get(name, "") for name in row.passages.get(inputs.contender, ())]
+        known = _plain("\n".join([told, row.input_text, *shown]))
+        answer = row.answers[inputs.contender]
+        for span in personal_spans(answer, is_answer=True):
+            value = answer[span.start : span.end]
+            if _plain(value) not in known and _plain(value) not in allowed:
+                echoed.append((row, f"{span.kind.name} ({mask(value)}) in the answer to {row.source}"))
+                break
+    share, most = wilson(len(echoed), len(rows)), inputs.settings.personal_data.most_answers
+    named = "; ".join(what for _, what in echoed[:_MOST_NAMED])
+    sentence = (
+        f"{len(echoed)} of {len(rows)} answers hold personal data that the prompt does not, {percents(share)}"
+        f"{': ' + named if named else ''}; at most {most} may"
+    )
+    return held_against(share, most / len(rows), is_right=len(echoed) <= most, sentence=sentence)
+
+
+def _answered(inputs: GateInputs) -> list[AnswerRow]:
+    name = inputs.contender
+    return [row for row in inputs.report.rows if name in row.answers and name not in row.errors]
+
+
+def _fits(answer: str, schema: str | None) -> bool:
+    try:
+        value = parse_json(answer)
+    except ValueError:
+        return False
+    return schema is None or _validator(schema).is_valid(value)
+
+
+@lru_cache(maxsize=4)
+def _validator(schema: str) -> Any:
+    return Draft202012Validator(json.loads(schema))
+
+
+def _plain(text: str) -> str:
+    """Without case and spaces: a number that is written with other gaps is the same number."""
+    return "".join(text.lower().split())

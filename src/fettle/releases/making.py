@@ -1,0 +1,167 @@
+"""A new release: a contender of a finished study, held against all gates, signed and kept. It is in force once it is promoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fettle.errors import ConfigError, FettleError
+from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
+from fettle.records import Answer
+from fettle.releases.asking import ReleaseAsker
+from fettle.releases.catalogue import require_release_name, weights_sha256
+from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
+from fettle.releases.gate_settings import GateSettings
+from fettle.releases.gates.gate import AnsweredAgain, GateInputs, row_key
+from fettle.releases.gates.registry import gate_results
+from fettle.releases.records import Evidence, Release, ReleasedContender
+from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
+from fettle.scoring.registry import grader_by_name
+from fettle.store.database import Store, now
+from fettle.store.models import NoSuchModelError, find_model
+from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """What is wanted."""
+
+    name: str
+    project_id: str
+    study: Path
+    """The folder of a finished study."""
+    contender: str | None
+    """Its key in the report; None: the tuned one that the verdict is about."""
+    gates: GateSettings
+    who: str
+    """Makes it."""
+
+
+def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Release:
+    """Hold a contender against the gates, and keep it with what they said.
+
+    Raises:
+        ConfigError: The name is a model's, or the contender cannot be released.
+        DataError: The study is not finished, or the store does not hold its model.
+        ChangedReleaseError: The base model is not the one of the study.
+    """
+    require_release_name(wanted.name)
+    source = read_study(wanted.study)
+    with store.reading() as connection:
+        _require_no_model(store, wanted)
+        key, contender = contender_of(connection, wanted.project_id, source, wanted.contender)
+    tuned_sha256, base_sha256 = weights_sha256(store, wanted.project_id, contender.model)
+    if base_sha256 != source.report.provenance.model_sha256:
+        raise ChangedReleaseError(
+            f"the base model of {contender.model} is not the one of the study any more: its weights have another hash",
+            remedy="put the earlier base model back, or run the study again",
+        )
+    inputs = _inputs(store, wanted, source, key, contender, asker)
+    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_sha256)
+    said, shown = contender_as_json(contender), evidence_as_json(evidence)
+    with store.writing() as connection:
+        number = next_number(connection, wanted.project_id, wanted.name)
+        stored = StoredRelease(
+            project_id=wanted.project_id,
+            name=wanted.name,
+            number=number,
+            created_at=now(),
+            contender=said,
+            evidence=shown,
+            content_sha256=content_sha256(wanted.name, number, said, shown),
+        )
+        add_release(connection, stored, who=wanted.who)
+    return verified(stored)
+
+
+def _require_no_model(store: Store, wanted: NewRelease) -> None:
+    with store.reading() as connection:
+        try:
+            find_model(connection, wanted.project_id, wanted.name, kind=None)
+        except NoSuchModelError:
+            return
+    raise ConfigError(
+        f"{wanted.name!r} is the name of a model, or an alias", where="NAME", remedy="name the release otherwise"
+    )
+
+
+def _inputs(
+    store: Store,
+    wanted: NewRelease,
+    source: StudySource,
+    key: str,
+    contender: ReleasedContender,
+    asker: ReleaseAsker,
+) -> GateInputs:
+    again, must_pass, answers, why_not = _answers(wanted, source, key, contender, asker)
+    return GateInputs(
+        settings=wanted.gates,
+        report=source.report,
+        contender=key,
+        released=contender,
+        current=_current(store, wanted),
+        answered_again=again,
+        not_answered=why_not,
+        must_pass=must_pass,
+        must_pass_answers=answers,
+    )
+
+
+def _answers(
+    wanted: NewRelease, source: StudySource, key: str, contender: ReleasedContender, asker: ReleaseAsker
+) -> tuple[tuple[AnsweredAgain, ...], MustStillWork | None, tuple[Answer, ...], str | None]:
+    """What the serving engine answers; where it cannot, why."""
+    gates, must_pass = wanted.gates, _must_pass(wanted.gates)
+    if contender.kind.shows_passages:
+        return (), must_pass, (), "the gates do not search documents"
+    try:
+        again: tuple[AnsweredAgain, ...] = ()
+        why_not = None
+        if not has_whole_prompts(source.report):
+            why_not = "the report does not hold the whole conversations"
+        elif gates.parity.is_on or gates.latency.is_on or gates.cost.most_per_request is not None:
+            again = asker.again(
+                contender, key, source.report.rows, project_id=wanted.project_id, count=gates.parity.num_answers
+            )
+        answers = () if must_pass is None else asker.must_pass(contender, must_pass, project_id=wanted.project_id)
+    except FettleError as error:
+        return (), must_pass, (), error.problem
+    return again, must_pass, answers, why_not
+
+
+def _must_pass(gates: GateSettings) -> MustStillWork | None:
+    file, grader = gates.must_pass.file, gates.must_pass.grader
+    if file is None or not gates.must_pass.is_on:
+        return None
+    read = read_must_still_work(file)
+    return read if grader is None else replace(read, grader=grader_by_name(grader, read.task, read.examples))
+
+
+def _current(store: Store, wanted: NewRelease) -> Release | None:
+    with store.reading() as connection:
+        number = number_in_force(connection, wanted.project_id, wanted.name)
+        if number is None:
+            return None
+        return verified(find_release(connection, wanted.project_id, wanted.name, number))
+
+
+def _evidence(inputs: GateInputs, source: StudySource, *, base_sha256: str, tuned_sha256: str | None) -> Evidence:
+    report, origin = inputs.report, inputs.report.provenance
+    return Evidence(
+        study=report.name,
+        report_sha256=source.report_sha256,
+        study_created_at=origin.created_at,
+        verdict=report.verdict.decision.value,
+        primary_metric=report.primary_metric,
+        data_sha256=dict(origin.data_sha256),
+        split_sha256=dict(origin.split_sha256),
+        base_sha256=base_sha256,
+        tuned_sha256=tuned_sha256,
+        template_sha256=origin.template_sha256,
+        settings=dict(origin.settings),
+        versions=dict(origin.versions),
+        fettle_version=origin.fettle_version,
+        gates_sha256=inputs.settings.sha256,
+        gates=gate_results(inputs),
+        scores={row_key(row): row.scores.get(inputs.contender) for row in report.rows},
+    )

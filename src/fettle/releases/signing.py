@@ -1,0 +1,78 @@
+"""Releases as canonical JSON and back, and the hash that signs them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from fettle.errors import IntegrityError
+from fettle.files import sha256_of_json
+from fettle.releases.records import Evidence, Release, ReleasedContender, Router
+from fettle.store.releases import StoredRelease
+
+FORMAT_VERSION = 1
+"""Of what is stored. Raised whenever a reader of one version could not read, or would misread, a row of the other."""
+_ROUTER, _CONTENDER = "router", "contender"
+
+
+class ChangedReleaseError(IntegrityError):
+    """What a release says, or the weights it names, are not what was signed."""
+
+
+def contender_as_json(contender: ReleasedContender | Router) -> dict[str, Any]:
+    """The contender, with its kind of record and the version of the format."""
+    what = _ROUTER if isinstance(contender, Router) else _CONTENDER
+    return {"format_version": FORMAT_VERSION, what: _adapter(type(contender)).dump_python(contender, mode="json")}
+
+
+def evidence_as_json(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as JSON values."""
+    return _adapter(Evidence).dump_python(evidence, mode="json")
+
+
+def content_sha256(name: str, number: int, contender: dict[str, Any], evidence: dict[str, Any]) -> str:
+    """What signs a release: the hash of all that it says, in canonical JSON (sorted keys, no spaces)."""
+    return sha256_of_json([name, number, contender, evidence])
+
+
+def verified(stored: StoredRelease) -> Release:
+    """A stored release, once it is shown that it says what was signed.
+
+    Raises:
+        ChangedReleaseError: It does not, or another version of Fettle wrote it.
+    """
+    name = f"{stored.name}@{stored.number}"
+    contender, evidence = dict(stored.contender), dict(stored.evidence)
+    if content_sha256(stored.name, stored.number, contender, evidence) != stored.content_sha256:
+        raise ChangedReleaseError(
+            f"the release {name} was changed after it was made: its content does not have the hash that signs it",
+            remedy="roll back to an earlier release, or make it anew with `fettle release create`",
+        )
+    if contender.get("format_version") != FORMAT_VERSION:
+        raise ChangedReleaseError(
+            f"the release {name} has format version {contender.get('format_version')!r}; this Fettle reads {FORMAT_VERSION}",
+            remedy="update Fettle, or make the release anew with `fettle release create`",
+        )
+    what, kind = (Router, _ROUTER) if _ROUTER in contender else (ReleasedContender, _CONTENDER)
+    try:
+        return Release(
+            name=stored.name,
+            number=stored.number,
+            project_id=stored.project_id,
+            created_at=stored.created_at,
+            contender=_adapter(what).validate_python(contender[kind]),
+            evidence=_adapter(Evidence).validate_python(evidence),
+            content_sha256=stored.content_sha256,
+        )
+    except (KeyError, ValidationError) as error:
+        raise ChangedReleaseError(
+            f"the release {name} cannot be read ({type(error).__name__})",
+            remedy="make it anew with `fettle release create`",
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

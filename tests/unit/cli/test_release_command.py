@@ -1,0 +1,81 @@
+"""`fettle release` over releases that are there already; making them is tested in tests/unit/releases."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from databases import fresh_store
+from fettle.cli.release import app
+from fettle.errors import ConfigError
+from fettle.releases.changing import ReleaseRefusedError
+from fettle.releases.records import ContenderKind, ReleasedContender
+from fettle.settings import get_settings
+from fettle.store.models import put_base_model
+from kept_releases import FAILED, keep_release
+from tiny_models import save_tiny_model
+
+pytestmark = pytest.mark.any_database
+
+
+def run(*arguments: object) -> str:
+    found = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found.output
+
+
+@pytest.fixture
+def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    with fresh_store(tmp_path / "home") as store:
+        with store.writing() as connection:
+            put_base_model(connection, "tiny", str(save_tiny_model(tmp_path / "tiny", "llama")))
+        contender = ReleasedContender(kind=ContenderKind.PROMPT, model="tiny")
+        keep_release(store, "triage", contender)
+        keep_release(store, "triage", contender, FAILED)
+
+
+def test_the_defaults_are_a_toml_file() -> None:
+    assert tomllib.loads(run("gates"))["parity"]["num_answers"] == 60
+
+
+@pytest.mark.usefixtures("releases")
+def test_promoting_forcing_and_rolling_back_are_told_by_the_history(tmp_path: Path) -> None:
+    assert "triage@1 answers to triage from now on (prompt: tiny)" in run("promote", "triage@1")
+    with pytest.raises(ReleaseRefusedError, match="personal_data"):
+        run("promote", "triage")
+    with pytest.raises(ConfigError, match="for a reason"):
+        run("promote", "triage", "--force")
+    run("promote", "triage", "--force", "--reason", "the old one is down")
+    assert "triage@1 answers to triage again" in run("rollback", "triage", "--reason", "it leaks")
+    told = run("history", "triage", "--chart", tmp_path / "chart.svg")
+    assert [line.split()[2] for line in told.splitlines()[1:6]] == [
+        "triage@1",
+        "triage@2",
+        "triage@1",
+        "triage@2",
+        "triage@1",
+    ]
+    assert "the old one is down" in told
+    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+    events = json.loads(run("history", "triage", "--json"))["content"]["events"]
+    assert [event["kind"] for event in events] == ["created", "created", "promoted", "forced", "rolled back"]
+
+
+@pytest.mark.usefixtures("releases")
+def test_releases_are_listed_and_shown_with_their_evidence() -> None:
+    assert "refused by personal_data" in run("list")
+    shown = run("show", "triage@2")
+    assert "2 of 60 answers hold personal data" in shown
+    assert "chat template:" in shown
+    document = json.loads(run("show", "triage", "--json"))
+    assert document["format"] == "fettle-releases"
+    assert document["content"]["number"] == 2  # none is in force: the newest
+    with pytest.raises(ConfigError, match="a number after the @"):
+        run("show", "triage@x")
