@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,9 @@ _BENDS = (-0.45, 0.45, 0.9)
 _POWER = 0.5
 NUM_BETS = len(_SLOPES) + len(_BENDS) + 2
 """Bets on each feature."""
+_ON_GREATER = np.array([slope > 0 for slope in _SLOPES] + [False] * len(_BENDS) + [False, True])
+"""Those that win by greater values alone."""
+_LEAST = 1e-12
 
 
 def log_bets(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,9 +48,6 @@ def log_bets(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([*straight, *curved, *ends], axis=-1)
 
 
-_LEAST = 1e-12
-
-
 @dataclass(slots=True)
 class Watch:
     """Known values, and what betting on arrivals has won so far.
@@ -55,13 +55,15 @@ class Watch:
     Args:
         names: Of the features.
         known: For each feature, all values so far in order, N each.
-        log_capital: Of each feature's bets, without what is kept back: [F, K].
+        log_stakes: Of each feature's bets, summing up to 1 for each: [F, K].
+        log_capital: What those that were placed have become, without what is kept back: [F, K].
         num_batches: That were bet on.
         seed: Of the draws among equal values.
     """
 
     names: tuple[str, ...]
     known: list[list[float]]
+    log_stakes: NDArray[np.float64] = field(repr=False)
     log_capital: NDArray[np.float64] = field(repr=False)
     num_batches: int = 0
     seed: int = 0
@@ -70,7 +72,7 @@ class Watch:
     def log_evidence_by_name(self) -> dict[str, float]:
         """Of each feature alone: the logarithm of what its part of the stake has become."""
         kept_back = -math.log(self.num_batches + 1)
-        of_features = np.logaddexp.reduce(self.log_capital, axis=1) - math.log(NUM_BETS)
+        of_features = np.logaddexp.reduce(self.log_capital, axis=1)
         return {name: float(np.logaddexp(one, kept_back)) for name, one in zip(self.names, of_features, strict=True)}
 
     @property
@@ -86,7 +88,7 @@ class Watch:
             arrivals: In the order in which they came, [B, F], finite. No batch changes the evidence if it is empty.
 
         Returns:
-            Among known values and arrivals before, the share that each is greater than: [B, F], in (0, 1]. Equal ones are drawn for.
+            Where each stands among known values and arrivals before: [B, F], in (0, 1]; equal ones draw lots.
 
         Raises:
             ValueError: The features are others, or a value is not finite.
@@ -104,17 +106,20 @@ class Watch:
                 insort(known, value)
         batch = self.num_batches + 1
         new_stake = -math.log(batch * (batch + 1))
-        self.log_capital = np.logaddexp(self.log_capital, new_stake) + log_bets(ranks).sum(axis=0)
+        self.log_capital = np.logaddexp(self.log_capital, new_stake + self.log_stakes) + log_bets(ranks).sum(axis=0)
         self.num_batches = batch
         return ranks
 
 
-def begin_watch(names: Sequence[str], known: NDArray[np.float64], *, seed: int = 0) -> Watch:
+def begin_watch(
+    names: Sequence[str], known: NDArray[np.float64], *, only_greater: Collection[str] = (), seed: int = 0
+) -> Watch:
     """A watch that has seen nothing arrive.
 
     Args:
         names: Of the features, at least one.
         known: Values of each, [N, F], finite.
+        only_greater: Features of which only greater values are a change that matters.
         seed: Of the draws among equal values.
 
     Raises:
@@ -127,8 +132,10 @@ def begin_watch(names: Sequence[str], known: NDArray[np.float64], *, seed: int =
     """
     if not names or known.ndim != 2 or known.shape[1] != len(names) or not len(known) or not np.isfinite(known).all():
         raise ValueError(f"expected finite values of {len(names)} features")
+    is_placed = np.array([_ON_GREATER if name in only_greater else np.ones(NUM_BETS, dtype=bool) for name in names])
     return Watch(
         names=tuple(names),
+        log_stakes=np.where(is_placed, -np.log(is_placed.sum(axis=1, keepdims=True)), -np.inf),
         known=[sorted(column.tolist()) for column in known.T],
         log_capital=np.full((len(names), NUM_BETS), -np.inf),
         seed=seed,

@@ -35,3 +35,11 @@ def test_values_of_other_features_are_refused() -> None:
         watch.take(np.array([[np.nan]]))
     with pytest.raises(ValueError, match="finite"):
         begin_watch(["a"], np.zeros((0, 1)))
+
+
+def test_only_greater_values_count_where_it_is_said_so() -> None:
+    known = np.arange(200.0)[:, None]
+    for value, is_found in ((-1.0, False), (300.0, True)):
+        watch = begin_watch(["distance"], known, only_greater=["distance"])
+        watch.take(np.full((30, 1), value))
+        assert (watch.log_evidence > np.log(1000)) == is_found
