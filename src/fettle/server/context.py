@@ -23,6 +23,7 @@ from fettle.server.open_indexes import OpenEmbedders, OpenIndexes
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import Owner
+from fettle.traffic.keeper import Keeper
 
 API_PREFIX = "/v1"
 _CHAT_THREADS = 32
@@ -54,6 +55,11 @@ class Context:
     """What indexes are searched with."""
     indexes: OpenIndexes = field(default_factory=OpenIndexes)
     """That are searched."""
+    keeper: Keeper = field(init=False)
+    """Keeps requests where a key's rule says so."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keeper", Keeper(self.store))
 
     @property
     def catalogue(self) -> StoreCatalogue:
@@ -66,6 +72,7 @@ class Context:
         self.chat_threads.shutdown(cancel_futures=True)
         self.embedder.close()
         self.indexes.close()
+        self.keeper.close()
         self.store.close()
 
     def grading_services(self, owner: Owner) -> GradingServices:
