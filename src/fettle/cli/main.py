@@ -28,6 +28,7 @@ from fettle.cli.models import app as models_app
 from fettle.cli.search import search
 from fettle.cli.serve import serve
 from fettle.cli.study import study
+from fettle.cli.traffic import app as traffic_app
 from fettle.cli.vote import vote
 from fettle.cli.worker import worker
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
@@ -82,6 +83,7 @@ app.add_typer(indexes_app, name="indexes")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
+app.add_typer(traffic_app, name="traffic")
 
 
 def main() -> None:

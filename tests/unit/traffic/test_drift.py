@@ -1,26 +1,11 @@
-import json
 import random
 from itertools import pairwise
 
 import pytest
+from traffic_data import EMBEDDER, asked, messages
 
 from fettle.errors import DataError
-from fettle.examples.bundled import bundled_task
 from fettle.traffic.drift import CONFIDENCE, DISTANCE, LENGTH, DriftReport, Request, begin_drift_watch
-from indexed import WordEmbedder
-
-EMBEDDER = WordEmbedder(64)
-
-
-def messages() -> list[str]:
-    """660 messages to a parcel service."""
-    task = bundled_task("example:routing")
-    assert task is not None
-    return [json.loads(line)["message"] for line in task.examples.read_text().splitlines()]
-
-
-def asked(texts: list[str], **more: float) -> list[Request]:
-    return [Request(id=f"chatcmpl-{number}", text=text, **more) for number, text in enumerate(texts)]
 
 
 def looks(seed: int, *, changed: bool = False, size: int = 20) -> list[DriftReport]:
