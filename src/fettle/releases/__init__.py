@@ -1,0 +1,1 @@
+"""Releases: contenders that were let through the gates, and how a name finds the one in force."""
