@@ -166,7 +166,7 @@ def _limit(excess: Callable[[float], float], inside: float, end: float, num_outc
     sign = math.copysign(1.0, end - inside)
     if distance <= _PRECISION or excess(end - sign * _PRECISION) <= 0:
         return end
-    step = 0.1 / num_outcomes
+    step = min(0.1 / num_outcomes, distance / 2)
     while excess(inside + sign * step) > 0:
         step /= 2
     within = step
