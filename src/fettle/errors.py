@@ -121,6 +121,8 @@ HTTP_STATUSES: dict[type[FettleError], int] = {
 """HTTP status by class; a class without an entry takes that of its nearest parent."""
 
 EXIT_SHIP, EXIT_INTERNAL, EXIT_USER, EXIT_STAY, EXIT_CANNOT_TELL, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_ALARM = 5
+"""Requests are no longer what the test split was."""
 EXIT_PAUSED, EXIT_BUSY = 75, 76
 """Of the process of a job: it goes on when it is started again; another one works on the job already."""
 

@@ -1,4 +1,4 @@
-"""`fettle examples`: looking at examples as the model will see them."""
+"""`fettle examples`: looking at examples as the model will see them, and making some of kept requests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from fettle.cli.columns import EncodingOption
+from fettle.errors import DataError
+from fettle.traffic.only import Only
 
 if TYPE_CHECKING:
     from fettle.chat.renderer import ChatRenderer
 
-app = typer.Typer(help="Look at examples as the model will see them.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `show` a sub-command while it is the only one."""
+app = typer.Typer(help="Look at examples as the model will see them, or make some of traffic.", no_args_is_help=True)
 
 
 @app.command()
@@ -65,6 +62,48 @@ def show(
             console.print()
     share = 100 * num_trained / num_tokens
     console.print(f"{len(studied)} examples, {num_tokens:,} tokens, {share:.1f} % of them trained.", highlight=False)
+
+
+@app.command("from-traffic")
+def from_traffic(
+    out: Annotated[Path, typer.Option(help="File to write, chat JSON Lines.")],
+    project: Annotated[str, typer.Option(help="Whose requests.")] = "default",
+    since: Annotated[str | None, typer.Option(help="Only requests from this day on, YYYY-MM-DD.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only requests to this model or release. Default: all.")] = None,
+    only: Annotated[
+        Only, typer.Option(help="Corrected answers, those and liked ones, or all that nobody has disliked.")
+    ] = Only.LIKED,
+    test: Annotated[
+        Path | None, typer.Option(help="Your test file: what is in it, or nearly, is left out and listed.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
+) -> None:
+    """Turn kept requests into examples: corrections are the wanted answers, disliked ones without a correction are left out."""
+    from fettle.cli.findings import print_findings
+    from fettle.cli.store import open_store
+    from fettle.cli.traffic import kept_requests, project_of, seconds_of_day
+    from fettle.examples.read import read_examples
+    from fettle.examples.write import write_chat_jsonl
+    from fettle.store.traffic import feedback_on
+    from fettle.traffic.to_examples import examples_from_traffic
+
+    held_out = () if test is None else read_examples(test).examples
+    store = open_store()
+    since_at = 0 if since is None else seconds_of_day(since, "--since")
+    kept = kept_requests(store, project_of(store, project), since=since_at, model=model)
+    with store.reading() as connection:
+        feedback = feedback_on(connection, [request.id for request in kept])
+    made = examples_from_traffic(kept, feedback, only=only, test=held_out)
+    print_findings(Console(stderr=True), made.findings, limit=limit, names_files=True)
+    if not made.examples:
+        raise DataError(
+            f"none of {made.num_requests} kept requests becomes an example",
+            where=project,
+            remedy="see the findings; --only all takes answers that nobody has looked at",
+        )
+    write_chat_jsonl(made.examples, out)
+    counts = ", ".join(f"{number} {standing.value}" for standing, number in made.num_by_standing.items() if number)
+    typer.echo(f"{out}: {len(made.examples)} examples of {made.num_requests} requests ({counts})")
 
 
 def _marked(renderer: ChatRenderer, token_ids: tuple[int, ...], is_trained: tuple[bool, ...]) -> Text:

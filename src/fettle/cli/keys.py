@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from fettle.cli.tables import print_table
+from fettle.errors import ConfigError
 
 app = typer.Typer(
     no_args_is_help=True, help="Keys of the server. Each belongs to a project, which sees only its own work."
@@ -51,6 +52,38 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The key's id, as `fettle 
 
     revoke_key(open_store(), key_id)
     typer.echo(f"Revoked: {key_id}")
+
+
+@app.command("keep-traffic")
+def keep_traffic(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as `fettle keys list` shows it.")],
+    days: Annotated[int | None, typer.Option(help="Delete each request after so many days.")] = None,
+    share: Annotated[
+        float, typer.Option(help="Share of requests whose texts are kept, up to 1; of the others, what they took.")
+    ] = 1.0,
+    redact: Annotated[
+        bool,
+        typer.Option("--redact/--no-redact", help="Replace personal data by their kind before anything is written."),
+    ] = True,
+    off: Annotated[bool, typer.Option("--off", help="Keep nothing more; what is kept stays until its day.")] = False,
+) -> None:
+    """Keep requests made with a key, and their answers; or no more of them. Running servers follow within two seconds."""
+    from fettle.cli.store import open_store
+    from fettle.store.traffic import TrafficRule, remove_rule, set_rule
+
+    if off == (days is not None):
+        raise ConfigError(
+            "expected for how many days requests are kept", where="--days", remedy="give --days 30, say, or --off"
+        )
+    store = open_store()
+    if days is None:
+        remove_rule(store, key_id)
+        typer.echo(
+            f"Requests of {key_id} are kept no more. `fettle traffic forget --key {key_id}` deletes those there are."
+        )
+        return
+    set_rule(store, TrafficRule(key_id=key_id, num_days=days, share=share, redacts=redact))
+    typer.echo(f"Requests of {key_id} are kept for {days} days, personal data {'replaced' if redact else 'INCLUDED'}.")
 
 
 def _when(seconds: int) -> str:

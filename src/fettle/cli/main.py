@@ -29,6 +29,7 @@ from fettle.cli.release import app as release_app
 from fettle.cli.search import search
 from fettle.cli.serve import serve
 from fettle.cli.study import study
+from fettle.cli.traffic import app as traffic_app
 from fettle.cli.vote import vote
 from fettle.cli.worker import worker
 from fettle.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USER, ConfigError, FettleError, exit_code
@@ -84,6 +85,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(release_app, name="release")
+app.add_typer(traffic_app, name="traffic")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.store.database import DatabaseAwayError, Store
 from fettle.store.files import remove_abandoned_contents, remove_expired_files
 from fettle.store.jobs import Job, JobError, JobKind, JobStatus, LeaseLostError, claim, read_job
+from fettle.store.traffic import remove_expired
 from fettle.store.uploads import expire_uploads
 
 _logger = logging.getLogger("fettle.worker")
@@ -169,6 +170,7 @@ class Worker:
                 remove_expired_files(self._store)
                 expire_uploads(self._store)
                 empty_expired_indexes(self._store)
+                remove_expired(self._store)
                 remove_abandoned_contents(self._store)
                 tidy_jobs(self._store)
             except FettleError as error:

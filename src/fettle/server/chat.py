@@ -27,6 +27,7 @@ from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
+from fettle.server.keeping import Asked, kept
 from fettle.server.metrics import Metrics
 from fettle.server.retrieving import Retrieval, look_up, retrieval_body, with_passages
 from fettle.server.search_bodies import FileSearchTool
@@ -65,7 +66,8 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
                 system_fingerprint=await _fingerprint(context, answer.answering),
                 release=answer.answering.release,
             )
-            deltas = _measured(choices, context.metrics, started)
+            of_whom = Asked(completion_id=frame.id, owner=owner, model=body.model, request=asked, started=started)
+            deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context.keeper)
             if body.stream:
                 writer = ChunkWriter(
                     frame=frame, wants_usage=body.wants_usage, token_texts=token_texts, retrieval=answer.retrieval

@@ -24,6 +24,7 @@ from fettle.server.open_indexes import OpenEmbedders, OpenIndexes
 from fettle.server.settings import ServerSettings
 from fettle.store.database import Store
 from fettle.store.keys import Owner
+from fettle.traffic.keeper import Keeper
 
 API_PREFIX = "/v1"
 _CHAT_THREADS = 32
@@ -57,10 +58,13 @@ class Context:
     """That are searched."""
     answering: ReleaseCatalogue = field(init=False)
     """Who answers to a name."""
+    keeper: Keeper = field(init=False)
+    """Keeps requests where a key's rule says so."""
 
     def __post_init__(self) -> None:
-        """Look names up in the store."""
+        """Look names up in the store, and keep in it."""
         object.__setattr__(self, "answering", ReleaseCatalogue(self.store))
+        object.__setattr__(self, "keeper", Keeper(self.store))
 
     @property
     def catalogue(self) -> StoreCatalogue:
@@ -73,6 +77,7 @@ class Context:
         self.chat_threads.shutdown(cancel_futures=True)
         self.embedder.close()
         self.indexes.close()
+        self.keeper.close()
         self.store.close()
 
     def grading_services(self, owner: Owner) -> GradingServices:

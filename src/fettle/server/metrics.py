@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fettle.answering.engine_pool import PoolLoad
@@ -13,6 +13,7 @@ from fettle.errors import FettleError
 from fettle.store.database import Store
 from fettle.store.jobs import JobStatus, count_jobs
 from fettle.store.workers import read_workers
+from fettle.traffic.keeper import KeeperCounts
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _SEARCH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
@@ -77,6 +78,10 @@ class Metrics:
         """Tell of the engines too."""
         self._registry.register(_OfEngines(look))
 
+    def watch_keeper(self, look: Callable[[], KeeperCounts]) -> None:
+        """Tell what became of requests that were to be kept, too."""
+        self._registry.register(_OfKeeper(look))
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -129,6 +134,24 @@ class _OfEngines(Collector):
         yield chats
         yield _gauge("fettle_adapters_in_memory", "Adapters in memory.", load.num_adapters)
         yield _gauge("fettle_base_models_in_memory", "Base models in memory.", load.num_bases)
+
+
+class _OfKeeper(Collector):
+    def __init__(self, look: Callable[[], KeeperCounts]) -> None:
+        self._look = look
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: it is asked for when it is read."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Requests that were kept, and those that were not though they should have been."""
+        counts = self._look()
+        kept = CounterMetricFamily("fettle_traffic", "Answered requests that were to be kept.", labels=["outcome"])
+        outcomes = {"kept": counts.num_kept, "dropped": counts.num_dropped, "failed": counts.num_failed}
+        for outcome, number in outcomes.items():
+            kept.add_metric([outcome], number)
+        yield kept
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -59,7 +59,9 @@ class ResponseWriter:
     """
 
     def __init__(self, body: CreateResponse, retrieval: Retrieval | None) -> None:
-        self._asked, self._id, self._created_at = body, new_id("resp_"), now()
+        self.id = new_id("resp_")
+        """Of the response."""
+        self._asked, self._created_at = body, now()
         self._retrieval = retrieval
         self._output: list[dict[str, Any]] = []
         self._num_events = 0
@@ -182,7 +184,7 @@ class ResponseWriter:
         asked = self._asked
         text = {"format": (asked.text.format if asked.text else None) or {"type": "text"}}
         return ResponseBody(
-            id=self._id,
+            id=self.id,
             created_at=self._created_at,
             status=status,
             instructions=asked.instructions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +16,7 @@ from fettle.server.chat import HUNG_UP, begun, say_who_answers
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import api_error
 from fettle.server.hang_up import HungUpError, unless_hung_up
+from fettle.server.keeping import Asked, kept_alone
 from fettle.server.response_answers import Event, ResponseBody, ResponseWriter
 from fettle.server.response_bodies import CreateResponse, in_terms_of_responses
 
@@ -25,7 +27,7 @@ _logger = logging.getLogger("fettle.server")
 @router.post("", responses={200: {"model": ResponseBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateResponse, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked, search = body.as_request(), body.search
+    asked, search, started = body.as_request(), body.search, time.monotonic()
     try:
         with in_terms_of_responses():
             chooses_temperature = body.temperature is not None
@@ -35,10 +37,12 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
         say_who_answers(request, answer)
         [choice] = answer.choices
         writer = ResponseWriter(body, answer.retrieval)
+        of_whom = Asked(completion_id=writer.id, owner=owner, model=body.model, request=asked, started=started)
+        deltas = kept_alone(_deltas(choice), of_whom, choice, context.keeper)
         try:
             if body.stream:
-                return await _streamed(request, writer, choice)
-            return await unless_hung_up(request, _whole(writer, choice))
+                return await _streamed(request, writer, choice, deltas)
+            return await unless_hung_up(request, _whole(writer, choice, deltas))
         except BaseException:
             choice.give_up()
             raise
@@ -46,11 +50,11 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
         return Response(status_code=HUNG_UP)
 
 
-async def _whole(writer: ResponseWriter, choice: Choice) -> Response:
+async def _whole(writer: ResponseWriter, choice: Choice, deltas: AsyncGenerator[ChoiceDelta, None]) -> Response:
     end = ChatEnd.STOP
     for _ in writer.begin():
         pass
-    async for delta in choice:
+    async for delta in deltas:
         for _ in writer.of(delta):
             pass
         end = delta.end or end
@@ -58,9 +62,10 @@ async def _whole(writer: ResponseWriter, choice: Choice) -> Response:
     return JSONResponse(last["response"])
 
 
-async def _streamed(request: Request, writer: ResponseWriter, choice: Choice) -> Response:
+async def _streamed(
+    request: Request, writer: ResponseWriter, choice: Choice, deltas: AsyncGenerator[ChoiceDelta, None]
+) -> Response:
     """A stream. What goes wrong before anything is written is an answer of its own."""
-    deltas = _deltas(choice)
     first = await unless_hung_up(request, anext(deltas))
     return StreamingResponse(_events(writer, choice, first, deltas), media_type="text/event-stream")
 

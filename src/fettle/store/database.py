@@ -106,6 +106,28 @@ class Store:
                 yield connection
 
     @contextmanager
+    def erasing(self) -> Iterator[Connection]:
+        """As `writing`; of what is deleted, nothing stays in the files of SQLite, and PostgreSQL frees it when it vacuums."""
+        if self.is_postgresql:
+            with self.writing() as connection:
+                yield connection
+            return
+        with _database_errors_explained(self._engine), self._engine.connect() as connection:
+            before = connection.exec_driver_sql("PRAGMA secure_delete").scalar()
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            connection.commit()
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+                connection.exec_driver_sql(
+                    "PRAGMA wal_checkpoint(TRUNCATE)"
+                )  # a reader may hold it back until the next time
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql(f"PRAGMA secure_delete = {before}")
+
+    @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A look at the database in which all that is read is of the same moment."""
         with _database_errors_explained(self._engine), self._engine.connect() as connection:

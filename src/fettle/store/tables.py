@@ -356,6 +356,52 @@ release_events = Table(
     Column("content_sha256", String(64), nullable=False),
 )
 
+traffic_rules = Table(  # whose requests are kept; a key without a row: none
+    "traffic_rules",
+    metadata,
+    Column("key_id", _ID, ForeignKey("keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("num_days", Integer, nullable=False),
+    Column(
+        "share", Float(53), nullable=False
+    ),  # of requests whose texts are kept; of the others there is a row without
+    Column("redacts", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+kept_requests = Table(  # their ids are those of the completions
+    "kept_requests",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("key_id", _ID, nullable=False),
+    Column("model", _NAME, nullable=False),  # as it was asked for
+    Column("release", JSON(none_as_null=True)),  # name, number and contender of what answered; null: no release
+    Column("request", JSON(none_as_null=True)),  # messages and tools; null: the texts are not kept
+    Column("answer", JSON(none_as_null=True)),  # a message
+    Column("finish_reason", String(16), nullable=False),
+    Column("confidence", Float(53)),  # mean log-probability of the answer's tokens; null: not asked for
+    Column("num_prompt_tokens", BigInteger, nullable=False),
+    Column("num_completion_tokens", BigInteger, nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("is_redacted", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("completion_id", _ID, ForeignKey("kept_requests.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("score", Float(53)),
+    Column("corrected_answer", Text),
+    Column("comment", Text),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,
@@ -366,5 +412,6 @@ workers = Table(
 Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
 Index("ix_indexes_project_number", indexes.c.project_id, indexes.c.number)
 Index("ix_release_events_name_number", release_events.c.name, release_events.c.number)
+Index("ix_kept_requests_project_number", kept_requests.c.project_id, kept_requests.c.number)
 Index("ix_files_project_number", files.c.project_id, files.c.number)
 Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)

@@ -1,0 +1,1 @@
+"""What users ask of what is served: kept requests, feedback on answers, whether they are still what the test split was."""
