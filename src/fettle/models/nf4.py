@@ -162,8 +162,8 @@ def compute_by_dequantising(model: PreTrainedModel) -> None:
 def free_what_was_quantised(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Let a model that was just quantised hold its weights and nothing else, those that were not quantised in `dtype`.
 
-    Of files that hold NF4 already, the library reads some in the precision of the files. Those that were not quantised lie in the mapped file, all of which stays in memory for them; and what quantising took in other
-    threads is free there alone. Together as much as the weights as given (LOG.md).
+    These lie in the mapped file, all of which stays in memory for them (and some have the file's precision where it holds NF4
+    already); and what quantising took in other threads is free there alone. Together as much as the weights as given (LOG.md).
     """
     for parameter in model.parameters():
         if parameter.dtype.is_floating_point:
