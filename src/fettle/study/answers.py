@@ -12,7 +12,7 @@ from fettle.economics.resources import MIN_REQUESTS_FOR_P95
 from fettle.errors import IntegrityError
 from fettle.files import append_json_lines, peek_json_lines, read_json_lines, sha256_of_json, write_json_lines
 from fettle.progress import Listener, Stage
-from fettle.records import Answer, Example, FinishReason, Usage
+from fettle.records import Answer, Example, FinishReason, TokenLogProb, Usage
 
 _LATENCY_SECONDS = 5.0
 
@@ -145,5 +145,7 @@ def _answer(row: dict[str, object]) -> Answer:
     for key in ("passages", "cited"):
         if isinstance(ids := fields.get(key), list):  # answers kept by an earlier version have none
             fields[key] = tuple(ids)
+    if isinstance(tokens := fields.get("log_probs"), list):
+        fields["log_probs"] = tuple(TokenLogProb(**one | {"top": tuple(map(tuple, one["top"]))}) for one in tokens)
     assert isinstance(usage, dict), "written by append_json_lines above"
     return Answer(**fields, usage=Usage(**usage), finish_reason=FinishReason(str(reason)))  # pyright: ignore[reportArgumentType] (our own JSON)
