@@ -84,6 +84,15 @@ def kept_answers(make: Callable[[], tuple[Answer, ...]], *, file: Path, key: str
     return answers
 
 
+def read_answers(file: Path) -> tuple[Answer, ...]:
+    """The answers that a study has kept in a file, in the order in which they were first given; of each example the newest.
+
+    The file is left as it is, and what they are answers to is not checked.
+    """
+    rows = peek_json_lines(file)
+    return tuple({answer.example_id: answer for answer in map(_answer, rows[1:])}.values())
+
+
 def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) -> bool:
     """Whether `file` tells of every example how its request ended, failures included. The file is left as it is."""
     rows = peek_json_lines(file)
