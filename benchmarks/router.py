@@ -9,8 +9,8 @@ BANKING77 (about 40 minutes on one core, once):
     .venv/bin/python benchmarks/router.py --study FOLDER --examples valid.jsonl test.jsonl
 
 The test split is cut at random into a quarter that the threshold is calibrated on and three that the routed quality is looked at
-on, 200 times. The measure of confidence and the thresholds to try are those of the validation split, as in a study. Printed for each
-target, on average over the splits: the share sent to the large model, the quality, and in how many splits the target was kept
+on, 200 times. The measure of confidence and the thresholds to try are those of the validation split, as in a study. Printed for
+each target, on average over the splits: the share sent to the large model, the quality, and in how many splits the target was kept
 
 - on the examples held out, whose mean has noise of its own (with few of them a target that is kept exactly is missed now and then);
 - over the whole test split, by thresholds from as many examples drawn from it with replacement: there the quality of a threshold is
