@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fettle.records import Interval
 
@@ -19,6 +20,12 @@ class RoutingRule:
     """Of the input's embedding, where confidence is foreseen from it; empty for every other measure."""
     intercept: float = 0.0
     """Likewise."""
+    labels: tuple[str, ...] = ()
+    """What the small model chooses among; empty: it writes its answers."""
+    reading: str | None = None
+    """How its label is read, a `contenders.readings.Reading`; None: it writes its answers."""
+    label_offsets: Mapping[str, float] = field(default_factory=dict)
+    """Mean log-likelihood of each label over the validation prompts, for the reading that takes them off; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

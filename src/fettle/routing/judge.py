@@ -12,19 +12,21 @@ from fettle.routing.foreseen import Foresight
 from fettle.routing.router import Judging
 from fettle.routing_records import RoutingRule
 
-Sampling = Callable[[Prompt], Sequence[Answer]]
+Drawing = Callable[[Prompt], Sequence[Answer]]
 """Draws further answers of the small model."""
 
 
 def judge_by(
-    rule: RoutingRule, *, embedder: Embedder | None = None, sample: Sampling | None = None, is_json: bool = False
+    rule: RoutingRule, *, embedder: Embedder | None = None, draw: Drawing | None = None, is_json: bool = False
 ) -> Judging:
     """What measures the confidence of an answer as the rule says.
+
+    The prompt that it is given is the request as it came, without an instruction, shots or passages of the small contender's own.
 
     Args:
         rule: Of a study.
         embedder: The one that the study foresaw confidence with; needed by that measure alone.
-        sample: Needed by self-consistency alone.
+        draw: Needed by self-consistency alone.
         is_json: Sampled answers are compared as JSON values.
 
     Raises:
@@ -46,11 +48,11 @@ def judge_by(
             NEVER if answer.has_failed else float(foresight.of(embedder.embed([_input_text(prompt)]))[0])
         )
     if measure is Measure.SELF_CONSISTENCY:
-        if sample is None:
+        if draw is None:
             raise ConfigError(
                 "agreement of sampled answers needs an engine that samples", remedy="choose another measure"
             )
-        return lambda prompt, answer: self_consistency(answer, sample(prompt), is_json=is_json)
+        return lambda prompt, answer: self_consistency(answer, draw(prompt), is_json=is_json)
     return lambda _, answer: confidence(measure, answer)
 
 

@@ -101,8 +101,9 @@ class Router:
     """Sends each request to the small model and, where it is not trusted, to the large one. Safe for threads.
 
     Args:
-        small: Answers with the small model.
-        large: Answers with the large one. A call that takes too long is left to end by itself: give its client a timeout too.
+        small: Answers with the small model. It is given the request as it came, and puts before it what the contender had there.
+        large: Answers with the large one, likewise. A call that takes too long is left to end by itself: give its client a
+            timeout too.
         judge: Measures the confidence of the small answer.
         settings: How it decides.
         budget: What may be spent on the large model; None: there is no limit.

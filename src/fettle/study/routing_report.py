@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fettle.contenders.readings import Reading
 from fettle.records import Answer, Example
 from fettle.retrieval.embedder import CachedEmbedder, Embedder, MiniLMEmbedder
 from fettle.routing.calibration import calibrated, curve_point, num_needed, quality_curve, routed, threshold_sequence
@@ -92,7 +93,6 @@ def routing_report(
         level=level,
         thresholds=threshold_sequence(of_valid[measure], valid.pairs),
     )
-    used = foresight if measure is Measure.FORESEEN else None
     to_large = (of_test[measure] < found.threshold).astype(np.float64)
     clusters = test.pairs.clusters
     return RoutingReport(
@@ -102,12 +102,7 @@ def routing_report(
         is_target_derived=settings.target is None,
         level=level,
         is_promised=found.is_promised,
-        rule=RoutingRule(
-            measure=measure.value,
-            threshold=found.threshold if math.isfinite(found.threshold) else None,
-            coefficients=() if used is None else used.coefficients,
-            intercept=0.0 if used is None else used.intercept,
-        ),
+        rule=_rule(plan, small, measure, found.threshold, foresight if measure is Measure.FORESEEN else None),
         share_to_large=mean_interval(to_large.tolist(), clusters),
         quality=curve_point(of_test[measure], test.pairs, found.threshold).quality,
         small_quality=mean_interval(test.pairs.small.tolist(), clusters),
@@ -172,6 +167,23 @@ def warnings_of_routing(plan: StudyPlan, routing: RoutingReport | None) -> tuple
     )
 
 
+def _rule(
+    plan: StudyPlan, small: TestedRung, measure: Measure, threshold: float, foresight: Foresight | None
+) -> RoutingRule:
+    """The rule, with how the small contender's label was read; `foresight` is None where it is not what is measured."""
+    reading = small.rung.reading
+    is_calibrated = reading is not None and reading.kind is Reading.CALIBRATED
+    return RoutingRule(
+        measure=measure.value,
+        threshold=threshold if math.isfinite(threshold) else None,
+        coefficients=() if foresight is None else foresight.coefficients,
+        intercept=0.0 if foresight is None else foresight.intercept,
+        labels=() if reading is None else plan.data.task.labels,
+        reading=None if reading is None else reading.kind.value,
+        label_offsets=dict(reading.mean_log_likelihoods) if reading is not None and is_calibrated else {},
+    )
+
+
 def _measured(
     valid: AnsweredTwice, test: AnsweredTwice, embedder: Embedder
 ) -> tuple[dict[Measure, NDArray[np.float64]], dict[Measure, NDArray[np.float64]], Foresight | None]:
@@ -180,7 +192,8 @@ def _measured(
     shared = [measure for measure in Measure if measure in of_valid and measure in of_test]
     of_valid = {measure: of_valid[measure] for measure in shared}
     of_test = {measure: of_test[measure] for measure in shared}
-    if valid.pairs.number < _FEWEST_FORESEEN:
+    has_contexts = any(example.context for example in (*valid.examples, *test.examples))  # no request has it apart
+    if valid.pairs.number < _FEWEST_FORESEEN or has_contexts:
         return of_valid, of_test, None
     vectors_ND = embedder.embed([example.input_text for example in valid.examples])
     foreseen = foreseen_out_of_fold(vectors_ND, valid.pairs.small, valid.pairs.clusters)

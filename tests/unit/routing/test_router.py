@@ -191,7 +191,7 @@ def test_confidence_is_foreseen_with_the_coefficients_of_a_study() -> None:
 
 def test_agreement_needs_samples_and_unknown_measures_are_refused() -> None:
     rule = RoutingRule(measure="self_consistency", threshold=0.5)
-    assert judge_by(rule, sample=lambda _: [SMALL, LARGE])(PROMPT, SMALL) == 0.5
+    assert judge_by(rule, draw=lambda _: [SMALL, LARGE])(PROMPT, SMALL) == 0.5
     with pytest.raises(ConfigError, match="samples"):
         judge_by(rule)
     with pytest.raises(ConfigError, match="no measure of confidence"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from small_studies import LABEL_TASK, Parrot, answer, example, split
 
 from build_report import label_report
+from fettle.contenders.readings import LabelReading, Reading
 from fettle.errors import ConfigError
-from fettle.records import Answer, Example, FinishReason, Split
+from fettle.records import Answer, Example, FinishReason, Split, Task
 from fettle.report_records import StudyReport
 from fettle.routing.confidence import Measure
 from fettle.routing_records import RoutingCosts
@@ -44,11 +45,17 @@ class Initials:
 
 
 @dataclass(frozen=True)
+class Data:
+    task: Task = LABEL_TASK
+
+
+@dataclass(frozen=True)
 class Plan:
     """As much of a study's plan as a router looks at."""
 
     split: Split
     settings: StudySettings = SETTINGS
+    data: Data = field(default_factory=Data)
     graders: tuple[Grader, ...] = (ExactLabel(reader=LabelReader(LABEL_TASK.labels)),)
 
 
@@ -70,7 +77,9 @@ def oracle(examples: Sequence[Example]) -> list[Answer]:
 
 
 def arm(name: str, valid: Sequence[Answer], test: Sequence[Answer]) -> AnsweredRung:
-    rung = Rung(contender=Parrot({}, name=name), reading=None, validation_score=0.5, validation_answers=tuple(valid))
+    reading = LabelReading(kind=Reading.CALIBRATED, mean_log_likelihoods={"billing": -0.5, "delivery": 0.0})
+    parrot = Parrot({}, name=name)
+    rung = Rung(contender=parrot, reading=reading, validation_score=0.5, validation_answers=tuple(valid))
     return AnsweredRung(rung=rung, answers=tuple(test), latencies=())
 
 
@@ -96,6 +105,8 @@ def test_what_it_knows_is_answered_small_and_the_target_is_kept(plan: Plan) -> N
     assert (found.num_calibrated, found.num_validation, found.num_unscored) == (400, 200, 0)
     assert {one.measure for one in found.measures} == {"label_margin", "label_probability", "foreseen"}
     assert not found.is_target_derived
+    assert (found.rule.labels, found.rule.reading) == (LABEL_TASK.labels, "calibrated label likelihood")
+    assert found.rule.label_offsets == {"billing": -0.5, "delivery": 0.0}
 
 
 def test_a_target_that_nobody_named_is_a_share_of_what_the_large_model_reached_on_validation(plan: Plan) -> None:
