@@ -89,7 +89,6 @@ def routing_chart(routing: RoutingReport) -> Markup:
         is_accented=True,
     )
     shown = [_plot_point(point) for point in routing.curve]
-    shown[-1:] = [replace(one, label="small alone", anchor="start") for one in shown[-1:]]
     shown[:1] = [replace(one, label="large alone", anchor="end") for one in shown[:1]]
     drawn = sorted([*(one for one in shown if one.x != chosen.x), chosen], key=lambda one: one.x)
     return point_plot(
