@@ -21,6 +21,7 @@ from report_parts import (
     row,
     shared_fields,
 )
+from report_routing import routing
 from report_tried import curve, search
 
 TOPICS = ("card", "transfer", "top_up", "cash_withdrawal", "exchange_rate", "refund", "identity", "account")
@@ -74,7 +75,7 @@ def label_report(*, num_rows: int = 500, labels: Sequence[str] = LABELS, seed: i
         ),
         confusions=confusions,
     )
-    return replace(report, learning_curve=curve(), settings_search=search())
+    return replace(report, learning_curve=curve(), settings_search=search(), routing=routing())
 
 
 def json_report(*, num_rows: int = 120, seed: int = 2) -> StudyReport:

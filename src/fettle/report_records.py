@@ -9,6 +9,7 @@ from typing import Any
 
 from fettle.records import Comparison, ContenderResult, Finding, Interval, Task, Verdict
 from fettle.retrieval_records import RetrievalReport
+from fettle.routing_records import RoutingReport
 from fettle.tuning_records import LearningCurve, SettingsSearch, StrengthSweep
 
 
@@ -379,6 +380,8 @@ class StudyReport:
     """Of `DetectableDifference`; empty: an older version wrote this."""
     retrieval: RetrievalReport | None = None
     """None: there were no documents."""
+    routing: RoutingReport | None = None
+    """None: no large contender was measured beside the tuned one, or how far its answers can be trusted could not be told."""
     tuned_beside: tuple[TunedBeside, ...] = ()
     """Further tuned contenders, which did worse on validation."""
     graders: tuple[NamedGrader, ...] = ()

@@ -25,10 +25,11 @@ from fettle.forgetting.replay import ReplaySettings
 from fettle.forgetting.settings import ForgettingSettings, HarnessSettings
 from fettle.judging.settings import JudgeSettings
 from fettle.models.adapter import LoraSettings
+from fettle.routing.router import RouterSettings
 from fettle.scoring.sandbox.limits import SandboxLimits
 from fettle.server.settings import ServerSettings
 from fettle.settings import Settings
-from fettle.study.settings import RemoteModel, StudySettings
+from fettle.study.settings import RemoteModel, RoutingSettings, StudySettings
 from fettle.training.settings import TrainingSettings
 
 PACKAGE = Path(fettle.__file__).parent
@@ -37,7 +38,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(fettle.__path__
 CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
     ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits, JudgeSettings,
-    ForgettingSettings, ForgettingBudget, HarnessSettings, ReplaySettings,
+    ForgettingSettings, ForgettingBudget, HarnessSettings, ReplaySettings, RoutingSettings, RouterSettings,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

@@ -54,6 +54,23 @@ RemoteOption = Annotated[
 RemoteModelOption = Annotated[
     str | None, typer.Option(help="Its name for the model. The key: FETTLE_REMOTE_API_KEY.", rich_help_panel=_PANEL)
 ]
+RouteToTargetOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=0.999,
+        metavar="SCORE",
+        help="Mean score, such as 0.9, that a router is to keep which sends the tuned model's unsure answers to the remote one. "
+        "Default: 95 % of what the remote one reaches on validation.",
+        rich_help_panel=_PANEL,
+    ),
+]
+RouteConfidenceOption = Annotated[
+    float,
+    typer.Option(
+        min=50.0, max=99.9, help="Confidence with which that score is promised, per cent.", rich_help_panel=_PANEL
+    ),
+]
 JudgeUrlOption = Annotated[
     str | None,
     typer.Option(

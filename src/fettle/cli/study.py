@@ -59,6 +59,8 @@ from fettle.cli.model_choices import (
     PrecisionChoice,
     RemoteModelOption,
     RemoteOption,
+    RouteConfidenceOption,
+    RouteToTargetOption,
     RubricOption,
 )
 from fettle.cli.running_choices import (
@@ -138,6 +140,8 @@ def study(
     answer_with: AnswerWithOption = "local",
     remote: RemoteOption = None,
     remote_model: RemoteModelOption = None,
+    route_to_target: RouteToTargetOption = None,
+    route_confidence: RouteConfidenceOption = 95.0,
     judge_url: JudgeUrlOption = None,
     judge_model: JudgeModelOption = None,
     rubric: RubricOption = None,
@@ -179,7 +183,7 @@ def study(
     from fettle.judging.settings import token_prices
     from fettle.models.adapter import LoraSettings, LoraVariant
     from fettle.models.precision import Precision
-    from fettle.study.settings import RemoteModel, StudySettings
+    from fettle.study.settings import RemoteModel, RoutingSettings, StudySettings
     from fettle.training.settings import Checkpointing, Method, Schedule, TrainingSettings
 
     if (remote is None) != (remote_model is None):
@@ -217,6 +221,7 @@ def study(
         precision=Precision(precision.value),
         answer_with=parse_answer_with(answer_with),
         remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
+        routing=RoutingSettings(target=route_to_target, level=route_confidence / 100),
         documents=document_settings(
             documents,
             index,

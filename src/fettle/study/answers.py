@@ -12,7 +12,7 @@ from fettle.economics.resources import MIN_REQUESTS_FOR_P95
 from fettle.errors import IntegrityError
 from fettle.files import append_json_lines, peek_json_lines, read_json_lines, sha256_of_json, write_json_lines
 from fettle.progress import Listener, Stage
-from fettle.records import Answer, Example, FinishReason, Usage
+from fettle.records import Answer, Example, FinishReason, TokenLogProb, Usage
 
 _LATENCY_SECONDS = 5.0
 
@@ -84,6 +84,15 @@ def kept_answers(make: Callable[[], tuple[Answer, ...]], *, file: Path, key: str
     return answers
 
 
+def read_answers(file: Path) -> tuple[Answer, ...]:
+    """The answers that a study has kept in a file, in the order in which they were first given; of each example the newest.
+
+    The file is left as it is, and what they are answers to is not checked.
+    """
+    rows = peek_json_lines(file)
+    return tuple({answer.example_id: answer for answer in map(_answer, rows[1:])}.values())
+
+
 def was_asked(contender: Contender, examples: Sequence[Example], *, file: Path) -> bool:
     """Whether `file` tells of every example how its request ended, failures included. The file is left as it is."""
     rows = peek_json_lines(file)
@@ -145,5 +154,7 @@ def _answer(row: dict[str, object]) -> Answer:
     for key in ("passages", "cited"):
         if isinstance(ids := fields.get(key), list):  # answers kept by an earlier version have none
             fields[key] = tuple(ids)
+    if isinstance(tokens := fields.get("log_probs"), list):
+        fields["log_probs"] = tuple(TokenLogProb(**one | {"top": tuple(map(tuple, one["top"]))}) for one in tokens)
     assert isinstance(usage, dict), "written by append_json_lines above"
     return Answer(**fields, usage=Usage(**usage), finish_reason=FinishReason(str(reason)))  # pyright: ignore[reportArgumentType] (our own JSON)

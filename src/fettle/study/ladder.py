@@ -51,6 +51,8 @@ class Rung:
     """Mean primary score on the validation split, unscored answers left out; None: not one could be scored."""
     num_failed: int = 0
     """Requests about the validation split that failed, those of a grading model included."""
+    validation_answers: tuple[Answer, ...] = ()
+    """As read; in the order of the validation examples."""
 
     def describe(self) -> str:
         """How it answers, with what was chosen."""
@@ -184,7 +186,13 @@ class Ladder:
         best = max(range(len(scores)), key=lambda number: _rank(scores[number]))
         reading = possible[best] if self.task.kind is TaskKind.LABELS else None
         num_failed = sum(answer.has_failed for answer in answers) + sum(score.is_retried for score in scored[best])
-        return Rung(contender=contender, reading=reading, validation_score=scores[best], num_failed=num_failed)
+        return Rung(
+            contender=contender,
+            reading=reading,
+            validation_score=scores[best],
+            num_failed=num_failed,
+            validation_answers=possible[best].read(answers),
+        )
 
     def _readings(self, answers: Sequence[Answer]) -> tuple[LabelReading, ...]:
         if self.task.kind is TaskKind.LABELS:

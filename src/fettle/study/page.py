@@ -35,6 +35,7 @@ from fettle.study.forgetting import changes_of, forgetting_chart
 from fettle.study.opinion_views import JudgeView, PeopleView, judge_views, people_views
 from fettle.study.opinions import NO_OPINIONS, Opinions
 from fettle.study.retrieval_views import RetrievalView, view_retrieval
+from fettle.study.routing_views import RoutingView, view_routing
 from fettle.study.tried_views import TrialRow, curve_chart, strength_chart, trial_headings, trial_rows
 from fettle.study.views import (
     ConfusionView,
@@ -85,6 +86,7 @@ class Page:
     strength_chart: Markup
     curve_chart: Markup
     retrieval: RetrievalView | None
+    routing: RoutingView | None
     trial_headings: tuple[str, ...]
     trials: tuple[TrialRow, ...]
     histograms: Markup
@@ -138,6 +140,7 @@ def _page(report: StudyReport, opinions: Opinions) -> Page:
         else Markup(""),
         curve_chart=curve_chart(report.learning_curve) if report.learning_curve else Markup(""),
         retrieval=view_retrieval(report.retrieval, titles) if report.retrieval else None,
+        routing=view_routing(report.routing, titles) if report.routing else None,
         trial_headings=trial_headings(report.settings_search) if report.settings_search else (),
         trials=trial_rows(report.settings_search) if report.settings_search else (),
         histograms=histogram_charts(

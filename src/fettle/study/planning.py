@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fettle.answering.answer_with import EngineKind
 from fettle.answering.engine import GenerationOptions
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.errors import ConfigError, memory_errors_explained
@@ -16,7 +17,7 @@ from fettle.models.nf4 import require_bitsandbytes
 from fettle.models.precision import BaseWeights
 from fettle.models.resolve import ResolvedModel, resolve_model
 from fettle.progress import Listener, SilentListener
-from fettle.records import Example, Finding, Prompt, Split
+from fettle.records import Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
@@ -91,6 +92,20 @@ class StudyPlan:
     def is_main(self) -> bool:
         """Whether it is the study's own plan, not that of a second tuned contender."""
         return self.arm == TUNED
+
+    @property
+    def is_confidence_asked(self) -> bool:
+        """Whether the tuned contender's written answers are to tell how probable their tokens were, for a router.
+
+        Labels tell it anyhow, and only the reference engine can. It takes a pass of the model more for each token that a JSON
+        schema settles, so it is done for who has named a target.
+        """
+        is_written = self.data.task.kind is not TaskKind.LABELS
+        return (
+            self.settings.routing.target is not None
+            and is_written
+            and self.settings.answer_with.kind is EngineKind.LOCAL
+        )
 
     def prompt(self, example: Example) -> Prompt:
         """What the tuned contender is asked about an example."""

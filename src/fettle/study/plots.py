@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -29,9 +30,12 @@ class PlotPoint:
     x: float
     y: float
     label: str
+    """Empty: none is drawn, nor read out."""
     low: float | None = None
     """Bounds of `y`; None: none are drawn."""
     high: float | None = None
+    anchor: Literal["start", "middle", "end"] = "middle"
+    """Which part of the label stands above the point."""
     is_accented: bool = False
     is_expected: bool = False
     """Nobody has measured it."""
@@ -58,12 +62,12 @@ def point_plot(points: Sequence[PlotPoint], *, across: Axis, up: Axis) -> Markup
         return Markup("")
     scale_x = _scale([point.x for point in points], across)
     scale_y = _scale([edge for point in points for edge in (point.low, point.y, point.high) if edge is not None], up)
-    spoken = "; ".join(f"{point.label}: {point.x:.4g}, {point.y:.4g}" for point in points)
+    spoken = "; ".join(f"{point.label}: {point.x:.4g}, {point.y:.4g}" for point in points if point.label)
     return Markup(
         '<div class="chart plot" role="img" aria-label="{up} against {across}. {spoken}">'
         '<span class="axis-label top">{up}</span>{side}'
         '<svg class="field" width="100%" height="{height}" aria-hidden="true" focusable="false">'
-        "{grid}{limit}{line}{whiskers}{dots}{labels}</svg>"
+        "{grid}{limit}{level}{line}{whiskers}{dots}{labels}</svg>"
         '{axis}<span class="axis-label bottom">{across}</span></div>'
     ).format(
         up=up.label,
@@ -73,10 +77,11 @@ def point_plot(points: Sequence[PlotPoint], *, across: Axis, up: Axis) -> Markup
         height=PLOT_HEIGHT,
         grid=horizontal_grid(scale_y),
         limit="" if across.limit is None else _upright(across.limit, scale_x),
+        level="" if up.limit is None else _level(up.limit, scale_y),
         line=curve([(point.x, point.y) for point in points], scale_x, scale_y, "curve valid"),
         whiskers=Markup("").join(_whisker(point, scale_x, scale_y) for point in points),
         dots=Markup("").join(_mark(point, scale_x, scale_y) for point in points),
-        labels=Markup("").join(_label(point, scale_x, scale_y) for point in points),
+        labels=Markup("").join(_label(point, scale_x, scale_y) for point in points if point.label),
         axis=bottom_axis(scale_x.ticks, scale_x),
     )
 
@@ -93,7 +98,8 @@ def _mark(point: PlotPoint, scale_x: Scale, scale_y: Scale) -> Markup:
 
 
 def _label(point: PlotPoint, scale_x: Scale, scale_y: Scale) -> Markup:
-    return Markup('<text class="middle" x="{x}%" y="{y}%" dy="-{shift}">{text}</text>').format(
+    return Markup('<text class="{anchor}" x="{x}%" y="{y}%" dy="-{shift}">{text}</text>').format(
+        anchor=point.anchor,
         x=scale_x.position(point.x),
         y=round(100 - scale_y.position(point.y if point.high is None else point.high), 3),
         shift=_LABEL_SHIFT if point.high is None else _WHISKER_SHIFT,
@@ -113,3 +119,9 @@ def _whisker(point: PlotPoint, scale_x: Scale, scale_y: Scale) -> Markup:
 
 def _upright(value: float, scale: Scale) -> Markup:
     return Markup('<line class="limit" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(x=scale.position(value))
+
+
+def _level(value: float, scale: Scale) -> Markup:
+    return Markup('<line class="limit" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>').format(
+        y=round(100 - scale.position(value), 3)
+    )

@@ -18,6 +18,7 @@ from fettle.models.precision import Precision, keep_choice
 from fettle.progress import Listener, SilentListener
 from fettle.records import TaskKind
 from fettle.report_records import Forgetting, Provenance, StudyReport, TunedBeside
+from fettle.routing_records import RoutingReport
 from fettle.scoring.graders.house_style import HouseStyle
 from fettle.settings import get_settings
 from fettle.study.answers import measure_latency
@@ -36,8 +37,9 @@ from fettle.study.plan import Estimate
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
-from fettle.study.results import TestedRung
+from fettle.study.results import TestedRung, by_name
 from fettle.study.retrieval_report import retrieval_report, warnings_of_documents
+from fettle.study.routing_report import routing_report, warnings_of_routing
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS
 from fettle.study.tuned_arms import Making, TunedArm, made_arms
@@ -47,6 +49,8 @@ from fettle.training.base import base_of
 from fettle.tuning_records import LearningCurve
 
 _MOST_SHOT_CHARACTERS = 6000
+REMOTE = "remote"
+"""The key of the remote contender."""
 _CHARACTERS_PER_TOKEN = 3  # of European languages 3 to 5; a prompt that gets too long all the same is given fewer shots
 
 
@@ -148,7 +152,12 @@ def run_plan(
             learning_curve=curve,
             tuned_beside=_beside(arms, forgotten),
             retrieval=None if plan.documents is None else retrieval_report(plan, plan.documents, tested),
-            warnings=(*report.warnings, *warnings_of_documents(plan.findings)),
+            routing=(routing := _routing(plan, tested, looks)),
+            warnings=(
+                *report.warnings,
+                *warnings_of_documents(plan.findings),
+                *warnings_of_routing(plan, routing),
+            ),
         )
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
@@ -181,6 +190,13 @@ def _curve(
     if model.trained is None or not model.plan.settings.learning_curve:
         return None
     return study_curve(model.plan, base, model.trained, tuned, ladder, listener, strength=model.strength)
+
+
+def _routing(plan: StudyPlan, tested: Sequence[TestedRung], looks: Looks) -> RoutingReport | None:
+    """The router made of the tuned contender that the verdict is about and of the remote one, where there is one."""
+    if plan.settings.remote is None:
+        return None
+    return routing_report(plan, tested[0], by_name(tested, REMOTE), looks)
 
 
 def _origin(plan: StudyPlan, command: Sequence[str] | None, looks: Looks) -> Provenance:
@@ -228,7 +244,7 @@ def _remote(plan: StudyPlan, ladder: Ladder) -> LanguageModel | None:
     hint = derive_hint(plan.data.task, plan.split.train, _style_rules(plan))
     engine = OpenAIEngine(remote.url, remote.model)
     contender = LanguageModel(
-        name="remote",
+        name=REMOTE,
         title=f"Remote: {remote.model}",
         engine=engine,
         style=OwnPrompt(hint),

@@ -95,6 +95,26 @@ class DocumentSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSettings:
+    """What the router made of the tuned contender and the remote one has to keep."""
+
+    target: float | None = None
+    """Mean primary score, above 0 and below 1; None: a share of what the remote contender reaches on validation."""
+    level: float = 0.95
+    """Confidence with which it is promised."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be promised.
+
+        Raises:
+            ConfigError: A value is out of its range.
+        """
+        if self.target is not None:
+            require_range("target", self.target, low=0.01, high=0.999)
+        require_range("level", self.level, low=0.5, high=0.999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySettings:
     """One study. Only `examples` is needed; everything else is derived from the data where it is left out."""
 
@@ -128,6 +148,8 @@ class StudySettings:
     answer_with: AnswerWith = field(default_factory=AnswerWith)
     """The engine of the base model and of what was trained."""
     remote: RemoteModel | None = None
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    """Of the router that is made where there is a remote contender."""
     documents: DocumentSettings | None = None
     """What contenders with retrieval answer from; None: there are none."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -178,6 +200,12 @@ class StudySettings:
         object.__setattr__(self, "graders", tuple(grader_reference(one) for one in named))
         if self.grader_url is not None:
             require_http_address(self.grader_url, where="--grader-url")
+        if self.routing.target is not None and self.remote is None:
+            raise ConfigError(
+                "a router needs a large model to send hard requests to",
+                where="--route-to-target",
+                remedy="name one with --remote and --remote-model, or leave it out",
+            )
         require_range("worthwhile", self.worthwhile, low=0, high=1)
         require_range("seed", self.seed, low=0, high=MAX_SEED)
         if self.price_per_hour is not None:
@@ -209,7 +237,7 @@ class StudySettings:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
         if self.documents is not None:  # what they hold is hashed beside
             del parts["documents"]["place"], parts["documents"]["index"]
-        for irrelevant in ("out", "fresh", "price_per_hour", "grader_prices"):
+        for irrelevant in ("out", "fresh", "price_per_hour", "grader_prices", "routing"):  # read once all is answered
             del parts[irrelevant]
         for irrelevant in (
             "processes",

@@ -12,6 +12,7 @@ from fettle.records import ContenderResult, Decision, Interval
 from fettle.report_records import StudyReport
 from fettle.study import figures
 from fettle.study.report import ReportPaths
+from fettle.study.routing_views import routing_sentence
 from fettle.study.views import PrimaryPair, best_first, primary_pair
 
 MAX_TITLE = 60
@@ -29,6 +30,9 @@ def print_summary(report: StudyReport, console: Console, *, paths: ReportPaths |
         console.print(_contender_table(report, pair))
     if report.learning_curve is not None:
         console.print(Text.assemble(("Learning curve: ", "bold"), _plain(report.learning_curve.sentence)))
+    if report.routing is not None:
+        sentence = routing_sentence(report.routing, {one.name: one.title for one in report.contenders})
+        console.print(Text.assemble(("Router: ", "bold"), _plain(sentence)))
     for warning in report.warnings:
         console.print(Text.assemble(("Note: ", "bold"), _plain(warning)))
     for model in dict.fromkeys(model for grader in report.graders for model in grader.models):

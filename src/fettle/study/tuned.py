@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,9 @@ def answering(plan: StudyPlan, base: LoadedModel, folder: Path) -> Iterator[Engi
         engine.close()
 
 
-def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None = None) -> Contender:
+def tuned_arm(
+    plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None = None, with_log_probs: bool = False
+) -> Contender:
     """The contender that answers with that engine.
 
     Args:
@@ -88,6 +91,7 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None
         engine: Of what was trained.
         folder: What was trained.
         name: The contender's key; None: that of the plan.
+        with_log_probs: Whether its written answers tell the log-probability of each token.
 
     Raises:
         IntegrityError: It would be asked with other tokens than it was trained on.
@@ -99,7 +103,7 @@ def tuned_arm(plan: StudyPlan, engine: Engine, folder: Path, *, name: str | None
         engine=engine,
         style=plan.style,
         task=plan.data.task,
-        options=plan.options,
+        options=replace(plan.options, num_top_log_probs=0) if with_log_probs else plan.options,
         is_fine_tuned=True,
         engine_identity=tuned_sha256(folder),
     )

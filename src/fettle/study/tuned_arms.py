@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fettle.answering.engine import Engine
+from fettle.contenders.contender import Contender
 from fettle.models.load import LoadedModel
 from fettle.progress import Listener
 from fettle.report_records import Forgetting
@@ -60,7 +61,7 @@ class TunedArm:
         self.model: TunedModel = tuned_model(plan, making.base, ladder, self.check, making.listener, expected)
         require_trained_weights(self.model)
         self._engine: Engine | None = self._opened()
-        self.rung: Rung = making.ladder.best([tuned_arm(plan, self._engine, self.folder)])
+        self.rung: Rung = making.ladder.best([self._contender(self._engine)])
 
     @property
     def name(self) -> str:
@@ -76,7 +77,7 @@ class TunedArm:
         """The contender with an engine that answers."""
         if self._engine is None:
             self._engine = self._opened()
-            self.rung = replace(self.rung, contender=tuned_arm(self.plan, self._engine, self.folder))
+            self.rung = replace(self.rung, contender=self._contender(self._engine))
         return self.rung
 
     def close(self) -> None:
@@ -96,6 +97,9 @@ class TunedArm:
         self.close()
         harness = self.check.harness(self._making.base, self.folder, identity)
         return self.check.found(replies, self.check.divergence(self._making.base, self.folder), harness)
+
+    def _contender(self, engine: Engine) -> Contender:
+        return tuned_arm(self.plan, engine, self.folder, with_log_probs=self.plan.is_confidence_asked)
 
     def _opened(self) -> Engine:
         return tuned_engine(self.plan, self._making.base, self.folder, self._making.engines)

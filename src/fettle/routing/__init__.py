@@ -1,0 +1,1 @@
+"""Which requests the small model answers itself, and which go to the large one."""

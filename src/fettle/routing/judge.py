@@ -1,0 +1,62 @@
+"""The rule of a study as a function that judges one answer, for a router that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fettle.errors import ConfigError
+from fettle.records import Answer, Prompt
+from fettle.retrieval.embedder import Embedder
+from fettle.routing.confidence import NEVER, Measure, confidence, self_consistency
+from fettle.routing.foreseen import Foresight
+from fettle.routing.router import Judging
+from fettle.routing_records import RoutingRule
+
+Drawing = Callable[[Prompt], Sequence[Answer]]
+"""Draws further answers of the small model."""
+
+
+def judge_by(
+    rule: RoutingRule, *, embedder: Embedder | None = None, draw: Drawing | None = None, is_json: bool = False
+) -> Judging:
+    """What measures the confidence of an answer as the rule says.
+
+    The prompt that it is given is the request as it came, without an instruction, shots or passages of the small contender's own.
+
+    Args:
+        rule: Of a study.
+        embedder: The one that the study foresaw confidence with; needed by that measure alone.
+        draw: Needed by self-consistency alone.
+        is_json: Sampled answers are compared as JSON values.
+
+    Raises:
+        ConfigError: The measure is none that this Fettle knows, or lacks what it needs.
+    """
+    if rule.measure not in set(Measure):
+        raise ConfigError(
+            f"{rule.measure!r} is no measure of confidence", remedy=f"name one of: {', '.join(sorted(Measure))}"
+        )
+    measure = Measure(rule.measure)
+    if measure is Measure.FORESEEN:
+        if embedder is None or not rule.coefficients:
+            raise ConfigError(
+                "confidence that is foreseen from the input needs an embedder and the coefficients of a study",
+                remedy="make the router from the report of a study",
+            )
+        foresight = Foresight(coefficients=rule.coefficients, intercept=rule.intercept)
+        return lambda prompt, answer: (
+            NEVER if answer.has_failed else float(foresight.of(embedder.embed([_input_text(prompt)]))[0])
+        )
+    if measure is Measure.SELF_CONSISTENCY:
+        if draw is None:
+            raise ConfigError(
+                "agreement of sampled answers needs an engine that samples", remedy="choose another measure"
+            )
+        return lambda prompt, answer: self_consistency(answer, draw(prompt), is_json=is_json)
+    return lambda _, answer: confidence(measure, answer)
+
+
+def _input_text(prompt: Prompt) -> str:
+    """What the user says, as `records.Example.input_text` has it for an example without a context."""
+    said = [message.content for message in prompt.messages if message.role == "user"]
+    return "\n".join(said)

@@ -1,0 +1,60 @@
+"""The small model of a router as a function that answers one prompt, as it did in the study that the rule comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fettle.answering.engine import Engine, GenerationOptions
+from fettle.answering.sampling import Sampling
+from fettle.contenders.readings import LabelReading, Reading
+from fettle.errors import ConfigError, require_range
+from fettle.records import Answer, Prompt
+from fettle.routing.judge import Drawing
+from fettle.routing.router import Answering
+from fettle.routing_records import RoutingRule
+
+_TEMPERATURE = 0.7
+"""As Wang et al. 2023 sample for self-consistency."""
+
+
+def small_answering(engine: Engine, rule: RoutingRule, options: GenerationOptions) -> Answering:
+    """Answers as the small contender did: a label, read as the study read it, or a text with its tokens' log-probabilities.
+
+    Args:
+        engine: Of the small model.
+        rule: Of the study.
+        options: How texts are written; not looked at where the rule has labels.
+
+    Raises:
+        ConfigError: The rule reads labels in a way that this Fettle does not know.
+    """
+    if not rule.labels:
+        written = replace(options, num_top_log_probs=options.num_top_log_probs or 0)
+        return lambda prompt: engine.generate([prompt], written)[0]
+    if rule.reading not in set(Reading):
+        raise ConfigError(f"labels cannot be read by {rule.reading!r}", remedy=f"name one of: {', '.join(Reading)}")
+    reading = LabelReading(kind=Reading(rule.reading), mean_log_likelihoods=rule.label_offsets)
+    return lambda prompt: reading.read(engine.choose([prompt], rule.labels))[0]
+
+
+def drawing(engine: Engine, options: GenerationOptions, *, num_samples: int) -> Drawing:
+    """Draws answers to a prompt for self-consistency, at a temperature of 0.7, the same ones whenever the prompt is the same.
+
+    Args:
+        engine: Of the small model; it has to be able to sample.
+        options: How texts are written.
+        num_samples: How many, each of which takes as long as the answer itself, or less where they run together.
+
+    Raises:
+        ConfigError: The number is below 2.
+    """
+    require_range("num_samples", num_samples, low=2)
+
+    def draw(prompt: Prompt) -> Sequence[Answer]:
+        return [
+            engine.generate([prompt], replace(options, sampling=Sampling(temperature=_TEMPERATURE, seed=seed)))[0]
+            for seed in range(num_samples)
+        ]
+
+    return draw
