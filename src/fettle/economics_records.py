@@ -107,8 +107,8 @@ class Traffic:
 class Machine:
     """What trains and answers here."""
 
-    name: str = "cpu"
-    """Its entry in the price table, for what is not said below."""
+    name: str | None = None
+    """Its entry in the price table, for what is not said below; None: `gpu` where the study ran on one, else `cpu`."""
     price_per_training_hour: Range | None = None
     """None: that of the table."""
     price_per_serving_hour: Range | None = None

@@ -18,6 +18,20 @@ from fettle.economics_records import BalancePoint, Band, BreakEven
 
 _LOW, _HIGH = 0.05, 0.95
 _NUM_POINTS = 24
+_SAVED = {
+    "answering": "cheaper answering",
+    "checking": "less checking",
+    "wrong answers": "fewer wrong answers",
+    "training again": "less training",
+    "right answers": "the value of more right answers",
+}
+_LOST = {
+    "answering": "dearer answering",
+    "checking": "more checking",
+    "wrong answers": "more wrong answers",
+    "training again": "training again",
+    "right answers": "fewer right answers",
+}
 _LEAST_DAYS_SHOWN, _MOST_DAYS_SHOWN = 7.0, 3650.0
 
 
@@ -139,18 +153,14 @@ def _cost_to_pay(
 def _reason(challenger: Side, opponent: Side, best: Quantities, difference: float, saving: float) -> str:
     """What of a day's difference weighs most, in words."""
     parts = _day_parts(challenger, opponent, best)
-    better = max(parts, key=lambda part: part[1], default=("", 0.0))
-    worse = min(parts, key=lambda part: part[1], default=("", 0.0))
     if saving > 0:
-        return f"it saves most in {better[0]}"
-    if saving == 0:
-        if difference > 0:
-            return "a day costs the same with both, so that nothing comes back"
-        return "a day costs the same with both"
-    return f"a day costs more with it, most of it for {worse[0]}"
+        return f"most of what a day saves is {_SAVED[max(parts, key=lambda name: parts[name])]}"
+    if saving < 0:
+        return f"a day costs more with it, most of all for {_LOST[min(parts, key=lambda name: parts[name])]}"
+    return "a day costs the same with both" + (", so that nothing comes back" if difference > 0 else "")
 
 
-def _day_parts(challenger: Side, opponent: Side, at: Quantities) -> list[tuple[str, float]]:
+def _day_parts(challenger: Side, opponent: Side, at: Quantities) -> dict[str, float]:
     """What is saved in a day, by what it is saved in."""
 
     def parts(side: Side) -> dict[str, float]:
@@ -166,7 +176,7 @@ def _day_parts(challenger: Side, opponent: Side, at: Quantities) -> list[tuple[s
         }
 
     ours, theirs = parts(challenger), parts(opponent)
-    return [(name, theirs[name] - ours[name]) for name in ours]
+    return {name: theirs[name] - ours[name] for name in ours}
 
 
 def _band(differences: Numbers, savings: Numbers, drawing: Drawing) -> Band:

@@ -16,6 +16,8 @@ _TOKEN_PRICES = (
     "price_per_million_cached_input_tokens",
     "price_per_million_output_tokens",
 )
+DEFAULT_MACHINE, DEFAULT_GPU = "cpu", "gpu"
+"""Entries of the price table."""
 _NOTHING = exactly(0.0, Origin.ASSUMED)
 
 
@@ -47,20 +49,19 @@ class Prices:
     hosted: HostedPrices
 
 
-def priced(said: Assumptions, prices: Prices, endpoint: Endpoint | None, *, price_per_hour: float | None) -> Priced:
+def priced(said: Assumptions, prices: Prices, endpoint: Endpoint | None) -> Priced:
     """Find what is not said.
 
     Args:
         said: What the user says, and what is assumed.
         prices: Where the rest is looked up.
         endpoint: Of the remote contender; None: there is none.
-        price_per_hour: What the study was told that its machine costs (`--price-per-hour`); None: nothing.
 
     Raises:
         ConfigError: A price is missing, or in another currency.
     """
     stated = list(_stated(said))
-    machine = _machine(said, prices.table, price_per_hour, stated)
+    machine = _machine(said, prices.table, stated)
     tokens = None if endpoint is None else _tokens(said, prices, endpoint, stated)
     found = tokens or (_NOTHING, _NOTHING, _NOTHING)
     notes = []
@@ -108,18 +109,13 @@ def _stated(said: object, place: str = "") -> Iterator[Stated]:
             yield from _stated(value, f"{field.name}.")
 
 
-def _machine(
-    said: Assumptions, table: PriceTable, price_per_hour: float | None, stated: list[Stated]
-) -> tuple[Range, Range]:
+def _machine(said: Assumptions, table: PriceTable, stated: list[Stated]) -> tuple[Range, Range]:
     """Of an hour of training, and of serving."""
     found = []
     for name in ("price_per_training_hour", "price_per_serving_hour"):
         value = getattr(said.machine, name)
-        if value is None and price_per_hour is not None:
-            value = exactly(price_per_hour)
-            stated.append(Stated(name=f"machine.{name}", value=value, source="said with --price-per-hour"))
-        elif value is None:
-            price = in_currency(table.machine(said.machine.name), said.currency, said.usd)
+        if value is None:
+            price = in_currency(table.machine(said.machine.name or DEFAULT_MACHINE), said.currency, said.usd)
             value = exactly(price.value, Origin.ASSUMED)
             stated.append(_looked_up(f"machine.{name}", price))
         found.append(value)
@@ -165,7 +161,7 @@ def _looked_up(name: str, price: Price) -> Stated:
     return Stated(
         name=name,
         value=exactly(price.value, Origin.ASSUMED),
-        source=f"{price.name} ({price.source})",
+        source=f"{price.name} ({price.unit.value}; {price.source})",
         date=price.date,
         is_looked_up=True,
     )
@@ -173,11 +169,6 @@ def _looked_up(name: str, price: Price) -> Stated:
 
 def _notes_of_prices(stated: list[Stated]) -> list[str]:
     """What a reader must know of prices that nobody has said."""
-    found = [one for one in stated if one.is_looked_up]
-    undated = [one.name for one in found if one.date is None]
-    told = []
-    if found:
-        told.append("Prices from a table may not be yours: give those that you pay.")
-    if undated:
-        told.append(f"The source tells no day for {', '.join(undated)}.")
-    return told
+    if any(one.is_looked_up for one in stated):
+        return ["Prices out of a table may not be yours: give those that you pay (docs/economics.md)."]
+    return []

@@ -19,7 +19,7 @@ def test_against_a_large_model_by_hand() -> None:
     assert found.saving_per_day == pytest.approx(6.0)
     assert found.num_days == pytest.approx(1.0)
     assert found.num_requests == pytest.approx(10_000)
-    assert found.reason == "it saves most in answering"
+    assert found.reason == "most of what a day saves is cheaper answering"
     # 0.0018 q - 12 = 6 / 365
     assert found.requests_per_day_to_pay == pytest.approx((12 + 6 / 365) / 0.0018)
 
@@ -34,7 +34,7 @@ def test_never_where_a_machine_costs_more_than_the_large_model() -> None:
     assert found.saving_per_day == pytest.approx(1.8 - 12)
     assert found.num_days is None
     assert found.num_requests is None
-    assert found.reason == "a day costs more with it, most of it for answering"
+    assert found.reason == "a day costs more with it, most of all for dearer answering"
     assert found.band.share_never == 1.0
     assert found.band.median_days is None
     assert found.requests_per_day_to_pay == pytest.approx((12 + 6 / 365) / 0.0018)
@@ -56,7 +56,7 @@ def test_no_price_of_errors_helps_a_model_that_makes_more_of_them() -> None:
     found = break_even(side(TUNED, 0.7), side(PROMPT, 0.9), drawing(said(cost_per_wrong_answer=0.1)))
     assert found.cost_per_wrong_answer_to_pay is None
     assert found.num_days is None
-    assert found.reason == "a day costs more with it, most of it for wrong answers"
+    assert found.reason == "a day costs more with it, most of all for more wrong answers"
 
 
 def test_training_again_is_paid_every_year() -> None:
