@@ -75,7 +75,7 @@ def right_meaning(rows: Sequence[AnswerRow], metric: str, from_score: float | No
     return (
         f"Scores ({metric}) lie between 0 and 100\N{NO-BREAK SPACE}%, and an answer counts as right to that share: two answers of "
         "50\N{NO-BREAK SPACE}% are one right answer. Whether that is true for your task is for you to say "
-        "(`worth.right_from_score`)."
+        "(worth.right_from_score)."
     )
 
 

@@ -19,7 +19,7 @@ from fettle.study.charts import (
     linear_scale,
     side_axis,
 )
-from fettle.study.economics_words import break_even_sentence, money, plain_money, range_text
+from fettle.study.economics_words import money, plain_money, range_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,6 @@ class EconomicsView:
     rows: tuple[CostRow, ...]
     has_value: bool
     """Whether the value of a right answer was said."""
-    sentences: tuple[str, ...]
     charts: tuple[tuple[str, Markup], ...]
     """With the opponents' titles."""
     calculations: tuple[Calculation, ...]
@@ -82,7 +81,6 @@ def view_economics(economics: EconomicsReport, titles: Mapping[str, str]) -> Eco
     return EconomicsView(
         rows=tuple(cost_row(one, titles) for one in economics.contenders),
         has_value=said.worth.value_per_right_answer is not None,
-        sentences=tuple(break_even_sentence(one, said, titles) for one in economics.break_evens),
         charts=tuple(
             (titles.get(one.opponent, one.opponent), balance_chart(one, said.currency)) for one in economics.break_evens
         ),
@@ -146,7 +144,9 @@ def balance_chart(one: BreakEven, currency: str) -> Markup:
     crossing = Markup("")
     if one.num_days is not None and one.num_days <= points[-1].day:
         crossing = dot((one.num_days, 0.0), scale_x, scale_y, 5, "dot solid")
-    spoken = f"On day 0 {money(points[0].best, currency)}, on day {points[-1].day:.0f} {money(points[-1].best, currency)}"
+    spoken = (
+        f"On day 0 {money(points[0].best, currency)}, on day {points[-1].day:.0f} {money(points[-1].best, currency)}"
+    )
     return Markup(
         '<div class="chart plot balance" role="img" aria-label="Saved by day. {spoken}">'
         '<span class="axis-label top">Saved so far, {currency}</span>{side}'
