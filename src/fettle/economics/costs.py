@@ -1,6 +1,7 @@
 """What a contender costs, line by line: answering, checking, errors, setting up, training again.
 
-Every line is a quantity times a price. All arrays are [D], draws; see `quantities`.
+Every line is a quantity times a price. All arrays are [D], draws; see `quantities`. What a right answer costs is the cost of a
+request divided by the share of right answers (Erol et al. 2025, "Cost-of-Pass").
 """
 
 from __future__ import annotations

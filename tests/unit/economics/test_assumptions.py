@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fettle.economics.assumptions import read_assumptions, with_said, with_settings
+from fettle.economics.price_table import price_table
 from fettle.economics_records import Assumptions, Origin, Range
 from fettle.errors import ConfigError
 
@@ -106,3 +107,15 @@ def test_every_assumption_can_be_said() -> None:
                 said["traffic"] = {"busy_hours_per_day": 1}
             after = with_said(Assumptions(), said, where="test")
             assert getattr(getattr(after, table), field.name) != getattr(record, field.name), field.name
+
+
+def test_the_documented_files_are_read(tmp_path: Path) -> None:
+    document = Path(__file__).parents[3] / "docs" / "economics.md"
+    if not document.is_file():
+        pytest.skip("no documentation here")
+    said, prices = re.findall(r"```toml\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
+    file = tmp_path / "money.toml"
+    file.write_text(said)
+    assert read_assumptions(file).traffic.requests_per_day == Range(low=500, best=2000, high=8000)
+    (tmp_path / "prices.toml").write_text(prices)
+    assert price_table(tmp_path).machine("cpu").source == "our invoice"
