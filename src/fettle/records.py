@@ -336,6 +336,7 @@ class Resources:
     latency_seconds_p50: float | None = None
     """One request at a time; None where it was not measured."""
     latency_seconds_p95: float | None = None
+    latency_seconds_p99: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fettle.economics_records import EconomicsReport
 from fettle.records import Comparison, ContenderResult, Finding, Interval, Task, Verdict
 from fettle.retrieval_records import RetrievalReport
 from fettle.routing_records import RoutingReport
@@ -386,5 +387,7 @@ class StudyReport:
     """Further tuned contenders, which did worse on validation."""
     graders: tuple[NamedGrader, ...] = ()
     """Those that the user named, the one that decides first."""
+    economics: EconomicsReport | None = None
+    """None: an older version, which did not say it, wrote this."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

@@ -17,6 +17,7 @@ import fettle
 from fettle.answering.answer_with import AnswerWith
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.local import BatchLimits
+from fettle.economics_records import Assumptions, Machine, People, Remote, Traffic, Tuning, Worth
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
 from fettle.export.settings import ExportSettings
@@ -39,6 +40,7 @@ CONFIGS = (
     StudySettings, RemoteModel, TrainingSettings, LoraSettings, GenerationOptions, BatchLimits, SplitSizes,
     ColumnMapping, ExportSettings, AnswerWith, ServerSettings, SandboxLimits, JudgeSettings,
     ForgettingSettings, ForgettingBudget, HarnessSettings, ReplaySettings, RoutingSettings, RouterSettings,
+    Assumptions, Traffic, Machine, People, Worth, Tuning, Remote,
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "pandas", "sentence_transformers", "sklearn", "openai")
 

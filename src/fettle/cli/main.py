@@ -17,6 +17,7 @@ from rich.markup import escape
 from fettle.cli.backup import backup, restore
 from fettle.cli.check import check
 from fettle.cli.compare import compare
+from fettle.cli.cost import cost
 from fettle.cli.examples import app as examples_app
 from fettle.cli.export import export
 from fettle.cli.index import index
@@ -25,6 +26,7 @@ from fettle.cli.jobs import app as jobs_app
 from fettle.cli.judge import judge
 from fettle.cli.keys import app as keys_app
 from fettle.cli.models import app as models_app
+from fettle.cli.prices import app as prices_app
 from fettle.cli.release import app as release_app
 from fettle.cli.search import search
 from fettle.cli.serve import serve
@@ -70,6 +72,7 @@ def _options(
 app.command()(study)
 app.command()(check)
 app.command()(compare)
+app.command()(cost)
 app.command()(judge)
 app.command()(vote)
 app.command()(export)
@@ -86,6 +89,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.add_typer(release_app, name="release")
 app.add_typer(traffic_app, name="traffic")
+app.add_typer(prices_app, name="prices")
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ from fettle.cli.model_choices import (
     RouteToTargetOption,
     RubricOption,
 )
+from fettle.cli.money_choices import EconomicsOption, assumptions_of
 from fettle.cli.running_choices import (
     DryRunOption,
     FreshOption,
@@ -157,6 +158,7 @@ def study(
     micro_batch_tokens: MicroBatchTokensOption = None,
     checkpointing: CheckpointingChoice = CheckpointingOption.AUTO,
     price_per_hour: PricePerHourOption = None,
+    economics: EconomicsOption = None,
     worthwhile: WorthwhileOption = 1.0,
     max_new_tokens: MaxNewTokensOption = None,
     search: SearchOption = None,
@@ -235,6 +237,7 @@ def study(
         ),
         training=training,
         price_per_hour=price_per_hour,
+        economics=assumptions_of(economics),
         worthwhile=worthwhile / 100,
         max_new_tokens=max_new_tokens,
         num_trials=search,

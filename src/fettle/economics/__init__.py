@@ -1,1 +1,1 @@
-"""What answers take: tokens, seconds, later money."""
+"""What answers take and cost: tokens, seconds, prices with their dates, and when tuning has paid for itself."""

@@ -31,6 +31,7 @@ from fettle.study.charts import (
     outcome_bar,
     rate_bar,
 )
+from fettle.study.economics_views import EconomicsView, view_economics
 from fettle.study.forgetting import changes_of, forgetting_chart
 from fettle.study.opinion_views import JudgeView, PeopleView, judge_views, people_views
 from fettle.study.opinions import NO_OPINIONS, Opinions
@@ -87,6 +88,7 @@ class Page:
     curve_chart: Markup
     retrieval: RetrievalView | None
     routing: RoutingView | None
+    economics: EconomicsView | None
     trial_headings: tuple[str, ...]
     trials: tuple[TrialRow, ...]
     histograms: Markup
@@ -141,6 +143,7 @@ def _page(report: StudyReport, opinions: Opinions) -> Page:
         curve_chart=curve_chart(report.learning_curve) if report.learning_curve else Markup(""),
         retrieval=view_retrieval(report.retrieval, titles) if report.retrieval else None,
         routing=view_routing(report.routing, titles) if report.routing else None,
+        economics=view_economics(report.economics, titles) if report.economics else None,
         trial_headings=trial_headings(report.settings_search) if report.settings_search else (),
         trials=trial_rows(report.settings_search) if report.settings_search else (),
         histograms=histogram_charts(

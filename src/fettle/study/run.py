@@ -13,6 +13,7 @@ from fettle.contenders.instruction import derive_hint
 from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
 from fettle.errors import memory_errors_explained
+from fettle.models.device import chosen_device
 from fettle.models.load import LoadedModel
 from fettle.models.precision import Precision, keep_choice
 from fettle.progress import Listener, SilentListener
@@ -26,6 +27,7 @@ from fettle.study.arms import ArmFault, answering_as, require_all_answered, requ
 from fettle.study.assembled_report import assembled_report
 from fettle.study.curve import study_curve
 from fettle.study.declaration import declare, declared_comparison
+from fettle.study.economics_report import economics_report, on_machine, read_prices, require_priced
 from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.grading import keeping_grades, with_wanted_asked
@@ -99,6 +101,13 @@ def run_plan(
     """
     keeper = keeper or NoKeeper()
     require_countable(get_settings().home)
+    prices = read_prices(get_settings().home)
+    money = on_machine(
+        plan.settings.economics,
+        is_gpu=chosen_device().type == "cuda",
+        price_per_hour=plan.settings.price_per_hour,
+    )
+    require_priced(money, prices)
     if plan.settings.precision is Precision.AUTO:
         keep_choice(get_settings().home)
     plan = keeping_grades(plan, listener)
@@ -160,6 +169,7 @@ def run_plan(
             ),
         )
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
+        report = replace(report, economics=economics_report(report, money, prices))
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
         keeper.keep(result)
         return result

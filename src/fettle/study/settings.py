@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fettle.answering.address import public_address, require_http_address
 from fettle.answering.answer_with import AnswerWith
+from fettle.economics_records import Assumptions
 from fettle.errors import ConfigError, require_range
 from fettle.examples.column_names import ColumnMapping
 from fettle.examples.split import SplitSizes
@@ -155,7 +156,9 @@ class StudySettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """Its seed is that of the study, whatever is given here."""
     price_per_hour: float | None = None
-    """What the machine costs an hour, in whatever currency; None: no cost is told."""
+    """What the machine costs an hour, in whatever currency; None: no cost of the run is told, and `economics` looks it up."""
+    economics: Assumptions = field(default_factory=Assumptions)
+    """What is said of money: prices, traffic, wages, what answers are worth."""
     worthwhile: float = 0.01
     """Smallest difference in mean score, in [0, 1], that is worth a tuned model."""
     replay: ReplaySettings = field(default_factory=ReplaySettings)
@@ -237,7 +240,14 @@ class StudySettings:
             parts["answer_with"]["url"] = public_address(self.answer_with.url)
         if self.documents is not None:  # what they hold is hashed beside
             del parts["documents"]["place"], parts["documents"]["index"]
-        for irrelevant in ("out", "fresh", "price_per_hour", "grader_prices", "routing"):  # read once all is answered
+        for irrelevant in (
+            "out",
+            "fresh",
+            "price_per_hour",
+            "grader_prices",
+            "routing",
+            "economics",
+        ):  # read once all is answered
             del parts[irrelevant]
         for irrelevant in (
             "processes",

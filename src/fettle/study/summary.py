@@ -11,6 +11,7 @@ from rich.text import Text
 from fettle.records import ContenderResult, Decision, Interval
 from fettle.report_records import StudyReport
 from fettle.study import figures
+from fettle.study.economics_words import money_lines
 from fettle.study.report import ReportPaths
 from fettle.study.routing_views import routing_sentence
 from fettle.study.views import PrimaryPair, best_first, primary_pair
@@ -33,6 +34,9 @@ def print_summary(report: StudyReport, console: Console, *, paths: ReportPaths |
     if report.routing is not None:
         sentence = routing_sentence(report.routing, {one.name: one.title for one in report.contenders})
         console.print(Text.assemble(("Router: ", "bold"), _plain(sentence)))
+    if report.economics is not None:
+        for title, text in money_lines(report.economics):
+            console.print(Text.assemble((f"{title}: ", "bold"), _plain(text)))
     for warning in report.warnings:
         console.print(Text.assemble(("Note: ", "bold"), _plain(warning)))
     for model in dict.fromkeys(model for grader in report.graders for model in grader.models):

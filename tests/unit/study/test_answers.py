@@ -130,13 +130,30 @@ def test_an_example_without_answer_stops_the_study(tmp_path: Path) -> None:
         answered(parrot, tmp_path / "answers.jsonl")
 
 
-def test_latency_is_measured_once_and_one_request_at_a_time(tmp_path: Path) -> None:
+def test_latency_is_measured_once_and_one_request_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    class Timed(Parrot):
+        def answer(self, examples: Sequence[Example]) -> tuple[Answer, ...]:
+            clock[0] += 0.06
+            return super().answer(examples)
+
     many = tuple(example(number) for number in range(30))
-    parrot = telling(many, [""] * 30)
+    parrot = Timed({one.id: answer(one.id, "") for one in many})
     first = measure_latency(parrot, many, warm_up=many[-1], file=tmp_path / "latency.jsonl")
-    assert len(first) == 20
+    assert len(first) == 20, "a hundred would take more than a second"
     assert parrot.asked == [[one.id] for one in (many[-1], *many[:20])]
     assert measure_latency(Parrot({}), many, warm_up=many[-1], file=tmp_path / "latency.jsonl") == first
+
+
+def test_a_hundred_requests_are_measured_where_they_take_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    many = tuple(example(number) for number in range(130))
+    found = measure_latency(telling(many, [""] * 130), many, warm_up=many[-1], file=tmp_path / "latency.jsonl")
+    assert len(found) == 100
 
 
 def test_failed_requests_are_no_latency_and_are_measured_again(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""What a finished study says of money: costs of its contenders, and when tuning has paid for itself.
+
+Worked out from the report alone, so that it can be done again with other assumptions (`fettle cost`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fettle.contenders.constant import CONSTANT
+from fettle.economics import costs
+from fettle.economics.break_even import Drawing, Side, break_even, gain_by_day, gain_by_request, hosted_share
+from fettle.economics.costs import DAYS_PER_MONTH, Amounts, Taken
+from fettle.economics.hosted_prices import hosted_prices
+from fettle.economics.needed_traffic import smallest_traffic
+from fettle.economics.price_table import price_table
+from fettle.economics.priced import DEFAULT_GPU, DEFAULT_MACHINE, Endpoint, Priced, Prices, priced
+from fettle.economics.quantities import Quantities, best_guess, drawn
+from fettle.economics.right_answers import RightAnswers, drawn_right_shares, right_answers, right_meaning
+from fettle.economics_records import Assumptions, BreakEven, ContenderCost, CostTerm, EconomicsReport, exactly
+from fettle.records import ContenderResult
+from fettle.report_records import StudyReport
+from fettle.study.economics_words import economics_sentence, notes_of_assumptions
+from fettle.study.figures import spoken
+
+REMOTE = "remote"
+NUM_DRAWS = 10_000
+SEED = 0
+
+
+def read_prices(home: Path) -> Prices:
+    """Where prices are looked up: the package, what was fetched, and the user's own.
+
+    Raises:
+        ConfigError: The user's table, or what was fetched, cannot be read.
+    """
+    return Prices(table=price_table(home), hosted=hosted_prices(home))
+
+
+def on_machine(said: Assumptions, *, is_gpu: bool, price_per_hour: float | None) -> Assumptions:
+    """With the machine that the study ran on, where none was said.
+
+    Args:
+        said: What is said of money.
+        is_gpu: Whether the machine has a GPU that was used.
+        price_per_hour: What the study was told that it costs; None: nothing.
+    """
+    machine = said.machine
+    cost = None if price_per_hour is None else exactly(price_per_hour)
+    machine = replace(
+        machine,
+        name=machine.name or (DEFAULT_GPU if is_gpu else DEFAULT_MACHINE),
+        price_per_training_hour=machine.price_per_training_hour or cost,
+        price_per_serving_hour=machine.price_per_serving_hour or cost,
+    )
+    return replace(said, machine=machine)
+
+
+def require_priced(said: Assumptions, prices: Prices) -> None:
+    """Show that the machine has a price, before a study has taken its minutes.
+
+    Raises:
+        ConfigError: It has none, or one in another currency.
+    """
+    priced(said, prices, None)
+
+
+def economics_report(report: StudyReport, said: Assumptions, prices: Prices) -> EconomicsReport:
+    """Costs and break-even of a study.
+
+    Args:
+        report: The study's; what it says of money is not looked at.
+        said: What is said, and assumed.
+        prices: Where the rest is looked up.
+
+    Raises:
+        ConfigError: A price is missing, or in another currency.
+    """
+    found = priced(said, prices, _endpoint(report))
+    sides, notes = _known(report, said, found)
+    at = best_guess(found.situation)
+    rng = np.random.default_rng(SEED)
+    drawing = Drawing(
+        best=at, drawn=drawn(found.situation, NUM_DRAWS, rng), seed=SEED, horizon_days=said.tuning.horizon_days
+    )
+    shares = drawn_right_shares([one.right for one in sides], NUM_DRAWS, rng) if sides else {}
+    break_evens = _break_evens(report, sides, shares, drawing)
+    titles = {contender.name: contender.title for contender in report.contenders}
+    return EconomicsReport(
+        assumptions=said,
+        stated=found.stated,
+        right_meaning=right_meaning(report.rows, spoken(report.primary_metric), said.worth.right_from_score),
+        contenders=tuple(_cost(one, at, values_right=said.worth.value_per_right_answer is not None) for one in sides),
+        break_evens=break_evens,
+        sentence=economics_sentence(break_evens, said, titles),
+        notes=(*notes, *notes_of_assumptions(said), *found.notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A contender of which it is known what it takes."""
+
+    result: ContenderResult
+    taken: Taken
+    right: RightAnswers
+
+    @property
+    def right_share(self) -> np.ndarray:
+        """The best guess, one value."""
+        return np.array([self.right.interval().estimate], dtype=np.float64)
+
+    def side(self, shares: Mapping[str, np.ndarray]) -> Side:
+        """With its draws out of those of all."""
+        return Side(taken=self.taken, right_share=self.right_share, right_shares=shares[self.result.name])
+
+
+def _endpoint(report: StudyReport) -> Endpoint | None:
+    """What the remote contender asked; None: there is none."""
+    result = next((one for one in report.contenders if one.name == REMOTE), None)
+    if result is None:
+        return None
+    told = report.provenance.settings.get("remote") or {}
+    return Endpoint(
+        model=str(told.get("model") or result.title),
+        url=told.get("url"),
+        prompt_tokens_per_request=result.resources.prompt_tokens_per_request or 0.0,
+    )
+
+
+def _known(report: StudyReport, said: Assumptions, found: Priced) -> tuple[list[_Known], list[str]]:
+    """The contenders whose costs can be told, and why those of others cannot."""
+    known, notes = [], []
+    for result in report.contenders:
+        right = right_answers(report.rows, result.name, said.worth.right_from_score)
+        if result.resources.seconds_per_request is None:
+            notes.append(f"{result.title}: no request was answered, so that nothing is known of its costs.")
+        elif right is None:
+            notes.append(f"{result.title}: no answer could be scored, so that nothing is known of its costs.")
+        elif result.name != REMOTE or found.is_remote_priced:
+            known.append(_Known(result=result, taken=_taken(report, result), right=right))
+    untold = [one.result.title for one in known if one.result.is_fine_tuned and one.taken.training_seconds is None]
+    notes += [f"{title}: what its training took is not known, and is not counted." for title in untold]
+    return known, notes
+
+
+def _taken(report: StudyReport, result: ContenderResult) -> Taken:
+    trained = {one.contender: one.training for one in report.tuned_beside}
+    training = trained.get(result.name, report.training) if result.is_fine_tuned else None
+    num_labelled = 0 if training is None else training.num_train_examples
+    if result.name == "classifier":
+        num_labelled = report.num_examples.get("train", 0)
+    resources = result.resources
+    return Taken(
+        contender=result.name,
+        is_elsewhere=result.name == REMOTE,
+        needs_machine=result.name != CONSTANT,
+        seconds_per_request=resources.seconds_per_request or 0.0,
+        prompt_tokens_per_request=resources.prompt_tokens_per_request or 0.0,
+        completion_tokens_per_request=resources.completion_tokens_per_request or 0.0,
+        training_seconds=None if training is None else training.seconds,
+        num_labelled_examples=num_labelled,
+        num_test_requests=len(report.rows),
+    )
+
+
+def _cost(one: _Known, at: Quantities, *, values_right: bool) -> ContenderCost:
+    interval = one.right.interval()
+    answering = costs.answering(one.taken, at)
+    per_request = float(costs.total(answering, at)[0])
+    side = one.side({one.result.name: one.right_share})
+    resources = one.result.resources
+    return ContenderCost(
+        contender=one.result.name,
+        right_share=interval,
+        terms=_terms(answering),
+        terms_of_errors=_terms(costs.errors(one.right_share, at)),
+        setup_terms=_terms(costs.setup(one.taken, at)),
+        terms_per_year=_terms(costs.per_year(one.taken, at)),
+        hosting=costs.hosting(one.taken, at),
+        wrong_share=float(costs.wrong_share(one.right_share, at)[0]),
+        cost_per_correct_answer=per_request / interval.estimate if interval.estimate > 0 else None,
+        net_value_per_month=_month(side, at) if values_right else None,
+        requests_per_day_for_margin=_margin_from(side, at) if values_right else None,
+        latency_seconds_p50=resources.latency_seconds_p50,
+        latency_seconds_p95=resources.latency_seconds_p95,
+        latency_seconds_p99=resources.latency_seconds_p99,
+    )
+
+
+def _month(side: Side, at: Quantities) -> float:
+    return DAYS_PER_MONTH * float(costs.gain_per_day(side.taken, side.right_share, at)[0])
+
+
+def _margin_from(side: Side, at: Quantities) -> float | None:
+    return smallest_traffic(
+        gain_per_request=gain_by_request(side, at),
+        gain_per_day=gain_by_day(side, at),
+        hosted=hosted_share(side.taken, at, -1.0),
+        wanted_per_day=0.0,
+    )
+
+
+def _terms(lines: Sequence[Amounts]) -> tuple[CostTerm, ...]:
+    """Lines that cost something; of the others nobody has said what they cost, or nothing is used."""
+    return tuple(term for term in (line.term() for line in lines) if term.cost)
+
+
+def _break_evens(
+    report: StudyReport, sides: Sequence[_Known], shares: Mapping[str, np.ndarray], drawing: Drawing
+) -> tuple[BreakEven, ...]:
+    """Of the declared challenger, against the declared baseline and against the large model."""
+    by_name = {one.result.name: one.side(shares) for one in sides}
+    primary = next((one for one in report.comparisons if one.is_primary), None)
+    if primary is None or primary.challenger not in by_name:
+        return ()
+    opponents = dict.fromkeys((primary.baseline, REMOTE))
+    return tuple(
+        break_even(by_name[primary.challenger], by_name[name], drawing) for name in opponents if name in by_name
+    )
