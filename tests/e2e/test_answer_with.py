@@ -45,7 +45,7 @@ def test_a_study_of_labels_comes_out_as_with_the_reference(
     engine: str, name: str, fettle: Runner, label_study: Study, tmp_path: Path
 ) -> None:
     folder = tmp_path / "study"
-    words = (*LABEL_STUDY, "--precision", "exact", "--out", folder, "--answer-with", engine)
+    words = (*LABEL_STUDY, "--out", folder, "--answer-with", engine)
     finished = fettle(*words)
     assert finished.code == label_study.finished.code, finished.everything
     assert f"{engine} answers for the base and the tuned model" in finished.everything
@@ -57,7 +57,7 @@ def test_a_study_of_labels_comes_out_as_with_the_reference(
     assert scores(report).keys() == scores(of_reference).keys()
     assert report["provenance"]["settings"]["answer_with"]["kind"] == engine
     assert not (folder / "engines").exists(), "an engine's files are gone with it"
-    require_refused(fettle(*LABEL_STUDY, "--precision", "exact", "--out", folder), "with other settings")
+    require_refused(fettle(*LABEL_STUDY, "--out", folder), "with other settings")
     assert fettle(*words).code == finished.code, "a finished study goes on to the same end"
 
 
@@ -82,7 +82,7 @@ def test_json_and_text_are_answered_too(engine: str, name: str, data: str, fettl
 @needs("llama_cpp")
 def test_all_weights_may_have_been_trained(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
-        *LABEL_STUDY, "--method", "full", "--precision", "exact", "--out", tmp_path / "study", "--answer-with", "llamacpp"
+        *LABEL_STUDY, "--method", "full", "--out", tmp_path / "study", "--answer-with", "llamacpp"
     )  # fmt: skip
     assert finished.code in (0, 3, 4), finished.everything
     assert (

@@ -59,7 +59,7 @@ def test_under_torchrun_the_first_process_studies_and_all_train(
     folder = tmp_path / "study"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, "-m", "fettle", *LABEL_STUDY, "--precision", "exact", "--out", str(folder)],
+        [*torchrun, "-m", "fettle", *LABEL_STUDY, "--out", str(folder)],
         cwd=bench,
         env=os.environ | {"FETTLE_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
         capture_output=True,

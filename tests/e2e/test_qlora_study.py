@@ -94,7 +94,9 @@ def test_files_that_hold_nf4_are_for_qlora_alone(fettle: Runner, tmp_path: Path)
     quantised.model.save_pretrained(stored)
     quantised.renderer.tokenizer.save_pretrained(stored)
     assert json.loads((stored / "config.json").read_text())["quantization_config"]["load_in_4bit"]
-    words = ("study", "labels.csv", "--model", stored, "--epochs", "1", *TASK_ALONE, "--out", tmp_path / "study")
+    words = (
+        "study", "labels.csv", "--model", stored, "--epochs", "1", "--precision", "exact", *TASK_ALONE, "--out", tmp_path / "study"
+    )  # fmt: skip
     for method in ("full", "lora"):
         finished = fettle(*words, "--method", method)
         require_refused(finished, "hold quantised weights (NF4), which cannot be trained", "--method qlora")
