@@ -9,11 +9,12 @@ ON_POSTGRES := tests/contract tests/unit/store tests/unit/retrieval/test_indexin
   tests/unit/retrieval/test_pgvector.py tests/property/test_filters_in_sql.py
 KILLS := FETTLE_TEST_KILLS=20 $(BIN)/pytest tests/e2e/test_server_kills.py tests/e2e/test_server_workers.py
 
-.PHONY: help study test test-postgres test-kills test-contract-full check format lock clean
+.PHONY: help study test test-long test-postgres test-kills test-contract-full check format lock clean
 
 help:
 	@echo "make study               the main job on the bundled example data; says where the report lies"
-	@echo "make test                all tests"
+	@echo "make test                the tests"
+	@echo "make test-long           those that take long: processes that are killed, paused and taken over, whole studies"
 	@echo "make test-postgres       those of the store, of indexes and of the server, on a PostgreSQL started for them"
 	@echo "make test-contract-full  the server's, with all cases that are drawn at random"
 	@echo "make test-kills          a job through twenty kills, and worse, on SQLite and on PostgreSQL (half an hour)"
@@ -35,10 +36,13 @@ study: .venv/.installed
 	@$(BIN)/fettle study example:triage --train-size 200 --valid-size 32 --test-size 80 --epochs 1 --batch-size 4 --precision exact --out reports/triage; code=$$?; case $$code in 0|3|4) ;; *) exit $$code ;; esac
 
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not long"
+
+test-long: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile -m long
 
 test-postgres: .venv/.installed
-	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not any_database" $(ON_POSTGRES)
+	OMP_NUM_THREADS=1 tests/postgres.sh $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not any_database and not long" $(ON_POSTGRES)
 
 test-kills: .venv/.installed
 	OMP_NUM_THREADS=1 $(KILLS)

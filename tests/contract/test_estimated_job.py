@@ -10,7 +10,7 @@ from api_server import RunningServer
 from training_files import training_content, upload, wait_for_status
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_job_comes_to_what_was_estimated(client: openai.OpenAI, server: RunningServer) -> None:
     body: dict[str, Any] = {
         "model": server.model,

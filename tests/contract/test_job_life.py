@@ -61,6 +61,7 @@ def test_a_running_job_is_cancelled(client: openai.OpenAI, server: RunningServer
         client.fine_tuning.jobs.cancel(other.id)
 
 
+@pytest.mark.long
 def test_a_cancelled_job_keeps_the_results_of_the_steps_that_it_took(
     client: openai.OpenAI, server: RunningServer
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_cancelled_job_keeps_the_results_of_the_steps_that_it_took(
     assert steps_of(client, job_id)[-1] in steps
 
 
+@pytest.mark.long
 def test_a_job_is_paused_and_goes_on_where_it_was(client: openai.OpenAI, server: RunningServer) -> None:
     job_id = start(client, server, num_rows=_ROWS_TO_THE_END)
     paused = client.fine_tuning.jobs.pause(job_id)
@@ -95,6 +97,7 @@ def test_a_job_is_paused_and_goes_on_where_it_was(client: openai.OpenAI, server:
     ] * 3
 
 
+@pytest.mark.long
 def test_a_paused_job_is_cancelled(client: openai.OpenAI, server: RunningServer) -> None:
     job_id = start(client, server)
     client.fine_tuning.jobs.pause(job_id)
@@ -103,6 +106,7 @@ def test_a_paused_job_is_cancelled(client: openai.OpenAI, server: RunningServer)
         client.fine_tuning.jobs.resume(job_id)
 
 
+@pytest.mark.long
 def test_a_second_job_waits_for_the_first(client: openai.OpenAI, server: RunningServer) -> None:
     first = start(client, server)
     second = client.fine_tuning.jobs.create(
@@ -117,6 +121,7 @@ def test_a_second_job_waits_for_the_first(client: openai.OpenAI, server: Running
     assert wait_for_status(client, second.id, "succeeded").fine_tuned_model
 
 
+@pytest.mark.long
 def test_a_job_whose_model_is_deleted_while_it_waits_says_so(client: openai.OpenAI, server: RunningServer) -> None:
     once, rows = Hyperparameters(n_epochs=1), upload(client).id
     made = client.fine_tuning.jobs.create(model=server.model, training_file=rows, hyperparameters=once)

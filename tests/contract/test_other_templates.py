@@ -57,6 +57,7 @@ def talk(number: int) -> dict[str, Any]:
     return {"messages": messages}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_answers_of_a_conversation_are_learned_and_a_row_counts_once(client: openai.OpenAI, family: str) -> None:
     job_id = train(client, family, [talk(number) for number in range(12)])

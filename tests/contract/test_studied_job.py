@@ -34,7 +34,7 @@ def study(server: RunningServer, data: Path, model: str, out: Path) -> tuple[int
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_finished_job_and_its_checkpoint_are_studied(
     client: openai.OpenAI, server: RunningServer, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_study_of_labels_comes_out_as_with_the_reference(
     assert fettle(*words).code == finished.code, "a finished study goes on to the same end"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("engine", "name", "data"),
     [

@@ -15,7 +15,7 @@ from served import environment, running
 import fettle
 from tiny_models import save_tiny_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 DOCUMENT = Path(fettle.__file__).parents[2] / "docs" / "coming-from-openai.md"
 ALIAS = "gpt-4o-mini-2024-07-18"
 

@@ -61,7 +61,7 @@ def test_a_study_says_what_was_forgotten(fettle: Runner, own: Path, tmp_path: Pa
     assert {file.name: file.read_bytes() for file in (tmp_path / "study" / "answers" / "forgetting").iterdir()} == kept
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_weights_can_forget_too(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(*WHOLE_STUDY, "--method", "full", "--out", tmp_path / "study")
     assert finished.code in (0, 3, 4), finished.everything

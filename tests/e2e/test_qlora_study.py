@@ -32,6 +32,7 @@ def described(report: Any) -> dict[str, str]:
     return {one["name"]: one["description"].split(":")[0] for one in local}
 
 
+@pytest.mark.long
 @needs_bitsandbytes
 def test_it_is_killed_while_it_trains_and_judges_what_it_trained(
     fettle: Runner, label_study: Study, tmp_path: Path

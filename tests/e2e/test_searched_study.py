@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from command import Runner
 from reports import comparable, load
 from studies import LABEL_STUDY, require_refused
@@ -12,6 +13,7 @@ from studies import LABEL_STUDY, require_refused
 COMMAND = (*LABEL_STUDY, "--search", "4", "--learning-curve")
 
 
+@pytest.mark.long
 def test_settings_are_searched_and_the_curve_is_drawn(fettle: Runner, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     finished = fettle(*COMMAND, "--out", folder)

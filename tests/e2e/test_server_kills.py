@@ -16,7 +16,7 @@ from killed_home import NUM_STEPS, Outcome, Role, Served, home, until
 
 from tiny_models import save_tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 
 NUM_KILLS = int(os.environ.get("FETTLE_TEST_KILLS", "6"))
 SEED = int(os.environ.get("FETTLE_TEST_SEED", "1"))
@@ -71,6 +71,7 @@ def undisturbed(served: Served) -> Outcome:
     return outcome
 
 
+@pytest.mark.long
 def test_a_job_survives_kills_of_everything_at_any_moment(served: Served, undisturbed: Outcome) -> None:
     served.start(step_seconds=STEP_SECONDS)
     job_id = served.new_job()

@@ -18,7 +18,7 @@ from served import SECONDS, Running, environment, running, until
 
 from tiny_models import save_tiny_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LINES_THAT_ARE_NO_JSON = re.compile(r"Fettle listens on |This is the first start|^$|^ ")
 
@@ -62,6 +62,7 @@ def wait_for_end(server: Running, client: httpx2.Client, job_id: str) -> None:
     assert status(client, job_id) == "succeeded"
 
 
+@pytest.mark.long
 def test_a_server_that_is_stopped_ends_well_and_its_training_goes_on_with_the_next_one(
     tmp_path: Path, model: Path
 ) -> None:

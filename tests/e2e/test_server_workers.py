@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from fettle.store.tables import jobs
 from tiny_models import save_tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 STEP_SECONDS = "0.1"
 

@@ -8,6 +8,7 @@ import signal
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from command import Runner
 from reports import comparable, load
 from studies import LABEL_STUDY, Study
@@ -35,6 +36,7 @@ def moments(total: int) -> list[int]:
     return [0, *(rng.randint(low + 1, high) for low, high in pairwise(edges))]
 
 
+@pytest.mark.long
 def test_killed_at_ten_random_moments(fettle: Runner, label_study: Study, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     total = progress(label_study.folder)

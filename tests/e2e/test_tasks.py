@@ -96,6 +96,7 @@ def test_json_task_in_an_interpreter_of_its_own(fettle: Runner, tmp_path: Path) 
     assert (tmp_path / "study" / "training" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_a_model_that_learned_the_replies_is_shipped(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
         "study", reply_file(tmp_path / "replies.jsonl"), "--task", "text", "--model", "model", "--epochs", 16, *TASK_ALONE,
@@ -105,6 +106,7 @@ def test_a_model_that_learned_the_replies_is_shipped(fettle: Runner, tmp_path: P
     assert report["verdict"]["decision"] == "ship"
 
 
+@pytest.mark.long
 def test_a_model_that_learned_the_usual_reply_alone_is_not_shipped(fettle: Runner, tmp_path: Path) -> None:
     finished = fettle(
         "study", "text.jsonl", "--model", "model", "--epochs", 8, "--batch-size", 4, "--learning-rate", 0.02,
@@ -158,6 +160,7 @@ def test_an_absurd_learning_rate_is_a_result_and_no_fault(fettle: Runner, tmp_pa
     assert warned == (min(after) >= before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", ["labels.csv", "json.jsonl"])
 def test_a_model_of_a_class_that_packed_rows_do_not_fit(data: str, fettle: Runner, tmp_path: Path) -> None:
     model = save_unknown_model(tmp_path / "lfm2", "lfm2")

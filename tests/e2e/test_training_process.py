@@ -25,7 +25,7 @@ from fettle.jobs.job_folder import JobFolder, TrainingJob
 from fettle.training.events import TrainingEvent, read_events
 from tiny_models import save_tiny_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SECONDS = 120.0
 NUM_ROWS, NUM_VALID = 24, 6
@@ -163,7 +163,7 @@ def test_a_job_that_is_done_is_not_done_again(jobs: Jobs, whole: JobFolder) -> N
     assert (whole.path / "result.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_job_that_is_killed_at_random_steps_comes_to_the_same(
     seed: int, jobs: Jobs, whole: JobFolder, tmp_path: Path
 ) -> None:
@@ -177,6 +177,7 @@ def test_a_job_that_is_killed_at_random_steps_comes_to_the_same(
     assert_same(folder, whole)
 
 
+@pytest.mark.long
 def test_sigterm_pauses_after_the_step_and_sigint_is_for_others(jobs: Jobs, tmp_path: Path) -> None:
     folder = jobs.new(tmp_path / "job", epochs=LONG)
     with started(folder, jobs.home) as process:
@@ -223,6 +224,7 @@ def test_a_folder_in_which_another_process_works_is_left_alone(jobs: Jobs, tmp_p
     assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "job.json", "log"]
 
 
+@pytest.mark.long
 def test_training_goes_on_from_the_adapter_of_another_job(jobs: Jobs, whole: JobFolder, tmp_path: Path) -> None:
     job = {"adapter": whole.training / "epochs" / "step-0000048", "epochs": 1, "validation_file": None}
     folder = jobs.new(tmp_path / "job", **job)

@@ -29,7 +29,7 @@ from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import Checkpointing
 from tiny_models import load_tiny_model, save_deep_model, save_tiny_model, save_unknown_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TOLERANCE = 1e-5
 DIVIDED = replace(SETTINGS, processes=2, shard=True)
@@ -58,13 +58,21 @@ def divided(folder: Path, *, num_processes: int = 2) -> Iterator[LoadedModel]:
 @pytest.mark.parametrize(
     ("family", "settings"),
     [
-        ("qwen3", DIVIDED),
-        ("gemma2", replace(DIVIDED, checkpointing=Checkpointing.ON)),
-        ("tied llama", replace(DIVIDED, batch_size=1, epochs=1)),
-        ("llama", replace(DIVIDED, batch_size=8, micro_batch_tokens=20, epochs=1)),
-        ("phi3", replace(DIVIDED, processes=3, epochs=1)),
+        pytest.param("qwen3", DIVIDED, id="in-parts"),
+        pytest.param(
+            "gemma2", replace(DIVIDED, checkpointing=Checkpointing.ON), id="recomputed", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "tied llama", replace(DIVIDED, batch_size=1, epochs=1), id="one-has-nothing-to-do", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "llama",
+            replace(DIVIDED, batch_size=8, micro_batch_tokens=20, epochs=1),
+            id="a-row-a-call",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("phi3", replace(DIVIDED, processes=3, epochs=1), id="three-processes", marks=pytest.mark.long),
     ],
-    ids=["in-parts", "recomputed", "one-has-nothing-to-do", "a-row-a-call", "three-processes"],
 )
 def test_a_divided_model_takes_the_steps_of_a_whole_one(family: str, settings: Any, tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", family.removeprefix("tied "), tied=family.startswith("tied"))
@@ -78,6 +86,7 @@ def test_a_divided_model_takes_the_steps_of_a_whole_one(family: str, settings: A
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in ours)
 
 
+@pytest.mark.long
 def test_a_model_that_runs_in_the_plain_way_too(tmp_path: Path) -> None:
     folder = save_unknown_model(tmp_path / "model", "lfm2")
     settings = replace(DIVIDED, epochs=1)
@@ -88,6 +97,7 @@ def test_a_model_that_runs_in_the_plain_way_too(tmp_path: Path) -> None:
     assert losses(together) == pytest.approx(losses(alone), abs=TOLERANCE)
 
 
+@pytest.mark.long
 def test_what_a_divided_model_began_a_whole_one_finishes_and_the_other_way_round(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", "qwen3")
     whole_model = load_tiny_model(folder)
@@ -106,6 +116,7 @@ def test_what_a_divided_model_began_a_whole_one_finishes_and_the_other_way_round
         assert result.best_step == whole.best_step
 
 
+@pytest.mark.long
 def test_no_process_holds_the_model_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_deep_model(tmp_path / "model", num_layers=12)
     whole = load_tiny_model(folder).model

@@ -27,6 +27,8 @@ from tuned_models import adapter_logits, folder_logits, save_tuned_adapter
 
 TEXTS = ("Where is it?", "I was charged twice for one order.", "ok", "My card is gone, help!")
 PROMPTS = [Prompt(example_id=text, messages=(Message(role="user", content=text),)) for text in TEXTS]
+ORDER_OF_SUMS = 1.5
+"""How much noisier one order of adding up may be than another: the distances are of three programs, and a fourth is no fault."""
 
 
 @pytest.fixture(params=["llama", "qwen2"])
@@ -72,6 +74,7 @@ def test_every_format_answers_as_the_served_model_within_the_noise(store: Store,
     own.append(apart(lambda ids: adapter_logits(base, kept, ids)))
     noise = max(each.root_mean_square for each in own)
     assert 0 < noise < 1e-5
+    noise *= ORDER_OF_SUMS
     adapter = exported(model, tmp_path / "adapter", "--format", "adapter")
     merged = exported(model, tmp_path / "merged", "--format", "merged", "--type", "f32")
     gguf = exported(model, tmp_path / "tuned.gguf", "--format", "gguf", "--type", "f32")

@@ -273,7 +273,7 @@ def test_a_killed_job_goes_on_bit_for_bit(
     assert epoch_folders(tmp_path) == epoch_folders(whole[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_pause_together_and_count_right_tokens_as_one(
     whole: tuple[TrainingResult, Path], tiny_model: Callable[[str], Any], tmp_path: Path
 ) -> None:

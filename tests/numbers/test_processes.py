@@ -21,7 +21,7 @@ from fettle.training.events import TrainingEvent
 from fettle.training.loop import TrainingResult, train
 from fettle.training.settings import Method, TrainingSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TOLERANCE = 1e-5
 SECONDS = 240

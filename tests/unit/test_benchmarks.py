@@ -20,7 +20,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gpu_benchmark_runs_as_it_is_with_a_tiny_model() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--small", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -149,7 +149,7 @@ def test_unusable_data_are_a_clear_error(train: list[Example], valid: list[Examp
         fit(train, valid)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
 def test_banking77_is_routed_about_as_well_as_known() -> None:
     def sample(split: str, num_rows: int) -> list[Example]:

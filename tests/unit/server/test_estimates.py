@@ -42,7 +42,7 @@ def upload(server: Served, rows: list[dict[str, Any]], purpose: str = "fine-tune
     return answer.json()["id"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_estimate_says_what_the_job_comes_to_and_creates_none(server: Served) -> None:
     skipped = row(0)
     skipped["messages"][-1]["weight"] = 0
@@ -67,7 +67,7 @@ def test_an_estimate_says_what_the_job_comes_to_and_creates_none(server: Served)
     assert server.get("/v1/fine_tuning/jobs").json()["data"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_job_would_fail_with_is_refused(server: Served) -> None:
     few = server.post(ROUTE, json={"model": "tiny", "training_file": upload(server, [row(1)])})
     assert few.status_code == 400
