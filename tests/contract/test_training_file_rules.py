@@ -22,6 +22,8 @@ from training_files import (
     wait_until,
 )
 
+pytestmark = pytest.mark.any_database
+
 USER = {"role": "user", "content": "Seats to Rome?"}
 ANSWER = {"role": "assistant", "content": "Two."}
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "2"}
