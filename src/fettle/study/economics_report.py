@@ -24,6 +24,7 @@ from fettle.economics.right_answers import RightAnswers, drawn_right_shares, rig
 from fettle.economics_records import Assumptions, BreakEven, ContenderCost, CostTerm, EconomicsReport, exactly
 from fettle.records import ContenderResult
 from fettle.report_records import StudyReport
+from fettle.routing_records import RoutingCosts, RoutingReport
 from fettle.study.economics_words import economics_sentence, notes_of_assumptions
 from fettle.study.figures import spoken
 
@@ -67,6 +68,24 @@ def require_priced(said: Assumptions, prices: Prices) -> None:
         ConfigError: It has none, or one in another currency.
     """
     priced(said, prices, None)
+
+
+def with_money(report: StudyReport, said: Assumptions, prices: Prices) -> StudyReport:
+    """The report with costs and break-even, and with what a request costs in its router, where both contenders' costs are known.
+
+    Raises:
+        ConfigError: A price is missing, or in another currency.
+    """
+    money = economics_report(report, said, prices)
+    return replace(report, economics=money, routing=report.routing and _priced(report.routing, money))
+
+
+def _priced(routing: RoutingReport, money: EconomicsReport) -> RoutingReport:
+    cost = {one.contender: one.cost_per_request for one in money.contenders}
+    if not {routing.small, routing.large} <= cost.keys():
+        return routing
+    costs = RoutingCosts(small_per_request=cost[routing.small], large_per_request=cost[routing.large])
+    return replace(routing, costs=costs)
 
 
 def economics_report(report: StudyReport, said: Assumptions, prices: Prices) -> EconomicsReport:

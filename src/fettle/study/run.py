@@ -27,7 +27,7 @@ from fettle.study.arms import ArmFault, answering_as, require_all_answered, requ
 from fettle.study.assembled_report import assembled_report
 from fettle.study.curve import study_curve
 from fettle.study.declaration import declare, declared_comparison
-from fettle.study.economics_report import economics_report, on_machine, read_prices, require_priced
+from fettle.study.economics_report import on_machine, read_prices, require_priced, with_money
 from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.grading import keeping_grades, with_wanted_asked
@@ -169,7 +169,7 @@ def run_plan(
             ),
         )
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
-        report = replace(report, economics=economics_report(report, money, prices))
+        report = with_money(report, money, prices)
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
         keeper.keep(result)
         return result

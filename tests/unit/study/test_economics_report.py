@@ -13,9 +13,11 @@ from fettle.economics.priced import Prices
 from fettle.economics_records import Assumptions, ContenderCost, EconomicsReport
 from fettle.errors import ConfigError
 from fettle.report_records import StudyReport
-from fettle.study.economics_report import economics_report, on_machine, read_prices, require_priced
+from fettle.routing_records import RoutingCosts
+from fettle.study.economics_report import economics_report, on_machine, read_prices, require_priced, with_money
 from fettle.study.page import render_page
 from fettle.study.report import parse_report, print_report
+from report_routing import routing
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,22 @@ def test_an_unknown_large_model_is_left_out_and_told(prices: Prices) -> None:
     found = told(label_report(num_rows=60), prices)
     assert "remote" not in [one.contender for one in found.contenders]
     assert any("is in no price table" in note for note in found.notes)
+
+
+def test_a_router_is_told_what_its_two_contenders_cost(prices: Prices) -> None:
+    report = replace(label_report(num_rows=60), routing=routing())
+    said = ("remote.price_per_million_input_tokens=3", "remote.price_per_million_output_tokens=15")
+    found = with_money(report, with_settings(Assumptions(), said), prices)
+    assert found.economics is not None
+    assert found.routing is not None
+    assert found.routing.costs == RoutingCosts(
+        small_per_request=cost_of(found.economics, "tuned").cost_per_request,
+        large_per_request=cost_of(found.economics, "remote").cost_per_request,
+    )
+    assert "A thousand requests cost" in render_page(found)
+    unpriced = with_money(report, Assumptions(), prices)
+    assert unpriced.routing == report.routing, "nobody knows what the large one costs"
+    assert with_money(replace(report, routing=None), Assumptions(), prices).routing is None
 
 
 def test_right_answers_cost_what_all_cost(prices: Prices) -> None:
