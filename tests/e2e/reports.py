@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-_VARYING = {"economics", 
-    "seconds", "seconds_per_request", "latency_seconds_p50", "latency_seconds_p95",
+_VARYING = {
+    "economics", "seconds", "seconds_per_request", "latency_seconds_p50", "latency_seconds_p95",
     "peak_memory_bytes", "created_at", "command", "tuned_path", "machine", "planned",
 }  # fmt: skip
 """Keys of what is measured in seconds or bytes, of times, of paths and of the machine."""
