@@ -49,7 +49,9 @@ def require_release_name(name: str) -> None:
 
 
 class ReleaseCatalogue:
-    """Finds who answers to a name, and shows once in a process that a release's content and weights are what was signed.
+    """Finds who answers to a name.
+
+    That a release's content is what was signed is shown at every request, that its weights are, once in a process.
 
     Args:
         store: Where models and releases are kept.
@@ -57,7 +59,7 @@ class ReleaseCatalogue:
 
     def __init__(self, store: Store) -> None:
         self._store, self._models = store, StoreCatalogue(store)
-        self._shown: dict[str, Release] = {}
+        self._with_same_weights: set[str] = set()
         self._lock = threading.Lock()
 
     def find(self, name: str, project_id: str) -> Answering:
@@ -99,10 +101,11 @@ class ReleaseCatalogue:
                 raise NoReleaseInForceError(name)
             stored = find_release(connection, project_id, match[1], number)
         release = verified(stored)
-        with self._lock:
-            if stored.content_sha256 not in self._shown:
-                require_same_weights(self._store, release)
-                self._shown[stored.content_sha256] = release
+        if stored.content_sha256 not in self._with_same_weights:
+            with self._lock:  # weights are hashed once, and only those who wait for them wait
+                if stored.content_sha256 not in self._with_same_weights:
+                    require_same_weights(self._store, release)
+                    self._with_same_weights.add(stored.content_sha256)
         return release
 
 

@@ -65,9 +65,8 @@ async def kept_alone(
 def _hand_over(asked: Asked, collected: WholeChoice, choices: Sequence[Choice], keeper: Keeper) -> None:
     try:
         keeper.take(_answered(asked, collected, choices))
-    except (
-        Exception
-    ) as error:  # the answer is whole, and is not to fail for this; the error's text could hold texts of it
+    except Exception as error:  # the answer is whole, and is not to fail for this
+        # the error's own text could hold some of the answer's
         _logger.error("a request could not be handed over to be kept: %s", type(error).__name__)
 
 

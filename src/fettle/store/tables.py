@@ -361,9 +361,7 @@ traffic_rules = Table(  # whose requests are kept; a key without a row: none
     metadata,
     Column("key_id", _ID, ForeignKey("keys.id", ondelete="CASCADE"), primary_key=True),
     Column("num_days", Integer, nullable=False),
-    Column(
-        "share", Float(53), nullable=False
-    ),  # of requests whose texts are kept; of the others there is a row without
+    Column("share", Float(53), nullable=False),  # of requests that are kept with their texts; the others are without
     Column("redacts", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
