@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_processes_that_start_together_migrate_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_opening_waits_for_one_that_holds_a_database_which_does_not_write_ahead_yet(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    other = sqlite3.connect(home / "fettle.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE held (nothing INTEGER)")
+    other.execute("BEGIN EXCLUSIVE")  # SQLite itself refuses to change the journal at once then, without waiting
+    letting_go = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    letting_go.start()
+    Store(home).close()
+    letting_go.join()
+    other.close()
 
 
 def test_writers_wait_for_each_other_instead_of_failing(store: Store) -> None:
