@@ -230,7 +230,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _write_ahead(cursor: Any) -> None:
-    """Have SQLite write ahead; it does not itself wait for another connection that begins this, or ends it as the last one to leave."""
+    """Have SQLite write ahead, once no other connection begins this, or ends it as the last one; SQLite itself would not wait."""
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
