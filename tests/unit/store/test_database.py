@@ -50,7 +50,7 @@ def test_opening_waits_for_one_that_holds_a_database_which_does_not_write_ahead_
     home.mkdir()
     other = sqlite3.connect(home / "fettle.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE held (id INTEGER)")
-    other.execute("BEGIN EXCLUSIVE")  # SQLite itself refuses to change the journal at once then, without waiting
+    other.execute("BEGIN IMMEDIATE")  # SQLite itself refuses to change the journal at once then, without waiting
     letting_go = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
     letting_go.start()
     Store(home).close()
