@@ -13,9 +13,10 @@ import openai
 import pytest
 from chat_server import BASE, ChatServer, serving_chat
 
+from fettle.form_records import AnswerForm
 from fettle.records import Message
 from fettle.releases.changing import promote, roll_back
-from fettle.releases.records import AnswerForm, ContenderKind, ReleasedContender
+from fettle.releases.records import ContenderKind, ReleasedContender
 from fettle.store.database import Store
 from fettle.store.keys import list_keys
 from fettle.store.models import folder_of, list_tuned_models

@@ -142,6 +142,17 @@ def test_what_is_asked_for_is_what_our_own_engine_gives(
         assert [token for token, _ in one.top] == [token for token, _ in other.top]
 
 
+def test_the_likelihood_of_texts_is_what_our_own_engine_gives(home: Home, pool: EnginePool) -> None:
+    texts = ("refund", "refund of a card", "card", "other")
+    for model in home.models:
+        with pool.engine_of(model) as engine:
+            theirs = engine.choose(prompt("ok"), texts, adapter=_adapter(model))
+            assert engine.is_idle
+        ours = home.ours.choose(prompt("ok"), texts, adapter=_adapter(model))
+        assert theirs.text == ours.text
+        assert theirs.choice_log_likelihoods == pytest.approx(ours.choice_log_likelihoods, abs=1e-3)
+
+
 def test_a_stop_text_ends_an_answer_here(home: Home, pool: EnginePool) -> None:
     whole = home.said(home.base, "ok", GenerationOptions(max_new_tokens=40)).text
     stop = whole[len(whole) // 2 : len(whole) // 2 + 3]

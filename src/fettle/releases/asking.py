@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fettle.answering.chat import ChatRequest
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.chat import ChatRequest, begin_streams
 from fettle.answering.engine_pool import EnginePool
 from fettle.answering.sampling import Sampling
 from fettle.answering.serving_engine import ServingEngine
-from fettle.answering.stream import joined
 from fettle.errors import DataError
 from fettle.forgetting.must_still_work import MustStillWork
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.progress import Listener, Stage
-from fettle.records import Answer, FinishReason, Message, Prompt, Usage
+from fettle.records import Answer, FinishReason, Message, Usage
 from fettle.releases.gates.gate import AnsweredAgain
 from fettle.releases.prompting import as_asked
 from fettle.releases.records import ReleasedContender
@@ -104,10 +102,9 @@ class ReleaseAsker:
     ) -> Answer:
         request = ChatRequest(messages=messages, sampling=Sampling(), max_new_tokens=max_new_tokens)
         asked = as_asked(request, contender, chooses_temperature=False)
-        options = GenerationOptions(max_new_tokens=max_new_tokens, form=asked.text_form, sampling=asked.sampling)
         started = time.perf_counter()
-        stream = engine.submit(Prompt(example_id=example_id, messages=asked.messages), options, adapter=adapter)
-        piece = joined(list(stream))
+        [stream] = begin_streams(engine, asked, adapter=adapter)
+        piece = stream.whole()
         return Answer(
             example_id=example_id,
             text=piece.text,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from fettle.form_records import AnswerForm
 from fettle.records import Interval, Message
 from fettle.routing_records import RoutingRule
 
@@ -51,19 +52,6 @@ class ReleasedIndex:
     abstention: str | None
     """What the model is told to say where the passages do not answer; None: nothing."""
     asks_for_citations: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerForm:
-    """What answers are kept inside, as they were in the study."""
-
-    labels: tuple[str, ...] = ()
-    """One of these and nothing else; empty: no labels."""
-    json_schema: str | None = None
-    """A JSON Schema as JSON text; None: no JSON."""
-    item_separator: str | None = None
-    """As of `fettle.answering.engine.JsonForm`, like the other one."""
-    key_separator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
