@@ -120,7 +120,7 @@ def _remote(report: StudyReport, result: ContenderResult) -> ReleasedContender:
         kind=ContenderKind.REMOTE,
         model=told["model"],
         instruction=_instruction(report, result, None),
-        form=_form(report),
+        form=report.answer_forms.get(result.name, _form_of_task(report)),
         url=told["url"],
     )
 

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from fettle.cli.release import app
 from fettle.errors import ConfigError, DataError
+from fettle.form_records import AnswerForm
 from fettle.releases.catalogue import ROUTER, ReleaseCatalogue
 from fettle.releases.changing import promote
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
-from fettle.releases.records import AnswerForm, ContenderKind, GateOutcome, Release, ReleasedContender, Router
+from fettle.releases.records import ContenderKind, GateOutcome, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices
 from fettle.report_records import StudyReport
 from fettle.store.database import Store
