@@ -7,6 +7,7 @@ store: it is given two functions that answer, and a budget.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -110,8 +111,8 @@ class Router:
         judge: Measures the confidence of the small answer.
         settings: How it decides.
         budget: What may be spent on the large model; None: there is no limit.
-        cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request without
-            an answer is taken to cost nothing.
+        cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request that
+            failed while it was waited for is taken to cost nothing, one that failed later what was set aside.
         pool: Where the large model is asked; None: a pool of its own, of 32 threads. What is no longer waited for runs on there.
     """
 
@@ -183,20 +184,22 @@ class Router:
             reserved = self._budget.reserve(self._settings.large_cost_per_request)
             if reserved is None:
                 return _Asked(failure=Reason.BUDGET_SPENT, problem="today's budget is spent")
-        started = time.perf_counter()
+        started, is_late = time.perf_counter(), threading.Event()
         future = self._pool.submit(_tried, self._large, prompt)
 
         def settle(done: Future[tuple[Answer | None, str | None]]) -> None:
-            # Whenever it ends: one that is no longer waited for has cost something too.
+            # Whenever it ends: one that is no longer waited for has cost something too, whether its answer comes or not.
             if self._budget is not None and reserved is not None:
                 answer = None if done.cancelled() or done.exception() is not None else done.result()[0]
-                self._budget.settle(reserved, 0.0 if answer is None else self._cost_of(answer))
+                lost = reserved.amount if is_late.is_set() else 0.0
+                self._budget.settle(reserved, lost if answer is None else self._cost_of(answer))
 
         future.add_done_callback(settle)
         try:
             answer, problem = future.result(timeout=self._settings.large_timeout_seconds)
         except FutureTimeoutError:
-            future.cancel()  # only where it has not begun
+            if not future.cancel():  # it has begun
+                is_late.set()
             waited = time.perf_counter() - started
             problem = f"no answer within {self._settings.large_timeout_seconds:g} seconds"
             return _Asked(failure=Reason.LARGE_SLOW, problem=problem, seconds=waited)
