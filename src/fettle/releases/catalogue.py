@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fettle.answering.engine_pool import ServedModel
 from fettle.errors import ConfigError
 from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
+from fettle.models.precision import Precision
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
 from fettle.releases.signing import ChangedReleaseError, verified
 from fettle.store.database import Store
@@ -77,7 +78,7 @@ class ReleaseCatalogue:
             return Answering(model=self._models.find(name, project_id))
         contender = servable(release.contender, str(release))
         return Answering(
-            model=self._models.find(contender.model, project_id),
+            model=served_as(self._models.find(contender.model, project_id), contender),
             contender=contender,
             release=ReleaseAnswered(name=release.name, number=release.number, contender=contender.kind.value),
         )
@@ -117,6 +118,11 @@ class NoReleaseInForceError(NoSuchModelError):
         self.problem = f"The model `{name}` has releases, and none of them is in force"
         self.remedy = f"`fettle release promote {name}` promotes one; {name}@1 asks the first one before that"
         self.args = (self.describe(),)
+
+
+def served_as(model: ServedModel, contender: ReleasedContender) -> ServedModel:
+    """A contender's model, answering in the precision of its study."""
+    return model if contender.precision is None else replace(model, precision=Precision(contender.precision))
 
 
 def servable(contender: object, name: str) -> ReleasedContender:
