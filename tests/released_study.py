@@ -47,7 +47,7 @@ def releasable_study(store: Store, folder: Path, *, num_rows: int = 20) -> Relea
     base = save_tiny_model(folder / "tiny-llama", "llama")
     adapter = write_adapter(load_tiny_model(base), folder / "adapter", seed=1)
     model = keep_tuned(store, base, adapter)
-    pool = EnginePool(load=lambda source: load_model(source, Precision.EXACT))
+    pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
     asker = ReleaseAsker(store, pool, SilentListener())
     contender = ReleasedContender(
         kind=ContenderKind.TUNED, model=model.id, instruction=INSTRUCTION, form=AnswerForm(labels=LABELS)

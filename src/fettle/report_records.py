@@ -338,6 +338,8 @@ class Provenance:
     """The place of this study among those on this machine that have read answers to any of these test questions."""
     num_test_looks: int
     """How many have by now, this one included."""
+    precision: str | None = None
+    """In which the local engine has answered, a `models.precision.Precision`; None: another engine, or an older version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

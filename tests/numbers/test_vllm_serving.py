@@ -46,7 +46,7 @@ def prompt(text: str) -> Prompt:
     return Prompt(example_id="", messages=(Message(role="user", content=text),))
 
 
-def exact(source: ResolvedModel) -> Any:
+def exact(source: ResolvedModel, _precision: Precision = Precision.EXACT) -> Any:
     return load_model(source, Precision.EXACT)
 
 

@@ -14,6 +14,7 @@ from fettle.forgetting.must_still_work import MustStillWork
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.progress import Listener, Stage
 from fettle.records import Answer, FinishReason, Message, Usage
+from fettle.releases.catalogue import served_as
 from fettle.releases.gates.gate import AnsweredAgain
 from fettle.releases.prompting import as_asked
 from fettle.releases.records import ReleasedContender
@@ -53,7 +54,7 @@ class ReleaseAsker:
         answered = [row for row in rows if name in row.answers and name not in row.errors]
         if not answered:
             raise DataError("the study has no answers of this contender", where=name, remedy="name another contender")
-        model = self._models.find(contender.model, project_id)
+        model = served_as(self._models.find(contender.model, project_id), contender)
         found = []
         with self._pool.engine_of(model) as engine:
             longest = _longest(engine, [row.answers[name] for row in answered])
@@ -71,7 +72,7 @@ class ReleaseAsker:
         Raises:
             FettleError: The model cannot be asked.
         """
-        model = self._models.find(contender.model, project_id)
+        model = served_as(self._models.find(contender.model, project_id), contender)
         found = []
         with self._pool.engine_of(model) as engine:
             longest = int(1.25 * _longest(engine, [one.answer for one in wanted.examples])) + _SPARE_TOKENS

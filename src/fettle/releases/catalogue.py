@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fettle.answering.engine_pool import ServedModel
 from fettle.errors import ConfigError
 from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
+from fettle.models.precision import Precision
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender, Router
 from fettle.releases.signing import ChangedReleaseError, verified
 from fettle.store.database import Store
@@ -89,13 +90,13 @@ class ReleaseCatalogue:
         return Answering(model=self.model_of(contender, project_id), contender=contender, release=answered)
 
     def model_of(self, contender: ReleasedContender, project_id: str) -> ServedModel:
-        """The weights of a contender that this server answers with.
+        """The model of a contender of this server, as it answers.
 
         Raises:
             NoSuchModelError: There is no such model.
             ModelError: Its files are not there.
         """
-        return self._models.find(contender.model, project_id)
+        return served_as(self._models.find(contender.model, project_id), contender)
 
     def release(self, name: str, project_id: str) -> Release | None:
         """The release that a name means; None: it is no name of releases.
@@ -132,6 +133,11 @@ class NoReleaseInForceError(NoSuchModelError):
         self.problem = f"The model `{name}` has releases, and none of them is in force"
         self.remedy = f"`fettle release promote {name}` promotes one; {name}@1 asks the first one before that"
         self.args = (self.describe(),)
+
+
+def served_as(model: ServedModel, contender: ReleasedContender) -> ServedModel:
+    """A contender's model, answering in the precision of its study."""
+    return model if contender.precision is None else replace(model, precision=Precision(contender.precision))
 
 
 def require_same_weights(store: Store, release: Release) -> None:

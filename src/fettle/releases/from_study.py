@@ -104,6 +104,7 @@ def contender_of(
         shots=_shots(result, own) if kind is ContenderKind.FEW_SHOT else (),
         form=report.answer_forms.get(name, _form_of_task(report)),
         index=index,
+        precision=report.provenance.precision,
     )
 
 

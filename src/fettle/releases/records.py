@@ -70,6 +70,8 @@ class ReleasedContender:
     index: ReleasedIndex | None = None
     url: str | None = None
     """Of an endpoint; None: this server answers."""
+    precision: str | None = None
+    """In which the study's answers were computed, and the server's are; None: not known, and the server chooses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

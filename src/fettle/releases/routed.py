@@ -25,6 +25,7 @@ from fettle.answering.stream import AnswerStream
 from fettle.errors import RemoteError
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.records import Answer, FinishReason, Prompt, Usage
+from fettle.releases.catalogue import served_as
 from fettle.releases.prompting import as_asked, with_instruction
 from fettle.releases.records import Release, ReleasedContender
 from fettle.releases.records import Router as RouterRelease
@@ -229,7 +230,7 @@ class RoutedReleases:
 
     @contextmanager
     def _engine_of(self, contender: ReleasedContender, project_id: str) -> Iterator[tuple[ServingEngine, ServedModel]]:
-        model = self._models.find(contender.model, project_id)
+        model = served_as(self._models.find(contender.model, project_id), contender)
         with self._engines.engine_of(model) as engine:
             yield engine, model
 

@@ -46,7 +46,7 @@ class Parts:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("routed")
     base = save_tiny_model(folder / "tiny-llama", "llama")
-    pool = EnginePool(load=lambda source: load_model(source, Precision.EXACT))
+    pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
     with fresh_store(folder / "home") as store:
         model = keep_tuned(store, base, write_adapter(load_tiny_model(base), folder / "adapter", seed=1))
         router = Router(
