@@ -73,7 +73,11 @@ def rewrite(study: ReleasableStudy, change: Any) -> None:
 
 
 def make(
-    store: Store, study: ReleasableStudy, contender: str = ROUTER, choices: RouterChoices | None = CHOICES
+    store: Store,
+    study: ReleasableStudy,
+    contender: str = ROUTER,
+    choices: RouterChoices | None = CHOICES,
+    **others: Any,
 ) -> Release:
     gates: dict[str, Any] = {"parity": {"num_answers": NUM_ROWS, "lowest_same_share": 0.8}, "latency": {"on": False}}
     wanted = NewRelease(
@@ -81,7 +85,7 @@ def make(
         project_id=study.model.project_id,
         study=study.folder,
         contender=contender,
-        gates=GateSettings.model_validate(gates | {"forgetting": {"most_points_lost": 10}}),
+        gates=GateSettings.model_validate(gates | {"forgetting": {"most_points_lost": 10}} | others),
         who="ann",
         routing=choices,
     )
@@ -112,6 +116,18 @@ def test_a_router_is_held_against_the_gates_by_the_answers_that_it_gives(store: 
     assert gates["forgetting"].outcome is GateOutcome.PASSED
     assert set(release.evidence.scores.values()) == {1.0}
     assert (release.evidence.base_sha256, release.evidence.tuned_sha256 is None) == (study.model.base_sha256, False)
+
+
+def test_examples_that_must_pass_are_not_asked_of_an_endpoint(
+    store: Store, study: ReleasableStudy, tmp_path: Path
+) -> None:
+    (tmp_path / "own.jsonl").write_text('{"input": "Where is it?", "output": "delivery"}\n' * 2)
+    gates = {"must_pass": {"file": tmp_path / "own.jsonl", "grader": "exact_text"}}
+    made = make(store, study, **gates)
+    [found] = [gate for gate in made.evidence.gates if gate.name == "must_pass"]
+    assert (found.outcome, found.lets_through) == (GateOutcome.NOT_MEASURED, False)
+    assert "a router would ask its large contender as well" in found.sentence
+    assert next(gate for gate in made.evidence.gates if gate.name == "parity").outcome is GateOutcome.PASSED
 
 
 def test_rows_that_one_of_the_two_was_not_scored_on_have_no_routed_answer(store: Store, study: ReleasableStudy) -> None:
