@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,8 +17,10 @@ from chat_server import ChatServer, serving_chat
 
 from fettle.form_records import AnswerForm
 from fettle.records import Message
-from fettle.releases.records import ContenderKind, ReleasedContender, Router
+from fettle.releases.records import ContenderKind, Release, ReleasedContender, Router
+from fettle.releases.routed import Errand, RoutedReleases
 from fettle.routing.budget import utc_today
+from fettle.routing.router import RoutedAnswer
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from fettle.store.router_budget import RouterDay, read_spending
@@ -279,6 +283,37 @@ def _change_contender(store: Store, number: int, router: Router) -> None:
     with store.writing() as connection:
         of_name = (releases.c.name == "near", releases.c.release_number == number)
         connection.execute(update(releases).where(*of_name).values(contender=contender_as_json(router)))
+
+
+def test_nobody_else_is_asked_for_a_client_that_has_hung_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_come, is_given_up, is_over = threading.Event(), threading.Event(), threading.Event()
+    route, give_up = RoutedReleases.route, Errand.give_up
+
+    def routed(self: RoutedReleases, release: Release, errand: Errand) -> RoutedAnswer:
+        has_come.set()
+        try:
+            assert is_given_up.wait(60)
+            return route(self, release, errand)
+        finally:
+            is_over.set()
+
+    def given_up(self: Errand) -> None:
+        give_up(self)
+        is_given_up.set()
+
+    monkeypatch.setattr(RoutedReleases, "route", routed)
+    monkeypatch.setattr(Errand, "give_up", given_up)
+    name, before = served.release("left", NEVER), len(served.large.requests)
+    address = served.server.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(address[0], int(address[1]))
+    body = json.dumps({"max_tokens": 6, "model": name, "messages": [{"role": "user", "content": QUESTION}]})
+    connection.request("POST", "/v1/chat/completions", body, {
+        "Authorization": f"Bearer {served.server.key}", "Content-Type": "application/json",
+    })  # fmt: skip
+    assert has_come.wait(60)
+    connection.close()
+    assert is_over.wait(60)
+    assert len(served.large.requests) == before
 
 
 def test_who_has_answered_is_counted(served: Served) -> None:
