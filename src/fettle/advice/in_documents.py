@@ -38,7 +38,7 @@ class DocumentLook:
 
 
 def look_into_documents(plan: StudyPlan, documents: StudyDocuments, known: Sequence[Example]) -> DocumentLook:
-    """Search for the first training and validation questions, as a contender with passages would.
+    """Search for the first training and validation questions, as a contender with passages would, without its reranker.
 
     Args:
         plan: Of the study.
@@ -50,7 +50,8 @@ def look_into_documents(plan: StudyPlan, documents: StudyDocuments, known: Seque
     num_absent = len(known) - len(wanting)
     some = wanting[:MOST_SEARCHED]
     number = documents.settings.search.num_passages
-    found = documents.retriever().search_all([question_of_example(example) for example in some]) if some else ()
+    search = documents.retriever(method=documents.settings.search.method)  # a reranker would take minutes
+    found = search.search_all([question_of_example(example) for example in some]) if some else ()
     clusters = plan.split.cluster_by_id
     held, held_clusters, named, named_clusters = [], [], [], []
     for example, passages in zip(some, found, strict=True):
@@ -61,7 +62,7 @@ def look_into_documents(plan: StudyPlan, documents: StudyDocuments, known: Seque
         if example.document_ids and any(documents.lookup.of_document(one) for one in example.document_ids):
             named.append(float(any(one.passage.document_id in example.document_ids for one in passages)))
             named_clusters.append(clusters[example.id])
-    how = f"in the first {number} passages, {documents.retriever().describe()}; training and validation questions"
+    how = f"in the first {number} passages, {search.describe()}; training and validation questions"
     answers = None
     if len(held) >= _FEWEST:
         title = "short wanted answers that stand in what is found"

@@ -6,6 +6,7 @@ cheaper than a large model that is paid by the token, if both are as good; and h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,22 +85,30 @@ def look_at_money(
         traffic = _traffic(needed, large.model, horizon, looked_up)
         reached = needed is not None and said.traffic.requests_per_day.best >= needed
     points = None
-    if said.worth.cost_per_wrong_answer.origin is Origin.SAID and said.worth.cost_per_wrong_answer.best > 0:
+    if said.worth.cost_per_wrong_answer.origin is Origin.SAID:
         prompted = Taken(
             contender="prompt",
             seconds_per_request=tuned.seconds_per_request,
             num_test_requests=tuned.num_test_requests,
         )
-        points = Measurement(
-            name="points_to_pay",
-            title="fewer wrong answers with which tuning has paid for itself",
-            value=points_to_pay(tuned, prompted, at, horizon),
-            unit=Unit.DIFFERENCE,
-            how=f"within {horizon} days, at {requests_a_day(said.traffic.requests_per_day)}, against a prompt to the same model"
-            + (f"; {looked_up}" if looked_up else ""),
-        )
+        points = _points(points_to_pay(tuned, prompted, at, horizon), said, looked_up)
     return MoneyLook(
         traffic_for_hosting=traffic, traffic_for_hosting_is_reached=reached, points_to_pay=points, notes=found.notes
+    )
+
+
+def _points(needed: float, said: Assumptions, looked_up: str) -> Measurement | None:
+    """None: a wrong answer costs nothing that would be saved."""
+    if not math.isfinite(needed):
+        return None
+    traffic, horizon = requests_a_day(said.traffic.requests_per_day), said.tuning.horizon_days
+    how = f"within {horizon} days, at {traffic}, against a prompt to the same model"
+    return Measurement(
+        name="points_to_pay",
+        title="fewer wrong answers with which tuning has paid for itself",
+        value=needed,
+        unit=Unit.DIFFERENCE,
+        how=f"{how}; {looked_up}" if looked_up else how,
     )
 
 
@@ -131,7 +140,7 @@ def points_to_pay(tuned: Taken, prompted: Taken, at: Quantities, horizon_days: i
     per_day = _cost_per_day(tuned, at) - _cost_per_day(prompted, at)
     unnoticed = 1 - float((at.share_checked * at.share_caught)[0])
     of_a_point = float((at.requests_per_day * at.cost_per_wrong_answer)[0]) * unnoticed * horizon_days
-    return max(0.0, more + per_day * horizon_days) / of_a_point if of_a_point else float("inf")
+    return max(0.0, more + per_day * horizon_days) / of_a_point if of_a_point else math.inf
 
 
 def _cost_per_day(taken: Taken, at: Quantities) -> float:

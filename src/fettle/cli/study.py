@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -289,6 +290,7 @@ def _run(settings: StudySettings, judge: JudgeSource | None) -> int:
         console.print(_as_planned(result.report.training), highlight=False, soft_wrap=True)
     if judge is not None:
         ask_judge(console, result, judge)
+    console.print(f"What next: fettle advise {shlex.quote(str(plan.folder))}", highlight=False, soft_wrap=True)
     return _EXIT_CODES[result.report.verdict.decision]
 
 
