@@ -109,7 +109,7 @@ def next_commands(
     measured: Measured, rungs: tuple[RungAdvice, ...], wishes: Wishes, timing: Timing | None
 ) -> tuple[Command, ...]:
     """What to type next."""
-    advised = {one.rung: one.advised for one in rungs}
+    advised, wanted = {one.rung: one.advised for one in rungs}, (Advised.TRY, Advised.TRY_FIRST)
     commands = []
     if any(True for _ in before_anything(measured)):
         check = without_options(wishes.data_words, _NOT_OF_CHECK)
@@ -119,10 +119,10 @@ def next_commands(
     study = ["fettle", "study", *wishes.data_words]
     if wishes.economics is not None:
         study += ["--economics", str(wishes.economics)]
-    if advised[Rung.LARGE] in (Advised.TRY, Advised.TRY_FIRST):
+    if advised[Rung.LARGE] in wanted:
         study += ["--remote", _REMOTE_URL, "--remote-model", wishes.large_model or "NAME"]
     seconds = None if timing is None else timing.study_seconds
-    if advised[Rung.TUNED] in (Advised.TRY, Advised.TRY_FIRST):
+    if advised[Rung.TUNED] in wanted or advised[Rung.TUNED_RETRIEVAL] in wanted:
         purpose = "try all rungs at once, tuning included (the forgetting check comes on top)"
         commands.append(Command(purpose=purpose, words=tuple(study), seconds=seconds))
         if measured.num_train.number <= FEW_FOR_A_CURVE:

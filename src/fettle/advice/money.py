@@ -71,7 +71,8 @@ def look_at_money(
     at = best_guess(found.situation)
     tuned = tuned_taken(plan, timing)
     horizon = said.tuning.horizon_days
-    looked_up = "; ".join(price_text(one) for one in found.stated if one.is_looked_up)
+    looked_up = list(dict.fromkeys((one.name, price_text(one)) for one in found.stated if one.is_looked_up))
+    of_machine = "; ".join(dict.fromkeys(text for name, text in looked_up if name.startswith("machine.")))
     traffic, reached = None, False
     if large is not None and found.is_remote_priced:
         other = Taken(
@@ -82,7 +83,7 @@ def look_at_money(
             num_test_requests=len(plan.split.test),
         )
         needed = requests_to_pay(tuned, other, at, horizon)
-        traffic = _traffic(needed, large.model, horizon, looked_up)
+        traffic = _traffic(needed, large.model, horizon, "; ".join(dict.fromkeys(text for _, text in looked_up)))
         reached = needed is not None and said.traffic.requests_per_day.best >= needed
     points = None
     if said.worth.cost_per_wrong_answer.origin is Origin.SAID:
@@ -91,7 +92,7 @@ def look_at_money(
             seconds_per_request=tuned.seconds_per_request,
             num_test_requests=tuned.num_test_requests,
         )
-        points = _points(points_to_pay(tuned, prompted, at, horizon), said, looked_up)
+        points = _points(points_to_pay(tuned, prompted, at, horizon), said, of_machine)
     return MoneyLook(
         traffic_for_hosting=traffic, traffic_for_hosting_is_reached=reached, points_to_pay=points, notes=found.notes
     )
@@ -151,9 +152,7 @@ def _cost_per_day(taken: Taken, at: Quantities) -> float:
 def _traffic(needed: float | None, model: str, horizon: int, looked_up: str) -> Measurement:
     how = f"a tuned model on this machine against {model}, if both are as good, within {horizon} days"
     how += f"; {looked_up}" if looked_up else ""
-    title = "from which a machine of your own is cheaper than the large model"
+    title = "traffic from which a machine of your own is cheaper than the large model"
     if needed is None:
-        return Measurement(
-            name="traffic_for_hosting", title=title, value="no number of requests", unit=Unit.WORDS, how=how
-        )
+        return Measurement(name="traffic_for_hosting", title=title, value="none", unit=Unit.WORDS, how=how)
     return Measurement(name="traffic_for_hosting", title=title, value=needed, unit=Unit.REQUESTS_PER_DAY, how=how)

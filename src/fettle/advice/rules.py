@@ -1,7 +1,7 @@
 """The rules of advice before a run: few, each with its source or its rationale, none of them weighed into a score.
 
-Every rung has its rules in an order. The first that applies decides; others that say the same are further reasons, those that say
-something else are told as what speaks against it. The last rule of a rung is asked where no other applies, and always does.
+Every rung has its rules in an order. The first that applies decides; others on its side (to try it, or not) are further reasons,
+those on the other side are told as what speaks against it. The last rule of a rung is asked where no other applies, and always does.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def _decide(rung: Rung, rules: tuple[Rule, ...], case: Case) -> RungAdvice:
     opinions = [opinion for rule in first_rules if (opinion := rule(case)) is not None]
     opinions = opinions or [opinion for opinion in (last_rule(case),) if opinion is not None]
     decided = opinions[0].advised
-    agreeing = {decided} | ({Advised.TRY, Advised.TRY_FIRST} if decided in (Advised.TRY, Advised.TRY_FIRST) else set())
+    is_wanted = decided in _WANTED
     return RungAdvice(
         rung=rung,
         advised=decided,
-        reasons=tuple(opinion.reason for opinion in opinions if opinion.advised in agreeing),
-        against=tuple(opinion.reason for opinion in opinions if opinion.advised not in agreeing),
+        reasons=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) == is_wanted),
+        against=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) != is_wanted),
     )
 
 
@@ -418,5 +418,6 @@ RULES: Mapping[Rung, tuple[Rule, ...]] = {
     ),
     Rung.LARGE: (_must_not_leave, _not_decided, _tokens_are_cheaper, _router_saves, _one_more_contender),
 }
+_WANTED = (Advised.TRY, Advised.TRY_FIRST)
 _FIRST = (Rung.CLASSIFIER, Rung.RETRIEVAL, Rung.LARGE)
 """Where several would be tried first, the one that stands first here is."""

@@ -25,11 +25,15 @@ ADVISED = {
 }
 
 
+_LEAST_TOLD = 0.001
+"""A tenth of a point."""
+
+
 def figure(one: Measurement) -> str:
-    """A measured value with its interval and its unit.
+    """A measured value with its interval and its unit; what is counted is not said again where the title has said it.
 
     >>> figure(Measurement(name="n", title="training examples", value=1200.0, unit=Unit.COUNT, how="", noun="example"))
-    '1,200\\xa0examples'
+    '1,200'
     """
     if isinstance(one.value, str):
         return one.value
@@ -39,10 +43,12 @@ def figure(one: Measurement) -> str:
             return figures.percent(value) + ("" if interval is None else f" ({figures.percent_range(interval)})")
         case Unit.DIFFERENCE:
             if interval is None:
-                return figures.points(value).removeprefix("+")
+                is_tiny = 0 < value < _LEAST_TOLD
+                return f"less than {_points(_LEAST_TOLD)}" if is_tiny else _points(value)
             return f"{figures.points(value)} ({figures.points_range(interval)})"
         case Unit.COUNT:
-            return figures.counted(round(value), one.noun)
+            is_told = f"{one.noun}s" in one.title
+            return figures.count(value) if is_told else figures.counted(round(value), one.noun)
         case Unit.SECONDS:
             return figures.duration(value)
         case Unit.REQUESTS_PER_DAY:
@@ -51,6 +57,10 @@ def figure(one: Measurement) -> str:
             return money(value, one.noun)
         case _:
             return f"{figures.significant(value, 2)} times"
+
+
+def _points(value: float) -> str:
+    return figures.points(value).removeprefix("+")
 
 
 def basis(one: Basis) -> str:

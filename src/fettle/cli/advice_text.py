@@ -31,7 +31,7 @@ def print_first(console: Console, advice: FirstAdvice) -> None:
         _rung(console, one)
     _heading(console, "What was measured, and how")
     for one in advice.measurements:
-        _line(console, f"{basis(one)}. {one.how[:1].upper()}{one.how[1:]}.")
+        _line(console, f"{basis(one)}; {one.how}")
     _heading(console, "Your answers")
     _line(console, "; ".join(basis(one) for one in advice.answers))
     for note in advice.notes:
