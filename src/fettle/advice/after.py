@@ -5,6 +5,7 @@ One function for each theme, in the order in which its advice matters. None of t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from fettle.tuning_records import CurveOutcome
 
 FEW_FOR_A_CURVE = 2_000
 """Training examples up to which it is worth asking what more would bring."""
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9_.-]+")
 _HARDLY_BELOW = 0.999
 """A validation loss at the last evaluation this much below the one before is still falling."""
 
@@ -78,7 +80,7 @@ def _stay(study: Finished, difference: list[Measurement]) -> NextStep:
 
 
 def _release(study: Finished) -> Command:
-    name = study.report.name.removeprefix("example-")
+    name = _NOT_IN_NAMES.sub("-", study.report.name.removeprefix("example-").lower()).strip("-") or "NAME"
     return Command(
         purpose="hold it against the gates, and keep it with its evidence",
         words=("fettle", "release", "create", name, "--study", str(study.folder)),

@@ -121,6 +121,9 @@ def watch_step(study: Finished) -> Iterator[NextStep]:
                 purpose="keep requests of a key for a while",
                 words=("fettle", "keys", "keep-traffic", "KEY", "--days", "30"),
             ),
-            Command(purpose="raise an alarm when they move away", words=("fettle", "traffic", "drift")),
+            Command(
+                purpose="raise an alarm when they move away",
+                words=("fettle", "traffic", "drift", "--train", "FILE", "--test", "FILE"),
+            ),
         ),
     )

@@ -1,7 +1,7 @@
 """The rules of advice before a run: few, each with its source or its rationale, none of them weighed into a score.
 
 Every rung has its rules in an order. The first that applies decides; others on its side (to try it, or not) are further reasons,
-those on the other side are told as what speaks against it. The last rule of a rung is asked where no other applies, and always does.
+those on the other side are told as what speaks against it. The last rule of a rung is asked where no other applies.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ LARGEST_USEFUL_DIFFERENCE = 0.25
 """Where the test split finds only differences beyond this, hardly any true gain of tuning would be seen."""
 HARDLY_IN_DOCUMENTS, MOSTLY_IN_DOCUMENTS = 0.2, 0.5
 """Share of the questions whose answer is found: below the first, searching cannot help; above the second it is obvious."""
-MUCH_NOISE = 0.1
-"""Share of doubtful labels at which a verdict about a few points says more about the labels than about a model."""
+MUCH_NOISE = 0.05
+"""Share of doubtful labels beyond which a verdict about a few points says more about the labels than about a model. The check is
+a careful one: it finds a part of the wrong labels."""
 LOW_CONSISTENCY = 0.7
 """Where near-duplicates agree less than this, nobody can learn what is wanted."""
 A_FEW = 0.01

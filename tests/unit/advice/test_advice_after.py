@@ -76,9 +76,7 @@ def test_a_model_that_ships_is_released_and_watched() -> None:
     report = json_report()
     found = advise(report).steps
     assert found[0].title == "Make a release of the tuned model"
-    assert [command_line(one) for one in found[0].commands] == [
-        f"fettle release create '{report.name}' --study {FOLDER}"
-    ]
+    assert [command_line(one) for one in found[0].commands] == [f"fettle release create parcel-triage --study {FOLDER}"]
     assert "Watch whether traffic stays what was tested" in titles(report)
     stays = titles(with_decision(report, Decision.STAY))
     assert "Watch whether traffic stays what was tested" not in stays
