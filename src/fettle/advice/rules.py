@@ -21,6 +21,8 @@ LARGEST_USEFUL_DIFFERENCE = 0.25
 """Where the test split finds only differences beyond this, hardly any true gain of tuning would be seen."""
 HARDLY_IN_DOCUMENTS, MOSTLY_IN_DOCUMENTS = 0.2, 0.5
 """Share of the questions whose answer is found: below the first, searching cannot help; above the second it is obvious."""
+MOSTLY_RIGHT = 0.5
+"""A classifier beyond this is worth trying before anything that takes more."""
 MUCH_NOISE = 0.05
 """Share of doubtful labels beyond which a verdict about a few points says more about the labels than about a model. The check is
 a careful one: it finds a part of the wrong labels."""
@@ -160,8 +162,11 @@ def _classifier_tells_labels_apart(case: Case) -> Opinion | None:
     m = case.measured
     if m.classifier is None or m.constant is None or m.classifier.low <= m.constant.high:
         return None
-    text = "A plain classifier tells the labels apart in milliseconds; a language model has to beat it."
-    return _say(Advised.TRY_FIRST, text, m.classifier, m.constant)
+    if m.classifier.number > MOSTLY_RIGHT:
+        text = "A plain classifier is mostly right, and answers in milliseconds; a language model has to beat it."
+        return _say(Advised.TRY_FIRST, text, m.classifier, m.constant)
+    text = "A plain classifier is better than one label for everybody, if mostly wrong; it takes no more than milliseconds."
+    return _say(Advised.TRY, text, m.classifier, m.constant)
 
 
 def _classifier_learns_nothing(case: Case) -> Opinion:

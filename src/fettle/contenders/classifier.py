@@ -187,8 +187,8 @@ def cross_validated_answers(
     if len(set(numbers)) < 2:
         chosen = [numbers[0]] * len(answered)
     else:
-        model = _regression(_PROBE_REGULARISATION, seed).fit(features.of(texts, embedder), numbers)
-        chosen = model.predict(features.of([example.input_text for example in answered], embedder)).tolist()
+        model = _fitted(_PROBE_REGULARISATION, seed, features.of(texts, embedder), numbers)
+        chosen = np.asarray(model.predict(features.of([example.input_text for example in answered], embedder))).tolist()
     nothing = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
     return tuple(
         Answer(example_id=example.id, text=reader.labels[number], finish_reason=FinishReason.STOP, usage=nothing)
@@ -226,16 +226,16 @@ def _feature_sets(texts: Sequence[str]) -> list[Features]:
 
 def _fit(features: Any, label_numbers: Sequence[int], seed: int) -> list[LogisticRegression]:
     """One model per regularisation, strongest first."""
-    models = [_regression(c, seed) for c in _REGULARISATIONS]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The number of unique classes is greater")  # many labels are in order
-        return [model.fit(features, label_numbers) for model in models]
+    return [_fitted(c, seed, features, label_numbers) for c in _REGULARISATIONS]
 
 
-def _regression(regularisation: float, seed: int) -> LogisticRegression:
+def _fitted(regularisation: float, seed: int, features: Any, label_numbers: Sequence[int]) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=regularisation, max_iter=1000, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")  # many labels are in order
+        model = LogisticRegression(C=regularisation, max_iter=1000, random_state=seed)
+        return model.fit(features, label_numbers)
 
 
 def _judge(

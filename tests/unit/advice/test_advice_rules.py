@@ -40,6 +40,14 @@ def test_a_classifier_that_learns_nothing_is_skipped_and_the_prompt_comes_first(
     assert found[Rung.PROMPT].advised is Advised.TRY_FIRST
 
 
+def test_a_classifier_that_is_mostly_wrong_is_not_tried_first() -> None:
+    found = advised(measured(classifier=rate("classifier", 0.4), examples_per_label=count("examples_per_label", 2)))
+    assert found[Rung.CLASSIFIER].advised is Advised.TRY
+    assert [reason.rests_on[0].name for reason in found[Rung.CLASSIFIER].against] == ["examples_per_label"]
+    assert found[Rung.PROMPT].advised is Advised.TRY_FIRST
+    assert found[Rung.TUNED].advised is Advised.NOT_YET
+
+
 def test_only_labels_have_a_classifier() -> None:
     assert Rung.CLASSIFIER not in advised(texts())
     assert advised(texts())[Rung.PROMPT].advised is Advised.TRY_FIRST
