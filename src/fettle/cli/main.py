@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fettle.cli.advise import advise
 from fettle.cli.backup import backup, restore
 from fettle.cli.check import check
 from fettle.cli.compare import compare
@@ -70,6 +71,7 @@ def _options(
 
 
 app.command()(study)
+app.command()(advise)
 app.command()(check)
 app.command()(compare)
 app.command()(cost)
