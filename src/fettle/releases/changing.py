@@ -88,7 +88,7 @@ def roll_back(
     with store.reading() as connection:
         events = release_history(connection, project_id, name)
         number = number_before(events, name) if to is None else to
-        was_in_force = {event.number for event in events if event.kind is not ReleaseEventKind.CREATED}
+        was_in_force = {event.number for event in events if event.kind.puts_in_force}
         if number not in was_in_force or number == number_in_force(connection, project_id, name):
             raise ConfigError(
                 f"{name}@{number} is in force now, or never was",
