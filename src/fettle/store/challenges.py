@@ -113,8 +113,15 @@ def open_challenge(connection: Connection, project_id: str, name: str) -> Stored
     return None if row is None else _challenge(row)
 
 
+def running_challenge(connection: Connection, challenge_id: str) -> StoredChallenge | None:
+    """A challenge that runs; None: it has ended, or there is none."""
+    where = (challenges.c.id == challenge_id, challenges.c.ended_at.is_(None))
+    row = connection.execute(select(challenges).where(*where)).first()
+    return None if row is None else _challenge(row)
+
+
 def hold_challenge(connection: Connection, challenge_id: str) -> StoredChallenge | None:
-    """A challenge that nobody else changes until this transaction is over; None: it has ended, or there is none."""
+    """A challenge that runs, and that nobody else changes until this transaction is over; None: it has ended, or there is none."""
     where = (challenges.c.id == challenge_id, challenges.c.ended_at.is_(None))
     row = connection.execute(select(challenges).where(*where).with_for_update()).first()  # SQLite's writers take turns
     return None if row is None else _challenge(row)
