@@ -1,7 +1,7 @@
 """Challengers that answer beside the release in force, unseen: after the user's answer is whole, when nobody else waits.
 
-One thread asks, one request after the other. A request waits until the engines are idle, for a minute at most; when users wait
-while the challenger writes, it is given up. The queue is bounded. What is full, late or given up is dropped and counted: nothing
+One thread asks, one request after the other. A request waits until the engines are idle, for a minute at most; where users have to
+wait for a place while the challenger writes, it is given up. The queue is bounded. What is full, late or given up is dropped and counted: nothing
 here holds up or fails an answer. Only requests whose texts are kept are asked again.
 """
 
@@ -31,6 +31,8 @@ _MOST_WAITING = 100
 _SECONDS_TO_BE_KEPT = 10.0
 _SECONDS_TO_BE_IDLE = 60.0
 _LOOKS_AFTER_SECONDS = 0.05
+_SECONDS_TO_BE_ADMITTED = 1.0
+"""So long a request may wait for its place among those that are written, which it gets at the next step where there is one."""
 _SECONDS_TO_CLOSE = 5.0
 _logger = logging.getLogger("fettle.server")
 
@@ -159,7 +161,7 @@ class Shadower:
         if not self._is_idle_soon():
             return ShadowOutcome.DROPPED
         started = time.monotonic()
-        answer = beside.ask(lambda: not self._is_closed and self._load().num_waiting == 0)
+        answer = beside.ask(self._until_users_wait())
         if answer is None:
             return ShadowOutcome.DROPPED
         return self._keep(beside, answer, time.monotonic() - started)
@@ -181,6 +183,18 @@ class Shadower:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed, _LOOKS_AFTER_SECONDS)
         return False
+
+    def _until_users_wait(self) -> Callable[[], bool]:
+        """Whether the challenger may go on; asked with every piece of its answer."""
+        last_free = time.monotonic()
+
+        def may_go_on() -> bool:
+            nonlocal last_free
+            if not self._load().num_waiting:
+                last_free = time.monotonic()
+            return not self._is_closed and time.monotonic() - last_free <= _SECONDS_TO_BE_ADMITTED
+
+        return may_go_on
 
     def _keep(self, beside: Beside, answer: WrittenAnswer, seconds: float) -> ShadowOutcome:
         try:

@@ -1,8 +1,8 @@
 """Keeps requests and their answers without holding up either: whoever answers puts them into a queue, a thread does the rest.
 
 The queue is bounded. Where the database is slower than the requests, or does not answer, requests are dropped and counted; none
-waits and none fails. Whether a key's requests are kept at all is looked up in the thread, every second anew where somebody asks; `keeps`
-says what was found, so that nothing is collected for keys without a rule.
+waits and none fails. Whether a key's requests are kept at all is looked up in the thread, every second anew where somebody asks.
+By what was found, `keeps` says that nothing is to be collected for a key without a rule.
 """
 
 from __future__ import annotations
