@@ -1,8 +1,8 @@
 """Challengers that answer beside the release in force, unseen: after the user's answer is whole, when nobody else waits.
 
 One thread asks, one request after the other. A request waits until the engines are idle, for a minute at most; where users have to
-wait for a place while the challenger writes, it is given up. The queue is bounded. What is full, late or given up is dropped and counted: nothing
-here holds up or fails an answer. Only requests whose texts are kept are asked again.
+wait for a place while the challenger writes, it is given up. The queue is bounded. What is full, late or given up is dropped and
+counted: nothing here holds up or fails an answer. Only requests whose texts are kept are asked again.
 """
 
 from __future__ import annotations
