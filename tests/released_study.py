@@ -10,12 +10,13 @@ from adapters import write_adapter
 from build_report import label_report
 from fettle.answering.engine_pool import EnginePool
 from fettle.files import sha256_of_json
+from fettle.form_records import AnswerForm
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
 from fettle.progress import SilentListener
 from fettle.records import Message
 from fettle.releases.asking import ReleaseAsker
-from fettle.releases.records import AnswerForm, ContenderKind, ReleasedContender
+from fettle.releases.records import ContenderKind, ReleasedContender
 from fettle.report_records import StudyReport
 from fettle.store.database import Store, now
 from fettle.store.jobs import Job, JobKind, JobStatus, add_job, change_status
@@ -46,7 +47,7 @@ def releasable_study(store: Store, folder: Path, *, num_rows: int = 20) -> Relea
     base = save_tiny_model(folder / "tiny-llama", "llama")
     adapter = write_adapter(load_tiny_model(base), folder / "adapter", seed=1)
     model = keep_tuned(store, base, adapter)
-    pool = EnginePool(load=lambda source: load_model(source, Precision.EXACT))
+    pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
     asker = ReleaseAsker(store, pool, SilentListener())
     contender = ReleasedContender(
         kind=ContenderKind.TUNED, model=model.id, instruction=INSTRUCTION, form=AnswerForm(labels=LABELS)

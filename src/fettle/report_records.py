@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from fettle.economics_records import EconomicsReport
+from fettle.form_records import AnswerForm
 from fettle.records import Comparison, ContenderResult, Finding, Interval, Task, Verdict
 from fettle.retrieval_records import RetrievalReport
 from fettle.routing_records import RoutingReport
@@ -337,6 +338,8 @@ class Provenance:
     """The place of this study among those on this machine that have read answers to any of these test questions."""
     num_test_looks: int
     """How many have by now, this one included."""
+    precision: str | None = None
+    """In which the local engine has answered, a `models.precision.Precision`; None: another engine, or an older version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,5 +392,7 @@ class StudyReport:
     """Those that the user named, the one that decides first."""
     economics: EconomicsReport | None = None
     """None: an older version, which did not say it, wrote this."""
+    answer_forms: Mapping[str, AnswerForm] = field(default_factory=dict)
+    """By contender; those whose answers are free, or that are not prompted, are not in it. An older version kept none."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

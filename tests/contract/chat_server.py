@@ -78,7 +78,7 @@ def serving_chat(
         thread.join()
 
 
-def _exact(source: ResolvedModel) -> LoadedModel:
+def _exact(source: ResolvedModel, _precision: Precision = Precision.EXACT) -> LoadedModel:
     return load_model(source, Precision.EXACT)
 
 

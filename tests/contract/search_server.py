@@ -104,5 +104,5 @@ def _take_in(context: Context, stops: threading.Event) -> None:
             stops.wait(_SECONDS_BETWEEN_LOOKS)
 
 
-def _exact(source: ResolvedModel) -> LoadedModel:
+def _exact(source: ResolvedModel, _precision: Precision = Precision.EXACT) -> LoadedModel:
     return load_model(source, Precision.EXACT)

@@ -13,9 +13,11 @@ import openai
 import pytest
 from chat_server import BASE, ChatServer, serving_chat
 
+from fettle.contenders.readings import Reading
+from fettle.form_records import AnswerForm
 from fettle.records import Message
 from fettle.releases.changing import promote, roll_back
-from fettle.releases.records import AnswerForm, ContenderKind, ReleasedContender
+from fettle.releases.records import ContenderKind, ReleasedContender
 from fettle.store.database import Store
 from fettle.store.keys import list_keys
 from fettle.store.models import folder_of, list_tuned_models
@@ -128,6 +130,30 @@ def test_answers_of_a_labels_release_are_labels_unless_the_request_wants_another
         response_format={"type": "json_schema", "json_schema": schema},
     )
     assert forced.choices[0].message.content == "{}"
+
+
+def test_labels_are_read_as_in_the_study_however_they_are_asked_for(served: tuple[ChatServer, Store]) -> None:
+    server, store = served
+    labels = ("billing", "lost parcel", 'the "other" one')
+    asked: Any = {"messages": [{"role": "user", "content": "Where is it?"}]}
+    for label in labels:
+        offsets = {other: 0.0 if other == label else 1e3 for other in labels}
+        form = AnswerForm(labels=labels, reading=Reading.CALIBRATED.value, label_offsets=offsets)
+        number = keep_release(store, "read", ReleasedContender(kind=ContenderKind.PROMPT, model=BASE, form=form)).number
+        client, name = server.client(), f"read@{number}"
+        whole = client.chat.completions.create(model=name, **asked)
+        assert whole.choices[0].message.content == label
+        assert whole.choices[0].finish_reason == "stop"
+        assert whole.usage is not None
+        assert whole.usage.completion_tokens > 0
+        streamed = client.chat.completions.create(model=name, stream=True, **asked)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == label
+        told = client.chat.completions.create(model=name, logprobs=True, n=2, max_completion_tokens=60, **asked)
+        for choice in told.choices:
+            assert choice.message.content == label
+            assert choice.logprobs is not None
+            assert "".join(token.token for token in choice.logprobs.content or []) == label
+        assert client.responses.create(model=name, input="Where is it?").output_text == label
 
 
 def test_promoting_and_rolling_back_drops_and_mixes_no_request(served: tuple[ChatServer, Store]) -> None:

@@ -46,7 +46,7 @@ def prompt(text: str) -> Prompt:
     return Prompt(example_id="", messages=(Message(role="user", content=text),))
 
 
-def exact(source: ResolvedModel) -> Any:
+def exact(source: ResolvedModel, _precision: Precision = Precision.EXACT) -> Any:
     return load_model(source, Precision.EXACT)
 
 
@@ -140,6 +140,17 @@ def test_what_is_asked_for_is_what_our_own_engine_gives(
         assert one.token_id == other.token_id
         assert one.log_prob == pytest.approx(other.log_prob, abs=1e-3)
         assert [token for token, _ in one.top] == [token for token, _ in other.top]
+
+
+def test_the_likelihood_of_texts_is_what_our_own_engine_gives(home: Home, pool: EnginePool) -> None:
+    texts = ("refund", "refund of a card", "card", "other")
+    for model in home.models:
+        with pool.engine_of(model) as engine:
+            theirs = engine.choose(prompt("ok"), texts, adapter=_adapter(model))
+            assert engine.is_idle
+        ours = home.ours.choose(prompt("ok"), texts, adapter=_adapter(model))
+        assert theirs.text == ours.text
+        assert theirs.choice_log_likelihoods == pytest.approx(ours.choice_log_likelihoods, abs=1e-3)
 
 
 def test_a_stop_text_ends_an_answer_here(home: Home, pool: EnginePool) -> None:

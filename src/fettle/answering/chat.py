@@ -6,19 +6,21 @@ writes becomes text and calls. HTTP has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fettle.answering.call_grammar import CallRules, added_token_ids, call_grammar
-from fettle.answering.engine import Form, GenerationOptions, JsonForm
+from fettle.answering.engine import Form, GenerationOptions, Grammar, JsonForm
 from fettle.answering.sampling import Sampling
 from fettle.answering.serving_engine import ServingEngine
-from fettle.answering.stream import AnswerStream
+from fettle.answering.stream import AnswerStream, Piece
 from fettle.chat.call_format import shown_token_ids
 from fettle.chat.call_reader import CallEvent, CallReader, TextPiece
-from fettle.errors import ConfigError
-from fettle.records import FinishReason, Message, Prompt, TokenLogProb, Tool
+from fettle.errors import ConfigError, EngineError, FettleError
+from fettle.records import Answer, FinishReason, Message, Prompt, TokenLogProb, Tool
 
 
 class ChatEnd(StrEnum):
@@ -27,6 +29,15 @@ class ChatEnd(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmongTexts:
+    """An answer is the one of some texts that is taken by the likelihood of each, not token by token."""
+
+    texts: tuple[str, ...]
+    taken: Callable[[Answer], Answer]
+    """Puts the text that is taken into an answer, from the log-likelihoods that it carries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,8 @@ class ChatRequest:
     """What may be called; None: nothing, whatever the model writes is text."""
     text_form: Form | None = None
     """Of an answer that is no call; a grammar only where nothing may be called."""
+    among: AmongTexts | None = None
+    """None: answers are written. Looked at where the likeliest answer is wanted; one that is drawn is written in `text_form`."""
     sampling: Sampling
     stop: tuple[str, ...] = ()
     max_new_tokens: int | None = None
@@ -117,7 +130,12 @@ class Choice:
 
 
 def begin_chat(engine: ServingEngine, request: ChatRequest, *, adapter: str | None) -> tuple[Choice, ...]:
-    """Ask an engine; the choices, which are being written from now on. Rendering the conversation takes milliseconds.
+    """Ask an engine; the choices, which are being written from now on; see `begin_streams`."""
+    return tuple(Choice(stream, _reader(engine, request)) for stream in begin_streams(engine, request, adapter=adapter))
+
+
+def begin_streams(engine: ServingEngine, request: ChatRequest, *, adapter: str | None) -> tuple[AnswerStream, ...]:
+    """Ask an engine; the answers as texts, which are being written from now on. Rendering the conversation takes milliseconds.
 
     Args:
         engine: Holds the model.
@@ -146,8 +164,40 @@ def begin_chat(engine: ServingEngine, request: ChatRequest, *, adapter: str | No
         num_top_log_probs=request.num_top_log_probs,
     )
     prompt = Prompt(example_id="", messages=request.messages, tools=request.tools)
-    streams = engine.submit_several(prompt, options, adapter=adapter, numbers=range(request.num_choices))
-    return tuple(Choice(stream, _reader(engine, request)) for stream in streams)
+    if request.among is not None and request.sampling.is_plain:
+        is_whole = options.max_new_tokens >= engine.longest_choice(request.among.texts)
+        if request.num_choices == 1 and is_whole and options.is_plain:
+            return (_taken(engine, prompt, request.among, adapter),)
+        # What else is asked for is said of the text that is taken, while it is written.
+        text = request.among.taken(engine.choose(prompt, request.among.texts, adapter=adapter)).text
+        options = replace(options, form=one_of([text]))
+    return engine.submit_several(prompt, options, adapter=adapter, numbers=range(request.num_choices))
+
+
+def one_of(texts: Sequence[str]) -> Grammar:
+    """The form of an answer that is one of some texts and nothing else."""
+    return Grammar(lark=f"start: {' | '.join(json.dumps(text) for text in texts)}\n")
+
+
+def _taken(engine: ServingEngine, prompt: Prompt, among: AmongTexts, adapter: str | None) -> AnswerStream:
+    """One of some texts, in one piece."""
+    asked = engine.choosing(prompt, among.texts, adapter=adapter)
+    renderer = engine.loaded.renderer
+    stream = AnswerStream(len(renderer.prompt_tokens(prompt.messages, prompt.tools)))
+
+    def pass_on(chosen: Future[Answer]) -> None:
+        if chosen.cancelled():
+            stream.put(EngineError("nobody waits for this answer any more"))
+        elif (error := chosen.exception()) is not None:
+            stream.put(error if isinstance(error, FettleError) else EngineError(f"the model could not be run: {error}"))
+        else:
+            text = among.taken(chosen.result()).text
+            num_tokens = len(renderer.answer_tokens(text))
+            stream.put(Piece(text=text, finish_reason=FinishReason.STOP, num_tokens=num_tokens))
+
+    stream.when_given_up(asked.cancel)
+    asked.add_done_callback(pass_on)
+    return stream
 
 
 def give_up_all(choices: Sequence[Choice]) -> None:

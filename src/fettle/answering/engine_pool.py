@@ -26,6 +26,7 @@ from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import BusyError, ConfigError, ModelError, ResourceError
 from fettle.files import sha256_of_json
 from fettle.models.load import LoadedModel, load_model
+from fettle.models.precision import Precision, choose_precision
 from fettle.models.resolve import ResolvedModel
 from fettle.models.without_weights import load_without_weights
 from fettle.records import Message, Prompt
@@ -40,6 +41,8 @@ _CHECK_PROMPTS = tuple(
     )
 )
 """What is checked before it serves where nothing is known of what it was trained for."""
+_Key = tuple[Path, Precision]
+"""A base model is in memory once for each precision that it is asked in."""
 
 
 def load_on_processor(source: ResolvedModel) -> LoadedModel:
@@ -61,6 +64,8 @@ class ServedModel:
     """Of the base model that the adapter was trained beside; None: not known."""
     template_sha256: str | None = None
     """Of the chat template that it was trained with; None: not known."""
+    precision: Precision = Precision.AUTO
+    """In which it answers in this process; a vLLM server has its own."""
 
     @property
     def fingerprint(self) -> str:
@@ -112,7 +117,7 @@ class EnginePool:
     Args:
         max_bases: Base models in memory at once.
         limits: Of each engine.
-        load: Loads a base model.
+        load: Loads a base model in a precision.
         servers: vLLM servers, which answer for the base models that they serve.
         load_reference: Loads what these are held against.
     """
@@ -122,13 +127,13 @@ class EnginePool:
         *,
         max_bases: int = 2,
         limits: ServingLimits | None = None,
-        load: Callable[[ResolvedModel], LoadedModel] = load_model,
+        load: Callable[[ResolvedModel, Precision], LoadedModel] = load_model,
         servers: Sequence[VllmServer] = (),
         load_reference: Callable[[ResolvedModel], LoadedModel] = load_on_processor,
     ) -> None:
         self._max_bases, self._limits, self._load = max_bases, limits or ServingLimits(), load
         self._servers, self._load_reference = servers, load_reference
-        self._entries: OrderedDict[Path, _Entry] = OrderedDict()  # the least recently used first
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()  # the least recently used first
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -136,7 +141,7 @@ class EnginePool:
     def base_paths(self) -> Sequence[Path]:
         """The base models in memory, the least recently used first."""
         with self._lock:
-            return tuple(self._entries)
+            return tuple(path for path, _ in self._entries)
 
     @property
     def load(self) -> PoolLoad:
@@ -164,11 +169,12 @@ class EnginePool:
             IntegrityError: The adapter does not answer as it was trained.
             RemoteError: A vLLM server does not answer.
         """
-        entry = self._entry(model.base)
+        key = self._key(model)
+        entry = self._entry(key)
         try:
             with entry.lock:
                 if entry.engine is None:
-                    entry.engine = self._loaded(model.base)
+                    entry.engine = self._loaded(model.base, key[1])
                 if model.adapter is not None and model.name not in entry.engine.adapters:
                     _require_same_base(model, entry.engine.loaded)
                     prompts = read_check_prompts(model.adapter) or _CHECK_PROMPTS
@@ -177,24 +183,25 @@ class EnginePool:
         finally:
             with self._lock:
                 entry.num_users -= 1
-                if entry.engine is None and not entry.num_users and self._entries.get(model.base.path) is entry:
-                    del self._entries[model.base.path]
+                if entry.engine is None and not entry.num_users and self._entries.get(key) is entry:
+                    del self._entries[key]
 
     def forget(self, model: ServedModel) -> None:
         """Let go of a model that was deleted, once the answers that it is writing are whole."""
         with self._lock:
-            entry = self._entries.get(model.base.path)
-            if entry is None:
-                return
+            keys = [key for key in self._entries if key[0] == model.base.path]
+            entries = [self._entries[key] for key in keys]
             if model.adapter is None:
-                del self._entries[model.base.path]
-        with entry.lock:
-            if entry.engine is None:
-                return
-            if model.adapter is None:
-                entry.engine.close()
-            elif model.name in entry.engine.adapters:
-                entry.engine.remove(model.name)
+                for key in keys:
+                    del self._entries[key]
+        for entry in entries:
+            with entry.lock:
+                if entry.engine is None:
+                    continue
+                if model.adapter is None:
+                    entry.engine.close()
+                elif model.name in entry.engine.adapters:
+                    entry.engine.remove(model.name)
 
     def close(self) -> None:
         """Stop all engines. Answers that are not whole end with an error."""
@@ -207,37 +214,41 @@ class EnginePool:
                 if entry.engine is not None:
                     entry.engine.close()
 
-    def _entry(self, base: ResolvedModel) -> _Entry:
+    def _key(self, model: ServedModel) -> _Key:
+        # A vLLM server has one copy in a precision of its own, so that two here would be two engines over the same adapters.
+        return model.base.path, choose_precision(Precision.AUTO if self._servers else model.precision)
+
+    def _entry(self, key: _Key) -> _Entry:
         """The entry of a base model, promised to one more request; a new one takes the place of one that is idle."""
         leaving: _Entry | None = None
         with self._lock:
             if self._is_closed:
                 raise ResourceError("the server is stopping", remedy="ask again in a few seconds")
-            entry = self._entries.get(base.path)
+            entry = self._entries.get(key)
             if entry is None:
                 if len(self._entries) >= self._max_bases:
-                    leaving = self._entries.pop(self._idle_path())
-                entry = self._entries[base.path] = _Entry()
-            self._entries.move_to_end(base.path)
+                    leaving = self._entries.pop(self._idle_key())
+                entry = self._entries[key] = _Entry()
+            self._entries.move_to_end(key)
             entry.num_users += 1
         if leaving is not None and leaving.engine is not None:
             leaving.engine.close()
         return entry
 
-    def _idle_path(self) -> Path:
-        for path, entry in self._entries.items():
+    def _idle_key(self) -> _Key:
+        for key, entry in self._entries.items():
             if not entry.num_users and (entry.engine is None or entry.engine.is_idle):
-                return path
+                return key
         raise BusyError(
             f"all {self._max_bases} base models that are held in memory are writing answers",
             remedy="ask again in a few seconds, or let the server hold more base models",
             retry_after_seconds=5,
         )
 
-    def _loaded(self, base: ResolvedModel) -> ServingEngine:
+    def _loaded(self, base: ResolvedModel, precision: Precision) -> ServingEngine:
         if (found := self._at_server(base)) is not None:
             return self._asked_over_http(base, *found)
-        loaded = self._load(base)
+        loaded = self._load(base, precision)
         if loaded.plain_reason is not None:
             raise ConfigError(
                 f"the model {base.public_id!r} cannot be served here: {loaded.plain_reason}",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from concurrent.futures import Future
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+from fettle.answering.choices import ChoiceTree, build_choice_tree
 from fettle.answering.constrain import Constrainers
 from fettle.answering.engine import GenerationOptions, answer_limits, require_tokens
 from fettle.answering.stream import AnswerStream
 from fettle.chat.answer_space import answer_space
 from fettle.chat.call_format import CallFormat, call_format
-from fettle.errors import ConfigError, ModelError
+from fettle.errors import ConfigError, ContextLengthError, ModelError
 from fettle.models.load import LoadedModel
-from fettle.records import Prompt
+from fettle.records import Answer, Prompt
+
+_TREES = 32
+"""Sets of choices whose trees are kept."""
 
 
 class ServingEngine(ABC):
@@ -35,6 +40,7 @@ class ServingEngine(ABC):
             end_of_turn_id=loaded.renderer.end_of_turn_id,
             vocabulary_size=self._vocabulary_size,
         )
+        self._tree_of = lru_cache(maxsize=_TREES)(self._build_tree)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -70,6 +76,42 @@ class ServingEngine(ABC):
         """Ask for an answer; see `submit_several`."""
         [stream] = self.submit_several(prompt, options, adapter=adapter, numbers=[number])
         return stream
+
+    def choose(self, prompt: Prompt, choices: Sequence[str], *, adapter: str | None = None) -> Answer:
+        """Wait for one of some texts, with the log-likelihood of every one; see `choosing`."""
+        return self.choosing(prompt, choices, adapter=adapter).result()
+
+    def choosing(self, prompt: Prompt, choices: Sequence[str], *, adapter: str | None = None) -> Future[Answer]:
+        """Ask for one of some texts, as `Engine.choose` answers: the greedy one, with the log-likelihood of every one.
+
+        Args:
+            prompt: The conversation up to the answer.
+            choices: What may be said; those that are asked for together by many requests are best the very same ones.
+            adapter: Who answers; None: the base model.
+
+        Returns:
+            The answer to be; it can be cancelled while nothing was done for it. It fails as `submit_several` does.
+
+        Raises:
+            BusyError: Too many requests wait.
+            ConfigError: Two choices are written with the same tokens.
+            ModelError: There is no such adapter.
+            ContextLengthError: The prompt leaves no room for the longest choice.
+        """
+        self._require_adapter(adapter)
+        tree = self._tree_of(tuple(choices))
+        token_ids = self._renderer.prompt_tokens(prompt.messages, prompt.tools)
+        if len(token_ids) + max(tree.depths) > self._max_tokens:
+            raise ContextLengthError(
+                f"a prompt of {len(token_ids):,} tokens leaves no room for an answer of {max(tree.depths):,}: the model takes "
+                f"{self._max_tokens:,}",
+                remedy="shorten the message, or name a model with a longer context",
+            )
+        return self._choosing(prompt, token_ids, tuple(choices), adapter)
+
+    def longest_choice(self, choices: Sequence[str]) -> int:
+        """Tokens of the longest of some choices, its end included."""
+        return max(self._tree_of(tuple(choices)).depths)
 
     def add(self, name: str, folder: Path, prompts: Sequence[Prompt]) -> float:
         """Have an adapter, once it is shown on some prompts that it answers as it was trained; the largest difference, nats.
@@ -116,6 +158,12 @@ class ServingEngine(ABC):
             DataError: The prompt leaves no room for an answer.
         """
 
+    @abstractmethod
+    def _choosing(
+        self, prompt: Prompt, token_ids: tuple[int, ...], choices: tuple[str, ...], adapter: str | None
+    ) -> Future[Answer]:
+        """What `choosing` says, for a prompt that may be asked."""
+
     @property
     @abstractmethod
     def is_idle(self) -> bool:
@@ -151,8 +199,14 @@ class ServingEngine(ABC):
     def _asked(self, prompt: Prompt, options: GenerationOptions, adapter: str | None) -> tuple[tuple[int, ...], int]:
         """The tokens of a prompt that may be asked, and the most that its answer may have."""
         require_tokens(options, self._vocabulary_size)
-        if adapter is not None and adapter not in self._folders:
-            raise ModelError(f"there is no adapter called {adapter!r}")
+        self._require_adapter(adapter)
         token_ids = self._renderer.prompt_tokens(prompt.messages, prompt.tools)
         [limit] = answer_limits([token_ids], options.max_new_tokens, self._max_tokens)
         return token_ids, limit
+
+    def _require_adapter(self, name: str | None) -> None:
+        if name is not None and name not in self._folders:
+            raise ModelError(f"there is no adapter called {name!r}")
+
+    def _build_tree(self, choices: tuple[str, ...]) -> ChoiceTree:
+        return build_choice_tree([self._renderer.answer_tokens(choice) for choice in choices])

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fettle.answering.chat import ChatRequest
-from fettle.answering.engine import GenerationOptions
+from fettle.answering.chat import ChatRequest, begin_streams
 from fettle.answering.engine_pool import EnginePool
 from fettle.answering.sampling import Sampling
 from fettle.answering.serving_engine import ServingEngine
-from fettle.answering.stream import joined
 from fettle.errors import DataError
 from fettle.forgetting.must_still_work import MustStillWork
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.progress import Listener, Stage
-from fettle.records import Answer, FinishReason, Message, Prompt, Usage
+from fettle.records import Answer, FinishReason, Message, Usage
+from fettle.releases.catalogue import served_as
 from fettle.releases.gates.gate import AnsweredAgain
 from fettle.releases.prompting import as_asked
 from fettle.releases.records import ReleasedContender
@@ -55,7 +54,7 @@ class ReleaseAsker:
         answered = [row for row in rows if name in row.answers and name not in row.errors]
         if not answered:
             raise DataError("the study has no answers of this contender", where=name, remedy="name another contender")
-        model = self._models.find(contender.model, project_id)
+        model = served_as(self._models.find(contender.model, project_id), contender)
         found = []
         with self._pool.engine_of(model) as engine:
             longest = _longest(engine, [row.answers[name] for row in answered])
@@ -73,7 +72,7 @@ class ReleaseAsker:
         Raises:
             FettleError: The model cannot be asked.
         """
-        model = self._models.find(contender.model, project_id)
+        model = served_as(self._models.find(contender.model, project_id), contender)
         found = []
         with self._pool.engine_of(model) as engine:
             longest = int(1.25 * _longest(engine, [one.answer for one in wanted.examples])) + _SPARE_TOKENS
@@ -104,10 +103,9 @@ class ReleaseAsker:
     ) -> Answer:
         request = ChatRequest(messages=messages, sampling=Sampling(), max_new_tokens=max_new_tokens)
         asked = as_asked(request, contender, chooses_temperature=False)
-        options = GenerationOptions(max_new_tokens=max_new_tokens, form=asked.text_form, sampling=asked.sampling)
         started = time.perf_counter()
-        stream = engine.submit(Prompt(example_id=example_id, messages=asked.messages), options, adapter=adapter)
-        piece = joined(list(stream))
+        [stream] = begin_streams(engine, asked, adapter=adapter)
+        piece = stream.whole()
         return Answer(
             example_id=example_id,
             text=piece.text,

@@ -14,6 +14,7 @@ from fettle.answering.engine_pool import ServedModel
 from fettle.errors import ConfigError, FettleError
 from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
+from fettle.models.precision import Precision
 from fettle.releases.arms import Assigned, assigned
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
 from fettle.releases.signing import ChangedReleaseError, verified
@@ -100,7 +101,7 @@ class ReleaseCatalogue:
     def _answering(self, release: Release, project_id: str) -> Answering:
         contender = servable(release.contender, str(release))
         return Answering(
-            model=self._models.find(contender.model, project_id),
+            model=served_as(self._models.find(contender.model, project_id), contender),
             contender=contender,
             release=ReleaseAnswered(name=release.name, number=release.number, contender=contender.kind.value),
         )
@@ -151,6 +152,11 @@ class NoReleaseInForceError(NoSuchModelError):
         self.problem = f"The model `{name}` has releases, and none of them is in force"
         self.remedy = f"`fettle release promote {name}` promotes one; {name}@1 asks the first one before that"
         self.args = (self.describe(),)
+
+
+def served_as(model: ServedModel, contender: ReleasedContender) -> ServedModel:
+    """A contender's model, answering in the precision of its study."""
+    return model if contender.precision is None else replace(model, precision=Precision(contender.precision))
 
 
 def servable(contender: object, name: str) -> ReleasedContender:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from fettle.contenders.language_model import json_separators
 from fettle.errors import ConfigError, DataError
 from fettle.files import sha256_of_file
+from fettle.form_records import AnswerForm
 from fettle.jobs.study_job import finished_study_job
 from fettle.records import ContenderResult, Message, TaskKind
-from fettle.releases.records import AnswerForm, ContenderKind, ReleasedContender, ReleasedIndex
+from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex
 from fettle.report_records import StudyReport
 from fettle.retrieval.fence import Wording
 from fettle.store.model_indexes import AttachedIndex, index_of_model
@@ -100,8 +101,9 @@ def contender_of(
         model=model,
         instruction=instruction,
         shots=_shots(result, own) if kind is ContenderKind.FEW_SHOT else (),
-        form=_form(report),
+        form=report.answer_forms.get(name, _form_of_task(report)),
         index=index,
+        precision=report.provenance.precision,
     )
 
 
@@ -155,7 +157,8 @@ def _shots(result: ContenderResult, own: tuple[Message, ...]) -> tuple[Message, 
     return shots
 
 
-def _form(report: StudyReport) -> AnswerForm | None:
+def _form_of_task(report: StudyReport) -> AnswerForm | None:
+    """As far as a report of an older version tells it: its parity is measured with it like any other."""
     match report.task.kind:
         case TaskKind.LABELS:
             return AnswerForm(labels=report.task.labels)

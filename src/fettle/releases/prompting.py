@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
-from fettle.answering.chat import ChatRequest
-from fettle.answering.engine import Form, Grammar, JsonForm
+from fettle.answering.chat import AmongTexts, ChatRequest, one_of
+from fettle.answering.engine import Form, JsonForm
+from fettle.contenders.readings import LabelReading, Reading
+from fettle.errors import ConfigError
+from fettle.form_records import AnswerForm
 from fettle.records import Message
-from fettle.releases.records import AnswerForm, ReleasedContender
+from fettle.releases.records import ReleasedContender
 
 
 def as_asked(request: ChatRequest, contender: ReleasedContender, *, chooses_temperature: bool) -> ChatRequest:
@@ -18,13 +20,18 @@ def as_asked(request: ChatRequest, contender: ReleasedContender, *, chooses_temp
         request: As it came.
         contender: Who answers.
         chooses_temperature: Whether who asks has named a temperature; else the likeliest answer is written, as in the study.
+
+    Raises:
+        ConfigError: Its answers are read in a way that this Fettle does not know.
     """
     sampling = request.sampling if chooses_temperature else replace(request.sampling, temperature=0.0)
     is_free = request.text_form is None and request.rules is None
+    form = contender.form if is_free else None
     return replace(
         request,
         messages=with_instruction(request.messages, contender),
-        text_form=_form(contender.form) if is_free and contender.form is not None else request.text_form,
+        text_form=request.text_form if form is None else _form(form),
+        among=None if form is None else _among(form),
         sampling=sampling,
     )
 
@@ -49,7 +56,24 @@ def with_instruction(messages: tuple[Message, ...], contender: ReleasedContender
 
 def _form(form: AnswerForm) -> Form | None:
     if form.labels:
-        return Grammar(lark=f"start: {' | '.join(json.dumps(label) for label in form.labels)}\n")
+        return one_of(form.labels)
     if form.json_schema is None:
         return None
-    return JsonForm(schema=form.json_schema, item_separator=form.item_separator, key_separator=form.key_separator)
+    return JsonForm(
+        schema=form.json_schema,
+        bounded_schema=form.bounded_schema,
+        item_separator=form.item_separator,
+        key_separator=form.key_separator,
+    )
+
+
+def _among(form: AnswerForm) -> AmongTexts | None:
+    """Labels that are read by their likelihood; None: there are none, or greedy decoding says the same."""
+    if not form.labels or form.reading is None or form.reading == Reading.GREEDY:
+        return None
+    if form.reading not in set(Reading):
+        raise ConfigError(
+            f"labels cannot be read by {form.reading!r}", remedy="update Fettle, or make the release anew"
+        )
+    reading = LabelReading(kind=Reading(form.reading), mean_log_likelihoods=form.label_offsets)
+    return AmongTexts(texts=form.labels, taken=lambda answer: reading.read([answer])[0])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from fettle.form_records import AnswerForm
 from fettle.records import Interval, Message
 
 
@@ -53,19 +54,6 @@ class ReleasedIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerForm:
-    """What answers are kept inside, as they were in the study."""
-
-    labels: tuple[str, ...] = ()
-    """One of these and nothing else; empty: no labels."""
-    json_schema: str | None = None
-    """A JSON Schema as JSON text; None: no JSON."""
-    item_separator: str | None = None
-    """As of `fettle.answering.engine.JsonForm`, like the other one."""
-    key_separator: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasedContender:
     """One way to answer requests."""
 
@@ -81,6 +69,8 @@ class ReleasedContender:
     index: ReleasedIndex | None = None
     url: str | None = None
     """Of an endpoint; None: this server answers."""
+    precision: str | None = None
+    """In which the study's answers were computed, and the server's are; None: not known, and the server chooses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
 from fettle.scoring.lengths import length_histogram
 from fettle.statistics.compare import ScoredArm, num_scored_clusters, unscored_bounds
+from fettle.study.answer_forms import answer_forms
 from fettle.study.cut_answers import AnsweredArm, CutAnswers, cut_answers, warnings_of_cut
 from fettle.study.grading import named_graders, warnings_of_grading
 from fettle.study.ladder import Rung
@@ -110,6 +111,7 @@ def assembled_report(
         length_histogram=None if is_labels else length_histogram(split.test, {r.name: r.answers for r in tested}),
         provenance=origin,
         graders=named_graders(plan),
+        answer_forms=answer_forms(plan, tested),
         warnings=(
             *warnings_of(results, len(split.test)),
             *warnings_of_grading(tested, split.test, plan.named_graders, plan.wanted),

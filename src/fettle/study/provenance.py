@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from fettle.answering.address import public_address
 from fettle.contenders.instruction import Instruction
+from fettle.models.precision import Precision
 from fettle.report_records import Provenance
 from fettle.study.looks import Looks
 from fettle.study.settings import StudySettings
@@ -41,9 +42,15 @@ class Hashes:
 
 
 def provenance(
-    settings: StudySettings, hashes: Hashes, instruction: Instruction, *, command: str, looks: Looks
+    settings: StudySettings,
+    hashes: Hashes,
+    instruction: Instruction,
+    *,
+    command: str,
+    looks: Looks,
+    precision: Precision | None,
 ) -> Provenance:
-    """The record of how a study came about."""
+    """The record of how a study came about; `precision` is the local engine's, None where another one answers."""
     import torch
 
     threads = torch.get_num_threads()
@@ -63,6 +70,7 @@ def provenance(
         settings=settings.key_parts(),
         test_look_number=looks.number,
         num_test_looks=looks.total,
+        precision=precision and precision.value,
     )
 
 

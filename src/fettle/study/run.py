@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fettle.answering.answer_with import EngineKind
 from fettle.answering.engine import Engine
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.contenders.instruction import derive_hint
@@ -217,7 +218,9 @@ def _origin(plan: StudyPlan, command: Sequence[str] | None, looks: Looks) -> Pro
         model=plan.loaded.source.sha256(),
     )
     shown = shown_command(command, plan.settings)
-    return provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks)
+    is_local = plan.settings.answer_with.kind is EngineKind.LOCAL
+    precision = plan.loaded.precision if is_local else None
+    return provenance(plan.settings, hashes, plan.data.instruction, command=shown, looks=looks, precision=precision)
 
 
 def _ladder(plan: StudyPlan, listener: Listener) -> Ladder:

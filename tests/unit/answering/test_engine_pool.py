@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ class Loader:
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
+        self.precisions: list[Precision] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, source: ResolvedModel) -> Any:
+    def __call__(self, source: ResolvedModel, precision: Precision) -> Any:
         self.loaded.append(source.public_id)
+        self.precisions.append(precision)
         assert self.gate.wait(60)
         return load_model(source, Precision.EXACT)
 
@@ -86,6 +89,20 @@ def test_a_base_model_and_its_adapters_are_one_copy(pool: EnginePool, loader: Lo
         assert engine.adapters == ("ft-b",)
         with pytest.raises(ModelError):
             engine.submit(PROMPT, OPTIONS, adapter="ft-a")
+
+
+def test_each_precision_that_is_asked_for_is_a_copy_and_a_deleted_model_leaves_all(
+    pool: EnginePool, loader: Loader, tmp_path: Path
+) -> None:
+    one = base(tmp_path, "one")
+    model = tuned(one, tmp_path, "ft-a", seed=1)
+    for precision in (Precision.EXACT, Precision.FAST, Precision.EXACT):
+        said(pool, replace(model, precision=precision))
+    assert loader.precisions == [Precision.EXACT, Precision.FAST]
+    pool.forget(model)
+    for precision in (Precision.EXACT, Precision.FAST):
+        with pool.engine_of(replace(one, precision=precision)) as engine:
+            assert engine.adapters == ()
 
 
 def test_the_base_model_that_was_idle_longest_leaves(pool: EnginePool, loader: Loader, tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from fettle.answering.choices import ChoiceTree
 from fettle.answering.stream import AnswerStream, Piece
 from fettle.answering.writing import AnswerInWriting
 from fettle.errors import BusyError, ResourceError
+from fettle.records import Answer, Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +64,26 @@ class AskedAnswer:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AskedChoice:
+    """One of some texts that somebody waits for."""
+
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+    choices: tuple[str, ...]
+    tree: ChoiceTree
+    adapter: str | None
+    future: Future[Answer] = field(default_factory=Future)
+    asked_at: float = field(default_factory=time.perf_counter)
+
+
 @dataclass(slots=True)
 class Inbox:
     """What other threads want of the one that runs the model."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     requests: deque[AskedAnswer] = field(default_factory=deque)
+    choices: deque[AskedChoice] = field(default_factory=deque)
     tasks: deque[tuple[Callable[[], Any], Future[Any]]] = field(default_factory=deque)
     is_closed: bool = False
 
@@ -76,7 +93,7 @@ class Inbox:
         Raises:
             BusyError: Too many wait already; it says when to ask again.
         """
-        num_waiting = sum(not request.stream.is_given_up for request in self.requests)
+        num_waiting = sum(not request.stream.is_given_up for request in self.requests) + len(self.choices)
         if num_waiting + num_more > limits.max_waiting:
             raise BusyError(
                 f"{num_waiting} answers are waited for already, and at most {limits.max_waiting} may be",
@@ -92,6 +109,22 @@ class Inbox:
                 self.requests = deque(request for request in self.requests if not request.stream.is_given_up)
         for request in given_up:
             request.pass_on()
+
+    def first_choice(self) -> AskedChoice | None:
+        """The first choice that somebody still waits for."""
+        with self.changed:
+            while self.choices and self.choices[0].future.cancelled():
+                self.choices.popleft()
+            return self.choices[0] if self.choices else None
+
+    def take_choices(self, like: AskedChoice, *, at_most: int) -> list[AskedChoice]:
+        """Choices among the same texts by the same adapter, which nobody can cancel from now on."""
+        with self.changed:
+            alike = [one for one in self.choices if (one.adapter, one.choices) == (like.adapter, like.choices)][
+                :at_most
+            ]
+            self.choices = deque(one for one in self.choices if one not in alike)
+        return [one for one in alike if one.future.set_running_or_notify_cancel()]
 
     def do_in_thread(self, task: Callable[[], Any]) -> Any:
         """Have something done by the thread that runs the model, between two steps; its result.

@@ -10,17 +10,21 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fettle.answering.choices import chosen_answers
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.adapter_check import AdapterCheck
-from fettle.answering.engines.inbox import AskedAnswer, Inbox, ServingLimits
+from fettle.answering.engines.inbox import AskedAnswer, AskedChoice, Inbox, ServingLimits
 from fettle.answering.engines.prefix_store import PrefixStore
-from fettle.answering.engines.running_batch import Row, RunningBatch
+from fettle.answering.engines.running_batch import Row, RunningBatch, SharedPrefix
+from fettle.answering.engines.tree_edges import edges_after
 from fettle.answering.serving_engine import ServingEngine
 from fettle.answering.stream import AnswerStream
 from fettle.answering.writing import AnswerInWriting, Ending
@@ -30,7 +34,7 @@ from fettle.models.own_attention import own_attention
 from fettle.models.routed_adapters import Route, RoutedAdapters
 from fettle.models.row_cache import key_value_bytes
 from fettle.models.understood import require_understood
-from fettle.records import Prompt
+from fettle.records import Answer, Prompt
 
 _NEWEST_SHARE = 0.1
 """How much the newest answer counts in the seconds that one takes."""
@@ -102,16 +106,29 @@ class SharedEngine(ServingEngine):
             self._inbox.changed.notify()
         return tuple(request.stream for request in requests)
 
+    def _choosing(
+        self, prompt: Prompt, token_ids: tuple[int, ...], choices: tuple[str, ...], adapter: str | None
+    ) -> Future[Answer]:
+        tree = self._tree_of(choices)
+        asked = AskedChoice(prompt=prompt, token_ids=token_ids, choices=choices, tree=tree, adapter=adapter)
+        with self._inbox.changed:
+            if self._inbox.is_closed:
+                raise ResourceError("this engine was closed")
+            self._inbox.require_room(1, limits=self._limits, seconds_an_answer=self._seconds_an_answer)
+            self._inbox.choices.append(asked)
+            self._inbox.changed.notify()
+        return asked.future
+
     @property
     def is_idle(self) -> bool:
         """Nothing is being written, and nothing waits."""
         with self._inbox.changed:
-            return not (self._running or self._inbox.requests or self._inbox.tasks)
+            return not (self._has_rows() or self._inbox.tasks)
 
     @property
     def num_waiting(self) -> int:
         """Answers that wait for a place in the batch."""
-        return len(self._inbox.requests)
+        return len(self._inbox.requests) + len(self._inbox.choices)
 
     @property
     def num_running(self) -> int:
@@ -156,6 +173,7 @@ class SharedEngine(ServingEngine):
                 self._do_tasks()
                 with torch.inference_mode(), own_attention(self._model):
                     while self._has_rows() and not (self._inbox.tasks or self._inbox.is_closed):
+                        self._choose()
                         self._advance(takes_in=True)
         finally:
             with self._inbox.changed:
@@ -175,7 +193,7 @@ class SharedEngine(ServingEngine):
             return not self._inbox.is_closed
 
     def _has_rows(self) -> bool:
-        return bool(self._inbox.requests or self._running)
+        return bool(self._inbox.requests or self._running or self._inbox.choices)
 
     def _do_tasks(self) -> None:
         while self._inbox.tasks:
@@ -184,6 +202,37 @@ class SharedEngine(ServingEngine):
                 future.set_result(task())
             except BaseException as error:  # it belongs to who asked for the task
                 future.set_exception(error)
+
+    def _choose(self) -> None:
+        """Answer some of those who wait for one of the same texts, by one pass of the model."""
+        first, asked = self._inbox.first_choice(), []
+        if first is None:
+            return
+        try:
+            # Where every adapter in memory is writing answers, this one's turn comes when one of them is idle.
+            if not self._has_adapter(first.adapter):
+                return
+            asked = self._inbox.take_choices(first, at_most=self._limits.max_rows)
+            with self._adapters.serving([Route(first.adapter, None)]):
+                prefixes = [
+                    self._prefixes.prefix_of(one.token_ids, first.adapter, is_one_of_many=len(asked) > 1)
+                    for one in asked
+                ]
+                for prefix in {id(prefix): prefix for prefix in prefixes}.values():
+                    self._choose_after(prefix, [one for one, its in zip(asked, prefixes, strict=True) if its is prefix])
+        except Exception as error:  # whatever it is, those who wait must be told
+            for one in asked or self._inbox.take_choices(first, at_most=self._limits.max_rows):
+                if not one.future.done():
+                    one.future.set_exception(_explained(error))
+
+    def _choose_after(self, prefix: SharedPrefix, asked: Sequence[AskedChoice]) -> None:
+        rows = [one.token_ids for one in asked]
+        edges = edges_after(self._model, rows, prefix, asked[0].tree)
+        prompts = [one.prompt for one in asked]
+        answers = chosen_answers(prompts, rows, asked[0].choices, asked[0].tree, edges, seconds=0.0)
+        for one, answer in zip(asked, answers, strict=True):
+            usage = replace(answer.usage, seconds=time.perf_counter() - one.asked_at)
+            one.future.set_result(replace(answer, usage=usage))
 
     def _advance(self, *, takes_in: bool) -> None:
         """One step of all answers, and of those that have come where they are to be taken in."""
@@ -288,7 +337,7 @@ class SharedEngine(ServingEngine):
         if name in self._used:
             self._unload(name)
 
-    def _fail(self, concerns: Callable[[AskedAnswer], bool], error: FettleError) -> None:
+    def _fail(self, concerns: Callable[[AskedAnswer | AskedChoice], bool], error: FettleError) -> None:
         """Tell some of those who wait that there will be no answer."""
         for request in filter(concerns, [*self._running, *self._inbox.requests]):
             request.answer.give_up()
@@ -296,6 +345,11 @@ class SharedEngine(ServingEngine):
         self._running = [request for request in self._running if not concerns(request)]
         with self._inbox.changed:
             self._inbox.requests = deque(request for request in self._inbox.requests if not concerns(request))
+            choices = [one for one in self._inbox.choices if concerns(one)]
+            self._inbox.choices = deque(one for one in self._inbox.choices if not concerns(one))
+        for one in choices:
+            if one.future.set_running_or_notify_cancel():
+                one.future.set_exception(error)
 
 
 def _explained(error: Exception) -> FettleError:

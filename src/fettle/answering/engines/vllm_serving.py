@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from fettle.answering.choices import chosen_answers
 from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.vllm import VllmEngine
@@ -35,14 +37,13 @@ from fettle.answering.stream import AnswerStream
 from fettle.errors import BusyError, ResourceError
 from fettle.models.adapter import load_adapter, unload_adapters
 from fettle.models.load import LoadedModel
-from fettle.records import Prompt
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from fettle.records import Answer, Prompt
 
 _WHOLE_ANSWER = "Yes."
 """After which the end of an answer is looked at."""
 _ADAPTER_NAME = "tuned"
+_CHOOSERS = 8
+"""Choices asked for at once; each is as many requests as it has paths."""
 
 
 class VllmServingEngine(ServingEngine):
@@ -72,6 +73,8 @@ class VllmServingEngine(ServingEngine):
         self._noise = 0.0
         self._changed = threading.Condition()
         self._open: dict[VllmAnswer, Future[None]] = {}
+        self._num_choosing = 0
+        self._choosers = ThreadPoolExecutor(_CHOOSERS, thread_name_prefix="fettle chooses")
         self._is_closed = False
         self._client = server.async_client()
         self._loop = asyncio.new_event_loop()
@@ -123,6 +126,31 @@ class VllmServingEngine(ServingEngine):
                 self._begin(answer)
         return tuple(answer.stream for answer in answers)
 
+    def _choosing(
+        self, prompt: Prompt, token_ids: tuple[int, ...], choices: tuple[str, ...], adapter: str | None
+    ) -> Future[Answer]:
+        with self._changed:
+            self._require_room(1)
+            self._num_choosing += 1
+        chosen = self._choosers.submit(self._choose, prompt, token_ids, choices, adapter)
+        chosen.add_done_callback(lambda _: self._has_chosen())
+        return chosen
+
+    def _choose(
+        self, prompt: Prompt, token_ids: tuple[int, ...], choices: tuple[str, ...], adapter: str | None
+    ) -> Answer:
+        started, tree = time.perf_counter(), self._tree_of(choices)
+        engine = VllmEngine(self._loaded, self._server, base=self._base, adapter_name=adapter)
+        edges = engine.edges([token_ids], tree)
+        seconds = time.perf_counter() - started
+        [answer] = chosen_answers([prompt], [token_ids], choices, tree, edges, seconds=seconds)
+        return answer
+
+    def _has_chosen(self) -> None:
+        with self._changed:
+            self._num_choosing -= 1
+            self._changed.notify_all()
+
     @property
     def is_idle(self) -> bool:
         """Nothing is being written."""
@@ -137,7 +165,7 @@ class VllmServingEngine(ServingEngine):
     def num_running(self) -> int:
         """Answers that are asked for."""
         with self._changed:
-            return sum(not answer.is_whole for answer in self._open)
+            return sum(not answer.is_whole for answer in self._open) + self._num_choosing
 
     @property
     def num_adapters_in_memory(self) -> int:
@@ -154,6 +182,7 @@ class VllmServingEngine(ServingEngine):
         for answer, written in left.items():
             answer.stream.put(ResourceError("the engine was closed before this was done"))
             written.cancel()
+        self._choosers.shutdown(wait=False, cancel_futures=True)
         for name in list(self._folders):
             self._server.unload_adapter(name)
         asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
@@ -171,7 +200,9 @@ class VllmServingEngine(ServingEngine):
 
     def _forget(self, name: str) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: all(answer.adapter != name for answer in self._open))
+            self._changed.wait_for(
+                lambda: not self._num_choosing and all(answer.adapter != name for answer in self._open)
+            )
         self._server.unload_adapter(name)
 
     def _require_as_trained(self, engine: VllmEngine, folder: Path, rows: Sequence[CheckRow]) -> float:
