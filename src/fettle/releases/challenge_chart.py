@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -10,7 +11,10 @@ from fettle.releases.challenge import Challenge, ChallengeDecision, ChallengeKin
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP = 56, 150, 48
 _MOST_POINTS = 400
-_TICKS = 5
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_MOST_TICKS = 7
+_LEAST_GAP = 14
+"""Between two labels, so that they can be read."""
 _COLOURS = {
     ChallengeDecision.PROMOTE: "#1b7f4d",
     ChallengeDecision.STOP: "#b3261e",
@@ -40,14 +44,14 @@ def challenge_chart(challenge: Challenge, incumbent: int, looks: Sequence[tuple[
         f'font-size="12" role="img" aria-label="{escape(title)}: difference over outcomes">',
         f'<rect width="{_WIDTH}" height="{_TOP + _HEIGHT + 48}" fill="#ffffff"/>',
         f'<text x="{_LEFT}" y="20" font-size="15">{escape(title)}</text>',
-        f'<text x="{_LEFT}" y="38">mean score of the challenger minus the incumbent, with an interval that holds at every look '
-        f"({challenge.level:.0%})</text>",
+        f'<text x="{_LEFT}" y="38">mean score of the challenger minus the incumbent, with the interval over all looks '
+        f"({100 * challenge.level:g} %)</text>",
     ]
     if not looks:
         drawn.append(f'<text x="{_LEFT}" y="{_TOP + _HEIGHT / 2}">no outcome yet</text>')
         return "\n".join([*drawn, "</svg>\n"])
     axes = _Axes(challenge, looks)
-    return "\n".join([*drawn, *axes.grid(), *axes.band(), *axes.bounds(), "</svg>\n"])
+    return "\n".join([*drawn, *axes.grid(), *axes.band(), *axes.labels(), "</svg>\n"])
 
 
 class _Axes:
@@ -58,7 +62,7 @@ class _Axes:
         step = max(1, len(looks) // _MOST_POINTS)
         self._looks = [*looks[:-1:step], looks[-1]]
         self._most = looks[-1][0]
-        late = [look.difference for number, look in self._looks if number * 20 >= self._most]
+        late = [look.difference for number, look in self._looks if number * 4 >= self._most]
         values = [0.0, challenge.better_by, -challenge.worse_by]
         values += [value for one in late for value in (one.low, one.high)]
         self._low, self._high = max(-1.0, min(values)), min(1.0, max(values))
@@ -74,10 +78,10 @@ class _Axes:
         """Both axes with their numbers."""
         bottom, unit = _TOP + _HEIGHT, "pairs" if self._challenge.kind is ChallengeKind.SHADOW else "outcomes"
         lines = [f'<line x1="{_LEFT}" y1="{_TOP}" x2="{_LEFT}" y2="{bottom}" stroke="#999999"/>']
-        for place in range(_TICKS):
-            value = self._low + (self._high - self._low) * place / (_TICKS - 1)
-            at = self.y(value)
-            lines.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:+.2f}</text>')
+        step = next((one for one in _STEPS if (self._high - self._low) / one < _MOST_TICKS), _STEPS[-1])
+        for place in range(math.ceil(self._low / step), math.floor(self._high / step) + 1):
+            at = self.y(place * step)
+            lines.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{place * step:+.2f}</text>')
         for share in (0.0, 0.5, 1.0):
             number = round(self._most * share)
             lines.append(f'<text x="{self.x(number):.1f}" y="{bottom + 18}" text-anchor="middle">{number}</text>')
@@ -100,24 +104,27 @@ class _Axes:
             f'<polyline points="{" ".join(line)}" fill="none" stroke="{colour}" stroke-width="2"/>',
             f"<g><title>{escape(told)}</title>"
             f'<circle cx="{right:.1f}" cy="{self.y(found.estimate):.1f}" r="4" fill="{colour}"/></g>',
-            f'<text x="{right + 8:.1f}" y="{self.y(found.estimate) + 4:.1f}" fill="{colour}" font-weight="bold">'
-            f"{_WORDS[look.decision]}</text>",
         ]
 
-    def bounds(self) -> list[str]:
-        """Equal, and where it is decided."""
+    def labels(self) -> list[str]:
+        """What came of it, and lines where the arms are equal and where it is decided, each with its words at the right."""
         better, worse = self._challenge.better_by, -self._challenge.worse_by
         told = {0.0: "equal"}
         if worse:
             told[worse] = f"tolerated: {worse:+.2g}"
         if better:
             told[better] = f"asked for: {better:+.2g}"
-        right = _WIDTH - _RIGHT
-        lines = []
-        for value, words in told.items():
-            at = self.y(value)
-            lines.append(
-                f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}" stroke="#333333" stroke-dasharray="4 3"/>'
-                f'<text x="{_LEFT + 6}" y="{at - 4:.1f}" fill="#333333">{words}</text>'
-            )
+        look, right = self._last[1], _WIDTH - _RIGHT
+        lines = [
+            f'<line x1="{_LEFT}" y1="{self.y(value):.1f}" x2="{right}" y2="{self.y(value):.1f}" stroke="#333333" '
+            f'stroke-dasharray="4 3"/>'
+            for value in told
+        ]
+        words = [(self.y(value), text, 'fill="#333333"') for value, text in told.items()]
+        bold = f'fill="{_COLOURS[look.decision]}" font-weight="bold"'
+        words.append((self.y(look.difference.estimate), _WORDS[look.decision], bold))
+        at = -math.inf
+        for wanted, text, style in sorted(words):
+            at = max(wanted, at + _LEAST_GAP)
+            lines.append(f'<text x="{right + 10}" y="{at + 4:.1f}" {style}>{escape(text)}</text>')
         return lines
