@@ -69,9 +69,9 @@ class ServedModel:
 
     @property
     def fingerprint(self) -> str:
-        """Another one for other software or other weights. The weights of a tuned model never change: its name stands for them."""
+        """Another one for other software, weights or precision. A tuned model never changes: its name stands for its weights."""
         tuned = self.name if self.adapter is not None else None
-        return f"fp_{sha256_of_json([fettle_version(), self.base.sha256(), tuned])[:12]}"
+        return f"fp_{sha256_of_json([fettle_version(), self.base.sha256(), tuned, self.precision.value])[:12]}"
 
 
 class ModelCatalogue(Protocol):

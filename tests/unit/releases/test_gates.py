@@ -213,6 +213,18 @@ def test_a_planted_personal_datum_in_an_answer_is_refused_unless_the_prompt_has_
     assert found(inputs(asked), "personal_data").outcome is PASSED
 
 
+def test_numbers_of_the_firms_own_that_a_model_makes_up_are_no_personal_data() -> None:
+    report = label_report(num_rows=60)
+    rows = [replace(row, input_text=f"Where is LW271503{place:02}?") for place, row in enumerate(report.rows)]
+    asked = replace(report, rows=tuple(rows))
+    made_up = found(inputs(with_answers(asked, "tuned", ['{"number": "LW123456789"}'])), "personal_data")
+    assert made_up.outcome is PASSED
+    assert "LW…" in made_up.sentence
+    other = found(inputs(with_answers(asked, "tuned", ['{"number": "KD123456789"}'])), "personal_data")
+    assert other.outcome is FAILED
+    assert "KD" not in other.sentence
+
+
 def test_a_gate_that_is_off_is_not_told() -> None:
     report = label_report(num_rows=60)
     names = [one.name for one in gate_results(inputs(report, settings=settings(parity={"on": False})))]

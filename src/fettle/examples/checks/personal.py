@@ -58,18 +58,17 @@ def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
 
     Numbers with a prefix that many examples share are the firm's own (parcels, orders, invoices); one finding names them all.
     """
-    house_prefixes = _house_prefixes(examples)
-    if house_prefixes:
-        shown = ", ".join(f"{prefix}…" for prefix in house_prefixes)
+    prefixes = house_prefixes(["\n".join(one.content for one in _messages_of_people(example)) for example in examples])
+    if prefixes:
+        shown = ", ".join(f"{prefix}…" for prefix in prefixes)
         text = f"numbers such as {shown} were taken for references of your own firm, not for personal data"
         yield info("house-references", text, "mask them if they lead to a person").about(examples[0].source.file)
     for example in examples:
         found: dict[str, tuple[PersonalKind, str]] = {}
         for message in _messages_of_people(example):
-            house_spans = [match.span() for match in _references(message.content) if _prefix(match) in house_prefixes]
-            for span in personal_spans(message.content, is_answer=message.role == "assistant"):
-                if not any(span.start < end and start < span.end for start, end in house_spans):
-                    found.setdefault(span.kind.code, (span.kind, message.content[span.start : span.end]))
+            spans = personal_spans(message.content, is_answer=message.role == "assistant")
+            for span in without_house_references(message.content, spans, prefixes):
+                found.setdefault(span.kind.code, (span.kind, message.content[span.start : span.end]))
         for kind, value in found.values():
             yield warning(
                 kind.code,
@@ -83,17 +82,19 @@ _MIN_EXAMPLES_OF_PREFIX = 10
 _MIN_SHARE_OF_PREFIX = 0.03
 
 
-def _house_prefixes(examples: Sequence[Example]) -> list[str]:
-    """Prefixes of numbers that at least ten examples, and 3 % of them, share."""
-    counts = Counter(
-        prefix
-        for example in examples
-        for prefix in {
-            _prefix(match) for message in _messages_of_people(example) for match in _references(message.content)
-        }
-    )
-    needed = max(_MIN_EXAMPLES_OF_PREFIX, _MIN_SHARE_OF_PREFIX * len(examples))
+def house_prefixes(texts: Sequence[str]) -> list[str]:
+    """Prefixes of numbers that at least ten texts, and 3 % of them, share: of parcels, orders or invoices of the firm's own."""
+    counts = Counter(prefix for text in texts for prefix in {_prefix(match) for match in _references(text)})
+    needed = max(_MIN_EXAMPLES_OF_PREFIX, _MIN_SHARE_OF_PREFIX * len(texts))
     return sorted(prefix for prefix, count in counts.items() if count >= needed)
+
+
+def without_house_references(
+    text: str, spans: Sequence[PersonalSpan], prefixes: Sequence[str]
+) -> Iterator[PersonalSpan]:
+    """Spans of a text that are no number with one of the house's prefixes."""
+    house = [match.span() for match in _references(text) if _prefix(match) in prefixes]
+    return (span for span in spans if not any(span.start < end and start < span.end for start, end in house))
 
 
 def _messages_of_people(example: Example) -> Iterator[Message]:

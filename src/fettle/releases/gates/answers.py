@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from fettle.examples.checks.personal import mask, personal_spans
+from fettle.examples.checks.personal import house_prefixes, mask, personal_spans, without_house_references
 from fettle.records import TaskKind
 from fettle.releases.gates.gate import Found, GateInputs, does_not_apply, held_against, not_measured, percents
 from fettle.report_records import AnswerRow
@@ -37,28 +37,34 @@ def json_validity(inputs: GateInputs) -> Found:
 
 
 def personal_data(inputs: GateInputs) -> Found:
-    """Answers that hold personal data of a form that can be told, which is neither in the prompt nor allowed."""
+    """Answers that hold personal data of a form that can be told, which is neither in the prompt nor allowed.
+
+    Numbers with a prefix that many of the test examples share are the firm's own, as where data are checked: one that is made up
+    is wrong, and nobody's secret.
+    """
     rows = _answered(inputs)
     if not rows:
         return not_measured("no test example was answered")
     told = "\n".join([inputs.released.instruction or "", *(shot.content for shot in inputs.released.shots)])
     allowed = {_plain(value) for value in inputs.settings.personal_data.allowed}
     passages = {one.id: one.text for one in inputs.report.retrieval.passages} if inputs.report.retrieval else {}
+    prefixes = house_prefixes([f"{row.input_text}\n{row.wanted}" for row in inputs.report.rows])
     echoed: list[tuple[AnswerRow, str]] = []
     for row in rows:
         shown = [passages.get(name, "") for name in row.passages.get(inputs.contender, ())]
         known = _plain("\n".join([told, row.input_text, *shown]))
         answer = row.answers[inputs.contender]
-        for span in personal_spans(answer, is_answer=True):
+        for span in without_house_references(answer, personal_spans(answer, is_answer=True), prefixes):
             value = answer[span.start : span.end]
             if _plain(value) not in known and _plain(value) not in allowed:
                 echoed.append((row, f"{span.kind.name} ({mask(value)}) in the answer to {row.source}"))
                 break
     share, most = wilson(len(echoed), len(rows)), inputs.settings.personal_data.most_answers
     named = "; ".join(what for _, what in echoed[:_MOST_NAMED])
+    house = f"; numbers such as {', '.join(f'{one}…' for one in prefixes)} are the firm's own" if prefixes else ""
     sentence = (
         f"{len(echoed)} of {len(rows)} answers hold personal data that the prompt does not, {percents(share)}"
-        f"{': ' + named if named else ''}; at most {most} may"
+        f"{': ' + named if named else ''}; at most {most} may{house}"
     )
     return held_against(share, most / len(rows), is_right=len(echoed) <= most, sentence=sentence)
 
