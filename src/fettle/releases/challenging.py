@@ -37,6 +37,7 @@ from fettle.store.challenges import (
     add_challenge,
     add_look,
     add_outcome,
+    add_shadow_answer,
     hold_challenge,
     last_looks,
     list_challenges,
@@ -214,18 +215,24 @@ def take_feedback(connection: Connection, request: KeptRequest, given: Feedback)
 def take_shadow(
     connection: Connection, request: KeptRequest, beside: ShadowAnswer, preference: float | None
 ) -> Look | None:
-    """What a shadow's answer says, in the transaction that keeps it: by the judge, by its form, or by what was corrected before.
+    """Keep a shadow's answer, and take what it says: by the judge, by its form, or by what was corrected before.
+
+    The challenge is held first: a row that names it would make two processes wait for each other.
 
     Args:
         connection: Within a transaction.
         request: That both have answered.
         beside: The challenger's answer.
         preference: The judge's: 1 for the challenger, 0 for the incumbent; None: there is none.
+
+    Returns:
+        The look at the challenge; None: it says nothing yet, or the challenge is over and nothing was kept.
     """
     held = hold_challenge(connection, beside.challenge_id)
     arm = kept_arm(request.release)
     if held is None or arm is None:
         return None
+    add_shadow_answer(connection, beside)
     terms = terms_of(held)
     if terms.grading.judge is not None:
         outcome = None if preference is None else _pair(request.id, arm.assignment, preference, 1 - preference)

@@ -21,7 +21,7 @@ from fettle.errors import FettleError
 from fettle.releases.challenging import take_shadow
 from fettle.releases.pair_judge import PairJudge
 from fettle.releases.terms import JudgeEndpoint, terms_of
-from fettle.store.challenges import ShadowAnswer, add_shadow_answer, running_challenge
+from fettle.store.challenges import ShadowAnswer, running_challenge
 from fettle.store.database import Store
 from fettle.store.traffic import KeptRequest, NoSuchCompletionError, find_kept
 from fettle.traffic.keeper import Keeper
@@ -215,7 +215,6 @@ class Shadower:
             )
             with self._store.writing() as connection:
                 find_kept(connection, beside.project_id, beside.completion_id)  # it may have been deleted meanwhile
-                add_shadow_answer(connection, shadow)
                 take_shadow(connection, kept, shadow, preference)
         except NoSuchCompletionError:
             return ShadowOutcome.NOT_KEPT

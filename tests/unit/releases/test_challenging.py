@@ -32,7 +32,6 @@ from fettle.releases.terms import JudgeEndpoint, terms_of
 from fettle.store.challenges import (
     ShadowAnswer,
     StoredOutcome,
-    add_shadow_answer,
     hold_challenge,
     open_challenge,
     outcomes_of,
@@ -229,7 +228,6 @@ def beside(
         seconds=0.1,
     )
     with place.store.writing() as connection:
-        add_shadow_answer(connection, answer)
         return take_shadow(connection, kept, answer, preference)
 
 
@@ -365,6 +363,25 @@ def test_two_processes_decide_once(tmp_path: Path, base: Path) -> None:
         assert len(looks) < len(requests), "feedback that comes after the decision has to be among them"
         assert [kind for _, kind, _ in events(place)].count("promoted") == 2
         assert in_force(place) == 2
+        for store in stores:
+            store.close()
+
+
+def test_two_processes_keep_shadows_answers_at_the_same_time(tmp_path: Path, base: Path) -> None:
+    with fresh_database() as url:
+        stores = [Store(tmp_path / "home", url), Store(tmp_path / "home", url)]
+        place = challenged(stores[0], base)
+        places = [place, Challenged(store=stores[1], key=place.key)]
+        challenge_id = begin(place, shadow(0.99))
+        requests = [drawn(place, f"answer {number}") for number in range(20)]
+        with ThreadPoolExecutor(4) as pool:
+            answered = pool.map(
+                lambda number: beside(places[number % 2], challenge_id, requests[number], "billing"),
+                range(len(requests)),
+            )
+            assert list(answered) == [None] * len(requests)
+        with stores[1].reading() as connection:
+            assert all(shadow_answer_of(connection, one.id) is not None for one in requests)
         for store in stores:
             store.close()
 
