@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fettle.cli.release import JsonOption, ProjectOption
-from fettle.cli.tables import print_table
 from fettle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -204,7 +203,8 @@ def _print_state(state: ChallengeState) -> None:
     ]
     if look.is_uneven:
         rows.append(("UNEVEN", "outcomes come from one side more often than its share: nothing is promoted by them"))
-    print_table(("", ""), [(f"  {title}", text) for title, text in rows])
+    for about, text in rows:
+        typer.echo(f"  {about:<12} {text}")
 
 
 def _bar(level: float) -> float:
