@@ -45,7 +45,7 @@ def create(
 
     from fettle.answering.engine_pool import configured_pool
     from fettle.cli.progress import ProgressBars
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases.asking import ReleaseAsker
     from fettle.releases.gate_settings import GateSettings, read_gate_settings, with_must_pass
     from fettle.releases.making import NewRelease, create_release
@@ -59,7 +59,7 @@ def create(
         study=study.parent if study.is_file() else study,
         contender=contender,
         gates=settings,
-        who=_who(),
+        who=user_name(),
     )
     pool = configured_pool(max_bases=1)
     try:
@@ -154,7 +154,7 @@ def promote(
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Let a release answer to its name, in running servers as well; without a number the newest."""
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases import changing
 
     if force and not (reason or "").strip():
@@ -162,7 +162,7 @@ def promote(
     store = open_store()
     plain, number = _parts(name)
     release = changing.promote(
-        store, _project_id(store, project), plain, number, who=_who(), forced_for=reason if force else None
+        store, _project_id(store, project), plain, number, who=user_name(), forced_for=reason if force else None
     )
     typer.echo(f"{release} answers to {plain} from now on ({_model(release)})")
 
@@ -175,11 +175,11 @@ def rollback(
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Let the release before answer to a name again, in running servers as well."""
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases import changing
 
     store = open_store()
-    release = changing.roll_back(store, _project_id(store, project), name, to=to, who=_who(), reason=reason)
+    release = changing.roll_back(store, _project_id(store, project), name, to=to, who=user_name(), reason=reason)
     typer.echo(f"{release} answers to {name} again ({_model(release)})")
 
 
@@ -244,15 +244,6 @@ def _project_id(store: Store, project: str) -> str:
 
     with store.writing() as connection:
         return ensure_project(connection, project).id
-
-
-def _who() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        return "unknown"
 
 
 def _print_release(release: Release) -> None:

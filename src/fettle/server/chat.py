@@ -6,10 +6,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
+from fettle.releases.arms import assignment_key
 from fettle.releases.catalogue import Answering
 from fettle.releases.prompting import as_asked
 from fettle.releases.signing import ChangedReleaseError
@@ -66,8 +67,16 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
                 system_fingerprint=await _fingerprint(context, answer.answering),
                 release=answer.answering.release,
             )
-            of_whom = Asked(completion_id=frame.id, owner=owner, model=body.model, request=asked, started=started)
-            deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context.keeper)
+            of_whom = Asked(
+                completion_id=frame.id,
+                owner=owner,
+                model=body.model,
+                request=asked,
+                answering=answer.answering,
+                ask_again=again(context, owner, asked, search, chooses_temperature=chooses_temperature),
+                started=started,
+            )
+            deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context)
             if body.stream:
                 writer = ChunkWriter(
                     frame=frame, wants_usage=body.wants_usage, token_texts=token_texts, retrieval=answer.retrieval
@@ -121,6 +130,17 @@ async def begun(
         raise
 
 
+def again(
+    context: Context, owner: Owner, asked: ChatRequest, search: FileSearchTool | None, *, chooses_temperature: bool
+) -> Callable[[str], Sequence[Choice]]:
+    """How the same is asked of another name, once, in the thread that calls it."""
+
+    def ask(name: str) -> Sequence[Choice]:
+        return _begin(context, owner, name, replace(asked, num_choices=1), search, chooses_temperature).choices
+
+    return ask
+
+
 def _begin(
     context: Context,
     owner: Owner,
@@ -129,7 +149,7 @@ def _begin(
     search: FileSearchTool | None,
     chooses_temperature: bool,
 ) -> BegunAnswer:
-    answering = _answering(context, owner, name)
+    answering = _answering(context, owner, name, asked)
     retrieval = look_up(context, owner, answering, asked, search)
     if answering.contender is not None:
         asked = as_asked(asked, answering.contender, chooses_temperature=chooses_temperature)
@@ -155,10 +175,11 @@ def _begin(
         raise ApiError(f"The model `{name}` cannot be loaded. What is wrong was recorded.", status=500) from error
 
 
-def _answering(context: Context, owner: Owner, name: str) -> Answering:
+def _answering(context: Context, owner: Owner, name: str, asked: ChatRequest) -> Answering:
     """Who answers to a name, asked for once: from here on the request does not look at the name again."""
+    key = assignment_key(asked.messages, key_id=owner.key_id, end_user=asked.end_user)
     try:
-        return context.answering.find(name, owner.project_id)
+        return context.answering.find(name, owner.project_id, key)
     except NoSuchReleaseError as error:
         raise NoSuchModelError(name) from error
     except ChangedReleaseError as error:

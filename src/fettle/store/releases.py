@@ -32,6 +32,18 @@ class ReleaseEventKind(StrEnum):
     """It answers to its name from now on, against its gates."""
     ROLLED_BACK = "rolled back"
     """An earlier one answers to the name again."""
+    CHALLENGED = "challenged"
+    """It answers a share of the requests beside the one in force, or instead of it."""
+    CHALLENGE_ENDED = "challenge ended"
+    """It does so no longer."""
+
+    @property
+    def puts_in_force(self) -> bool:
+        """Whether the release answers to its name from then on."""
+        return self in _PUT_IN_FORCE
+
+
+_PUT_IN_FORCE = (ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED, ReleaseEventKind.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +168,7 @@ def number_in_force(connection: Connection, project_id: str, name: str) -> int |
     where = (
         release_events.c.project_id == project_id,
         release_events.c.name == name,
-        release_events.c.kind != ReleaseEventKind.CREATED.value,
+        release_events.c.kind.in_([kind.value for kind in _PUT_IN_FORCE]),
     )
     last = select(release_events.c.release_number).where(*where).order_by(release_events.c.number.desc()).limit(1)
     return connection.execute(last).scalar()
@@ -188,7 +200,7 @@ def numbers_in_force(events: Sequence[ReleaseEvent]) -> tuple[int, ...]:
                 while line and line[-1] != event.number:
                     line.pop()
                 line = line or [event.number]
-            case ReleaseEventKind.CREATED:
+            case _:
                 pass
     return tuple(line)
 
