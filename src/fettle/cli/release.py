@@ -38,6 +38,12 @@ def create(
     must_pass: Annotated[
         Path | None, typer.Option(help="Your own examples with wanted answers, each of which must be answered rightly.")
     ] = None,
+    economics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Your prices, traffic and wages for the gates of costs, over what the study was told."
+        ),
+    ] = None,
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Hold a contender of a study against the gates, and keep it as a release. Exit code 0: they let it through; 3: not."""
@@ -60,6 +66,7 @@ def create(
         contender=contender,
         gates=settings,
         who=_who(),
+        economics=economics,
     )
     pool = configured_pool(max_bases=1)
     try:

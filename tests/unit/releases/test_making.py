@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from fettle.economics.assumptions import with_settings
+from fettle.economics_records import Assumptions
 from fettle.errors import ConfigError, DataError
 from fettle.records import Message
 from fettle.releases.catalogue import ReleaseCatalogue, require_release_name
@@ -39,6 +41,7 @@ from fettle.store.releases import (
     release_history,
 )
 from fettle.store.tables import releases
+from fettle.study.economics_report import read_prices, with_money
 from fettle.study.report import write_report
 from kept_releases import FAILED, evidence, keep_release
 from released_study import INSTRUCTION, LABELS, SHOTS, ReleasableStudy, releasable_study
@@ -51,7 +54,13 @@ def study(store: Store, tmp_path: Path) -> Iterator[ReleasableStudy]:
     made.pool.close()
 
 
-def make(store: Store, study: ReleasableStudy, contender: str | None = None, **gates: dict[str, Any]) -> Release:
+def make(
+    store: Store,
+    study: ReleasableStudy,
+    contender: str | None = None,
+    economics: Path | None = None,
+    **gates: dict[str, Any],
+) -> Release:
     wanted = NewRelease(
         name="triage",
         project_id=study.model.project_id,
@@ -61,6 +70,7 @@ def make(store: Store, study: ReleasableStudy, contender: str | None = None, **g
             {"forgetting": {"most_points_lost": 10}, "parity": {"num_answers": 20, "lowest_same_share": 0.8}} | gates
         ),
         who="ann",
+        economics=economics,
     )
     return create_release(store, wanted, study.asker)
 
@@ -118,6 +128,31 @@ def test_examples_that_must_pass_are_answered_by_the_serving_engine(
     [gate] = [one for one in wrong.evidence.gates if one.name == "must_pass"]
     assert "3 of 4 examples" in gate.sentence
     assert "wrong.jsonl:2" in gate.sentence
+
+
+def test_costs_are_those_of_the_study_or_of_the_users_file(
+    store: Store, study: ReleasableStudy, tmp_path: Path
+) -> None:
+    said = with_settings(
+        Assumptions(), ["currency=EUR", "usd=0.9", "machine.price_per_serving_hour=2", "traffic.requests_per_day=1000"]
+    )
+    report = with_money(study.report, said, read_prices(tmp_path))
+    write_report(report, study.folder)
+    bounds: dict[str, Any] = {"cost_per_request": {"most": 0.05}, "cost_per_correct_answer": {"most": 0.05}}
+    cheap = make(store, study, **bounds)
+    found = outcomes(cheap)
+    assert found["cost_per_request"] is GateOutcome.PASSED
+    [gate] = [one for one in cheap.evidence.gates if one.name == "cost_per_request"]
+    assert gate.measured is not None
+    assert gate.measured.estimate == pytest.approx(2 * 24 / 1000)
+    assert "0.048 EUR" in gate.sentence
+    (tmp_path / "dear.toml").write_text("[machine]\nprice_per_serving_hour = 3\n")
+    dear = make(store, study, economics=tmp_path / "dear.toml", **bounds)
+    assert outcomes(dear)["cost_per_request"] is GateOutcome.FAILED
+    assert "cost_per_request" in {one.name for one in dear.evidence.refusals}
+    (tmp_path / "wrong.toml").write_text("[machine]\nprice = 3\n")
+    with pytest.raises(ConfigError, match=r"machine\.price"):
+        make(store, study, economics=tmp_path / "wrong.toml", **bounds)
 
 
 def test_a_release_that_its_gates_refuse_is_promoted_by_force_alone_which_is_kept(
