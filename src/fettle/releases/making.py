@@ -120,8 +120,6 @@ def _answers(
 ) -> tuple[tuple[AnsweredAgain, ...], MustStillWork | None, tuple[Answer, ...], str | None]:
     """What the serving engine answers; where it cannot, why."""
     gates, must_pass = wanted.gates, _must_pass(wanted.gates)
-    if contender.kind.shows_passages:
-        return (), must_pass, (), "the gates do not search documents"
     try:
         again: tuple[AnsweredAgain, ...] = ()
         why_not = None

@@ -23,6 +23,8 @@ class AnsweredAgain:
     text: str
     seconds: float
     """Wall time of this request, the only one at the time."""
+    passages: tuple[str, ...] = ()
+    """Ids of what it was shown, in rank order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

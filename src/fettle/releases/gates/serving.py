@@ -31,6 +31,9 @@ def parity(inputs: GateInputs) -> Found:
         f"{num_same} of {len(again)} answers of the serving engine are the study's word for word, {percents(share)}; all of the "
         f"interval must be above {bound:.0%}"
     )
+    if inputs.released.kind.shows_passages:
+        num_shown = sum(one.passages == one.row.passages.get(inputs.contender, ()) for one in again)
+        sentence += f". {num_shown} of them were shown the study's passages"
     return held_against(share, bound, is_right=share.low > bound, sentence=sentence)
 
 
