@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from fettle.answering.chat import ChatRequest, begin_streams
@@ -51,7 +51,14 @@ class ReleaseAsker:
         self._load_embedder = load_embedder
 
     def again(
-        self, contender: ReleasedContender, name: str, rows: Sequence[AnswerRow], *, project_id: str, count: int
+        self,
+        contender: ReleasedContender,
+        name: str,
+        rows: Sequence[AnswerRow],
+        *,
+        project_id: str,
+        count: int,
+        prompts: Mapping[str, tuple[Message, ...]] | None = None,
     ) -> tuple[AnsweredAgain, ...]:
         """Test rows of a study answered once more, the first ones again where there are fewer than `count`.
 
@@ -61,10 +68,14 @@ class ReleaseAsker:
             rows: Of the study.
             project_id: Whose model it is.
             count: How many requests are made.
+            prompts: What is asked, by the row's id, and rows without one are left out; None: what the rows say.
 
         Raises:
             FettleError: The model cannot be asked.
         """
+        if prompts is None:
+            prompts = {row.example_id: (Message(role="user", content=row.input_text),) for row in rows}
+        rows = [row for row in rows if row.example_id in prompts]
         answered = [row for row in rows if name in row.answers and name not in row.errors]
         if not answered:
             raise DataError("the study has no answers of this contender", where=name, remedy="name another contender")
@@ -76,8 +87,7 @@ class ReleaseAsker:
             )
             for number in range(count):
                 row = answered[number % len(answered)]
-                messages = (Message(role="user", content=row.input_text),)
-                adapter = model.name if model.adapter else None
+                adapter, messages = model.name if model.adapter else None, prompts[row.example_id]
                 answer = self._answer(engine, adapter, contender, messages, longest, search=search)
                 found.append(
                     AnsweredAgain(row=row, text=answer.text, seconds=answer.usage.seconds, passages=answer.passages)

@@ -25,6 +25,7 @@ from fettle.store.database import Store, now
 from fettle.store.models import NoSuchModelError, find_model
 from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
 from fettle.study.economics_report import cost_bands, read_prices
+from fettle.study.kept_prompts import kept_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +124,17 @@ def _answers(
     try:
         again: tuple[AnsweredAgain, ...] = ()
         why_not = None
-        if not has_whole_prompts(source.report):
-            why_not = "the report does not hold the whole conversations"
+        prompts = kept_prompts(source.folder)
+        if prompts is None and not has_whole_prompts(source.report):
+            why_not = "neither the report nor the study's folder holds the whole conversations: the same `fettle study` keeps them"
         elif gates.parity.is_on or gates.latency.is_on:
             again = asker.again(
-                contender, key, source.report.rows, project_id=wanted.project_id, count=gates.parity.num_answers
+                contender,
+                key,
+                source.report.rows,
+                project_id=wanted.project_id,
+                count=gates.parity.num_answers,
+                prompts=prompts,
             )
         answers = () if must_pass is None else asker.must_pass(contender, must_pass, project_id=wanted.project_id)
     except FettleError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +9,11 @@ from typing import Any
 
 import pytest
 
-from fettle.answering.engine import GenerationOptions, JsonForm
-from fettle.answering.engines.local import LocalEngine
-from fettle.contenders.language_model import LanguageModel
+from answered_study import answered_by, language_model
 from fettle.contenders.retrieval import PassageReader, RememberedSearch, RetrievedPassages
 from fettle.errors import ConfigError
-from fettle.models.load import load_model
-from fettle.models.precision import Precision
-from fettle.models.resolve import resolve_model
 from fettle.progress import SilentListener
-from fettle.records import Example, Location, Message, Task, TaskKind
+from fettle.records import Example, Location, Message
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
@@ -32,23 +26,12 @@ from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.vector_stores import open_searchable, remove_vector_store
 from fettle.store.database import Store
 from fettle.store.model_indexes import AttachedIndex, attach_index
-from fettle.study.report import write_report
 from found_passages import ListedRetriever
 from indexed import WordEmbedder, document, indexed
 from released_study import INSTRUCTION, ReleasableStudy, releasable_study
 
 NUM_ROWS = 12
 WORDING = Wording(abstention="Nobody knows.", asks_for_citations=True)
-SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {"queue": {"type": "string", "maxLength": 6}, "urgent": {"type": "boolean"}},
-        "required": ["queue", "urgent"],
-        "additionalProperties": False,
-    }
-)
-FORM = JsonForm(schema=SCHEMA, item_separator=", ", key_separator=": ")
-TASK = Task(kind=TaskKind.JSON, reason="", json_schema=SCHEMA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,35 +64,10 @@ def searched(store: Store, tmp_path: Path) -> Iterator[Searched]:
     with store.writing() as connection:
         attach_index(connection, attached)
     opened = open_searchable(store, index)
-    loaded = load_model(resolve_model(str(tmp_path / "tiny-llama")), Precision.EXACT)
-    arm = PassageReader(
-        model=LanguageModel(
-            name="retrieval",
-            title="Retrieval",
-            engine=LocalEngine(loaded),
-            style=RetrievedPassages(
-                RememberedSearch(IndexSearch(opened, embedder, SearchSettings(num_passages=4))), 2, WORDING
-            ),
-            task=TASK,
-            options=GenerationOptions(max_new_tokens=64, form=FORM),
-        )
-    )
-    examples = [_example(row) for row in study.report.rows]
-    answers = arm.answer(examples)
-    rows = tuple(
-        replace(
-            row,
-            wanted='{"queue": "a", "urgent": true}',
-            answers={**row.answers, "retrieval": answer.text},
-            scores={**row.scores, "retrieval": 1.0},
-            passages={"retrieval": answer.passages},
-        )
-        for row, answer in zip(study.report.rows, answers, strict=True)
-    )
-    result = replace(study.report.contenders[0], name="retrieval", title="Retrieval", told=arm.told(examples[0]))
-    result = replace(result, is_fine_tuned=False)
-    report = replace(study.report, rows=rows, contenders=(*study.report.contenders, result), task=TASK)
-    write_report(report, study.folder)
+    search = IndexSearch(opened, embedder, SearchSettings(num_passages=4))
+    style = RetrievedPassages(RememberedSearch(search), 2, WORDING)
+    arm = PassageReader(model=language_model("retrieval", style, tmp_path))
+    report = answered_by(study, arm, [_example(row) for row in study.report.rows])
     asker = ReleaseAsker(store, study.pool, SilentListener(), load_embedder=lambda _: embedder)
     yield Searched(study=study, report=report, asker=asker, index_id=index.id)
     opened.close()
