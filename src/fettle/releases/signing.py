@@ -73,6 +73,14 @@ def verified(stored: StoredRelease) -> Release:
         ) from error
 
 
+def verified_or_why_not(stored: StoredRelease) -> Release | ChangedReleaseError:
+    """A stored release, or what has become of it since it was signed."""
+    try:
+        return verified(stored)
+    except ChangedReleaseError as error:
+        return error
+
+
 @lru_cache(maxsize=8)
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
