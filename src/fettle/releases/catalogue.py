@@ -15,10 +15,10 @@ from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.precision import Precision
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
-from fettle.releases.signing import ChangedReleaseError, verified
+from fettle.releases.signing import ChangedReleaseError, VerifiedReleases
 from fettle.store.database import Store
 from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
-from fettle.store.releases import find_release, has_releases, number_in_force
+from fettle.store.releases import find_raw_release, has_releases, number_in_force
 
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
 
@@ -52,7 +52,8 @@ def require_release_name(name: str) -> None:
 class ReleaseCatalogue:
     """Finds who answers to a name.
 
-    That a release's content is what was signed is shown at every request, that its weights are, once in a process.
+    That a release's content is what was signed is shown at every request (hashed once, then compared letter by letter with what was
+    hashed), that its weights are, once in a process.
 
     Args:
         store: Where models and releases are kept.
@@ -60,6 +61,7 @@ class ReleaseCatalogue:
 
     def __init__(self, store: Store) -> None:
         self._store, self._models = store, StoreCatalogue(store)
+        self._verified = VerifiedReleases()
         self._with_same_weights: set[str] = set()
         self._lock = threading.Lock()
 
@@ -100,13 +102,13 @@ class ReleaseCatalogue:
             number = int(match[2]) if match[2] else number_in_force(connection, project_id, match[1])
             if number is None:
                 raise NoReleaseInForceError(name)
-            stored = find_release(connection, project_id, match[1], number)
-        release = verified(stored)
-        if stored.content_sha256 not in self._with_same_weights:
+            raw = find_raw_release(connection, project_id, match[1], number)
+        release = self._verified.release(raw)
+        if raw.content_sha256 not in self._with_same_weights:
             with self._lock:  # weights are hashed once, and only those who wait for them wait
-                if stored.content_sha256 not in self._with_same_weights:
+                if raw.content_sha256 not in self._with_same_weights:
                     require_same_weights(self._store, release)
-                    self._with_same_weights.add(stored.content_sha256)
+                    self._with_same_weights.add(raw.content_sha256)
         return release
 
 

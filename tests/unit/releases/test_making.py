@@ -15,6 +15,7 @@ from fettle.economics.assumptions import with_settings
 from fettle.economics_records import Assumptions
 from fettle.errors import ConfigError, DataError
 from fettle.records import Message
+from fettle.releases import signing
 from fettle.releases.catalogue import ReleaseCatalogue, require_release_name
 from fettle.releases.changing import ReleaseRefusedError, promote, roll_back
 from fettle.releases.chart import history_chart
@@ -29,11 +30,19 @@ from fettle.releases.records import (
     ReleasedContender,
     Router,
 )
-from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
+from fettle.releases.signing import (
+    ChangedReleaseError,
+    VerifiedReleases,
+    contender_as_json,
+    content_sha256,
+    evidence_as_json,
+    verified,
+)
 from fettle.store.database import Store
 from fettle.store.models import folder_of, remove_tuned_model
 from fettle.store.releases import (
     NoSuchReleaseError,
+    RawRelease,
     ReleaseEventKind,
     StoredRelease,
     find_release,
@@ -231,6 +240,70 @@ def test_a_changed_row_and_changed_weights_are_refused_whatever_forces_them(
     remove_tuned_model(store, project_id, study.model.id)
     with pytest.raises(ChangedReleaseError, match="is not here any more"):
         ReleaseCatalogue(store).find("triage@1", project_id)
+
+
+def test_a_row_that_was_verified_once_is_refused_at_the_next_request_after_any_letter_of_it_has_changed(
+    store: Store, study: ReleasableStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id, catalogue = study.model.project_id, ReleaseCatalogue(store)
+    keep_release(store, "triage", ReleasedContender(kind=ContenderKind.TUNED, model=study.model.id))
+    promote(store, project_id, "triage", 1, who="ann")
+    hashed: list[StoredRelease] = []
+
+    def counted(stored: StoredRelease) -> Release:
+        hashed.append(stored)
+        return verified(stored)
+
+    monkeypatch.setattr(signing, "verified", counted)
+    before = catalogue.find("triage", project_id)
+    assert catalogue.find("triage", project_id) == catalogue.find("triage@1", project_id) == before
+    assert len(hashed) == 1
+    with store.reading() as connection:
+        stored = find_release(connection, project_id, "triage", 1)
+    one_score = dict(stored.evidence) | {"scores": dict(stored.evidence["scores"]) | {"a": 0.0}}
+    another = dict(stored.contender["contender"]) | {"instruction": "Say yes."}
+    changes: list[dict[str, Any]] = [
+        {"evidence": one_score},
+        {"contender": dict(stored.contender) | {"contender": another}},
+        {"content_sha256": "0" * 64},
+    ]
+    for change in changes:
+        with store.writing() as connection:
+            connection.execute(update(releases).values(change))
+        for name in ("triage", "triage@1"):
+            with pytest.raises(ChangedReleaseError, match="triage@1 was changed"):
+                catalogue.find(name, project_id)
+        with store.writing() as connection:
+            whole = {name: getattr(stored, name) for name in ("evidence", "contender", "content_sha256")}
+            connection.execute(update(releases).values(whole))
+        assert catalogue.find("triage", project_id) == before
+
+
+def test_few_releases_are_remembered_and_no_json_is_refused() -> None:
+    said = contender_as_json(ReleasedContender(kind=ContenderKind.PROMPT, model="tiny"))
+    shown = evidence_as_json(evidence())
+
+    def raw(number: int) -> RawRelease:
+        signed = content_sha256("a", number, said, shown)
+        return RawRelease(
+            project_id="p",
+            name="a",
+            number=number,
+            created_at=0,
+            contender=json.dumps(said),
+            evidence=json.dumps(shown),
+            content_sha256=signed,
+        )
+
+    remembered = VerifiedReleases(most=2)
+    first = remembered.release(raw(1))
+    assert remembered.release(raw(1)) is first
+    assert [remembered.release(raw(number)).number for number in (2, 3)] == [2, 3]
+    again = remembered.release(raw(1))
+    assert again == first
+    assert again is not first
+    with pytest.raises(ChangedReleaseError, match="is no JSON"):
+        remembered.release(replace(raw(1), evidence="{"))
 
 
 def test_a_study_whose_model_is_not_in_the_store_or_whose_base_has_changed_is_refused(
