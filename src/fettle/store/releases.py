@@ -182,6 +182,15 @@ def list_releases(connection: Connection, project_id: str, name: str | None = No
     return tuple(map(_record, rows))
 
 
+def list_release_names(connection: Connection, project_id: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Projects with the names that they have releases of; None: all projects."""
+    wanted = select(releases.c.project_id, releases.c.name).distinct()
+    if project_id is not None:
+        wanted = wanted.where(releases.c.project_id == project_id)
+    rows = connection.execute(wanted.order_by(releases.c.project_id, releases.c.name))
+    return tuple((row.project_id, row.name) for row in rows)
+
+
 def release_history(connection: Connection, project_id: str, name: str) -> tuple[ReleaseEvent, ...]:
     """All that happened to the releases of a name, the first event first."""
     where = (release_events.c.project_id == project_id, release_events.c.name == name)
