@@ -385,6 +385,13 @@ def test_the_chart_shows_every_release_and_escapes_what_it_says(store: Store, st
     second = keep_release(store, "replies", contender, replace(FAILED, name="parity"), bad)
     drawn = history_chart("replies", [first, second], 1)
     root = ElementTree.fromstring(drawn)
-    assert len([one for one in root.iter() if one.tag.endswith("circle")]) == 3
+    assert len([one for one in root.iter() if one.tag.endswith("}g")]) == 3
+    words = ["".join(one.itertext()) for one in root.iter() if one.tag.endswith("text")]
+    assert words.count("@1") == words.count("@2") == 2
+    assert "parity %, the whole interval above the bound" in words
+    many = history_chart("replies", [replace(first, number=number) for number in range(1, 60)], 30)
+    named = [one for one in many.splitlines() if ">@" in one]
+    assert 8 < len(named) < 16
+    assert sum("bold" in one for one in named) == 1
     assert "in force: replies@1" in drawn
     assert "<script>" not in drawn
