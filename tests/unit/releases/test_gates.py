@@ -203,7 +203,7 @@ def test_costs_are_held_against_their_bounds_with_their_whole_band() -> None:
     assert outcomes(no_money="nothing was answered") == [OPEN, OPEN]
     sentence = found(inputs(report, settings=bounds, money=money(0.004, 0.009)), "cost_per_request").sentence
     assert "0.004 EUR (0.002 to 0.008 in 90% of the draws)" in sentence
-    assert "with 20,000 a day: 0.5 machine hours at 0.2 (machine time)" in sentence
+    assert "with 20,000 of them a day: 0.5 machine hours at 0.2 (machine time)" in sentence
     assert {found(inputs(report), name).outcome for name in ("cost_per_request", "cost_per_correct_answer")} == {NONE}
 
 

@@ -36,7 +36,7 @@ def _held(money: CostBands, band: Interval, bound: float, what: str) -> Found:
     lines = " + ".join(map(_line, money.terms)) or "nothing is paid for"
     sentence = (
         f"{what} costs {band.estimate:.3g} {money.currency} ({band.low:.3g} to {band.high:.3g} in {band.level:.0%} of the draws); "
-        f"all of the band must be below {bound:g}. A request, with {traffic} a day: {lines}{_sources(money.looked_up)}"
+        f"all of the band must be below {bound:g}. A request, with {traffic} of them a day: {lines}{_sources(money.looked_up)}"
     )
     return held_against(band, bound, is_right=band.high < bound, sentence=sentence)
 
