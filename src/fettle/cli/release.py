@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import textwrap
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fettle.cli.tables import print_table
+from fettle.cli.tables import one_line, print_table
 from fettle.errors import EXIT_SHIP, EXIT_STAY, ConfigError
 
 if TYPE_CHECKING:
     from fettle.releases.records import Release
     from fettle.store.database import Store
+    from fettle.store.releases import StoredRelease
 
 app = typer.Typer(no_args_is_help=True, help="Releases: what may answer users, why, and since when.")
 Name = Annotated[str, typer.Argument(help="What the release answers to, such as triage; with a number: triage@3.")]
@@ -23,6 +27,8 @@ _DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[str, typer.Option(help="Whose releases they are: its keys ask them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 _FORMAT, _FORMAT_VERSION = "fettle-releases", 1
+_LEAST_COLUMNS, _MOST_COLUMNS = 60, 120
+"""Of what gates say: long lines are hard to read."""
 
 
 @app.command()
@@ -37,6 +43,12 @@ def create(
     ] = None,
     must_pass: Annotated[
         Path | None, typer.Option(help="Your own examples with wanted answers, each of which must be answered rightly.")
+    ] = None,
+    economics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Your prices, traffic and wages for the gates of costs, over what the study was told."
+        ),
     ] = None,
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
@@ -60,6 +72,7 @@ def create(
         contender=contender,
         gates=settings,
         who=user_name(),
+        economics=economics,
     )
     pool = configured_pool(max_bases=1)
     try:
@@ -85,31 +98,22 @@ def gates() -> None:
 
 @app.command("list")
 def list_(project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
-    """Show all releases, and which are in force."""
+    """Show all releases, and which are in force. Exit code 1: one was changed since it was signed, and is not served."""
     from fettle.cli.store import open_store
-    from fettle.releases.signing import verified
     from fettle.store.releases import list_releases, number_in_force
 
     store = open_store()
     project_id = _project_id(store, project)
     with store.reading() as connection:
-        releases = [verified(stored) for stored in list_releases(connection, project_id)]
-        in_force = {one.name: number_in_force(connection, project_id, one.name) for one in releases}
+        kept = list_releases(connection, project_id)
+        in_force = {name: number_in_force(connection, project_id, name) for name in {one.name for one in kept}}
+    listed = _listed(kept)
     if as_json:
-        _print_json([_as_json(release, in_force[release.name]) for release in releases])
-        return
-    lines = [
-        (
-            str(release),
-            "in force" if in_force[release.name] == release.number else "",
-            _model(release),
-            _gates_in_short(release),
-            release.evidence.study,
-            _moment(release.created_at),
-        )
-        for release in releases
-    ]
-    print_table(("release", "", "model", "gates", "study", "made"), lines)
+        _print_json([_listed_as_json(one, in_force[one.stored.name]) for one in listed])
+    else:
+        titles = ("release", "", "model", "gates", "study", "made")
+        print_table(titles, [_line(one, in_force[one.stored.name]) for one in listed])
+    _end_where_changed(listed)
 
 
 @app.command()
@@ -190,26 +194,26 @@ def history(
     project: ProjectOption = _DEFAULT_PROJECT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that happened to the releases of a name."""
+    """Show all that happened to the releases of a name. Exit code 1: one was changed since it was signed, and is not served."""
     from fettle.cli.store import open_store
     from fettle.files import write_atomically
     from fettle.releases.chart import history_chart
-    from fettle.releases.signing import verified
     from fettle.store.releases import list_releases, number_in_force, release_history
 
     store = open_store()
     project_id = _project_id(store, project)
     with store.reading() as connection:
         events = release_history(connection, project_id, name)
-        releases = [verified(stored) for stored in list_releases(connection, project_id, name)]
+        listed = _listed(list_releases(connection, project_id, name))
         in_force = number_in_force(connection, project_id, name)
     if not events:
         raise ConfigError(f"there is no release of {name!r}", remedy="`fettle release list` shows all releases")
     if chart is not None:
-        write_atomically(chart, history_chart(name, releases, in_force))
+        write_atomically(chart, history_chart(name, [one.release for one in listed if one.release], in_force))
     if as_json:
         shown = [dataclasses.asdict(event) for event in events]
-        _print_json({"events": shown, "releases": [_as_json(release, in_force) for release in releases]})
+        _print_json({"events": shown, "releases": [_listed_as_json(one, in_force) for one in listed]})
+        _end_where_changed(listed)
         return
     lines = [
         (_moment(one.created_at), f"{one.name}@{one.number}", one.kind.value, one.who, one.reason or "")
@@ -218,6 +222,7 @@ def history(
     print_table(("when", "release", "what", "who", "why"), lines)
     if chart is not None:
         typer.echo(f"Chart: {chart}")
+    _end_where_changed(listed)
 
 
 def _parts(name: str) -> tuple[str, int | None]:
@@ -246,10 +251,87 @@ def _project_id(store: Store, project: str) -> str:
         return ensure_project(connection, project).id
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A release as it is kept, and what it says where that is what was signed."""
+
+    stored: StoredRelease
+    release: Release | None
+    problem: str | None
+    """Why it is not believed; None: it is."""
+
+    def __str__(self) -> str:
+        return f"{self.stored.name}@{self.stored.number}"
+
+
+def _listed(kept: Sequence[StoredRelease]) -> list[_Listed]:
+    from fettle.releases.signing import ChangedReleaseError, verified_or_why_not
+
+    found = [(stored, verified_or_why_not(stored)) for stored in kept]
+    return [
+        _Listed(stored=stored, release=None, problem=one.describe())
+        if isinstance(one, ChangedReleaseError)
+        else _Listed(stored=stored, release=one, problem=None)
+        for stored, one in found
+    ]
+
+
+def _line(one: _Listed, in_force: int | None) -> tuple[str, ...]:
+    answers = "in force" if one.stored.number == in_force else ""
+    made = _moment(one.stored.created_at)
+    if one.release is None:
+        return (str(one), answers, "changed since it was signed: not served", "", "", made)
+    return (str(one), answers, _model(one.release), _gates_in_short(one.release), one.release.evidence.study, made)
+
+
+def _listed_as_json(one: _Listed, in_force: int | None) -> dict[str, Any]:
+    """As `_as_json`; what a changed one says is left out, as nobody knows what is true of it."""
+    if one.release is not None:
+        return {**_as_json(one.release, in_force), "problem": None}
+    stored = one.stored
+    return {
+        "name": stored.name,
+        "number": stored.number,
+        "in_force": stored.number == in_force,
+        "created_at": stored.created_at,
+        "content_sha256": stored.content_sha256,
+        "contender": None,
+        "evidence": None,
+        "problem": one.problem,
+    }
+
+
+def _end_where_changed(listed: Sequence[_Listed]) -> None:
+    """Say what is wrong with each, and end with the exit code of it.
+
+    Raises:
+        typer.Exit: Something is.
+    """
+    from fettle.errors import exit_code
+    from fettle.releases.signing import ChangedReleaseError
+
+    problems = [one.problem for one in listed if one.problem is not None]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(exit_code(ChangedReleaseError(problems[0])))
+
+
 def _print_release(release: Release) -> None:
     typer.echo(f"{release}: {_model(release)}")
-    lines = [(gate.name, gate.outcome.value, gate.sentence) for gate in release.evidence.gates]
-    print_table(("gate", "outcome", "what was found"), lines)
+    gates = release.evidence.gates
+    refused = ", ".join(gate.name for gate in release.evidence.refusals)
+    typer.echo(
+        f"{len(release.evidence.refusals)} of {len(gates)} gates refuse it: {refused}"
+        if refused
+        else f"{len(gates)} gates let it through"
+    )
+    width = min(max(shutil.get_terminal_size().columns, _LEAST_COLUMNS), _MOST_COLUMNS)
+    column = max((len(gate.outcome.value) for gate in gates), default=0) + 2
+    for gate in gates:
+        told = f"{gate.name}: {gate.sentence}"
+        lines = textwrap.wrap(one_line(told, len(told)), width - column, break_long_words=False, break_on_hyphens=False)
+        typer.echo(gate.outcome.value.ljust(column) + f"\n{' ' * column}".join(lines))
 
 
 def _model(release: Release) -> str:

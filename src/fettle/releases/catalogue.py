@@ -17,11 +17,11 @@ from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.precision import Precision
 from fettle.releases.arms import Assigned, assigned
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
-from fettle.releases.signing import ChangedReleaseError, verified
+from fettle.releases.signing import ChangedReleaseError, VerifiedReleases
 from fettle.store.challenges import open_challenge
 from fettle.store.database import Store
 from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
-from fettle.store.releases import StoredRelease, find_release, has_releases, number_in_force
+from fettle.store.releases import RawRelease, find_raw_release, has_releases, number_in_force
 
 _logger = logging.getLogger("fettle.releases")
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
@@ -58,7 +58,8 @@ def require_release_name(name: str) -> None:
 class ReleaseCatalogue:
     """Finds who answers to a name.
 
-    That a release's content is what was signed is shown at every request, that its weights are, once in a process.
+    That a release's content is what was signed is shown at every request (hashed once, then compared letter by letter with what was
+    hashed), that its weights are, once in a process.
 
     Args:
         store: Where models and releases are kept.
@@ -66,6 +67,7 @@ class ReleaseCatalogue:
 
     def __init__(self, store: Store) -> None:
         self._store, self._models = store, StoreCatalogue(store)
+        self._verified = VerifiedReleases()
         self._with_same_weights: set[str] = set()
         self._lock = threading.Lock()
 
@@ -87,15 +89,15 @@ class ReleaseCatalogue:
             ConfigError: Its contender is one that this server cannot ask.
             ModelError: The model's files are not there.
         """
-        stored, side = self._stored(name, project_id, assignment_key)
-        if stored is None:
+        raw, side = self._raw(name, project_id, assignment_key)
+        if raw is None:
             return Answering(model=self._models.find(name, project_id))
         try:
-            return replace(self._answering(self._verified(stored), project_id), assigned=side)
+            return replace(self._answering(self._signed(raw), project_id), assigned=side)
         except FettleError as error:
             if side is None or not side.by_challenger:
                 raise
-            _logger.error("%s@%d challenges, and cannot be asked: %s", stored.name, stored.number, error.describe())
+            _logger.error("%s@%d challenges, and cannot be asked: %s", raw.name, raw.number, error.describe())
             return self.find(name, project_id)
 
     def _answering(self, release: Release, project_id: str) -> Answering:
@@ -106,9 +108,7 @@ class ReleaseCatalogue:
             release=ReleaseAnswered(name=release.name, number=release.number, contender=contender.kind.value),
         )
 
-    def _stored(
-        self, name: str, project_id: str, assignment_key: str | None
-    ) -> tuple[StoredRelease | None, Assigned | None]:
+    def _raw(self, name: str, project_id: str, assignment_key: str | None) -> tuple[RawRelease | None, Assigned | None]:
         """What is kept of the release that a name means (None: it is no name of releases), and the request's side, in one reading.
 
         Raises:
@@ -122,7 +122,7 @@ class ReleaseCatalogue:
             if not has_releases(connection, project_id, match[1]):
                 return None, None
             if match[2]:
-                return find_release(connection, project_id, match[1], int(match[2])), None
+                return find_raw_release(connection, project_id, match[1], int(match[2])), None
             number = number_in_force(connection, project_id, match[1])
             if number is None:
                 raise NoReleaseInForceError(name)
@@ -131,16 +131,16 @@ class ReleaseCatalogue:
             if challenge is not None and assignment_key is not None and challenge.incumbent_number == number:
                 side = assigned(challenge, assignment_key)
                 number = side.challenger if side.by_challenger else number
-            return find_release(connection, project_id, match[1], number), side
+            return find_raw_release(connection, project_id, match[1], number), side
 
-    def _verified(self, stored: StoredRelease) -> Release:
+    def _signed(self, raw: RawRelease) -> Release:
         """The release, once it is shown that its content, and once in a process its weights, are what was signed."""
-        release = verified(stored)
-        if stored.content_sha256 not in self._with_same_weights:
+        release = self._verified.release(raw)
+        if raw.content_sha256 not in self._with_same_weights:
             with self._lock:  # weights are hashed once, and only those who wait for them wait
-                if stored.content_sha256 not in self._with_same_weights:
+                if raw.content_sha256 not in self._with_same_weights:
                     require_same_weights(self._store, release)
-                    self._with_same_weights.add(stored.content_sha256)
+                    self._with_same_weights.add(raw.content_sha256)
         return release
 
 
