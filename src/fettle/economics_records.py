@@ -269,6 +269,23 @@ class ContenderCost:
         return sum(term.cost for term in self.setup_terms)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostBands:
+    """What one contender costs, with the band in which nine of ten draws of everything uncertain lie."""
+
+    contender: str
+    currency: str
+    cost_per_request: Interval
+    """Of answering, as in `ContenderCost`."""
+    cost_per_correct_answer: Interval | None
+    """None: it gives none."""
+    terms: tuple[CostTerm, ...]
+    """Of answering one request, at the best guess."""
+    requests_per_day: Range
+    looked_up: tuple[Stated, ...]
+    """Prices that nobody has said."""
+
+
 # ---------------------------------------------------------------------------------------------------- break-even
 
 

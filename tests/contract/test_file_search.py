@@ -15,10 +15,11 @@ from sqlalchemy import select
 
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
+from fettle.releases.changing import promote
 from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex, Router
 from fettle.routing_records import RoutingRule
 from fettle.server import chat
-from fettle.store.keys import owner_of
+from fettle.store.keys import list_projects, owner_of
 from fettle.store.model_indexes import AttachedIndex, attach_index, detach_index
 from fettle.store.tables import projects
 from kept_releases import keep_release
@@ -310,6 +311,30 @@ class TestDocumentsAreData:
         tokens = engine.loaded.renderer.prompt_tokens(attacked.messages)
         assert answer.usage.prompt_tokens == len(tokens)
         assert json.dumps(answer.to_dict()["retrieval"]).count("HACKED") == 0
+
+
+def test_a_store_that_a_release_searches_is_not_deleted(
+    made: Callable[..., Documents], search_server: SearchServer
+) -> None:
+    documents, kept = made(REFUNDS), search_server.context.store
+    index = ReleasedIndex(
+        index_id=documents.store_id,
+        num_passages=2,
+        method="hybrid",
+        reranker=None,
+        max_tokens=None,
+        abstention=None,
+        asks_for_citations=False,
+    )
+    contender = ReleasedContender(kind=ContenderKind.RETRIEVAL, model=documents.model, index=index)
+    with kept.reading() as connection:
+        project = list_projects(connection)[documents.project_id].name
+    keep_release(kept, "help", contender, project=project)
+    promote(kept, documents.project_id, "help", 1, who="tester")
+    with pytest.raises(openai.BadRequestError, match="help@1, which is in force") as caught:
+        documents.client.vector_stores.delete(documents.store_id)
+    assert caught.value.code == "vector_store_in_use"
+    assert documents.client.vector_stores.retrieve(documents.store_id).id == documents.store_id
 
 
 @pytest.mark.parametrize(("threshold", "answers_small"), [(-1e9, True), (1e9, False)])

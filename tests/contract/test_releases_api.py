@@ -208,6 +208,16 @@ def test_promoting_and_rolling_back_drops_and_mixes_no_request(served: tuple[Cha
     assert [said for _, _, said in answers] == [wanted[number, text] for number, text, _ in answers]
 
 
+def test_a_model_that_a_release_answers_with_is_not_deleted(served: tuple[ChatServer, Store]) -> None:
+    server, store = served
+    promote_if_not(store, project_of(store))
+    number = ask(server, "triage").release["number"]
+    with pytest.raises(openai.BadRequestError, match=f"triage@{number}, which is in force") as caught:
+        server.client().models.delete(server.tuned[number - 1])
+    assert caught.value.code == "model_in_use"
+    assert ask(server, "triage").release["number"] == number
+
+
 def promote_if_not(store: Store, project_id: str) -> None:
     try:
         promote(store, project_id, "triage", 1, who="tester")

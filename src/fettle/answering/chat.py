@@ -60,6 +60,8 @@ class ChatRequest:
     num_top_log_probs: int | None = None
     """As of `GenerationOptions`."""
     num_choices: int = 1
+    end_user: str | None = None
+    """Whom it is from, as who asks names them; None: not said. Nothing is written by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

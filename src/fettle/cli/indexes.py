@@ -78,14 +78,26 @@ def show(
 
 
 @app.command()
-def remove(name: Name, project: ProjectOption = "default") -> None:
-    """Delete an index with its passages. The documents stay where they are."""
+def remove(
+    name: Name,
+    project: ProjectOption = "default",
+    force: Annotated[bool, typer.Option("--force", help="Even where a release in force searches it.")] = False,
+) -> None:
+    """Delete an index with its passages. The documents stay where they are.
+
+    Refused where a release that is in force, or that a rollback returns to, searches it.
+    """
     from fettle.cli.store import open_store
+    from fettle.releases.needed import require_unneeded
     from fettle.retrieval.indexing import delete_index
 
     store = open_store()
     with store.reading() as connection:
         index = named_index(connection, project, name)
+        if not force:
+            require_unneeded(
+                connection, index_id=index.id, remedy=", or add --force: those releases cannot answer from then on"
+            )
     delete_index(store, index)
     typer.echo(f"Removed: {index.name or index.id}")
 

@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fettle.cli.advise import advise
 from fettle.cli.backup import backup, restore
+from fettle.cli.challenge import challenge, challenges, end_challenge
 from fettle.cli.check import check
 from fettle.cli.compare import compare
 from fettle.cli.cost import cost
@@ -70,6 +72,7 @@ def _options(
 
 
 app.command()(study)
+app.command()(advise)
 app.command()(check)
 app.command()(compare)
 app.command()(cost)
@@ -87,6 +90,9 @@ app.add_typer(indexes_app, name="indexes")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
+release_app.command()(challenge)
+release_app.command()(challenges)
+release_app.command()(end_challenge)
 app.add_typer(release_app, name="release")
 app.add_typer(traffic_app, name="traffic")
 app.add_typer(prices_app, name="prices")

@@ -107,16 +107,27 @@ def add(
 
 
 @app.command()
-def remove(name: Name) -> None:
-    """Delete a tuned model with its weights, or serve a base model no longer (its files stay where they are)."""
+def remove(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Even where a release in force answers with it.")] = False,
+) -> None:
+    """Delete a tuned model with its weights, or serve a base model no longer (its files stay where they are).
+
+    Refused where a release that is in force, or that a rollback returns to, answers with it.
+    """
     from fettle.cli.store import open_store
     from fettle.models.resolve import EMBEDDED_ID
+    from fettle.releases.needed import require_unneeded
     from fettle.retrieval.embedder import EMBEDDER_ID
     from fettle.store.models import TunedModel, find_model_of_any_project, remove_base_model, remove_tuned_model
 
     store = open_store()
     with store.writing() as connection:
         model = find_model_of_any_project(connection, name)
+        if not force:
+            require_unneeded(
+                connection, model=model.id, remedy=", or add --force: those releases are refused from then on"
+            )
         if not isinstance(model, TunedModel):
             remove_base_model(connection, model.id)
     if isinstance(model, TunedModel):

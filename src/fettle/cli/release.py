@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import textwrap
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fettle.cli.tables import print_table
+from fettle.cli.tables import one_line, print_table
 from fettle.errors import EXIT_SHIP, EXIT_STAY, ConfigError
 
 if TYPE_CHECKING:
     from fettle.releases.records import Release
     from fettle.store.database import Store
+    from fettle.store.releases import StoredRelease
 
 app = typer.Typer(no_args_is_help=True, help="Releases: what may answer users, why, and since when.")
 Name = Annotated[str, typer.Argument(help="What the release answers to, such as triage; with a number: triage@3.")]
@@ -24,6 +28,8 @@ _DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[str, typer.Option(help="Whose releases they are: its keys ask them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 _FORMAT, _FORMAT_VERSION = "fettle-releases", 1
+_LEAST_COLUMNS, _MOST_COLUMNS = 60, 120
+"""Of what gates say: long lines are hard to read."""
 
 
 class WhenLargeFails(StrEnum):
@@ -59,6 +65,12 @@ def create(
         float | None,
         typer.Option(help="Of a router: what an answer of its large contender counts as; at first the study's figure."),
     ] = None,
+    economics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Your prices, traffic and wages for the gates of costs, over what the study was told."
+        ),
+    ] = None,
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Hold a contender of a study against the gates, and keep it as a release. Exit code 0: they let it through; 3: not."""
@@ -66,7 +78,7 @@ def create(
 
     from fettle.answering.engine_pool import configured_pool
     from fettle.cli.progress import ProgressBars
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases.asking import ReleaseAsker
     from fettle.releases.gate_settings import GateSettings, read_gate_settings, with_must_pass
     from fettle.releases.making import NewRelease, create_release
@@ -86,7 +98,8 @@ def create(
         study=study.parent if study.is_file() else study,
         contender=contender,
         gates=settings,
-        who=_who(),
+        who=user_name(),
+        economics=economics,
         routing=None
         if when_large_fails is None
         else RouterChoices(
@@ -120,31 +133,22 @@ def gates() -> None:
 
 @app.command("list")
 def list_(project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
-    """Show all releases, and which are in force."""
+    """Show all releases, and which are in force. Exit code 1: one was changed since it was signed, and is not served."""
     from fettle.cli.store import open_store
-    from fettle.releases.signing import verified
     from fettle.store.releases import list_releases, number_in_force
 
     store = open_store()
     project_id = _project_id(store, project)
     with store.reading() as connection:
-        releases = [verified(stored) for stored in list_releases(connection, project_id)]
-        in_force = {one.name: number_in_force(connection, project_id, one.name) for one in releases}
+        kept = list_releases(connection, project_id)
+        in_force = {name: number_in_force(connection, project_id, name) for name in {one.name for one in kept}}
+    listed = _listed(kept)
     if as_json:
-        _print_json([_as_json(release, in_force[release.name]) for release in releases])
-        return
-    lines = [
-        (
-            str(release),
-            "in force" if in_force[release.name] == release.number else "",
-            _model(release),
-            _gates_in_short(release),
-            release.evidence.study,
-            _moment(release.created_at),
-        )
-        for release in releases
-    ]
-    print_table(("release", "", "model", "gates", "study", "made"), lines)
+        _print_json([_listed_as_json(one, in_force[one.stored.name]) for one in listed])
+    else:
+        titles = ("release", "", "model", "gates", "study", "made")
+        print_table(titles, [_line(one, in_force[one.stored.name]) for one in listed])
+    _end_where_changed(listed)
 
 
 @app.command()
@@ -189,7 +193,7 @@ def promote(
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Let a release answer to its name, in running servers as well; without a number the newest."""
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases import changing
 
     if force and not (reason or "").strip():
@@ -197,7 +201,7 @@ def promote(
     store = open_store()
     plain, number = _parts(name)
     release = changing.promote(
-        store, _project_id(store, project), plain, number, who=_who(), forced_for=reason if force else None
+        store, _project_id(store, project), plain, number, who=user_name(), forced_for=reason if force else None
     )
     typer.echo(f"{release} answers to {plain} from now on ({_model(release)})")
 
@@ -210,11 +214,11 @@ def rollback(
     project: ProjectOption = _DEFAULT_PROJECT,
 ) -> None:
     """Let the release before answer to a name again, in running servers as well."""
-    from fettle.cli.store import open_store
+    from fettle.cli.store import open_store, user_name
     from fettle.releases import changing
 
     store = open_store()
-    release = changing.roll_back(store, _project_id(store, project), name, to=to, who=_who(), reason=reason)
+    release = changing.roll_back(store, _project_id(store, project), name, to=to, who=user_name(), reason=reason)
     typer.echo(f"{release} answers to {name} again ({_model(release)})")
 
 
@@ -225,26 +229,26 @@ def history(
     project: ProjectOption = _DEFAULT_PROJECT,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that happened to the releases of a name."""
+    """Show all that happened to the releases of a name. Exit code 1: one was changed since it was signed, and is not served."""
     from fettle.cli.store import open_store
     from fettle.files import write_atomically
     from fettle.releases.chart import history_chart
-    from fettle.releases.signing import verified
     from fettle.store.releases import list_releases, number_in_force, release_history
 
     store = open_store()
     project_id = _project_id(store, project)
     with store.reading() as connection:
         events = release_history(connection, project_id, name)
-        releases = [verified(stored) for stored in list_releases(connection, project_id, name)]
+        listed = _listed(list_releases(connection, project_id, name))
         in_force = number_in_force(connection, project_id, name)
     if not events:
         raise ConfigError(f"there is no release of {name!r}", remedy="`fettle release list` shows all releases")
     if chart is not None:
-        write_atomically(chart, history_chart(name, releases, in_force))
+        write_atomically(chart, history_chart(name, [one.release for one in listed if one.release], in_force))
     if as_json:
         shown = [dataclasses.asdict(event) for event in events]
-        _print_json({"events": shown, "releases": [_as_json(release, in_force) for release in releases]})
+        _print_json({"events": shown, "releases": [_listed_as_json(one, in_force) for one in listed]})
+        _end_where_changed(listed)
         return
     lines = [
         (_moment(one.created_at), f"{one.name}@{one.number}", one.kind.value, one.who, one.reason or "")
@@ -253,6 +257,7 @@ def history(
     print_table(("when", "release", "what", "who", "why"), lines)
     if chart is not None:
         typer.echo(f"Chart: {chart}")
+    _end_where_changed(listed)
 
 
 def _parts(name: str) -> tuple[str, int | None]:
@@ -281,19 +286,87 @@ def _project_id(store: Store, project: str) -> str:
         return ensure_project(connection, project).id
 
 
-def _who() -> str:
-    import getpass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A release as it is kept, and what it says where that is what was signed."""
 
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        return "unknown"
+    stored: StoredRelease
+    release: Release | None
+    problem: str | None
+    """Why it is not believed; None: it is."""
+
+    def __str__(self) -> str:
+        return f"{self.stored.name}@{self.stored.number}"
+
+
+def _listed(kept: Sequence[StoredRelease]) -> list[_Listed]:
+    from fettle.releases.signing import ChangedReleaseError, verified_or_why_not
+
+    found = [(stored, verified_or_why_not(stored)) for stored in kept]
+    return [
+        _Listed(stored=stored, release=None, problem=one.describe())
+        if isinstance(one, ChangedReleaseError)
+        else _Listed(stored=stored, release=one, problem=None)
+        for stored, one in found
+    ]
+
+
+def _line(one: _Listed, in_force: int | None) -> tuple[str, ...]:
+    answers = "in force" if one.stored.number == in_force else ""
+    made = _moment(one.stored.created_at)
+    if one.release is None:
+        return (str(one), answers, "changed since it was signed: not served", "", "", made)
+    return (str(one), answers, _model(one.release), _gates_in_short(one.release), one.release.evidence.study, made)
+
+
+def _listed_as_json(one: _Listed, in_force: int | None) -> dict[str, Any]:
+    """As `_as_json`; what a changed one says is left out, as nobody knows what is true of it."""
+    if one.release is not None:
+        return {**_as_json(one.release, in_force), "problem": None}
+    stored = one.stored
+    return {
+        "name": stored.name,
+        "number": stored.number,
+        "in_force": stored.number == in_force,
+        "created_at": stored.created_at,
+        "content_sha256": stored.content_sha256,
+        "contender": None,
+        "evidence": None,
+        "problem": one.problem,
+    }
+
+
+def _end_where_changed(listed: Sequence[_Listed]) -> None:
+    """Say what is wrong with each, and end with the exit code of it.
+
+    Raises:
+        typer.Exit: Something is.
+    """
+    from fettle.errors import exit_code
+    from fettle.releases.signing import ChangedReleaseError
+
+    problems = [one.problem for one in listed if one.problem is not None]
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(exit_code(ChangedReleaseError(problems[0])))
 
 
 def _print_release(release: Release) -> None:
     typer.echo(f"{release}: {_model(release)}")
-    lines = [(gate.name, gate.outcome.value, gate.sentence) for gate in release.evidence.gates]
-    print_table(("gate", "outcome", "what was found"), lines)
+    gates = release.evidence.gates
+    refused = ", ".join(gate.name for gate in release.evidence.refusals)
+    typer.echo(
+        f"{len(release.evidence.refusals)} of {len(gates)} gates refuse it: {refused}"
+        if refused
+        else f"{len(gates)} gates let it through"
+    )
+    width = min(max(shutil.get_terminal_size().columns, _LEAST_COLUMNS), _MOST_COLUMNS)
+    column = max((len(gate.outcome.value) for gate in gates), default=0) + 2
+    for gate in gates:
+        told = f"{gate.name}: {gate.sentence}"
+        lines = textwrap.wrap(one_line(told, len(told)), width - column, break_long_words=False, break_on_hyphens=False)
+        typer.echo(gate.outcome.value.ljust(column) + f"\n{' ' * column}".join(lines))
 
 
 def _model(release: Release) -> str:

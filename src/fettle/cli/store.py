@@ -18,3 +18,13 @@ def open_store() -> Store:
     from fettle.store import opening
 
     return opening.open_store()
+
+
+def user_name() -> str:
+    """Who runs the command, as the operating system calls them."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        return "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -180,6 +181,7 @@ def study(
     from fettle.answering.answer_with import parse_answer_with
     from fettle.cli.columns import mapping
     from fettle.cli.instruction import instruction_text
+    from fettle.cli.sizes import split_size
     from fettle.examples.split import SplitSizes
     from fettle.forgetting.replay import ReplaySettings
     from fettle.judging.settings import token_prices
@@ -213,7 +215,7 @@ def study(
         encoding=encoding,
         valid=valid,
         test=test,
-        sizes=SplitSizes(valid=_size(valid_size), test=_size(test_size), train=train_size),
+        sizes=SplitSizes(valid=split_size(valid_size), test=split_size(test_size), train=train_size),
         instruction=instruction_text(instruction),
         task=task,
         graders=tuple(grader or ()),
@@ -288,6 +290,7 @@ def _run(settings: StudySettings, judge: JudgeSource | None) -> int:
         console.print(_as_planned(result.report.training), highlight=False, soft_wrap=True)
     if judge is not None:
         ask_judge(console, result, judge)
+    console.print(f"What next: fettle advise {shlex.quote(str(plan.folder))}", highlight=False, soft_wrap=True)
     return _EXIT_CODES[result.report.verdict.decision]
 
 
@@ -327,15 +330,3 @@ def _as_planned(training: TrainingSummary) -> str:
     if actual_price is None or planned_price is None:
         return told
     return f"{told}; it cost {amount(actual_price)} (planned: {amount(planned_price)})"
-
-
-def _size(value: float | None) -> float | int | None:
-    if value is None or value < 1:
-        return value
-    if not value.is_integer():  # nor infinite
-        raise ConfigError(
-            f"expected a whole number of examples or a share below 1, and it is {value:g}",
-            where="--valid-size, --test-size",
-            remedy="give 50 for 50 examples, or 0.2 for a fifth of them",
-        )
-    return int(value)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _REGULARISATIONS = (1.0, 10.0, 100.0)
 """scikit-learn's C, from strong to hardly any; finer steps differ by less than a few hundred validation examples can show."""
+_PROBE_REGULARISATION = 10.0
 _EMBEDDING_WEIGHT = 2.0
 """Beside the two TF-IDF blocks, each of unit length like the embedding, so that neither side drowns the other."""
 _MAX_NGRAMS = 5_000
@@ -162,6 +163,39 @@ def fit_classifier(
     )
 
 
+def cross_validated_answers(
+    learned: Sequence[Example], answered: Sequence[Example], *, labels: Sequence[str], seed: int, embedder: Embedder
+) -> tuple[Answer, ...]:
+    """Answers to examples by one regression that was fitted on others, with nothing chosen: a fold of a cross-validation.
+
+    Its features are embeddings and n-grams, C is 10. Where the learned examples have one label only, that is the answer.
+
+    Args:
+        learned: What it learns from; `answered` are none of them.
+        answered: What it answers, in this order.
+        labels: The label set.
+        seed: Handed to scikit-learn.
+        embedder: What makes vectors; give a `CachedEmbedder`, for the texts come again in other folds.
+
+    Raises:
+        DataError: An answer that is learned is no label.
+    """
+    reader = LabelReader(labels)
+    numbers = _label_numbers(learned, reader)
+    texts = [example.input_text for example in learned]
+    features = _feature_sets(texts)[-1]
+    if len(set(numbers)) < 2:
+        chosen = [numbers[0]] * len(answered)
+    else:
+        model = _fitted(_PROBE_REGULARISATION, seed, features.of(texts, embedder), numbers)
+        chosen = np.asarray(model.predict(features.of([example.input_text for example in answered], embedder))).tolist()
+    nothing = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
+    return tuple(
+        Answer(example_id=example.id, text=reader.labels[number], finish_reason=FinishReason.STOP, usage=nothing)
+        for example, number in zip(answered, chosen, strict=True)
+    )
+
+
 def _label_numbers(examples: Sequence[Example], reader: LabelReader) -> list[int]:
     number = {label: position for position, label in enumerate(reader.labels)}
     numbers: list[int] = []
@@ -192,12 +226,16 @@ def _feature_sets(texts: Sequence[str]) -> list[Features]:
 
 def _fit(features: Any, label_numbers: Sequence[int], seed: int) -> list[LogisticRegression]:
     """One model per regularisation, strongest first."""
+    return [_fitted(c, seed, features, label_numbers) for c in _REGULARISATIONS]
+
+
+def _fitted(regularisation: float, seed: int, features: Any, label_numbers: Sequence[int]) -> LogisticRegression:
     from sklearn.linear_model import LogisticRegression
 
-    models = [LogisticRegression(C=c, max_iter=1000, random_state=seed) for c in _REGULARISATIONS]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")  # many labels are in order
-        return [model.fit(features, label_numbers) for model in models]
+        model = LogisticRegression(C=regularisation, max_iter=1000, random_state=seed)
+        return model.fit(features, label_numbers)
 
 
 def _judge(

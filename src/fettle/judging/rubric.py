@@ -11,10 +11,11 @@ from fettle.report_records import StudyReport
 from fettle.scoring.graders.house_style import learn_house_style
 
 MOST_CHARACTERS = 20_000
-_GENERAL = (
+GENERAL = (
     "The better answer does what the input asks for: it is correct, leaves out nothing that is needed, and makes up nothing. "
     "An answer is not better for being longer, politer or more confident."
 )
+"""What makes any answer better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ def derived_rubric(report: StudyReport) -> Rubric:
     ]
     rules = learn_house_style(examples).rules if report.task.kind is TaskKind.TEXT else ()
     if not rules:
-        return Rubric(text=_GENERAL, origin="the general one: no house style was found in the wanted answers")
+        return Rubric(text=GENERAL, origin="the general one: no house style was found in the wanted answers")
     habits = "\n".join(f"- {rule.describe()}" for rule in rules)
-    text = f"{_GENERAL}\nOf two answers that are equally right, the better one is in the house style. Such an answer\n{habits}"
+    text = f"{GENERAL}\nOf two answers that are equally right, the better one is in the house style. Such an answer\n{habits}"
     return Rubric(text=text, origin=f"the general one, and {len(rules)} habits of the wanted answers")

@@ -5,23 +5,27 @@ It is decided once for each request: a request that has begun keeps its release,
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from dataclasses import dataclass, replace
 
 from fettle.answering.engine_pool import ServedModel
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, FettleError
 from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.precision import Precision
+from fettle.releases.arms import Assigned, assigned
 from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender, Router
-from fettle.releases.signing import ChangedReleaseError, verified
+from fettle.releases.signing import ChangedReleaseError, VerifiedReleases
+from fettle.store.challenges import open_challenge
 from fettle.store.database import Store
 from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
-from fettle.store.releases import find_release, has_releases, number_in_force
+from fettle.store.releases import RawRelease, find_raw_release, has_releases, number_in_force
 
 ROUTER = "router"
 """What a router is called among the kinds of contenders."""
+_logger = logging.getLogger("fettle.releases")
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
 
 
@@ -37,6 +41,8 @@ class Answering:
     """None: no release was asked for, but a model."""
     router: Release | None = None
     """The release, where a router answers, or an endpoint does."""
+    assigned: Assigned | None = None
+    """The side of a challenge that the request is on; None: there is none."""
 
 
 def require_release_name(name: str) -> None:
@@ -57,7 +63,8 @@ def require_release_name(name: str) -> None:
 class ReleaseCatalogue:
     """Finds who answers to a name.
 
-    That a release's content is what was signed is shown at every request, that its weights are, once in a process.
+    That a release's content is what was signed is shown at every request (hashed once, then compared letter by letter with what was
+    hashed), that its weights are, once in a process.
 
     Args:
         store: Where models and releases are kept.
@@ -65,11 +72,20 @@ class ReleaseCatalogue:
 
     def __init__(self, store: Store) -> None:
         self._store, self._models = store, StoreCatalogue(store)
+        self._verified = VerifiedReleases()
         self._with_same_weights: set[str] = set()
         self._lock = threading.Lock()
 
-    def find(self, name: str, project_id: str) -> Answering:
+    def find(self, name: str, project_id: str, assignment_key: str | None = None) -> Answering:
         """Who answers to a name of a project.
+
+        A challenger that cannot be asked is left out: the release in force answers, and the request is on no side.
+
+        Args:
+            name: A model's or a release's.
+            project_id: Whose.
+            assignment_key: What decides on which side of a challenge the request is (`releases.arms`); None: the release in force
+                answers, whatever challenges it.
 
         Raises:
             NoSuchModelError: Nobody: there is no such model, and no release of this name is in force.
@@ -77,9 +93,18 @@ class ReleaseCatalogue:
             ChangedReleaseError: The release or its weights are not what was signed.
             ModelError: The model's files are not there.
         """
-        release = self.release(name, project_id)
-        if release is None:
+        raw, side = self._raw(name, project_id, assignment_key)
+        if raw is None:
             return Answering(model=self._models.find(name, project_id))
+        try:
+            return replace(self._answering(self._signed(raw), project_id), assigned=side)
+        except FettleError as error:
+            if side is None or not side.by_challenger:
+                raise
+            _logger.error("%s@%d challenges, and cannot be asked: %s", raw.name, raw.number, error.describe())
+            return self.find(name, project_id)
+
+    def _answering(self, release: Release, project_id: str) -> Answering:
         contender = release.contender
         kind = ROUTER if isinstance(contender, Router) else contender.kind.value
         answered = ReleaseAnswered(name=release.name, number=release.number, contender=kind)
@@ -98,30 +123,39 @@ class ReleaseCatalogue:
         """
         return served_as(self._models.find(contender.model, project_id), contender)
 
-    def release(self, name: str, project_id: str) -> Release | None:
-        """The release that a name means; None: it is no name of releases.
+    def _raw(self, name: str, project_id: str, assignment_key: str | None) -> tuple[RawRelease | None, Assigned | None]:
+        """What is kept of the release that a name means (None: it is no name of releases), and the request's side, in one reading.
 
         Raises:
             NoSuchModelError: No release of this name is in force.
             NoSuchReleaseError: There is no release of this number.
-            ChangedReleaseError: It is not what was signed.
         """
         match = _NAME.fullmatch(name)
         if match is None:
-            return None
+            return None, None
         with self._store.reading() as connection:
             if not has_releases(connection, project_id, match[1]):
-                return None
-            number = int(match[2]) if match[2] else number_in_force(connection, project_id, match[1])
+                return None, None
+            if match[2]:
+                return find_raw_release(connection, project_id, match[1], int(match[2])), None
+            number = number_in_force(connection, project_id, match[1])
             if number is None:
                 raise NoReleaseInForceError(name)
-            stored = find_release(connection, project_id, match[1], number)
-        release = verified(stored)
-        if stored.content_sha256 not in self._with_same_weights:
+            challenge = None if assignment_key is None else open_challenge(connection, project_id, match[1])
+            side = None
+            if challenge is not None and assignment_key is not None and challenge.incumbent_number == number:
+                side = assigned(challenge, assignment_key)
+                number = side.challenger if side.by_challenger else number
+            return find_raw_release(connection, project_id, match[1], number), side
+
+    def _signed(self, raw: RawRelease) -> Release:
+        """The release, once it is shown that its content, and once in a process its weights, are what was signed."""
+        release = self._verified.release(raw)
+        if raw.content_sha256 not in self._with_same_weights:
             with self._lock:  # weights are hashed once, and only those who wait for them wait
-                if stored.content_sha256 not in self._with_same_weights:
+                if raw.content_sha256 not in self._with_same_weights:
                     require_same_weights(self._store, release)
-                    self._with_same_weights.add(stored.content_sha256)
+                    self._with_same_weights.add(raw.content_sha256)
         return release
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
+
 from fettle.errors import ConfigError
 from fettle.releases.catalogue import require_same_weights
 from fettle.releases.records import GateResult, Release
 from fettle.releases.signing import verified
+from fettle.store.challenges import StoredChallenge, close_challenge, hold_challenge, open_challenge
 from fettle.store.database import Store
 from fettle.store.releases import (
     NoSuchReleaseError,
@@ -22,19 +25,20 @@ from fettle.store.releases import (
 class ReleaseRefusedError(ConfigError):
     """Gates do not let a release through."""
 
-    def __init__(self, release: Release) -> None:
+    def __init__(self, release: Release, *, remedy: str | None = None) -> None:
         self.refusals: tuple[GateResult, ...] = release.evidence.refusals
         told = "; ".join(f"{gate.name} ({gate.outcome.value}): {gate.sentence}" for gate in self.refusals)
         super().__init__(
             f"the release {release} is not let through by {len(self.refusals)} of {len(release.evidence.gates)} gates: {told}",
-            remedy='mend what they say; --force --reason "TEXT" promotes it against them, which is written down',
+            remedy=remedy
+            or 'mend what they say; --force --reason "TEXT" promotes it against them, which is written down',
         )
 
 
 def promote(
     store: Store, project_id: str, name: str, number: int | None, *, who: str, forced_for: str | None = None
 ) -> Release:
-    """Let a release answer to its name from the next request on.
+    """Let a release answer to its name from the next request on. A challenge of the name ends, undecided.
 
     Args:
         store: Where.
@@ -64,6 +68,7 @@ def promote(
     with store.writing() as connection:
         if number_in_force(connection, project_id, name) == release.number:
             raise ConfigError(f"the release {release} is in force already", remedy="nothing has to be done")
+        end_running_challenge(connection, project_id, name, who=who, reason=f"{release} was promoted")
         add_release_event(connection, stored, kind, who=who, reason=forced_for)
     return release
 
@@ -71,7 +76,7 @@ def promote(
 def roll_back(
     store: Store, project_id: str, name: str, *, to: int | None, who: str, reason: str | None = None
 ) -> Release:
-    """Let an earlier release answer to its name again, from the next request on.
+    """Let an earlier release answer to its name again, from the next request on. A challenge of the name ends, undecided.
 
     Args:
         store: Where.
@@ -88,7 +93,7 @@ def roll_back(
     with store.reading() as connection:
         events = release_history(connection, project_id, name)
         number = number_before(events, name) if to is None else to
-        was_in_force = {event.number for event in events if event.kind is not ReleaseEventKind.CREATED}
+        was_in_force = {event.number for event in events if event.kind.puts_in_force}
         if number not in was_in_force or number == number_in_force(connection, project_id, name):
             raise ConfigError(
                 f"{name}@{number} is in force now, or never was",
@@ -98,5 +103,29 @@ def roll_back(
     release = verified(stored)
     require_same_weights(store, release)
     with store.writing() as connection:
+        end_running_challenge(connection, project_id, name, who=who, reason=f"rolled back to {release}")
         add_release_event(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
     return release
+
+
+def end_running_challenge(connection: Connection, project_id: str, name: str, *, who: str, reason: str) -> bool:
+    """End the challenge of a name undecided; False: none runs.
+
+    To be called before the event that puts another release in force, in its transaction: a challenge compares with the release
+    that was in force when it began.
+    """
+    running = open_challenge(connection, project_id, name)
+    held = None if running is None else hold_challenge(connection, running.id)
+    if held is None:
+        return False
+    end_held_challenge(connection, held, who=who, reason=reason)
+    return True
+
+
+def end_held_challenge(
+    connection: Connection, held: StoredChallenge, *, who: str, reason: str, decision: str | None = None
+) -> None:
+    """Write down in the challenge and in the release's history that it is over; `decision` is None where it was not decided."""
+    close_challenge(connection, held.id, who=who, reason=reason, decision=decision)
+    stored = find_release(connection, held.project_id, held.name, held.challenger_number)
+    add_release_event(connection, stored, ReleaseEventKind.CHALLENGE_ENDED, who=who, reason=reason)

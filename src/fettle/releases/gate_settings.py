@@ -57,13 +57,18 @@ class LatencyGate(_Gate):
     """The whole interval of the 95th percentile must lie below it."""
 
 
-class CostGate(_Gate):
-    """Of one request, in your currency."""
+class CostPerRequestGate(_Gate):
+    """Of answering one request, with the study's money (`fettle cost`)."""
 
-    most_per_request: float | None = Field(default=None, ge=0)
-    """The whole interval must lie below it. None: the gate does not apply."""
-    price_per_hour: float | None = Field(default=None, ge=0)
-    """Of the machine that serves, which is charged for the seconds of the request."""
+    most: float | None = Field(default=None, ge=0)
+    """In the currency of the assumptions; the whole band must lie below it. None: the gate does not apply."""
+
+
+class CostPerCorrectAnswerGate(_Gate):
+    """Of one right answer, failed and wrong ones paid as well."""
+
+    most: float | None = Field(default=None, ge=0)
+    """In the currency of the assumptions; the whole band must lie below it. None: the gate does not apply."""
 
 
 class JsonGate(_Gate):
@@ -105,7 +110,8 @@ class GateSettings(BaseModel):
     forgetting: ForgettingGate = ForgettingGate()
     parity: ParityGate = ParityGate()
     latency: LatencyGate = LatencyGate()
-    cost: CostGate = CostGate()
+    cost_per_request: CostPerRequestGate = CostPerRequestGate()
+    cost_per_correct_answer: CostPerCorrectAnswerGate = CostPerCorrectAnswerGate()
     json_validity: JsonGate = JsonGate()
     personal_data: PersonalDataGate = PersonalDataGate()
     must_pass: MustPassGate = MustPassGate()
@@ -167,9 +173,11 @@ num_answers = 60
 [latency]                    # of these same answers, one at a time
 most_seconds_p95 = 5.0       # the whole interval of the 95th percentile must lie below it
 
-[cost]                       # applies where a bound is given
-# most_per_request = 0.001   # in your currency; the whole interval must lie below it
-# price_per_hour = 0.40      # of the machine that serves
+[cost_per_request]           # of answering, as `fettle cost` works it out; applies where a bound is given
+# most = 0.001               # in the currency of the study's money or of --economics; the whole band must lie below it
+
+[cost_per_correct_answer]    # the same for each right answer
+# most = 0.0015
 
 [json_validity]              # for JSON answers
 lowest_valid_share = 0.9     # JSON that fits the schema of the training answers; the whole interval must lie above it

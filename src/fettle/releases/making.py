@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fettle.errors import ConfigError, FettleError
+from fettle.economics.assumptions import read_assumptions
+from fettle.economics_records import Assumptions, CostBands
+from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.records import Answer
 from fettle.releases.asking import ReleaseAsker
@@ -17,10 +19,14 @@ from fettle.releases.gates.registry import gate_results
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices, router_of, with_routed_answers
 from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
+from fettle.report_records import StudyReport
 from fettle.scoring.registry import grader_by_name
+from fettle.settings import get_settings
 from fettle.store.database import Store, now
 from fettle.store.models import NoSuchModelError, find_model
 from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
+from fettle.study.economics_report import cost_bands, read_prices
+from fettle.study.kept_prompts import kept_prompts
 
 _ASKS_LARGE = "a router would ask its large contender as well, which the gates do not"
 
@@ -40,6 +46,8 @@ class NewRelease:
     """Makes it."""
     routing: RouterChoices | None = None
     """Of a router; None: it is none."""
+    economics: Path | None = None
+    """The user's file of prices, traffic and wages, over what the study was told; None: what it was told."""
 
 
 def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Release:
@@ -68,7 +76,8 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
             f"the base model of {answers_first.model} is not the one of the study any more: its weights have another hash",
             remedy="put the earlier base model back, or run the study again",
         )
-    inputs = _inputs(store, wanted, source, key, contender, asker)
+    money, no_money = _money(wanted, source.report, key)
+    inputs = replace(_inputs(store, wanted, source, key, contender, asker), money=money, no_money=no_money)
     evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_sha256)
     said, shown = contender_as_json(contender), evidence_as_json(evidence)
     with store.writing() as connection:
@@ -138,17 +147,20 @@ def _answers(
     contender = contender.small if isinstance(contender, Router) else contender
     if contender.url is not None:
         return (), must_pass, (), "an endpoint answers, and the gates do not ask it"
-    if contender.kind.shows_passages:
-        return (), must_pass, (), "the gates do not search documents"
     try:
         again: tuple[AnsweredAgain, ...] = ()
         why_not = None
-        if not has_whole_prompts(source.report):
-            why_not = "the report does not hold the whole conversations"
-        elif gates.parity.is_on or gates.latency.is_on or gates.cost.most_per_request is not None:
-            asked = contender.kind.value if router is not None else key
+        prompts = kept_prompts(source.folder)
+        if prompts is None and not has_whole_prompts(source.report):
+            why_not = "neither the report nor the study's folder holds the whole conversations: the same `fettle study` keeps them"
+        elif gates.parity.is_on or gates.latency.is_on:
             again = asker.again(
-                contender, asked, source.report.rows, project_id=wanted.project_id, count=gates.parity.num_answers
+                contender,
+                key if router is None else contender.kind.value,
+                source.report.rows,
+                project_id=wanted.project_id,
+                count=gates.parity.num_answers,
+                prompts=prompts,
             )
         if router is not None:  # the small one's answers are what was answered again
             return (
@@ -165,6 +177,22 @@ def _answers(
 
 def _as_answer_of(key: str, answered: str, again: AnsweredAgain) -> AnsweredAgain:
     return replace(again, row=replace(again.row, answers={**again.row.answers, key: again.row.answers[answered]}))
+
+
+def _money(wanted: NewRelease, report: StudyReport, key: str) -> tuple[CostBands | None, str | None]:
+    """What the contender costs where a gate asks, as `fettle cost` would work it out now; where that cannot be told, why."""
+    gates = wanted.gates
+    if not any(
+        gate.is_on and gate.most is not None for gate in (gates.cost_per_request, gates.cost_per_correct_answer)
+    ):
+        return None, None
+    said = Assumptions() if report.economics is None else report.economics.assumptions
+    if wanted.economics is not None:
+        said = read_assumptions(wanted.economics, said)
+    try:
+        return cost_bands(report, said, read_prices(get_settings().home), key), None
+    except DataError as error:
+        return None, error.problem
 
 
 def _must_pass(gates: GateSettings) -> MustStillWork | None:

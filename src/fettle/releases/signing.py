@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from fettle.errors import IntegrityError
 from fettle.files import sha256_of_json
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
-from fettle.store.releases import StoredRelease
+from fettle.store.releases import RawRelease, StoredRelease
 
 FORMAT_VERSION = 2
 """Of what is stored. Raised whenever a reader of one version could not read, or would misread, a row of the other."""
@@ -81,6 +82,51 @@ def _as_now(said: dict[str, Any]) -> dict[str, Any]:
         return said
     rule = {"measure": said["measure"], "threshold": said["threshold"]}
     return {**{key: value for key, value in said.items() if key not in rule}, "rule": rule}
+
+
+def verified_or_why_not(stored: StoredRelease) -> Release | ChangedReleaseError:
+    """A stored release, or what has become of it since it was signed."""
+    try:
+        return verified(stored)
+    except ChangedReleaseError as error:
+        return error
+
+
+class VerifiedReleases:
+    """Releases that were verified once, remembered with every letter of their rows: what differs in one letter is verified anew.
+
+    Args:
+        most: How many are remembered, those that were verified last.
+    """
+
+    def __init__(self, *, most: int = 64) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._by_name: dict[tuple[str, str, int], tuple[RawRelease, Release]] = {}
+
+    def release(self, raw: RawRelease) -> Release:
+        """What a row says, once it is shown that it says what was signed.
+
+        Raises:
+            ChangedReleaseError: It does not.
+        """
+        key = (raw.project_id, raw.name, raw.number)
+        known = self._by_name.get(key)
+        if known is not None and known[0] == raw:
+            return known[1]
+        try:
+            stored = raw.decoded()
+        except ValueError as error:
+            raise ChangedReleaseError(
+                f"the release {raw.name}@{raw.number} was changed after it was made: it is no JSON",
+                remedy="roll back to an earlier release, or make it anew with `fettle release create`",
+            ) from error
+        release = verified(stored)
+        with self._lock:
+            self._by_name.pop(key, None)
+            self._by_name[key] = (raw, release)
+            while len(self._by_name) > self._most:
+                del self._by_name[next(iter(self._by_name))]
+        return release
 
 
 @lru_cache(maxsize=8)

@@ -75,6 +75,7 @@ def create_app(context: Context) -> FastAPI:
     context.metrics.watch_store(context.store)
     context.metrics.watch_engines(lambda: context.engines.load)
     context.metrics.watch_keeper(lambda: context.keeper.counts)
+    context.metrics.watch_shadows(lambda: context.shadows.counts)
     install_error_handlers(app)
     v1 = APIRouter(prefix=API_PREFIX, responses=ERRORS)
     for router in ROUTERS:

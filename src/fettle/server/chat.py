@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, 
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
 from fettle.files import sha256_of_json
+from fettle.releases.arms import assignment_key
 from fettle.releases.catalogue import Answering
 from fettle.releases.prompting import as_asked
 from fettle.releases.routed import Errand
@@ -72,8 +74,16 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
                 system_fingerprint=await _fingerprint(context, answer.answering),
                 release=answer.answering.release,
             )
-            of_whom = Asked(completion_id=frame.id, owner=owner, model=body.model, request=asked, started=started)
-            deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context.keeper)
+            of_whom = Asked(
+                completion_id=frame.id,
+                owner=owner,
+                model=body.model,
+                request=asked,
+                answering=answer.answering,
+                ask_again=again(context, owner, asked, search, chooses_temperature=chooses_temperature),
+                started=started,
+            )
+            deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context)
             if body.stream:
                 writer = ChunkWriter(
                     frame=frame, wants_usage=body.wants_usage, token_texts=token_texts, retrieval=answer.retrieval
@@ -128,6 +138,21 @@ async def _unless_cancelled(begun: Future[_Begun]) -> _Begun:
         raise
 
 
+def again(
+    context: Context, owner: Owner, asked: ChatRequest, search: FileSearchTool | None, *, chooses_temperature: bool
+) -> Callable[[str], Sequence[Choice]]:
+    """How the same is asked of another name, once, in the thread that calls it."""
+
+    def ask(name: str) -> Sequence[Choice]:
+        one = replace(asked, num_choices=1)
+        first = _begin(context, owner, name, one, search, chooses_temperature)
+        if isinstance(first, BegunAnswer):
+            return first.choices
+        return answered_elsewhere(context, owner, first, Errand(request=one)).choices
+
+    return ask
+
+
 def _begin(
     context: Context,
     owner: Owner,
@@ -137,7 +162,16 @@ def _begin(
     chooses_temperature: bool,
 ) -> BegunAnswer | Answering:
     """The choices; or who answers, where that is a router or an endpoint, which take their time."""
-    answering = _answering(context, owner, name)
+    answering = _answering(context, owner, name, asked)
+    if answering.model is None:
+        try:
+            require_as_studied(asked, search, chooses_temperature=chooses_temperature)
+        except ApiError:
+            if answering.assigned is None or not answering.assigned.by_challenger:
+                raise
+            answering = context.answering.find(
+                name, owner.project_id
+            )  # who is in force may do what a challenger does not
     served = answering.model
     if served is None:
         require_as_studied(asked, search, chooses_temperature=chooses_temperature)
@@ -166,10 +200,11 @@ def _begin(
         raise ApiError(f"The model `{name}` cannot be loaded. What is wrong was recorded.", status=500) from error
 
 
-def _answering(context: Context, owner: Owner, name: str) -> Answering:
+def _answering(context: Context, owner: Owner, name: str, asked: ChatRequest) -> Answering:
     """Who answers to a name, asked for once: from here on the request does not look at the name again."""
+    key = assignment_key(asked.messages, key_id=owner.key_id, end_user=asked.end_user)
     try:
-        return context.answering.find(name, owner.project_id)
+        return context.answering.find(name, owner.project_id, key)
     except NoSuchReleaseError as error:
         raise NoSuchModelError(name) from error
     except ChangedReleaseError as error:

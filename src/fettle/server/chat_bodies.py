@@ -113,6 +113,7 @@ class CreateChatCompletion(RequestBody):
             max_new_tokens=self.max_completion_tokens or self.max_tokens,
             num_top_log_probs=(self.top_logprobs or 0) if self.logprobs else None,
             num_choices=self.n or 1,
+            end_user=self.safety_identifier or self.user,
         )
 
     @property

@@ -23,6 +23,7 @@ from fettle.server.embedder_thread import EmbedderThread
 from fettle.server.metrics import Metrics
 from fettle.server.open_indexes import OpenEmbedders, OpenIndexes
 from fettle.server.settings import ServerSettings
+from fettle.server.shadowing import Shadower
 from fettle.store.database import Store
 from fettle.store.keys import Owner
 from fettle.traffic.keeper import Keeper
@@ -68,6 +69,8 @@ class Context:
     """Answers for releases that a router or an endpoint answers."""
     keeper: Keeper = field(init=False)
     """Keeps requests where a key's rule says so."""
+    shadows: Shadower = field(init=False)
+    """Asks challengers beside the release in force."""
 
     def __post_init__(self) -> None:
         """Look names up in the store, and keep in it."""
@@ -75,6 +78,7 @@ class Context:
         routed = RoutedReleases(self.store, self.engines, lambda: self.embedders.named(DEFAULT_EMBEDDER))
         object.__setattr__(self, "routed", routed)
         object.__setattr__(self, "keeper", Keeper(self.store))
+        object.__setattr__(self, "shadows", Shadower(self.store, self.keeper, lambda: self.engines.load))
 
     @property
     def catalogue(self) -> StoreCatalogue:
@@ -83,6 +87,7 @@ class Context:
 
     def close(self) -> None:
         """Let go of everything. Answers that are not whole end with an error."""
+        self.shadows.close()
         self.engines.close()
         self.chat_threads.shutdown(cancel_futures=True)
         self.routed.close()

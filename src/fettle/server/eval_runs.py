@@ -18,8 +18,8 @@ from fettle.jobs.item_schema import read_item_schema
 from fettle.scoring.openai_graders.wire import require_plain_json
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import invalid
-from fettle.server.evals import Limit, Order, ends
-from fettle.server.wire import After, Metadata, RequestBody, Text
+from fettle.server.evals import Limit, Order
+from fettle.server.wire import After, Metadata, RequestBody, Text, ends
 from fettle.store.database import now
 from fettle.store.evals import (
     EvalItem,

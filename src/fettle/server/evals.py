@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -14,7 +14,7 @@ from fettle.scoring.openai_graders.registry import require_services
 from fettle.scoring.openai_graders.wire import require_plain_json
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import invalid
-from fettle.server.wire import After, Metadata, RequestBody, Text
+from fettle.server.wire import After, Metadata, RequestBody, Text, ends
 from fettle.store.database import now
 from fettle.store.evals import StoredEval, add_eval, change_eval, find_eval, list_evals, remove_eval
 from fettle.store.ids import new_id
@@ -173,11 +173,6 @@ def delete(eval_id: str, context: ContextOf, owner: OwnerOf) -> DeletedEval:
         found = find_eval(connection, owner.project_id, eval_id)
         remove_eval(connection, found.id)
     return DeletedEval(eval_id=found.id)
-
-
-def ends(ids: Sequence[str]) -> tuple[str | None, str | None]:
-    """The first and the last id of a page."""
-    return (ids[0], ids[-1]) if ids else (None, None)
 
 
 def _body(made: StoredEval) -> EvalBody:

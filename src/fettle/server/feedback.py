@@ -1,6 +1,7 @@
 """Feedback: what users say of answers. Ours: OpenAI's API has no such thing.
 
 It is kept with the request that it is of, and goes with it. Where nothing was kept of the request, there is nothing to say it of.
+Where a release challenges the one in force, it is an outcome, which may decide the challenge.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
+from fettle.releases.challenging import take_feedback
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
-from fettle.server.evals import ends
-from fettle.server.wire import After, RequestBody, Text
+from fettle.server.wire import After, RequestBody, Text, ends
 from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.pages import PageRequest
@@ -107,6 +108,7 @@ def create(body: CreateFeedback, context: ContextOf, owner: OwnerOf) -> Feedback
     with context.store.writing() as connection:
         find_kept(connection, owner.project_id, request.id)  # it may have expired meanwhile
         add_feedback(connection, given)
+        take_feedback(connection, request, given)
     return _body(given)
 
 

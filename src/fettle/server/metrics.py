@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from fettle.answering.engine_pool import PoolLoad
 from fettle.errors import FettleError
+from fettle.server.shadowing import ShadowOutcome
 from fettle.store.database import Store
 from fettle.store.jobs import JobStatus, count_jobs
 from fettle.store.workers import read_workers
@@ -91,6 +92,10 @@ class Metrics:
         """Tell what became of requests that were to be kept, too."""
         self._registry.register(_OfKeeper(look))
 
+    def watch_shadows(self, look: Callable[[], Mapping[ShadowOutcome, int]]) -> None:
+        """Tell what became of requests that a challenger was to answer unseen, too."""
+        self._registry.register(_OfShadows(look))
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -161,6 +166,24 @@ class _OfKeeper(Collector):
         for outcome, number in outcomes.items():
             kept.add_metric([outcome], number)
         yield kept
+
+
+class _OfShadows(Collector):
+    def __init__(self, look: Callable[[], Mapping[ShadowOutcome, int]]) -> None:
+        self._look = look
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: it is asked for when it is read."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Requests that a challenger has answered too, and those that it has not though it was drawn."""
+        asked = CounterMetricFamily(
+            "fettle_shadow", "Requests that a challenger was to answer too.", labels=["outcome"]
+        )
+        for outcome, number in self._look().items():
+            asked.add_metric([outcome.value], number)
+        yield asked
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

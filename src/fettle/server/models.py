@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from fettle.releases.needed import NeededByReleaseError, require_unneeded
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import ApiError
 from fettle.server.wire import Deleted
@@ -56,12 +57,17 @@ def show(name: str, context: ContextOf, owner: OwnerOf) -> ModelBody:
 
 @router.delete("/{name:path}")
 def delete(name: str, context: ContextOf, owner: OwnerOf) -> Deleted:
-    """Delete a tuned model, its weights included."""
+    """Delete a tuned model, its weights included; refused where a release answers with it."""
     with context.store.reading() as connection:
         model = find_model(connection, owner.project_id, name, kind=None)
     if not isinstance(model, TunedModel):
         message = f"The model `{name}` is a base model, which only who runs the server can take off."
         raise ApiError(message, status=403, code="insufficient_permissions", param="model")
+    try:
+        with context.store.reading() as connection:
+            require_unneeded(connection, model=model.id, project_id=owner.project_id, remedy="")
+    except NeededByReleaseError as error:
+        raise ApiError(error.describe(), code="model_in_use", param="model") from error
     context.engines.forget(context.catalogue.find(model.id, owner.project_id))
     remove_tuned_model(context.store, owner.project_id, model.id)
     return Deleted(id=model.id, object="model")

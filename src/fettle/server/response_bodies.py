@@ -116,6 +116,8 @@ class CreateResponse(RequestBody):
                 tools=[_chat_tool(tool, place) for place, tool in enumerate(self.tools or [])],
                 tool_choice=_chat_choice(self.tool_choice),
                 parallel_tool_calls=self.parallel_tool_calls,
+                user=self.user,
+                safety_identifier=self.safety_identifier,
             ).as_request()
 
     def _messages(self) -> list[_Object]:

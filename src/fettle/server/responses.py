@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.errors import FettleError
-from fettle.server.chat import HUNG_UP, begun, say_who_answers
+from fettle.server.chat import HUNG_UP, again, begun, say_who_answers
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import api_error
 from fettle.server.hang_up import HungUpError, unless_hung_up
@@ -37,8 +37,16 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
         say_who_answers(request, answer)
         [choice] = answer.choices
         writer = ResponseWriter(body, answer.retrieval, answer.answering.release)
-        of_whom = Asked(completion_id=writer.id, owner=owner, model=body.model, request=asked, started=started)
-        deltas = kept_alone(_deltas(choice), of_whom, choice, context.keeper)
+        of_whom = Asked(
+            completion_id=writer.id,
+            owner=owner,
+            model=body.model,
+            request=asked,
+            answering=answer.answering,
+            ask_again=again(context, owner, asked, search, chooses_temperature=chooses_temperature),
+            started=started,
+        )
+        deltas = kept_alone(_deltas(choice), of_whom, choice, context)
         try:
             if body.stream:
                 return await _streamed(request, writer, choice, deltas)

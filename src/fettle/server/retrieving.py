@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.releases.catalogue import Answering
+from fettle.releases.passages import attached_to, search_settings, with_fitting, wording_of
 from fettle.retrieval.citations import citation_places
-from fettle.retrieval.fence import Wording, shown_with
+from fettle.retrieval.fence import Wording
 from fettle.retrieval.question import question_of
-from fettle.retrieval.records import Found, SearchMethod, SearchSettings
+from fettle.retrieval.records import Found, SearchSettings
 from fettle.server.context import Context
 from fettle.server.search_bodies import FileSearchTool, least_score
 from fettle.server.searching import search_index
@@ -26,8 +27,6 @@ from fettle.store.model_indexes import AttachedIndex, index_of_model
 
 _NUM_PASSAGES = 5
 """Shown at most, where nobody says how many."""
-_LEAST_ROOM_TOKENS = 256
-"""For an answer whose length nobody bounds; never more than a quarter of the context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +74,7 @@ def look_up(
             settings = SearchSettings(num_passages=tool.max_num_results or _NUM_PASSAGES)
         elif attached is not None:
             index = usable(find_index(connection, owner.project_id, attached.index_id))
-            settings = SearchSettings(
-                method=SearchMethod(attached.method),
-                num_passages=attached.num_passages,
-                reranker=attached.reranker,
-                max_tokens=attached.max_tokens,
-            )
+            settings = search_settings(attached)
         else:
             return None
     question = question_of(asked.messages)
@@ -91,7 +85,7 @@ def look_up(
         index_id=index.id,
         question=question,
         found=tuple(one for one in found if one.score >= least),
-        wording=_wording_of(attached),
+        wording=wording_of(attached),
     )
 
 
@@ -101,37 +95,13 @@ def _attached(connection: Connection, owner: Owner, answering: Answering) -> Att
         return None
     if answering.contender is None:
         return index_of_model(connection, answering.model.name, owner.project_id)
-    index = answering.contender.index
-    if index is None:
-        return None
-    return AttachedIndex(
-        model=answering.model.name,
-        project_id=owner.project_id,
-        index_id=index.index_id,
-        num_passages=index.num_passages,
-        method=index.method,
-        reranker=index.reranker,
-        max_tokens=index.max_tokens,
-        abstention=index.abstention,
-        asks_for_citations=index.asks_for_citations,
-    )
-
-
-def _wording_of(attached: AttachedIndex | None) -> Wording:
-    if attached is None:
-        return Wording()
-    return Wording(abstention=attached.abstention, asks_for_citations=attached.asks_for_citations)
+    return attached_to(answering.contender, owner.project_id)
 
 
 def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval) -> tuple[ChatRequest, Retrieval]:
     """The conversation with as many whole passages as leave room for the answer, and what was shown."""
-    most = engine.max_tokens - (asked.max_new_tokens or min(_LEAST_ROOM_TOKENS, engine.max_tokens // 4))
-    for count in range(len(retrieval.found), -1, -1):
-        shown = retrieval.found[:count]
-        messages = shown_with(asked.messages, shown, retrieval.wording)
-        if not count or len(engine.loaded.renderer.prompt_tokens(messages, asked.tools)) <= most:
-            return replace(asked, messages=messages), replace(retrieval, found=shown)
-    raise AssertionError("no passage at all is tried last")
+    asked, shown = with_fitting(engine, asked, retrieval.found, retrieval.wording)
+    return asked, replace(retrieval, found=shown)
 
 
 def citations(text: str, found: Sequence[Found]) -> tuple[Citation, ...]:

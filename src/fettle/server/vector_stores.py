@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from fettle.releases.needed import NeededByReleaseError, require_unneeded
 from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER
 from fettle.retrieval.indexing import new_index
 from fettle.retrieval.vector_stores import expiry_of, is_expired, remove_vector_store
@@ -109,7 +110,12 @@ def change(vector_store_id: str, body: ChangeVectorStore, context: ContextOf, ow
 
 @router.delete("/{vector_store_id}")
 def delete(vector_store_id: str, context: ContextOf, owner: OwnerOf) -> DeletedVectorStore:
-    """Delete a vector store. Its files stay."""
+    """Delete a vector store, unless a release searches it. Its files stay."""
+    try:
+        with context.store.reading() as connection:
+            require_unneeded(connection, index_id=vector_store_id, project_id=owner.project_id, remedy="")
+    except NeededByReleaseError as error:
+        raise ApiError(error.describe(), code="vector_store_in_use", param="vector_store_id") from error
     remove_vector_store(context.store, owner.project_id, vector_store_id)
     return DeletedVectorStore(id=vector_store_id)
 

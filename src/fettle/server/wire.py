@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
@@ -78,6 +79,11 @@ class RequestBody(BaseModel):
     """A JSON object that is sent to us; fields that we do not know are refused by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def ends(ids: Sequence[str]) -> tuple[str | None, str | None]:
+    """The first and the last id of a page."""
+    return (ids[0], ids[-1]) if ids else (None, None)
 
 
 class Deleted(BaseModel):

@@ -6,12 +6,13 @@ its meaning.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, insert, select
 
 from fettle.errors import ConfigError, ModelError
 from fettle.store.database import now
@@ -32,6 +33,18 @@ class ReleaseEventKind(StrEnum):
     """It answers to its name from now on, against its gates."""
     ROLLED_BACK = "rolled back"
     """An earlier one answers to the name again."""
+    CHALLENGED = "challenged"
+    """It answers a share of the requests beside the one in force, or instead of it."""
+    CHALLENGE_ENDED = "challenge ended"
+    """It does so no longer."""
+
+    @property
+    def puts_in_force(self) -> bool:
+        """Whether the release answers to its name from then on."""
+        return self in _PUT_IN_FORCE
+
+
+_PUT_IN_FORCE = (ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED, ReleaseEventKind.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +59,36 @@ class StoredRelease:
     contender: Mapping[str, Any]
     evidence: Mapping[str, Any]
     content_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawRelease:
+    """The same, as the database holds it letter by letter: two that are equal say the same."""
+
+    project_id: str
+    name: str
+    number: int
+    created_at: int
+    contender: str
+    """JSON, as is the next one."""
+    evidence: str
+    content_sha256: str
+
+    def decoded(self) -> StoredRelease:
+        """With its JSON read.
+
+        Raises:
+            ValueError: Something is no JSON.
+        """
+        return StoredRelease(
+            project_id=self.project_id,
+            name=self.name,
+            number=self.number,
+            created_at=self.created_at,
+            contender=json.loads(self.contender),
+            evidence=json.loads(self.evidence),
+            content_sha256=self.content_sha256,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +152,37 @@ def find_release(connection: Connection, project_id: str, name: str, number: int
     Raises:
         NoSuchReleaseError: There is none.
     """
-    where = (releases.c.project_id == project_id, releases.c.name == name, releases.c.release_number == number)
-    row = connection.execute(select(releases).where(*where)).first()
+    row = connection.execute(select(releases).where(*_is(project_id, name, number))).first()
     if row is None:
-        raise NoSuchReleaseError(
-            f"there is no release {name}@{number}", remedy="`fettle release list` shows those that there are"
-        )
+        raise _no_such(name, number)
     return _record(row)
+
+
+def find_raw_release(connection: Connection, project_id: str, name: str, number: int) -> RawRelease:
+    """One release, its JSON unread.
+
+    Raises:
+        NoSuchReleaseError: There is none.
+    """
+    contender, evidence = (cast(column, Text) for column in (releases.c.contender, releases.c.evidence))
+    columns = (
+        releases.c.created_at,
+        releases.c.content_sha256,
+        contender.label("contender"),
+        evidence.label("evidence"),
+    )
+    row = connection.execute(select(*columns).where(*_is(project_id, name, number))).first()
+    if row is None:
+        raise _no_such(name, number)
+    return RawRelease(
+        project_id=project_id,
+        name=name,
+        number=number,
+        created_at=row.created_at,
+        contender=row.contender,
+        evidence=row.evidence,
+        content_sha256=row.content_sha256,
+    )
 
 
 def list_releases(connection: Connection, project_id: str, name: str | None = None) -> tuple[StoredRelease, ...]:
@@ -125,6 +192,15 @@ def list_releases(connection: Connection, project_id: str, name: str | None = No
         wanted = wanted.where(releases.c.name == name)
     rows = connection.execute(wanted.order_by(releases.c.name, releases.c.release_number))
     return tuple(map(_record, rows))
+
+
+def list_release_names(connection: Connection, project_id: str | None = None) -> tuple[tuple[str, str], ...]:
+    """Projects with the names that they have releases of; None: all projects."""
+    wanted = select(releases.c.project_id, releases.c.name).distinct()
+    if project_id is not None:
+        wanted = wanted.where(releases.c.project_id == project_id)
+    rows = connection.execute(wanted.order_by(releases.c.project_id, releases.c.name))
+    return tuple((row.project_id, row.name) for row in rows)
 
 
 def release_history(connection: Connection, project_id: str, name: str) -> tuple[ReleaseEvent, ...]:
@@ -156,7 +232,7 @@ def number_in_force(connection: Connection, project_id: str, name: str) -> int |
     where = (
         release_events.c.project_id == project_id,
         release_events.c.name == name,
-        release_events.c.kind != ReleaseEventKind.CREATED.value,
+        release_events.c.kind.in_([kind.value for kind in _PUT_IN_FORCE]),
     )
     last = select(release_events.c.release_number).where(*where).order_by(release_events.c.number.desc()).limit(1)
     return connection.execute(last).scalar()
@@ -188,7 +264,7 @@ def numbers_in_force(events: Sequence[ReleaseEvent]) -> tuple[int, ...]:
                 while line and line[-1] != event.number:
                     line.pop()
                 line = line or [event.number]
-            case ReleaseEventKind.CREATED:
+            case _:
                 pass
     return tuple(line)
 
@@ -206,6 +282,16 @@ def number_before(events: Sequence[ReleaseEvent], name: str) -> int:
             remedy=f"`fettle release history {name}` says what was; --to names another one",
         )
     return line[-2]
+
+
+def _is(project_id: str, name: str, number: int) -> tuple[ColumnElement[bool], ...]:
+    return (releases.c.project_id == project_id, releases.c.name == name, releases.c.release_number == number)
+
+
+def _no_such(name: str, number: int) -> NoSuchReleaseError:
+    return NoSuchReleaseError(
+        f"there is no release {name}@{number}", remedy="`fettle release list` shows those that there are"
+    )
 
 
 def _record(row: Row[Any]) -> StoredRelease:

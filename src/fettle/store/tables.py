@@ -420,6 +420,59 @@ feedback = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
+challenges = Table(  # what was agreed is never changed; a row ends once
+    "challenges",
+    metadata,
+    _number(),
+    Column("id", _ID, nullable=False, unique=True),
+    _project(),
+    Column("name", _NAME, nullable=False),  # of the release that is challenged
+    Column("challenger_number", Integer, nullable=False),
+    Column("incumbent_number", Integer, nullable=False),
+    Column("terms", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("who", _NAME, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("ended_by", _NAME),
+    Column("decision", String(16)),  # null: not decided
+    Column("reason", Text),  # why it has ended
+)
+
+challenge_outcomes = Table(  # they stay when the request that they are of is deleted: what was decided rests on them
+    "challenge_outcomes",
+    metadata,
+    _number(),
+    Column("challenge_id", _ID, ForeignKey("challenges.id"), nullable=False),
+    Column("completion_id", _ID, nullable=False),
+    Column("assignment", String(64), nullable=False),  # a hash of the conversation or the user
+    Column("is_challenger", Integer, nullable=False),
+    Column("score", Float(53), nullable=False),
+    Column("incumbent_score", Float(53)),  # of a pair; null: the outcome of one answer
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("challenge_id", "completion_id"),
+)
+
+challenge_looks = Table(
+    "challenge_looks",
+    metadata,
+    _number(),
+    Column("challenge_id", _ID, ForeignKey("challenges.id"), nullable=False, index=True),
+    Column("num_outcomes", Integer, nullable=False),
+    Column("look", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+shadow_answers = Table(  # beside the answer that the user got, and gone with it
+    "shadow_answers",
+    metadata,
+    Column("completion_id", _ID, ForeignKey("kept_requests.id", ondelete="CASCADE"), primary_key=True),
+    Column("challenge_id", _ID, ForeignKey("challenges.id"), nullable=False, index=True),
+    Column("answer", JSON, nullable=False),  # a message
+    Column("finish_reason", String(16), nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 workers = Table(
     "workers",
     metadata,
@@ -431,6 +484,14 @@ Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
 Index("ix_indexes_project_number", indexes.c.project_id, indexes.c.number)
 Index("ix_release_events_name_number", release_events.c.name, release_events.c.number)
 Index("ix_router_reservations_name_day", router_reservations.c.name, router_reservations.c.day)
+Index(
+    "uq_challenges_open",  # one challenge of a name at a time
+    challenges.c.project_id,
+    challenges.c.name,
+    unique=True,
+    sqlite_where=challenges.c.ended_at.is_(None),
+    postgresql_where=challenges.c.ended_at.is_(None),
+)
 Index("ix_kept_requests_project_number", kept_requests.c.project_id, kept_requests.c.number)
 Index("ix_files_project_number", files.c.project_id, files.c.number)
 Index("ix_job_events_job_number", job_events.c.job_id, job_events.c.number)

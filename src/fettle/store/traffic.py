@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 from fettle.errors import ConfigError, FettleError, require_range
 from fettle.store.database import Store, now
 from fettle.store.pages import Page, PageRequest, read_page
-from fettle.store.tables import feedback, kept_requests, keys, traffic_rules
+from fettle.store.tables import feedback, kept_requests, keys, shadow_answers, traffic_rules
 
 _SECONDS_A_DAY = 86_400
 MOST_DAYS = 3650
@@ -51,7 +51,7 @@ class KeptRequest:
     model: str
     """As it was asked for."""
     release: Mapping[str, Any] | None = None
-    """Name, number and contender of the release that answered; None: no release did."""
+    """Name, number and contender of the release that answered, and how it came to (`releases.arms`); None: no release did."""
     request: Mapping[str, Any] | None
     """Messages and tools; None: the texts are not kept."""
     answer: Mapping[str, Any] | None
@@ -298,6 +298,7 @@ def _delete(store: Store, where: Sequence[ColumnElement[bool]]) -> int:
     with store.erasing() as connection:
         gone = select(kept_requests.c.id).where(*where)
         connection.execute(delete(feedback).where(feedback.c.completion_id.in_(gone)))
+        connection.execute(delete(shadow_answers).where(shadow_answers.c.completion_id.in_(gone)))
         return connection.execute(delete(kept_requests).where(*where)).rowcount
 
 

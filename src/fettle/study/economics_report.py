@@ -19,10 +19,20 @@ from fettle.economics.hosted_prices import hosted_prices
 from fettle.economics.needed_traffic import smallest_traffic
 from fettle.economics.price_table import price_table
 from fettle.economics.priced import DEFAULT_GPU, DEFAULT_MACHINE, Endpoint, Priced, Prices, priced
-from fettle.economics.quantities import Quantities, best_guess, drawn
+from fettle.economics.quantities import Numbers, Quantities, best_guess, drawn
 from fettle.economics.right_answers import RightAnswers, drawn_right_shares, right_answers, right_meaning
-from fettle.economics_records import Assumptions, BreakEven, ContenderCost, CostTerm, EconomicsReport, exactly
-from fettle.records import ContenderResult
+from fettle.economics_records import (
+    Assumptions,
+    BreakEven,
+    ContenderCost,
+    CostBands,
+    CostTerm,
+    EconomicsReport,
+    Stated,
+    exactly,
+)
+from fettle.errors import DataError
+from fettle.records import ContenderResult, Interval
 from fettle.report_records import StudyReport
 from fettle.routing_records import RoutingCosts, RoutingReport
 from fettle.study.economics_words import economics_sentence, notes_of_assumptions
@@ -31,6 +41,8 @@ from fettle.study.figures import spoken
 REMOTE = "remote"
 NUM_DRAWS = 10_000
 SEED = 0
+_BAND = 0.9
+"""Share of the draws that lie within, half of the others below."""
 
 
 def read_prices(home: Path) -> Prices:
@@ -118,6 +130,57 @@ def economics_report(report: StudyReport, said: Assumptions, prices: Prices) -> 
         sentence=economics_sentence(break_evens, said, titles),
         notes=(*notes, *notes_of_assumptions(said), *found.notes),
     )
+
+
+def cost_bands(report: StudyReport, said: Assumptions, prices: Prices, contender: str) -> CostBands:
+    """What one contender's requests and right answers cost: the lines of `economics_report`, worked out for every draw as well.
+
+    Args:
+        report: The study's.
+        said: What is said, and assumed.
+        prices: Where the rest is looked up.
+        contender: Its key in the report.
+
+    Raises:
+        ConfigError: A price is missing, or in another currency.
+        DataError: What the contender costs cannot be told.
+    """
+    found = priced(said, prices, _endpoint(report))
+    sides, notes = _known(report, said, found)
+    one = next((side for side in sides if side.result.name == contender), None)
+    if one is None:
+        raise DataError(
+            f"what {contender} costs cannot be told: {' '.join((*notes, *found.notes)) or 'the study has no such contender'}",
+            where="economics",
+            remedy="`fettle cost` shows the contenders whose costs are known, and what is missing for others",
+        )
+    rng = np.random.default_rng(SEED)
+    at, draws = best_guess(found.situation), drawn(found.situation, NUM_DRAWS, rng)
+    lines = costs.answering(one.taken, at)
+    best, many = costs.total(lines, at), costs.total(costs.answering(one.taken, draws), draws)
+    share = float(one.right_share[0])
+    shares = drawn_right_shares([one.right], NUM_DRAWS, rng)[contender]
+    return CostBands(
+        contender=contender,
+        currency=said.currency,
+        cost_per_request=_band(float(best[0]), many),
+        cost_per_correct_answer=_band(float(best[0]) / share, many / shares) if share > 0 else None,
+        terms=_terms(lines),
+        requests_per_day=said.traffic.requests_per_day,
+        looked_up=_that_it_rests_on(found.stated, one.taken),
+    )
+
+
+def _band(best: float, draws: Numbers) -> Interval:
+    """Around the best guess, which lies within whatever was drawn."""
+    low, high = (float(end) for end in np.quantile(draws, [(1 - _BAND) / 2, (1 + _BAND) / 2]))
+    return Interval(estimate=best, low=min(low, best), high=max(high, best), level=_BAND, method="draws of all ranges")
+
+
+def _that_it_rests_on(stated: Sequence[Stated], taken: Taken) -> tuple[Stated, ...]:
+    """The prices of answering that nobody has said."""
+    place = "remote." if taken.is_elsewhere else "machine.price_per_serving_hour"
+    return tuple(one for one in stated if one.is_looked_up and taken.needs_machine and one.name.startswith(place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 """Keeps requests and their answers without holding up either: whoever answers puts them into a queue, a thread does the rest.
 
 The queue is bounded. Where the database is slower than the requests, or does not answer, requests are dropped and counted; none
-waits and none fails. Whether a key's requests are kept at all is looked up in the thread, every two seconds anew.
+waits and none fails. Whether a key's requests are kept at all is looked up in the thread, every second anew where somebody asks.
+By what was found, `keeps` says that nothing is to be collected for a key without a rule.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -22,7 +24,7 @@ from fettle.traffic.redact import redacted_body
 
 _MOST_WAITING = 1000
 _AT_ONCE = 100
-_RULES_LIVE_SECONDS = 2.0
+_RULES_LIVE_SECONDS = 1.0
 _SECONDS_TO_CLOSE = 5.0
 _logger = logging.getLogger("fettle.traffic")
 
@@ -37,7 +39,7 @@ class Answered:
     model: str
     """As it was asked for."""
     release: Mapping[str, Any] | None = None
-    """Name, number and contender of the release that answered; None: no release did."""
+    """Name, number and contender of the release that answered, and its side of a challenge; None: no release did."""
     request: Mapping[str, Any]
     """Messages and tools."""
     answer: Mapping[str, Any]
@@ -63,6 +65,19 @@ class KeeperCounts:
     num_waiting: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KnownRules:
+    """Whose requests are kept, by key."""
+
+    rules: Mapping[str, TrafficRule]
+    at: float
+    """When they were looked up, by the monotonic clock."""
+
+    @property
+    def are_fresh(self) -> bool:
+        return time.monotonic() - self.at <= _RULES_LIVE_SECONDS
+
+
 class Keeper:
     """Writes what is to be kept.
 
@@ -79,8 +94,15 @@ class Keeper:
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._num_kept = self._num_dropped = self._num_failed = 0
-        self._rules: Mapping[str, TrafficRule] = {}
-        self._rules_at = -1e9
+        self._known = _KnownRules(rules={}, at=-math.inf)
+
+    def keeps(self, key_id: str) -> bool:
+        """Whether an answer to this key has to be collected. Takes no time, and never raises.
+
+        Where the rules were not looked at within the last second it has to be: `take` then looks at them.
+        """
+        known = self._known
+        return not known.are_fresh or key_id in known.rules
 
     def take(self, answered: Answered) -> None:
         """Have a request kept, if its key's rule says so. Takes microseconds and never raises."""
@@ -150,11 +172,11 @@ class Keeper:
         return 0, len(some)
 
     def _current_rules(self) -> Mapping[str, TrafficRule]:
-        if time.monotonic() - self._rules_at > _RULES_LIVE_SECONDS:
+        if not self._known.are_fresh:
+            at = time.monotonic()
             with self._store.reading() as connection:
-                self._rules = list_rules(connection)
-            self._rules_at = time.monotonic()
-        return self._rules
+                self._known = _KnownRules(rules=list_rules(connection), at=at)
+        return self._known.rules
 
 
 def as_kept(answered: Answered, rule: TrafficRule) -> KeptRequest:

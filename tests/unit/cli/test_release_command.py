@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from typer.testing import CliRunner
 
 from databases import fresh_store
@@ -17,7 +19,9 @@ from fettle.releases.records import ContenderKind, ReleasedContender, Router
 from fettle.routing_records import RoutingRule
 from fettle.settings import get_settings
 from fettle.store.models import put_base_model
-from kept_releases import FAILED, keep_release
+from fettle.store.opening import open_store
+from fettle.store.tables import releases as releases_table
+from kept_releases import FAILED, PASSED, keep_release
 from tiny_models import save_tiny_model
 
 pytestmark = pytest.mark.any_database
@@ -107,3 +111,47 @@ def test_a_router_is_shown_with_its_promise_and_its_limits(tmp_path: Path) -> No
     ):
         assert line in shown
     assert "promised:" not in run("show", "triage")
+
+
+@pytest.mark.usefixtures("releases")
+def test_a_changed_row_is_marked_among_the_others_and_ends_with_its_exit_code(tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, ["list"]).exit_code == 0
+    run("promote", "triage@1")
+    with open_store().writing() as connection:
+        first = releases_table.c.release_number == 1
+        connection.execute(update(releases_table).where(first).values(evidence={"gates": []}))
+    found = CliRunner().invoke(app, ["list"])
+    assert found.exit_code == 1
+    lines = {line.split()[0]: line for line in found.stdout.splitlines()}
+    assert "in force" in lines["triage@1"]
+    assert "changed since it was signed: not served" in lines["triage@1"]
+    assert "refused by personal_data" in lines["triage@2"]
+    assert "the release triage@1 was changed" in found.stderr
+    listed = CliRunner().invoke(app, ["list", "--json"])
+    assert listed.exit_code == 1
+    changed, other = json.loads(listed.stdout)["content"]
+    assert (changed["number"], changed["in_force"], changed["evidence"]) == (1, True, None)
+    assert "was changed" in changed["problem"]
+    assert (other["problem"], other["evidence"]["study"]) == (None, "tickets")
+    told = CliRunner().invoke(app, ["history", "triage", "--json", "--chart", str(tmp_path / "chart.svg")])
+    assert told.exit_code == 1
+    content = json.loads(told.stdout)["content"]
+    assert [event["kind"] for event in content["events"]] == ["created", "created", "promoted"]
+    assert [one["problem"] is None for one in content["releases"]] == [False, True]
+    assert "@2<" in (tmp_path / "chart.svg").read_text()
+
+
+@pytest.mark.usefixtures("releases")
+def test_what_gates_say_is_wrapped_and_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = run("show", "triage@2")
+    assert shown.splitlines()[1] == "1 of 1 gates refuse it: personal_data"
+    assert shown.splitlines()[2] == "failed  personal_data: 2 of 60 answers hold personal data"
+    long = replace(PASSED, sentence="\x1b[2J " + "as it was said " * 20)
+    contender = ReleasedContender(kind=ContenderKind.PROMPT, model="tiny")
+    keep_release(open_store(), "other", contender, long)
+    shown = run("show", "other")
+    assert "\x1b" not in shown
+    gates = shown.splitlines()[2 : shown.splitlines().index("in force:       no")]
+    assert len(gates) > 3
+    assert max(map(len, gates)) <= 70

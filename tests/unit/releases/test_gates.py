@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from build_report import json_report, label_report
+from fettle.economics_records import CostBands, CostTerm, exactly
 from fettle.errors import ConfigError
 from fettle.records import Interval, Message
 from fettle.releases.gate_settings import DEFAULT_FILE, GateSettings, read_gate_settings
@@ -72,7 +73,8 @@ def test_every_gate_of_the_file_is_looked_at_and_the_file_says_the_defaults(tmp_
     )
     (tmp_path / "all.toml").write_text(uncommented)
     read = read_gate_settings(tmp_path / "all.toml")
-    assert (read.cost.most_per_request, read.forgetting.most_points_lost) == (0.001, 5.0)
+    assert (read.cost_per_request.most, read.cost_per_correct_answer.most) == (0.001, 0.0015)
+    assert read.forgetting.most_points_lost == 5.0
     assert read.must_pass.file == tmp_path / "must-pass.jsonl"
 
 
@@ -82,7 +84,7 @@ def test_every_gate_of_the_file_is_looked_at_and_the_file_says_the_defaults(tmp_
         ("[parity]\nlowest_share = 1", "lowest_share"),
         ("[win_rate_against_prompt]\nlowest_win_rate = 2", "less than or equal to 1"),
         ("[parity", "no TOML"),
-        ('[cost]\nwhen_not_measured = "ignore"', "when_not_measured"),
+        ('[latency]\nwhen_not_measured = "ignore"', "when_not_measured"),
     ],
 )
 def test_a_gates_file_that_is_wrong_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -164,21 +166,45 @@ def test_answers_of_the_server_that_are_not_the_studys_break_parity() -> None:
     assert found(replace(away, settings=settings(parity={"when_not_measured": "pass"})), "parity").lets_through
 
 
-def test_latency_and_cost_are_held_against_their_bounds() -> None:
+def test_latency_is_held_against_its_bound() -> None:
     report = label_report(num_rows=60)
     slow = inputs(report, settings=settings(latency={"most_seconds_p95": 0.1}))
     assert found(slow, "latency").outcome is FAILED
     assert found(inputs(report), "latency").outcome is PASSED
-    assert found(inputs(report), "cost").outcome is NONE
-    assert found(inputs(report, settings=settings(cost={"most_per_request": 1.0})), "cost").outcome is OPEN
-    priced = {"price_per_hour": 36.0}  # 0.01 a second, 0.001 a request
-    cheap = found(inputs(report, settings=settings(cost={**priced, "most_per_request": 0.002})), "cost")
-    assert cheap.outcome is PASSED
-    assert cheap.measured is not None
-    assert cheap.measured.estimate == pytest.approx(0.001)
-    assert (
-        found(inputs(report, settings=settings(cost={**priced, "most_per_request": 0.0005})), "cost").outcome is FAILED
+
+
+def money(per_request: float, per_correct: float | None) -> CostBands:
+    def band(value: float) -> Interval:
+        return Interval(estimate=value, low=value / 2, high=2 * value, level=0.9)
+
+    term = CostTerm(name="machine time", quantity=0.5, unit="machine hours", price=0.2, cost=0.1)
+    return CostBands(
+        contender="tuned",
+        currency="EUR",
+        cost_per_request=band(per_request),
+        cost_per_correct_answer=None if per_correct is None else band(per_correct),
+        terms=(term,),
+        requests_per_day=exactly(20_000),
+        looked_up=(),
     )
+
+
+def test_costs_are_held_against_their_bounds_with_their_whole_band() -> None:
+    report = label_report(num_rows=60)
+    bounds = settings(cost_per_request={"most": 0.01}, cost_per_correct_answer={"most": 0.02})
+
+    def outcomes(**more: Any) -> list[GateOutcome]:
+        given = inputs(report, settings=bounds, **more)
+        return [found(given, name).outcome for name in ("cost_per_request", "cost_per_correct_answer")]
+
+    assert outcomes(money=money(0.004, 0.009)) == [PASSED, PASSED]
+    assert outcomes(money=money(0.004, 0.011)) == [PASSED, FAILED]
+    assert outcomes(money=money(0.006, None)) == [FAILED, FAILED]  # half of the band is below, and none of it is right
+    assert outcomes(no_money="nothing was answered") == [OPEN, OPEN]
+    sentence = found(inputs(report, settings=bounds, money=money(0.004, 0.009)), "cost_per_request").sentence
+    assert "0.004 EUR (0.002 to 0.008 in 90% of the draws)" in sentence
+    assert "with 20,000 of them a day: 0.5 machine hours at 0.2 (machine time)" in sentence
+    assert {found(inputs(report), name).outcome for name in ("cost_per_request", "cost_per_correct_answer")} == {NONE}
 
 
 def test_json_that_does_not_fit_the_schema_is_not_valid() -> None:

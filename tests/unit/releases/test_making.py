@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from fettle.economics.assumptions import with_settings
+from fettle.economics_records import Assumptions
 from fettle.errors import ConfigError, DataError
 from fettle.records import Message
+from fettle.releases import signing
 from fettle.releases.catalogue import ReleaseCatalogue, require_release_name
 from fettle.releases.changing import ReleaseRefusedError, promote, roll_back
 from fettle.releases.chart import history_chart
@@ -27,12 +30,20 @@ from fettle.releases.records import (
     ReleasedContender,
     Router,
 )
-from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
+from fettle.releases.signing import (
+    ChangedReleaseError,
+    VerifiedReleases,
+    contender_as_json,
+    content_sha256,
+    evidence_as_json,
+    verified,
+)
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from fettle.store.models import folder_of, remove_tuned_model
 from fettle.store.releases import (
     NoSuchReleaseError,
+    RawRelease,
     ReleaseEventKind,
     StoredRelease,
     find_release,
@@ -40,6 +51,7 @@ from fettle.store.releases import (
     release_history,
 )
 from fettle.store.tables import releases
+from fettle.study.economics_report import read_prices, with_money
 from fettle.study.report import write_report
 from kept_releases import FAILED, evidence, keep_release
 from released_study import INSTRUCTION, LABELS, SHOTS, ReleasableStudy, releasable_study
@@ -52,7 +64,13 @@ def study(store: Store, tmp_path: Path) -> Iterator[ReleasableStudy]:
     made.pool.close()
 
 
-def make(store: Store, study: ReleasableStudy, contender: str | None = None, **gates: dict[str, Any]) -> Release:
+def make(
+    store: Store,
+    study: ReleasableStudy,
+    contender: str | None = None,
+    economics: Path | None = None,
+    **gates: dict[str, Any],
+) -> Release:
     wanted = NewRelease(
         name="triage",
         project_id=study.model.project_id,
@@ -62,6 +80,7 @@ def make(store: Store, study: ReleasableStudy, contender: str | None = None, **g
             {"forgetting": {"most_points_lost": 10}, "parity": {"num_answers": 20, "lowest_same_share": 0.8}} | gates
         ),
         who="ann",
+        economics=economics,
     )
     return create_release(store, wanted, study.asker)
 
@@ -119,6 +138,31 @@ def test_examples_that_must_pass_are_answered_by_the_serving_engine(
     [gate] = [one for one in wrong.evidence.gates if one.name == "must_pass"]
     assert "3 of 4 examples" in gate.sentence
     assert "wrong.jsonl:2" in gate.sentence
+
+
+def test_costs_are_those_of_the_study_or_of_the_users_file(
+    store: Store, study: ReleasableStudy, tmp_path: Path
+) -> None:
+    said = with_settings(
+        Assumptions(), ["currency=EUR", "usd=0.9", "machine.price_per_serving_hour=2", "traffic.requests_per_day=1000"]
+    )
+    report = with_money(study.report, said, read_prices(tmp_path))
+    write_report(report, study.folder)
+    bounds: dict[str, Any] = {"cost_per_request": {"most": 0.05}, "cost_per_correct_answer": {"most": 0.05}}
+    cheap = make(store, study, **bounds)
+    found = outcomes(cheap)
+    assert found["cost_per_request"] is GateOutcome.PASSED
+    [gate] = [one for one in cheap.evidence.gates if one.name == "cost_per_request"]
+    assert gate.measured is not None
+    assert gate.measured.estimate == pytest.approx(2 * 24 / 1000)
+    assert "0.048 EUR" in gate.sentence
+    (tmp_path / "dear.toml").write_text("[machine]\nprice_per_serving_hour = 3\n")
+    dear = make(store, study, economics=tmp_path / "dear.toml", **bounds)
+    assert outcomes(dear)["cost_per_request"] is GateOutcome.FAILED
+    assert "cost_per_request" in {one.name for one in dear.evidence.refusals}
+    (tmp_path / "wrong.toml").write_text("[machine]\nprice = 3\n")
+    with pytest.raises(ConfigError, match=r"machine\.price"):
+        make(store, study, economics=tmp_path / "wrong.toml", **bounds)
 
 
 def test_a_release_that_its_gates_refuse_is_promoted_by_force_alone_which_is_kept(
@@ -197,6 +241,70 @@ def test_a_changed_row_and_changed_weights_are_refused_whatever_forces_them(
     remove_tuned_model(store, project_id, study.model.id)
     with pytest.raises(ChangedReleaseError, match="is not here any more"):
         ReleaseCatalogue(store).find("triage@1", project_id)
+
+
+def test_a_row_that_was_verified_once_is_refused_at_the_next_request_after_any_letter_of_it_has_changed(
+    store: Store, study: ReleasableStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id, catalogue = study.model.project_id, ReleaseCatalogue(store)
+    keep_release(store, "triage", ReleasedContender(kind=ContenderKind.TUNED, model=study.model.id))
+    promote(store, project_id, "triage", 1, who="ann")
+    hashed: list[StoredRelease] = []
+
+    def counted(stored: StoredRelease) -> Release:
+        hashed.append(stored)
+        return verified(stored)
+
+    monkeypatch.setattr(signing, "verified", counted)
+    before = catalogue.find("triage", project_id)
+    assert catalogue.find("triage", project_id) == catalogue.find("triage@1", project_id) == before
+    assert len(hashed) == 1
+    with store.reading() as connection:
+        stored = find_release(connection, project_id, "triage", 1)
+    one_score = dict(stored.evidence) | {"scores": dict(stored.evidence["scores"]) | {"a": 0.0}}
+    another = dict(stored.contender["contender"]) | {"instruction": "Say yes."}
+    changes: list[dict[str, Any]] = [
+        {"evidence": one_score},
+        {"contender": dict(stored.contender) | {"contender": another}},
+        {"content_sha256": "0" * 64},
+    ]
+    for change in changes:
+        with store.writing() as connection:
+            connection.execute(update(releases).values(change))
+        for name in ("triage", "triage@1"):
+            with pytest.raises(ChangedReleaseError, match="triage@1 was changed"):
+                catalogue.find(name, project_id)
+        with store.writing() as connection:
+            whole = {name: getattr(stored, name) for name in ("evidence", "contender", "content_sha256")}
+            connection.execute(update(releases).values(whole))
+        assert catalogue.find("triage", project_id) == before
+
+
+def test_few_releases_are_remembered_and_no_json_is_refused() -> None:
+    said = contender_as_json(ReleasedContender(kind=ContenderKind.PROMPT, model="tiny"))
+    shown = evidence_as_json(evidence())
+
+    def raw(number: int) -> RawRelease:
+        signed = content_sha256("a", number, said, shown)
+        return RawRelease(
+            project_id="p",
+            name="a",
+            number=number,
+            created_at=0,
+            contender=json.dumps(said),
+            evidence=json.dumps(shown),
+            content_sha256=signed,
+        )
+
+    remembered = VerifiedReleases(most=2)
+    first = remembered.release(raw(1))
+    assert remembered.release(raw(1)) is first
+    assert [remembered.release(raw(number)).number for number in (2, 3)] == [2, 3]
+    again = remembered.release(raw(1))
+    assert again == first
+    assert again is not first
+    with pytest.raises(ChangedReleaseError, match="is no JSON"):
+        remembered.release(replace(raw(1), evidence="{"))
 
 
 def test_a_study_whose_model_is_not_in_the_store_or_whose_base_has_changed_is_refused(
@@ -316,6 +424,13 @@ def test_the_chart_shows_every_release_and_escapes_what_it_says(store: Store, st
     second = keep_release(store, "replies", contender, replace(FAILED, name="parity"), bad)
     drawn = history_chart("replies", [first, second], 1)
     root = ElementTree.fromstring(drawn)
-    assert len([one for one in root.iter() if one.tag.endswith("circle")]) == 3
+    assert len([one for one in root.iter() if one.tag.endswith("}g")]) == 3
+    words = ["".join(one.itertext()) for one in root.iter() if one.tag.endswith("text")]
+    assert words.count("@1") == words.count("@2") == 2
+    assert "parity %, the whole interval above the bound" in words
+    many = history_chart("replies", [replace(first, number=number) for number in range(1, 60)], 30)
+    named = [one for one in many.splitlines() if ">@" in one]
+    assert 8 < len(named) < 16
+    assert sum("bold" in one for one in named) == 1
     assert "in force: replies@1" in drawn
     assert "<script>" not in drawn

@@ -16,6 +16,7 @@ from fettle.store.releases import (
     StoredRelease,
     add_release,
     add_release_event,
+    find_raw_release,
     find_release,
     has_releases,
     list_releases,
@@ -26,6 +27,7 @@ from fettle.store.releases import (
     release_history,
     releases_in_force,
 )
+from fettle.store.tables import releases
 
 PROMOTED, FORCED, BACK = ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED, ReleaseEventKind.ROLLED_BACK
 
@@ -52,6 +54,24 @@ def keep(store: Store, project_id: str, name: str, number: int) -> StoredRelease
     with store.writing() as connection:
         add_release(connection, release, who="ann")
     return release
+
+
+def test_a_release_is_read_letter_by_letter_as_well(store: Store) -> None:
+    project_id = project_of(store)
+    keep(store, project_id, "triage", 1)
+    with store.reading() as connection:
+        raw, again = (find_raw_release(connection, project_id, "triage", 1) for _ in range(2))
+        read = find_release(connection, project_id, "triage", 1)
+        with pytest.raises(NoSuchReleaseError):
+            find_raw_release(connection, project_id, "triage", 2)
+    assert raw.decoded() == read
+    assert raw == again
+    with store.writing() as connection:
+        connection.execute(update(releases).values(evidence={"gates": [], "scores": {"ä": 1.0}}))
+    with store.reading() as connection:
+        changed = find_raw_release(connection, project_id, "triage", 1)
+    assert changed != raw
+    assert changed.decoded().evidence == {"gates": [], "scores": {"ä": 1.0}}
 
 
 def events(*what: tuple[ReleaseEventKind, int]) -> list[ReleaseEvent]:
@@ -131,8 +151,6 @@ def test_a_release_that_was_rolled_back_is_not_gone_back_to(
 
 
 def test_a_row_can_be_changed_by_hand_and_the_hash_is_not(store: Store) -> None:
-    from fettle.store.tables import releases
-
     ours = project_of(store)
     first = keep(store, ours, "triage", 1)
     with store.writing() as connection:

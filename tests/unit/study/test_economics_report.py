@@ -11,10 +11,17 @@ from build_report import hostile_report, json_report, label_report, untrained_re
 from fettle.economics.assumptions import with_settings
 from fettle.economics.priced import Prices
 from fettle.economics_records import Assumptions, ContenderCost, EconomicsReport
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, DataError
 from fettle.report_records import StudyReport
 from fettle.routing_records import RoutingCosts
-from fettle.study.economics_report import economics_report, on_machine, read_prices, require_priced, with_money
+from fettle.study.economics_report import (
+    cost_bands,
+    economics_report,
+    on_machine,
+    read_prices,
+    require_priced,
+    with_money,
+)
 from fettle.study.page import render_page
 from fettle.study.report import parse_report, print_report
 from report_routing import routing
@@ -60,6 +67,33 @@ def test_a_large_model_is_priced_by_its_name(prices: Prices) -> None:
         report, prices, "remote.price_per_million_input_tokens=1000", "remote.price_per_million_output_tokens=0"
     )
     assert cost_of(dear, "remote").cost_per_request == pytest.approx((taken.prompt_tokens_per_request or 0) / 1000)
+
+
+def test_the_bands_of_a_contender_are_around_what_the_section_says(prices: Prices) -> None:
+    report = label_report(num_rows=60)
+    said = ("traffic.requests_per_day=[500, 1000, 4000]", "machine.price_per_serving_hour=2")
+    section = cost_of(told(report, prices, *said), "tuned")
+    bands = cost_bands(report, with_settings(Assumptions(), said), prices, "tuned")
+    assert bands.cost_per_request.estimate == section.cost_per_request
+    assert bands.cost_per_correct_answer is not None
+    assert bands.cost_per_correct_answer.estimate == section.cost_per_correct_answer
+    assert bands.terms == section.terms
+    # One machine for 24 hours at 2 is 48 a day, shared among 500 to 4,000 requests.
+    assert 48 / 4000 < bands.cost_per_request.low < 48 / 1000 < bands.cost_per_request.high < 48 / 500
+    known = (*said, "traffic.requests_per_day=1000")
+    narrow = cost_bands(report, with_settings(Assumptions(), known), prices, "tuned")
+    assert narrow.cost_per_request.low == narrow.cost_per_request.high == 48 / 1000
+    assert narrow.cost_per_correct_answer is not None
+    share = cost_of(told(report, prices, *known), "tuned").right_share
+    assert narrow.cost_per_correct_answer.low == pytest.approx(48 / 1000 / share.high, rel=0.03)
+    assert not narrow.looked_up
+    assumed = cost_bands(report, Assumptions(), prices, "tuned")
+    assert [one.name for one in assumed.looked_up] == ["machine.price_per_serving_hour"]
+
+
+def test_bands_of_a_contender_without_a_price_cannot_be_told(prices: Prices) -> None:
+    with pytest.raises(DataError, match="is in no price table"):
+        cost_bands(label_report(num_rows=60), Assumptions(), prices, "remote")
 
 
 def test_an_unknown_large_model_is_left_out_and_told(prices: Prices) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from planted_studies import Bench, home_at, questions, write_rows
+from planted_studies import Bench, home_at, questions
 from typer.testing import CliRunner
 
 from fettle.answering.engines.local import LocalEngine
@@ -20,6 +20,7 @@ from fettle.cli.judge import judge
 from fettle.examples.split import SplitSizes
 from fettle.judging.records import FaultKind
 from fettle.records import Decision, TaskKind
+from fettle.study.kept_prompts import kept_prompts
 from fettle.study.run import StudyResult, run_study
 from fettle.study.settings import StudySettings
 from local_endpoint import Reply, completion, endpoint
@@ -46,9 +47,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudyResult]:
     folder = tmp_path_factory.mktemp("bench")
     save_tiny_model(folder / "model", "qwen2")
     rows = [(text, f"Dear customer, about your {label}: {text.split()[0]}.") for text, label in questions(80)]
-    write_rows(folder / "text.jsonl", rows)
+    greeting = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
+    turns = [[*greeting, {"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in rows]
+    (folder / "text.jsonl").write_text("".join(json.dumps({"messages": one}) + "\n" for one in turns))
     with home_at(folder / "home"):
         yield run_study(settings_of(folder))
+
+
+def test_whole_conversations_of_the_test_split_are_kept_beside_the_report(finished: StudyResult) -> None:
+    kept = kept_prompts(finished.paths.json.parent)
+    assert kept is not None
+    assert set(kept) == {row.example_id for row in finished.report.rows}
+    assert {tuple(turn.role for turn in asked) for asked in kept.values()} == {("user", "assistant", "user")}
 
 
 def test_a_limit_that_cuts_most_answers_is_named_and_decides_nothing(finished: StudyResult) -> None:

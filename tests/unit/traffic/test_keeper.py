@@ -151,3 +151,15 @@ def test_a_rule_says_what_is_written(key: Key) -> None:
     as_it_is = as_kept(one, TrafficRule(key_id=key.id, num_days=2, redacts=False))
     assert as_it_is.request == one.request
     assert as_kept(one, TrafficRule(key_id=key.id, num_days=2, share=1e-9)).request is None
+
+
+def test_nothing_has_to_be_collected_for_a_key_that_is_known_to_keep_nothing(store: Store, key: Key) -> None:
+    other = create_key(store, "other")[1]
+    keeper = Keeper(store)
+    assert keeper.keeps(key.id)
+    assert keeper.keeps(other.id), "nobody has looked yet"
+    keeper.take(answered(key))
+    assert keeper.wait_until_written(60)
+    assert keeper.keeps(key.id)
+    assert not keeper.keeps(other.id)
+    keeper.close()

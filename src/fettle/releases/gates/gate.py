@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from fettle.economics_records import CostBands
 from fettle.files import sha256_of_json
 from fettle.forgetting.must_still_work import MustStillWork
 from fettle.records import Answer, Interval
@@ -22,6 +23,8 @@ class AnsweredAgain:
     text: str
     seconds: float
     """Wall time of this request, the only one at the time."""
+    passages: tuple[str, ...] = ()
+    """Ids of what it was shown, in rank order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,9 @@ class GateInputs:
     must_pass: MustStillWork | None = None
     must_pass_answers: tuple[Answer, ...] = ()
     """In the order of its examples; empty: `not_answered`."""
+    money: CostBands | None = None
+    """None: no gate asks what it costs, or `no_money` says why that is not known."""
+    no_money: str | None = None
 
     def scores(self, contender: str) -> tuple[float | None, ...]:
         """Primary scores on the test split, in its order."""
@@ -68,7 +74,8 @@ class Gate:
         "forgetting",
         "parity",
         "latency",
-        "cost",
+        "cost_per_request",
+        "cost_per_correct_answer",
         "json_validity",
         "personal_data",
         "must_pass",
@@ -101,6 +108,11 @@ def not_measured(reason: str) -> Found:
 def does_not_apply(reason: str) -> Found:
     """There is nothing to measure, for this reason."""
     return Found(outcome=GateOutcome.DOES_NOT_APPLY, sentence=reason)
+
+
+def failed(reason: str) -> Found:
+    """It is on the wrong side of any bound, and there is no figure to tell, for this reason."""
+    return Found(outcome=GateOutcome.FAILED, sentence=reason)
 
 
 def held_against(measured: Interval, bound: float, *, is_right: bool, sentence: str) -> Found:

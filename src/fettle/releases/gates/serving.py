@@ -1,4 +1,4 @@
-"""Does the server answer as the study did, soon enough, and at what cost? From test examples that its engine answers again."""
+"""Does the server answer as the study did, and soon enough? From test examples that its engine answers again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from scipy import stats
 
 from fettle.records import Interval
-from fettle.releases.gates.gate import Found, GateInputs, does_not_apply, held_against, not_measured, percents
-from fettle.statistics.intervals import mean_interval, wilson
+from fettle.releases.gates.gate import Found, GateInputs, held_against, not_measured, percents
+from fettle.statistics.intervals import wilson
 
 _PERCENTILE = 0.95
 _NO_BOUND = math.nextafter(math.inf, 0)
@@ -31,6 +31,9 @@ def parity(inputs: GateInputs) -> Found:
         f"{num_same} of {len(again)} answers of the serving engine are the study's word for word, {percents(share)}; all of the "
         f"interval must be above {bound:.0%}"
     )
+    if inputs.released.kind.shows_passages:
+        num_shown = sum(one.passages == one.row.passages.get(inputs.contender, ()) for one in again)
+        sentence += f". {num_shown} of them were shown the study's passages"
     return held_against(share, bound, is_right=share.low > bound, sentence=sentence)
 
 
@@ -45,29 +48,6 @@ def latency(inputs: GateInputs) -> Found:
     sentence = (
         f"95 of 100 requests take at most {found.estimate:.3g} seconds ({found.low:.3g} to {found.high:.3g}, {len(seconds)} "
         f"requests, one at a time); all of the interval must be below {bound:g}"
-    )
-    return held_against(found, bound, is_right=found.high < bound, sentence=sentence)
-
-
-def cost(inputs: GateInputs) -> Found:
-    """Of the machine's time for one request."""
-    settings = inputs.settings.cost
-    bound, price = settings.most_per_request, settings.price_per_hour
-    if bound is None:
-        return does_not_apply("no bound is set (cost.most_per_request)")
-    if price is None:
-        return not_measured("what an hour of the machine costs is not set (cost.price_per_hour)")
-    seconds = [one.seconds for one in inputs.answered_again]
-    if not seconds:
-        return not_measured(f"the serving engine has not answered: {inputs.not_answered}")
-    per_second = price / 3600
-    scale = max(seconds)
-    mean = mean_interval([one / scale for one in seconds], range(len(seconds)))
-    low, estimate, high = (one * scale * per_second for one in (mean.low, mean.estimate, mean.high))
-    found = Interval(estimate=estimate, low=low, high=high, level=mean.level, method=mean.method)
-    sentence = (
-        f"a request costs {found.estimate:.3g} ({found.low:.3g} to {found.high:.3g}) at {price:g} an hour, alone on the machine; "
-        f"all of the interval must be below {bound:g}"
     )
     return held_against(found, bound, is_right=found.high < bound, sentence=sentence)
 

@@ -84,10 +84,21 @@ class JsonValid:
 
     def _is_valid(self, text: str, kind: JsonKind) -> bool:
         try:
-            value = parse_json(text)
-            return kind_of(value) == kind and (self.json_schema is None or _validator(self.json_schema).is_valid(value))
+            return kind_of(parse_json(text)) == kind and (self.json_schema is None or fits(text, self.json_schema))
         except (ValueError, RecursionError):
             return False
+
+
+def fits(text: str, json_schema: str) -> bool:
+    """Whether a text is JSON as it stands and satisfies a schema.
+
+    >>> fits('{"amount": 12}', '{"type": "object"}'), fits("12 pounds", "true")
+    (True, False)
+    """
+    try:
+        return bool(_validator(json_schema).is_valid(parse_json(text)))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _field_f1(wanted: Leaves, answered: Leaves | None) -> float:

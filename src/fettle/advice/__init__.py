@@ -1,0 +1,1 @@
+"""What to try before a study, and what to do after one; every reason rests on something measured or said."""

@@ -1,0 +1,429 @@
+"""The rules of advice before a run: few, each with its source or its rationale, none of them weighed into a score.
+
+Every rung has its rules in an order. The first that applies decides; others on its side (to try it, or not) are further reasons,
+those on the other side are told as what speaks against it. The last rule of a rung is asked where no other applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from fettle.advice.measured import Measured
+from fettle.advice.questions import Answers, Said
+from fettle.advice_records import Advised, Basis, Given, Measurement, Reason, Rung, RungAdvice, Unit
+from fettle.examples.checks.size import FEW_EXAMPLES
+from fettle.records import TaskKind
+
+FEW_PER_LABEL = 5
+"""Training examples of a label below which neither a classifier nor a check of labels knows it (`examples.checks`)."""
+LARGEST_USEFUL_DIFFERENCE = 0.25
+"""Where the test split finds only differences beyond this, hardly any true gain of tuning would be seen."""
+HARDLY_IN_DOCUMENTS, MOSTLY_IN_DOCUMENTS = 0.2, 0.5
+"""Share of the questions whose answer is found: below the first, searching cannot help; above the second it is obvious."""
+MOSTLY_RIGHT = 0.5
+"""A classifier beyond this is worth trying before anything that takes more."""
+MUCH_NOISE = 0.05
+"""Share of doubtful labels beyond which a verdict about a few points says more about the labels than about a model. The check is
+a careful one: it finds a part of the wrong labels."""
+LOW_CONSISTENCY = 0.7
+"""Where near-duplicates agree less than this, nobody can learn what is wanted."""
+A_FEW = 0.01
+"""Share of the examples below which a finding is not worth a step of its own."""
+SOME_ABSENT = 0.05
+"""Share of unanswerable questions from which on a model has to learn to say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What the rules look at."""
+
+    measured: Measured
+    answers: Answers
+    given: Mapping[str, Given]
+    """The answers as reasons cite them, by question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one rule says about one rung."""
+
+    advised: Advised
+    reason: Reason
+
+
+Rule = Callable[[Case], Opinion | None]
+
+
+def advise_rungs(case: Case) -> tuple[RungAdvice, ...]:
+    """Advice on every rung that fits the task, the cheapest first. At most one is to be tried first."""
+    advice = {rung: _decide(rung, rules, case) for rung, rules in RULES.items() if _fits(rung, case)}
+    first = next((rung for rung in _FIRST if rung in advice and advice[rung].advised is Advised.TRY_FIRST), None)
+    if first is None and advice[Rung.PROMPT].advised is Advised.TRY:
+        first = Rung.PROMPT
+    for rung, one in advice.items():
+        if rung is first:
+            advice[rung] = replace(one, advised=Advised.TRY_FIRST)
+        elif one.advised is Advised.TRY_FIRST:
+            advice[rung] = replace(one, advised=Advised.TRY)
+    return tuple(advice[rung] for rung in Rung if rung in advice)
+
+
+def _decide(rung: Rung, rules: tuple[Rule, ...], case: Case) -> RungAdvice:
+    *first_rules, last_rule = rules
+    opinions = [opinion for rule in first_rules if (opinion := rule(case)) is not None]
+    opinions = opinions or [opinion for opinion in (last_rule(case),) if opinion is not None]
+    decided = opinions[0].advised
+    is_wanted = decided in _WANTED
+    return RungAdvice(
+        rung=rung,
+        advised=decided,
+        reasons=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) == is_wanted),
+        against=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) != is_wanted),
+    )
+
+
+def _fits(rung: Rung, case: Case) -> bool:
+    """A classifier answers with labels alone."""
+    return rung is not Rung.CLASSIFIER or case.measured.task is TaskKind.LABELS
+
+
+def _say(advised: Advised, text: str, *rests_on: Basis | None) -> Opinion:
+    return Opinion(advised, Reason(text=text, rests_on=tuple(one for one in rests_on if one is not None)))
+
+
+# ---------------------------------------------------------------------------------------------------- every language model
+
+
+def _too_slow(case: Case) -> Opinion | None:
+    """One answer alone takes longer here than it may; a GPU, a smaller model or a server has to come first."""
+    took, limit = case.measured.answer_seconds, case.answers.latency_seconds
+    if took is None or limit is None or took.number <= limit:
+        return None
+    text = "An answer takes longer on this machine than it may; look for a faster machine or a smaller model first."
+    return _say(Advised.NOT_YET, text, took, case.given["latency_seconds"])
+
+
+# ---------------------------------------------------------------------------------------------------- prompt, few-shot
+
+
+def _prompt_is_the_measure(case: Case) -> Opinion:
+    """Nothing is trained, and whatever costs more has to beat it: the first promise of a study."""
+    text = "It takes nothing beforehand, and whatever takes more has to beat it."
+    return _say(Advised.TRY, text, case.measured.prompt_tokens)
+
+
+def _no_room_for_shots(case: Case) -> Opinion | None:
+    """Prompt, one example and the answer have to fit into the model's context."""
+    m = case.measured
+    if m.prompt_tokens.number + m.shot_tokens.number + m.answer_tokens.number <= m.context.number:
+        return None
+    return _say(Advised.SKIP, "Not one example fits into the prompt.", m.shot_tokens, m.prompt_tokens, m.context)
+
+
+def _alike_is_answered_alike(case: Case) -> Opinion | None:
+    """Nearest examples help where their answers are near to the wanted one (Liu et al. 2022, "What makes good in-context examples
+    for GPT-3?").
+    """
+    m = case.measured
+    if m.nearest is None or m.constant is None or m.nearest.low <= m.constant.high:
+        return None
+    text = "Messages that are alike are answered alike, so the nearest examples in a prompt carry much of the answer."
+    return _say(Advised.TRY, text, m.nearest, m.constant)
+
+
+def _shots_show_the_form(case: Case) -> Opinion | None:
+    """Examples in the prompt convey format and the space of labels, whatever else they do (Min et al. 2022)."""
+    if case.answers.format_is_the_problem is not Said.YES:
+        return None
+    text = "Examples in the prompt show the form that is wanted."
+    return _say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.shot_tokens)
+
+
+def _shots_cost_tokens(case: Case) -> Opinion:
+    text = "Examples in the prompt need no training, and make every request longer."
+    return _say(Advised.TRY, text, case.measured.shot_tokens, case.measured.prompt_tokens)
+
+
+# ---------------------------------------------------------------------------------------------------- classifier
+
+
+def _labels_hardly_known(case: Case) -> Opinion | None:
+    per_label = case.measured.examples_per_label
+    if per_label is None or per_label.number >= FEW_PER_LABEL:
+        return None
+    return _say(Advised.NOT_YET, "There are hardly any examples of a label; collect more first.", per_label)
+
+
+def _classifier_tells_labels_apart(case: Case) -> Opinion | None:
+    """Small classifiers often beat prompted models on labels (Bucher and Martini 2024), and answer in milliseconds: a language
+    model that loses to one should not be shipped.
+    """
+    m = case.measured
+    if m.classifier is None or m.constant is None or m.classifier.low <= m.constant.high:
+        return None
+    if m.classifier.number > MOSTLY_RIGHT:
+        text = "A plain classifier is mostly right, and answers in milliseconds; a language model has to beat it."
+        return _say(Advised.TRY_FIRST, text, m.classifier, m.constant)
+    text = "A plain classifier is better than one label for everybody, if mostly wrong; it takes no more than milliseconds."
+    return _say(Advised.TRY, text, m.classifier, m.constant)
+
+
+def _classifier_learns_nothing(case: Case) -> Opinion:
+    m = case.measured
+    if m.classifier is None or m.constant is None:
+        return _say(Advised.TRY, "For labels a plain classifier is the cheapest way.", m.num_labels, m.num_train)
+    text = "A plain classifier is not surely better than the same label for everybody."
+    return _say(Advised.SKIP, text, m.classifier, m.constant)
+
+
+# ---------------------------------------------------------------------------------------------------- documents
+
+
+def _in_documents(case: Case) -> Measurement | None:
+    return case.measured.documents_found or case.measured.answers_in_documents
+
+
+def _no_documents(case: Case) -> Opinion | None:
+    """Facts that change are looked up, not learned (Ovadia et al. 2024): without documents there is nothing to look them up in."""
+    if case.measured.has_documents:
+        return None
+    given = case.given["knowledge_changes"]
+    if case.answers.knowledge_changes is Said.YES:
+        text = "Facts that change have to be looked up, and no documents are named; give them with --documents."
+        return _say(Advised.NOT_YET, text, given)
+    text = "No documents are named, and nobody has said that answers need facts that change."
+    return _say(Advised.SKIP, text, given)
+
+
+def _documents_do_not_answer(case: Case) -> Opinion | None:
+    found = _in_documents(case)
+    if found is None or found.high >= HARDLY_IN_DOCUMENTS:
+        return None
+    return _say(Advised.SKIP, "What is found in the documents hardly ever holds the answer.", found)
+
+
+def _knowledge_changes(case: Case) -> Opinion | None:
+    """Retrieval was the better way to bring in facts, new ones above all (Ovadia et al. 2024, "Fine-tuning or retrieval?")."""
+    if not case.measured.has_documents or case.answers.knowledge_changes is not Said.YES:
+        return None
+    text = "Facts that change belong in documents, where they are changed without training."
+    return _say(Advised.TRY_FIRST, text, case.given["knowledge_changes"], _in_documents(case))
+
+
+def _documents_answer(case: Case) -> Opinion | None:
+    found = _in_documents(case)
+    if found is None or found.low <= MOSTLY_IN_DOCUMENTS:
+        return None
+    return _say(Advised.TRY_FIRST, "Most answers stand in what is found in the documents.", found)
+
+
+def _answers_stand_in_the_documents_already(case: Case) -> Opinion | None:
+    """Documents that were made of the examples answer the test split, and nothing else."""
+    told = case.measured.told_in_documents
+    if told is None:
+        return None
+    text = "Documents may have been made of the examples: retrieval would look up the answers."
+    return _say(Advised.NOT_YET, text, told)
+
+
+def _documents_may_help(case: Case) -> Opinion:
+    text = "Documents are there, and how far they help has to be measured."
+    return _say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
+
+
+def _must_say_that_nothing_is_there(case: Case) -> Opinion | None:
+    """Training with passages, distractors and missing ones teaches to use what is there and to say when it is not (RAFT, Zhang et
+    al. 2024).
+    """
+    absent = case.measured.absent_in_documents
+    if absent is None or absent.low <= SOME_ABSENT:
+        return None
+    return _say(Advised.TRY, "A model has to learn to say when the documents do not answer.", absent)
+
+
+def _form_and_facts(case: Case) -> Opinion | None:
+    if case.answers.format_is_the_problem is not Said.YES:
+        return None
+    text = "Facts come from documents and the form from training; such a model has both."
+    return _say(Advised.TRY, text, case.given["format_is_the_problem"], _in_documents(case))
+
+
+def _after_retrieval(case: Case) -> Opinion:
+    text = "Worth its training where answers fail in answering and not in searching, which a study tells apart."
+    return _say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
+
+
+# ---------------------------------------------------------------------------------------------------- tuning
+
+
+def _too_few_examples(case: Case) -> Opinion | None:
+    """OpenAI's guide sees gains from 50 to 100 good examples on; below 50 no comparison can be decided either."""
+    m = case.measured
+    if m.num_train.number >= FEW_EXAMPLES:
+        return None
+    return _say(Advised.NOT_YET, "There are too few examples to learn from; collect more first.", m.num_train)
+
+
+def _labels_are_in_doubt(case: Case) -> Opinion | None:
+    """A model is trained to repeat errors, and a test split with errors cannot tell who makes fewer (Northcutt et al. 2021)."""
+    m = case.measured
+    doubtful = [one for one in (m.probable_wrong_labels, m.conflicts) if one is not None and one.low > MUCH_NOISE]
+    if m.consistency is not None and m.consistency.high < LOW_CONSISTENCY and m.task is not TaskKind.TEXT:
+        doubtful.append(m.consistency)
+    if not doubtful:
+        return None
+    text = "The wanted answers contradict each other; put them right first, for a model learns the errors too."
+    return _say(Advised.NOT_YET, text, *doubtful)
+
+
+def _test_shows_too_little(case: Case) -> Opinion | None:
+    m = case.measured
+    if m.detectable.number < LARGEST_USEFUL_DIFFERENCE:
+        return None
+    text = "The test split could show only a huge gain; collect more test examples first."
+    return _say(Advised.NOT_YET, text, m.detectable, m.num_test, m.rows_for_five_points)
+
+
+def _classifier_leaves_too_little(case: Case) -> Opinion | None:
+    """What is left above the classifier, at most, has to be more than the test split can show."""
+    m = case.measured
+    if m.classifier is None or 1 - m.classifier.low >= m.detectable.number:
+        return None
+    text = "What a plain classifier leaves to be won is less than the test split can show."
+    return _say(Advised.SKIP, text, m.classifier, m.detectable)
+
+
+def _cannot_pay(case: Case) -> Opinion | None:
+    """More cannot be won than is missing to all answers right, above what is reached without any language model."""
+    m = case.measured
+    best, needed = m.best_without_model, m.points_to_pay
+    if best is None or needed is None or needed.number <= 1 - best.low:
+        return None
+    text = "At your traffic and cost of an error tuning cannot pay for itself: so many wrong answers are not left to be saved."
+    given = case.given
+    return _say(Advised.SKIP, text, needed, best, given["requests_per_day"], given["cost_per_wrong_answer"])
+
+
+def _facts_do_not_belong_in_weights(case: Case) -> Opinion | None:
+    """Fine-tuning brings new facts in badly, and wrong ones are not taken out of it (Ovadia et al. 2024; Gekhman et al. 2024)."""
+    if case.answers.knowledge_changes is not Said.YES or case.answers.format_is_the_problem is Said.YES:
+        return None
+    text = "Facts that change would have to be trained in again and again, and are learned badly."
+    return _say(Advised.SKIP, text, case.given["knowledge_changes"])
+
+
+def _tuning_teaches_form(case: Case) -> Opinion | None:
+    """Form and style are learned from few examples (Zhou et al. 2023, "LIMA")."""
+    if case.answers.format_is_the_problem is not Said.YES:
+        return None
+    text = "Form and tone are what tuning teaches best, from as many examples as there are."
+    return _say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.num_train)
+
+
+def _values_are_copied(case: Case) -> Opinion | None:
+    """What stands in the message can be found by whoever has learned which part is wanted."""
+    found = case.measured.values_in_input
+    if found is None or found.low <= MOSTLY_IN_DOCUMENTS or case.measured.task is not TaskKind.JSON:
+        return None
+    text = "Most values stand in the message; which of them is wanted, in which form, is learned from examples."
+    return _say(Advised.TRY, text, found, case.measured.num_train)
+
+
+def _room_to_learn(case: Case) -> Opinion:
+    m = case.measured
+    text = "There are examples to learn from, and room above what is reached without a language model."
+    return _say(Advised.TRY, text, m.num_train, m.best_without_model, m.detectable)
+
+
+# ---------------------------------------------------------------------------------------------------- the large model
+
+
+def _must_not_leave(case: Case) -> Opinion | None:
+    if case.answers.large_model is not Said.NO:
+        return None
+    return _say(Advised.SKIP, "Messages may not be sent to a large model.", case.given["large_model"])
+
+
+def _not_decided(case: Case) -> Opinion | None:
+    if case.answers.large_model is not Said.UNKNOWN:
+        return None
+    personal = case.measured.personal_data
+    text = "First decide whether messages may be sent to one"
+    if personal.number > A_FEW:
+        return _say(Advised.NOT_YET, f"{text}; some hold personal data.", case.given["large_model"], personal)
+    return _say(Advised.NOT_YET, f"{text}.", case.given["large_model"])
+
+
+def _tokens_are_cheaper(case: Case) -> Opinion | None:
+    """A machine is paid for while it waits: with little traffic a price by the token is the cheaper one."""
+    needed = case.measured.traffic_for_hosting
+    if needed is None or case.measured.traffic_for_hosting_is_reached:
+        return None
+    text = "At your traffic a large model by the token is cheaper than a machine of your own that waits."
+    return _say(Advised.TRY_FIRST, text, needed, case.given["requests_per_day"])
+
+
+def _router_saves(case: Case) -> Opinion | None:
+    """Sending only hard requests to the large model keeps most of its quality at a part of its price (Chen et al. 2023,
+    "FrugalGPT").
+    """
+    needed = case.measured.traffic_for_hosting
+    if needed is None or needed.unit is Unit.WORDS or not case.measured.traffic_for_hosting_is_reached:
+        return None
+    text = "At your traffic a machine of your own is cheaper; a router sends the large model only the hard requests."
+    return _say(Advised.TRY, text, needed, case.given["requests_per_day"])
+
+
+def _one_more_contender(case: Case) -> Opinion:
+    text = "A large model may be asked: it is one more contender, and says what quality can be had."
+    return _say(Advised.TRY, text, case.given["large_model"])
+
+
+RULES: Mapping[Rung, tuple[Rule, ...]] = {
+    Rung.PROMPT: (_too_slow, _prompt_is_the_measure),
+    Rung.FEW_SHOT: (
+        _no_room_for_shots,
+        _too_slow,
+        _alike_is_answered_alike,
+        _shots_show_the_form,
+        _shots_cost_tokens,
+    ),
+    Rung.CLASSIFIER: (_classifier_tells_labels_apart, _labels_hardly_known, _classifier_learns_nothing),
+    Rung.RETRIEVAL: (
+        _no_documents,
+        _answers_stand_in_the_documents_already,
+        _documents_do_not_answer,
+        _too_slow,
+        _knowledge_changes,
+        _documents_answer,
+        _documents_may_help,
+    ),
+    Rung.TUNED: (
+        _too_few_examples,
+        _labels_hardly_known,
+        _labels_are_in_doubt,
+        _too_slow,
+        _classifier_leaves_too_little,
+        _cannot_pay,
+        _facts_do_not_belong_in_weights,
+        _test_shows_too_little,
+        _tuning_teaches_form,
+        _values_are_copied,
+        _room_to_learn,
+    ),
+    Rung.TUNED_RETRIEVAL: (
+        _no_documents,
+        _too_few_examples,
+        _answers_stand_in_the_documents_already,
+        _documents_do_not_answer,
+        _too_slow,
+        _must_say_that_nothing_is_there,
+        _form_and_facts,
+        _after_retrieval,
+    ),
+    Rung.LARGE: (_must_not_leave, _not_decided, _tokens_are_cheaper, _router_saves, _one_more_contender),
+}
+_WANTED = (Advised.TRY, Advised.TRY_FIRST)
+_FIRST = (Rung.CLASSIFIER, Rung.RETRIEVAL, Rung.LARGE)
+"""Where several would be tried first, the one that stands first here is."""
