@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fettle.records import Interval
 from fettle.releases.catalogue import weights_sha256
-from fettle.releases.records import Evidence, GateOutcome, GateResult, Release, ReleasedContender
+from fettle.releases.records import Evidence, GateOutcome, GateResult, Release, ReleasedContender, Router
 from fettle.releases.signing import contender_as_json, content_sha256, evidence_as_json, verified
 from fettle.store.database import Store, now
 from fettle.store.keys import ensure_project
@@ -50,12 +50,13 @@ def evidence(*gates: GateResult, base_sha256: str = "b" * 64, tuned_sha256: str 
 
 
 def keep_release(
-    store: Store, name: str, contender: ReleasedContender, *gates: GateResult, project: str = "default"
+    store: Store, name: str, contender: ReleasedContender | Router, *gates: GateResult, project: str = "default"
 ) -> Release:
     """A new release of a name, with what the gates are said to have found; the weights are signed as they are."""
     with store.writing() as connection:
         project_id = ensure_project(connection, project).id
-    tuned, base = weights_sha256(store, project_id, contender.model)
+    first = contender.small if isinstance(contender, Router) else contender
+    tuned, base = (None, "b" * 64) if first.url else weights_sha256(store, project_id, first.model)
     shown = evidence_as_json(evidence(*(gates or (PASSED,)), base_sha256=base, tuned_sha256=tuned))
     said = contender_as_json(contender)
     with store.writing() as connection:

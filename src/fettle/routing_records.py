@@ -114,3 +114,5 @@ class RoutingReport:
     """The greatest threshold first; on the test examples."""
     costs: RoutingCosts | None = None
     """None: what one of the two costs is not known."""
+    trusted: tuple[str, ...] | None = None
+    """Ids of the test examples that the small contender answers; None: an older version, which did not keep them, wrote this."""

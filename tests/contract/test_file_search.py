@@ -11,14 +11,17 @@ from typing import Any
 import openai
 import pytest
 from search_server import SearchServer
+from sqlalchemy import select
 
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.releases.changing import promote
-from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex
+from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex, Router
+from fettle.routing_records import RoutingRule
 from fettle.server import chat
 from fettle.store.keys import list_projects, owner_of
 from fettle.store.model_indexes import AttachedIndex, attach_index, detach_index
+from fettle.store.tables import projects
 from kept_releases import keep_release
 
 pytestmark = pytest.mark.any_database
@@ -332,3 +335,35 @@ def test_a_store_that_a_release_searches_is_not_deleted(
         documents.client.vector_stores.delete(documents.store_id)
     assert caught.value.code == "vector_store_in_use"
     assert documents.client.vector_stores.retrieve(documents.store_id).id == documents.store_id
+
+
+@pytest.mark.parametrize(("threshold", "answers_small"), [(-1e9, True), (1e9, False)])
+def test_a_routers_small_contender_searches_first_and_only_its_answers_say_so(
+    search_server: SearchServer, documents: Documents, threshold: float, answers_small: bool
+) -> None:
+    index = ReleasedIndex(
+        index_id=documents.store_id,
+        num_passages=1,
+        method="full_text",
+        reranker=None,
+        max_tokens=None,
+        abstention=None,
+        asks_for_citations=False,
+    )
+    router = Router(
+        small=ReleasedContender(kind=ContenderKind.RETRIEVAL, model=documents.model, index=index),
+        large=ReleasedContender(kind=ContenderKind.PROMPT, model=documents.model),
+        rule=RoutingRule(measure="mean_token_log_probability", threshold=threshold),
+        policy_when_large_fails="fail",
+    )
+    store = search_server.context.store
+    with store.reading() as connection:
+        [project] = connection.execute(select(projects.c.name).where(projects.c.id == documents.project_id)).scalars()
+    made = keep_release(store, "handbook", router, project=project)
+    messages: Any = QUESTION
+    answer = documents.client.chat.completions.create(model=str(made), messages=messages, max_tokens=8)
+    assert answer.to_dict()["release"]["answered_by"] == ("small" if answers_small else "large")  # type: ignore[index]
+    shown = answer.to_dict().get("retrieval")
+    assert (shown is not None) is answers_small
+    if shown is not None:
+        assert [one["filename"] for one in shown["results"]] == ["0.md"]  # type: ignore[index]

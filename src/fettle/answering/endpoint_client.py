@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -12,13 +13,28 @@ from fettle.answering.address import without_query
 if TYPE_CHECKING:
     from openai import OpenAI
 
-_TIMEOUT_SECONDS = 120.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
-_MAX_RETRIES = 4  # with exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections
 _LONGEST_MESSAGE = 300
 
 
-def endpoint_client(url: str, key: SecretStr | None) -> OpenAI:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an endpoint is waited for. As it comes: by a study, which has time."""
+
+    timeout_seconds: float = 120.0
+    """Of one try."""
+    max_retries: int = 4
+    """With exponential back-off, by the SDK, on 408, 409, 429, 5xx and lost connections."""
+    max_failures: int = 8
+    """Requests in a row, each with its retries, after which it is not asked for now: a study's first batch."""
+    pause_seconds: float | None = None
+    """After which it is asked again; None: never."""
+
+
+STUDY = Patience()
+
+
+def endpoint_client(url: str, key: SecretStr | None, patience: Patience = STUDY) -> OpenAI:
     """A client that sends nothing before it is asked to; what the query of the URL holds goes with every request."""
     from openai import OpenAI, Timeout
 
@@ -27,24 +43,26 @@ def endpoint_client(url: str, key: SecretStr | None) -> OpenAI:
         base_url=base,
         default_query=dict(parse_qsl(query)),
         api_key=key.get_secret_value() if key else "none",
-        timeout=Timeout(_TIMEOUT_SECONDS, connect=_CONNECT_TIMEOUT_SECONDS),
-        max_retries=_MAX_RETRIES,
+        timeout=Timeout(patience.timeout_seconds, connect=min(_CONNECT_TIMEOUT_SECONDS, patience.timeout_seconds)),
+        max_retries=patience.max_retries,
     )
 
 
-def endpoint_error(error: Exception, *, wanted: str) -> str:
+def endpoint_error(error: Exception, *, wanted: str, patience: Patience = STUDY) -> str:
     """What went wrong, in a few words.
 
     Args:
         error: Of the SDK, or of reading what came.
         wanted: What should have come, such as: chat completion.
+        patience: That was had.
     """
     from openai import APIStatusError, APITimeoutError
 
     if isinstance(error, ValidationError):
         return f"what came is no {wanted}"
     if isinstance(error, APITimeoutError):
-        return f"no connection within {_CONNECT_TIMEOUT_SECONDS:g} s, or no answer within {_TIMEOUT_SECONDS:g} s"
+        connecting = min(_CONNECT_TIMEOUT_SECONDS, patience.timeout_seconds)
+        return f"no connection within {connecting:g} s, or no answer within {patience.timeout_seconds:g} s"
     if isinstance(error, APIStatusError):
         message = error.body.get("message") if isinstance(error.body, dict) else None
         return f"HTTP {error.status_code}: {str(message or error.message)[:_LONGEST_MESSAGE]}"

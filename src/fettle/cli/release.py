@@ -8,6 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,18 +32,38 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 60, 120
 """Of what gates say: long lines are hard to read."""
 
 
+class WhenLargeFails(StrEnum):
+    """What a router does where its large contender should answer and cannot."""
+
+    FAIL = "fail"
+    ANSWER_SMALL = "answer_small"
+
+
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the release shall answer to, such as triage.")],
     study: Annotated[Path, typer.Option(help="Folder of a finished study.")],
     contender: Annotated[
-        str | None, typer.Option(help="As the report calls it; at first the tuned one that the verdict is about.")
+        str | None,
+        typer.Option(help="As the report calls it, or router; at first the tuned one that the verdict is about."),
     ] = None,
     gates: Annotated[
         Path | None, typer.Option(help="TOML file of gates, as `fettle release gates` prints one.")
     ] = None,
     must_pass: Annotated[
         Path | None, typer.Option(help="Your own examples with wanted answers, each of which must be answered rightly.")
+    ] = None,
+    when_large_fails: Annotated[
+        WhenLargeFails | None,
+        typer.Option(help="Of a router: what to do where the large contender is down, slow or over its budget."),
+    ] = None,
+    budget_per_day: Annotated[
+        float | None, typer.Option(help="Of a router: what its large contender may cost in a day (UTC), your currency.")
+    ] = None,
+    large_timeout: Annotated[float, typer.Option(help="Of a router: seconds that its large contender has.")] = 30.0,
+    large_cost_per_request: Annotated[
+        float | None,
+        typer.Option(help="Of a router: what an answer of its large contender counts as; at first the study's figure."),
     ] = None,
     economics: Annotated[
         Path | None,
@@ -61,7 +82,13 @@ def create(
     from fettle.releases.asking import ReleaseAsker
     from fettle.releases.gate_settings import GateSettings, read_gate_settings, with_must_pass
     from fettle.releases.making import NewRelease, create_release
+    from fettle.releases.router_from_study import RouterChoices
 
+    if contender != "router" and (when_large_fails or budget_per_day is not None or large_cost_per_request is not None):
+        raise ConfigError(
+            "--when-large-fails, --budget-per-day and --large-cost-per-request are about a router",
+            remedy="add --contender router, or leave them out",
+        )
     settings = GateSettings() if gates is None else read_gate_settings(gates)
     settings = settings if must_pass is None else with_must_pass(settings, must_pass)
     store = open_store()
@@ -73,6 +100,14 @@ def create(
         gates=settings,
         who=user_name(),
         economics=economics,
+        routing=None
+        if when_large_fails is None
+        else RouterChoices(
+            when_large_fails=when_large_fails.value,
+            budget_per_day=budget_per_day,
+            large_timeout_seconds=large_timeout,
+            large_cost_per_request=large_cost_per_request,
+        ),
     )
     pool = configured_pool(max_bases=1)
     try:
@@ -146,7 +181,7 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         "data": ", ".join(f"{file} {sha}" for file, sha in evidence.data_sha256.items()),
         "content": release.content_sha256,
     }
-    for title, value in facts.items():
+    for title, value in {**facts, **_router_facts(release)}.items():
         typer.echo(f"{title + ':':<15} {value}")
 
 
@@ -339,8 +374,28 @@ def _model(release: Release) -> str:
 
     contender = release.contender
     if isinstance(contender, Router):
-        return f"router: {contender.small.model}, {contender.large.model}"
+        return f"router: {contender.small.model}, else {contender.large.model}"
     return f"{contender.kind.value}: {contender.model}"
+
+
+def _router_facts(release: Release) -> dict[str, str]:
+    """What is told of a router beside the rest; of other releases nothing."""
+    from fettle.releases.records import Router
+
+    router = release.contender
+    if not isinstance(router, Router):
+        return {}
+    promised = "not known"
+    if router.target is not None and router.level is not None:
+        promised = f"{router.target:.1%} with {router.level:.1%} confidence"
+    budget = "none" if router.budget_per_day is None else f"{router.budget_per_day:g} a day"
+    return {
+        "promised": promised,
+        "large model": f"{router.large.model} at {router.large.url or 'this server'}",
+        "trusted from": f"{router.rule.threshold} ({router.rule.measure})",
+        "without large": f"{router.policy_when_large_fails}, after {router.large_timeout_seconds:g} seconds",
+        "budget": f"{budget}, {router.large_cost_per_request:g} for an answer",
+    }
 
 
 def _gates_in_short(release: Release) -> str:

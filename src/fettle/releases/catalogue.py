@@ -16,13 +16,15 @@ from fettle.files import iter_files, sha256_of_file, sha256_of_json
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.precision import Precision
 from fettle.releases.arms import Assigned, assigned
-from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender
+from fettle.releases.records import Release, ReleaseAnswered, ReleasedContender, Router
 from fettle.releases.signing import ChangedReleaseError, VerifiedReleases
 from fettle.store.challenges import open_challenge
 from fettle.store.database import Store
 from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
 from fettle.store.releases import RawRelease, find_raw_release, has_releases, number_in_force
 
+ROUTER = "router"
+"""What a router is called among the kinds of contenders."""
 _logger = logging.getLogger("fettle.releases")
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
 
@@ -31,11 +33,14 @@ _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
 class Answering:
     """Who answers a request."""
 
-    model: ServedModel
+    model: ServedModel | None
+    """None: a router, or an endpoint."""
     contender: ReleasedContender | None = None
-    """None: no release was asked for, but a model."""
+    """None: no release was asked for, but a model; or a router was."""
     release: ReleaseAnswered | None = None
-    """None where there is no contender."""
+    """None: no release was asked for, but a model."""
+    router: Release | None = None
+    """The release, where a router answers, or an endpoint does."""
     assigned: Assigned | None = None
     """The side of a challenge that the request is on; None: there is none."""
 
@@ -86,7 +91,6 @@ class ReleaseCatalogue:
             NoSuchModelError: Nobody: there is no such model, and no release of this name is in force.
             NoSuchReleaseError: There is no release of this number.
             ChangedReleaseError: The release or its weights are not what was signed.
-            ConfigError: Its contender is one that this server cannot ask.
             ModelError: The model's files are not there.
         """
         raw, side = self._raw(name, project_id, assignment_key)
@@ -101,12 +105,23 @@ class ReleaseCatalogue:
             return self.find(name, project_id)
 
     def _answering(self, release: Release, project_id: str) -> Answering:
-        contender = servable(release.contender, str(release))
-        return Answering(
-            model=served_as(self._models.find(contender.model, project_id), contender),
-            contender=contender,
-            release=ReleaseAnswered(name=release.name, number=release.number, contender=contender.kind.value),
-        )
+        contender = release.contender
+        kind = ROUTER if isinstance(contender, Router) else contender.kind.value
+        answered = ReleaseAnswered(name=release.name, number=release.number, contender=kind)
+        if isinstance(contender, Router):
+            return Answering(model=None, release=answered, router=release)
+        if contender.url is not None:
+            return Answering(model=None, contender=contender, release=answered, router=release)
+        return Answering(model=self.model_of(contender, project_id), contender=contender, release=answered)
+
+    def model_of(self, contender: ReleasedContender, project_id: str) -> ServedModel:
+        """The model of a contender of this server, as it answers.
+
+        Raises:
+            NoSuchModelError: There is no such model.
+            ModelError: Its files are not there.
+        """
+        return served_as(self._models.find(contender.model, project_id), contender)
 
     def _raw(self, name: str, project_id: str, assignment_key: str | None) -> tuple[RawRelease | None, Assigned | None]:
         """What is kept of the release that a name means (None: it is no name of releases), and the request's side, in one reading.
@@ -159,27 +174,23 @@ def served_as(model: ServedModel, contender: ReleasedContender) -> ServedModel:
     return model if contender.precision is None else replace(model, precision=Precision(contender.precision))
 
 
-def servable(contender: object, name: str) -> ReleasedContender:
-    """The contender of a release, where this server can ask it.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    if not isinstance(contender, ReleasedContender) or contender.url is not None:
-        raise ConfigError(
-            f"the release {name} is answered by more than one model, or by an endpoint, which this server does not do",
-            remedy="update Fettle, or roll back to an earlier release",
-        )
-    return contender
-
-
 def require_same_weights(store: Store, release: Release) -> None:
-    """Show that a release would answer with the weights and the template that were signed.
+    """Show that a release would answer with the weights and the template that were signed. An endpoint's cannot be seen.
 
     Raises:
         ChangedReleaseError: It would not, or the weights are gone.
     """
-    contender, evidence = servable(release.contender, str(release)), release.evidence
+    contender, evidence = release.contender, release.evidence
+    if not isinstance(contender, Router):
+        _require_same(store, release, contender, evidence.tuned_sha256)
+        return
+    for one in (contender.small, contender.large):
+        _require_same(store, release, one, evidence.tuned_sha256 if one.kind.is_tuned else None)
+
+
+def _require_same(store: Store, release: Release, contender: ReleasedContender, signed_tuned: str | None) -> None:
+    if contender.url is not None:
+        return
     try:
         tuned_sha256, base_sha256 = weights_sha256(store, release.project_id, contender.model)
     except NoSuchModelError as error:
@@ -188,8 +199,8 @@ def require_same_weights(store: Store, release: Release) -> None:
             remedy="roll back to a release whose model is here, or make a new one",
         ) from error
     for what, found, signed in (
-        ("tuned weights", tuned_sha256, evidence.tuned_sha256),
-        ("base model's weights", base_sha256, evidence.base_sha256),
+        ("tuned weights", tuned_sha256, signed_tuned),
+        ("base model's weights", base_sha256, release.evidence.base_sha256),
     ):
         if found != signed:
             raise ChangedReleaseError(

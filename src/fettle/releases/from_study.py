@@ -22,12 +22,11 @@ from fettle.study.report import read_report
 from fettle.study.workspace import study_key
 
 _REPORT = "report.json"
-_RELEASED = {kind.value: kind for kind in ContenderKind if kind is not ContenderKind.REMOTE}
+_RELEASED = {kind.value: kind for kind in ContenderKind}
 _WHY_NOT = {
     "few_shot_nearest": "it looks up other examples for every request, which the server does not do",
     "classifier": "it is no language model, and the server asks language models alone",
     "constant": "it gives one answer to everything",
-    "remote": "an endpoint answers, and the server does not pass requests on",
 }
 
 
@@ -89,6 +88,8 @@ def contender_of(
             where="--contender",
             remedy=f"release {verdict_about}",
         )
+    if kind is ContenderKind.REMOTE:
+        return name, _remote(report, result)
     tuned, base = _kept_models(connection, project_id, source)
     model = tuned if kind.is_tuned else base
     if model is None:
@@ -104,6 +105,24 @@ def contender_of(
         form=report.answer_forms.get(name, _form_of_task(report)),
         index=index,
         precision=report.provenance.precision,
+    )
+
+
+def _remote(report: StudyReport, result: ContenderResult) -> ReleasedContender:
+    """The endpoint's model, asked as in the study; what may be secret in its address is in no report, and in no release."""
+    told = report.provenance.settings.get("remote") or {}
+    if not told.get("url") or not told.get("model"):
+        raise DataError(
+            "the report does not say which endpoint was asked",
+            where="remote",
+            remedy="run the study again with --remote",
+        )
+    return ReleasedContender(
+        kind=ContenderKind.REMOTE,
+        model=told["model"],
+        instruction=_instruction(report, result, None),
+        form=report.answer_forms.get(result.name, _form_of_task(report)),
+        url=told["url"],
     )
 
 

@@ -11,12 +11,13 @@ from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.records import Answer
 from fettle.releases.asking import ReleaseAsker
-from fettle.releases.catalogue import require_release_name, weights_sha256
+from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
 from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.gates.gate import AnsweredAgain, GateInputs, row_key
 from fettle.releases.gates.registry import gate_results
-from fettle.releases.records import Evidence, Release, ReleasedContender
+from fettle.releases.records import Evidence, Release, ReleasedContender, Router
+from fettle.releases.router_from_study import RouterChoices, router_of, with_routed_answers
 from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
 from fettle.report_records import StudyReport
 from fettle.scoring.registry import grader_by_name
@@ -26,6 +27,8 @@ from fettle.store.models import NoSuchModelError, find_model
 from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
 from fettle.study.economics_report import cost_bands, read_prices
 from fettle.study.kept_prompts import kept_prompts
+
+_ASKS_LARGE = "a router would ask its large contender as well, which the gates do not"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +40,12 @@ class NewRelease:
     study: Path
     """The folder of a finished study."""
     contender: str | None
-    """Its key in the report; None: the tuned one that the verdict is about."""
+    """Its key in the report, or `router`; None: the tuned one that the verdict is about."""
     gates: GateSettings
     who: str
     """Makes it."""
+    routing: RouterChoices | None = None
+    """Of a router; None: it is none."""
     economics: Path | None = None
     """The user's file of prices, traffic and wages, over what the study was told; None: what it was told."""
 
@@ -57,11 +62,18 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     source = read_study(wanted.study)
     with store.reading() as connection:
         _require_no_model(store, wanted)
-        key, contender = contender_of(connection, wanted.project_id, source, wanted.contender)
-    tuned_sha256, base_sha256 = weights_sha256(store, wanted.project_id, contender.model)
+        if wanted.contender == ROUTER:
+            key, contender = ROUTER, router_of(connection, wanted.project_id, source, _choices(wanted))
+            source = replace(source, report=with_routed_answers(source.report, ROUTER))
+        else:
+            key, contender = contender_of(connection, wanted.project_id, source, wanted.contender)
+    answers_first = contender.small if isinstance(contender, Router) else contender
+    tuned_sha256, base_sha256 = None, source.report.provenance.model_sha256
+    if answers_first.url is None:
+        tuned_sha256, base_sha256 = weights_sha256(store, wanted.project_id, answers_first.model)
     if base_sha256 != source.report.provenance.model_sha256:
         raise ChangedReleaseError(
-            f"the base model of {contender.model} is not the one of the study any more: its weights have another hash",
+            f"the base model of {answers_first.model} is not the one of the study any more: its weights have another hash",
             remedy="put the earlier base model back, or run the study again",
         )
     money, no_money = _money(wanted, source.report, key)
@@ -83,6 +95,16 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     return verified(stored)
 
 
+def _choices(wanted: NewRelease) -> RouterChoices:
+    if wanted.routing is None:
+        raise ConfigError(
+            "a router has to be told what to do where the large contender is down, slow or too dear today",
+            where="--when-large-fails",
+            remedy="give --when-large-fails fail, or answer_small",
+        )
+    return wanted.routing
+
+
 def _require_no_model(store: Store, wanted: NewRelease) -> None:
     with store.reading() as connection:
         try:
@@ -99,7 +121,7 @@ def _inputs(
     wanted: NewRelease,
     source: StudySource,
     key: str,
-    contender: ReleasedContender,
+    contender: ReleasedContender | Router,
     asker: ReleaseAsker,
 ) -> GateInputs:
     again, must_pass, answers, why_not = _answers(wanted, source, key, contender, asker)
@@ -107,7 +129,7 @@ def _inputs(
         settings=wanted.gates,
         report=source.report,
         contender=key,
-        released=contender,
+        released=contender.small if isinstance(contender, Router) else contender,
         current=_current(store, wanted),
         answered_again=again,
         not_answered=why_not,
@@ -117,10 +139,14 @@ def _inputs(
 
 
 def _answers(
-    wanted: NewRelease, source: StudySource, key: str, contender: ReleasedContender, asker: ReleaseAsker
+    wanted: NewRelease, source: StudySource, key: str, contender: ReleasedContender | Router, asker: ReleaseAsker
 ) -> tuple[tuple[AnsweredAgain, ...], MustStillWork | None, tuple[Answer, ...], str | None]:
     """What the serving engine answers; where it cannot, why."""
     gates, must_pass = wanted.gates, _must_pass(wanted.gates)
+    router = contender if isinstance(contender, Router) else None
+    contender = contender.small if isinstance(contender, Router) else contender
+    if contender.url is not None:
+        return (), must_pass, (), "an endpoint answers, and the gates do not ask it"
     try:
         again: tuple[AnsweredAgain, ...] = ()
         why_not = None
@@ -130,16 +156,27 @@ def _answers(
         elif gates.parity.is_on or gates.latency.is_on:
             again = asker.again(
                 contender,
-                key,
+                key if router is None else contender.kind.value,
                 source.report.rows,
                 project_id=wanted.project_id,
                 count=gates.parity.num_answers,
                 prompts=prompts,
             )
+        if router is not None:  # the small one's answers are what was answered again
+            return (
+                tuple(_as_answer_of(key, contender.kind.value, one) for one in again),
+                must_pass,
+                (),
+                why_not or _ASKS_LARGE,
+            )
         answers = () if must_pass is None else asker.must_pass(contender, must_pass, project_id=wanted.project_id)
     except FettleError as error:
         return (), must_pass, (), error.problem
     return again, must_pass, answers, why_not
+
+
+def _as_answer_of(key: str, answered: str, again: AnsweredAgain) -> AnsweredAgain:
+    return replace(again, row=replace(again.row, answers={**again.row.answers, key: again.row.answers[answered]}))
 
 
 def _money(wanted: NewRelease, report: StudyReport, key: str) -> tuple[CostBands | None, str | None]:

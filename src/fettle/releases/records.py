@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from fettle.form_records import AnswerForm
 from fettle.records import Interval, Message
+from fettle.routing_records import RoutingRule
 
 
 class ContenderKind(StrEnum):
@@ -79,13 +80,20 @@ class Router:
 
     small: ReleasedContender
     large: ReleasedContender
-    measure: str
-    """Of confidence in the small one's answers: higher is more trusted."""
-    threshold: float
-    """The small one's answer is kept at this confidence and above."""
+    rule: RoutingRule
+    """Of the study: how confidence in the small one's answers is measured, and from where on they are given."""
     policy_when_large_fails: Literal["fail", "answer_small"]
+    """What is done where the large one should answer and is down, slow or too dear today."""
+    target: float | None = None
+    """Mean primary score that the study promised, in [0, 1]; None: an older version, which did not keep it, made this."""
+    level: float | None = None
+    """Confidence of the promise, likewise."""
     budget_per_day: float | None = None
-    """Of the large one, in the user's currency; None: no bound."""
+    """Of the large one, in the user's currency, for all releases of the name together; None: no bound."""
+    large_timeout_seconds: float = 30.0
+    """How long the large one is waited for."""
+    large_cost_per_request: float = 0.0
+    """What an answer of the large one counts as, in the user's currency."""
 
 
 class GateOutcome(StrEnum):
@@ -167,10 +175,23 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """Who of a router has answered, and why."""
+
+    answered_by: Literal["small", "large"]
+    reason: str
+    """A `fettle.routing.router.Reason`."""
+    confidence: float | None
+    """Of the small one's answer; None: it gave none, or it could not be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseAnswered:
     """Which release has answered a request, and what of it."""
 
     name: str
     number: int
     contender: str
-    """Its kind: `tuned`, `prompt`, ..."""
+    """Its kind: `tuned`, `prompt`, ...; `router`."""
+    routed: Routed | None = None
+    """Who of a router has answered; None: it is none, or has not decided yet."""

@@ -13,8 +13,10 @@ from fettle.files import sha256_of_json
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
 from fettle.store.releases import RawRelease, StoredRelease
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of what is stored. Raised whenever a reader of one version could not read, or would misread, a row of the other."""
+_READABLE = (1, 2)
+"""In version 1 a router had a measure and a threshold, and not the whole rule."""
 _ROUTER, _CONTENDER = "router", "contender"
 
 
@@ -51,9 +53,9 @@ def verified(stored: StoredRelease) -> Release:
             f"the release {name} was changed after it was made: its content does not have the hash that signs it",
             remedy="roll back to an earlier release, or make it anew with `fettle release create`",
         )
-    if contender.get("format_version") != FORMAT_VERSION:
+    if contender.get("format_version") not in _READABLE:
         raise ChangedReleaseError(
-            f"the release {name} has format version {contender.get('format_version')!r}; this Fettle reads {FORMAT_VERSION}",
+            f"the release {name} has format version {contender.get('format_version')!r}; this Fettle reads up to {FORMAT_VERSION}",
             remedy="update Fettle, or make the release anew with `fettle release create`",
         )
     what, kind = (Router, _ROUTER) if _ROUTER in contender else (ReleasedContender, _CONTENDER)
@@ -63,7 +65,7 @@ def verified(stored: StoredRelease) -> Release:
             number=stored.number,
             project_id=stored.project_id,
             created_at=stored.created_at,
-            contender=_adapter(what).validate_python(contender[kind]),
+            contender=_adapter(what).validate_python(_as_now(contender[kind])),
             evidence=_adapter(Evidence).validate_python(evidence),
             content_sha256=stored.content_sha256,
         )
@@ -72,6 +74,14 @@ def verified(stored: StoredRelease) -> Release:
             f"the release {name} cannot be read ({type(error).__name__})",
             remedy="make it anew with `fettle release create`",
         ) from error
+
+
+def _as_now(said: dict[str, Any]) -> dict[str, Any]:
+    """What a contender of an earlier version is called today."""
+    if "measure" not in said:
+        return said
+    rule = {"measure": said["measure"], "threshold": said["threshold"]}
+    return {**{key: value for key, value in said.items() if key not in rule}, "rule": rule}
 
 
 def verified_or_why_not(stored: StoredRelease) -> Release | ChangedReleaseError:

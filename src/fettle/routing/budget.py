@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 from typing import Protocol
 
 from fettle.errors import require_range
+from fettle.store import router_budget
+from fettle.store.database import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,66 @@ class DailyBudget:
     def _turn_day(self) -> None:
         if (today := self._today()) != self._day:
             self._day, self._spent = today, 0.0
+
+
+class StoredBudget:
+    """The budget of all processes over one store; see `fettle.store.router_budget`.
+
+    Args:
+        store: Where it is counted.
+        project_id: Whose.
+        name: What the routers answer to: a name's releases share one budget.
+        per_day: In the user's currency; 0 forbids the large model.
+        expires_after_seconds: When the reservation of a process that has not settled it counts as spent.
+        today: Tells the day.
+
+    Raises:
+        ConfigError: The budget is below 0, or no number.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        project_id: str,
+        name: str,
+        *,
+        per_day: float,
+        expires_after_seconds: float,
+        today: Callable[[], date] = utc_today,
+    ) -> None:
+        require_range("budget_per_day", per_day, low=0)
+        self._store, self._project_id, self._name = store, project_id, name
+        self._per_day, self._expires_after, self._today = per_day, expires_after_seconds, today
+
+    def reserve(self, amount: float) -> Reservation | None:
+        """As `Budget.reserve`.
+
+        Raises:
+            ConfigError: The amount is below 0, or no number.
+            DatabaseAwayError: It cannot be counted.
+        """
+        require_range("amount", amount, low=0)
+        day = self._today()
+        with self._store.writing() as connection:
+            number = router_budget.reserve(
+                connection,
+                self._of(day),
+                amount,
+                per_day=self._per_day,
+                expires_after_seconds=self._expires_after,
+            )
+        return None if number is None else Reservation(number, day, amount)
+
+    def settle(self, reservation: Reservation, spent: float) -> None:
+        """As `Budget.settle`. A request that ends on the next day is spent on the day on which it began.
+
+        Raises:
+            ConfigError: The amount is below 0, or no number.
+            DatabaseAwayError: It cannot be counted; the reservation then expires.
+        """
+        require_range("spent", spent, low=0)
+        with self._store.writing() as connection:
+            router_budget.settle(connection, self._of(reservation.day), reservation.number, spent)
+
+    def _of(self, day: date) -> router_budget.RouterDay:
+        return router_budget.RouterDay(project_id=self._project_id, name=self._name, day=day)

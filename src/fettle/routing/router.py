@@ -7,9 +7,10 @@ store: it is given two functions that answer, and a budget.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,9 @@ from enum import StrEnum
 from fettle.errors import BusyError, FettleError, RemoteError, require_range
 from fettle.records import Answer, Prompt
 from fettle.routing.budget import Budget
+
+NUM_LARGE_AT_ONCE = 32
+"""Requests to a large model that run at the same time, those included that are no longer waited for."""
 
 Answering = Callable[[Prompt], Answer]
 Judging = Callable[[Prompt, Answer], float | None]
@@ -107,9 +111,9 @@ class Router:
         judge: Measures the confidence of the small answer.
         settings: How it decides.
         budget: What may be spent on the large model; None: there is no limit.
-        cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request without
-            an answer is taken to cost nothing.
-        num_large_at_once: Requests to the large model that run at the same time, those included that are no longer waited for.
+        cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request that
+            failed while it was waited for is taken to cost nothing, one that failed later what was set aside.
+        pool: Where the large model is asked; None: a pool of its own, of 32 threads. What is no longer waited for runs on there.
     """
 
     def __init__(
@@ -121,12 +125,12 @@ class Router:
         *,
         budget: Budget | None = None,
         cost_of: Callable[[Answer], float] | None = None,
-        num_large_at_once: int = 32,
+        pool: Executor | None = None,
     ) -> None:
         self._small, self._large, self._judge, self._settings = small, large, judge, settings
         self._budget = budget
         self._cost_of = cost_of or (lambda _: settings.large_cost_per_request)
-        self._pool = ThreadPoolExecutor(max_workers=num_large_at_once, thread_name_prefix="large-model")
+        self._pool = pool or ThreadPoolExecutor(max_workers=NUM_LARGE_AT_ONCE, thread_name_prefix="large-model")
 
     def answer(self, prompt: Prompt) -> RoutedAnswer:
         """The answer to one request.
@@ -171,7 +175,7 @@ class Router:
         )
 
     def close(self, *, wait: bool = False) -> None:
-        """Ask the large model no more; what it is still asked ends by itself, and is waited for or not."""
+        """Close the pool: the large model is asked no more. What it is still asked ends by itself, and is waited for or not."""
         self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
     def _ask_large(self, prompt: Prompt) -> _Asked:
@@ -180,20 +184,22 @@ class Router:
             reserved = self._budget.reserve(self._settings.large_cost_per_request)
             if reserved is None:
                 return _Asked(failure=Reason.BUDGET_SPENT, problem="today's budget is spent")
-        started = time.perf_counter()
+        started, is_late = time.perf_counter(), threading.Event()
         future = self._pool.submit(_tried, self._large, prompt)
 
         def settle(done: Future[tuple[Answer | None, str | None]]) -> None:
-            # Whenever it ends: one that is no longer waited for has cost something too.
+            # Whenever it ends: one that is no longer waited for has cost something too, whether its answer comes or not.
             if self._budget is not None and reserved is not None:
                 answer = None if done.cancelled() or done.exception() is not None else done.result()[0]
-                self._budget.settle(reserved, 0.0 if answer is None else self._cost_of(answer))
+                lost = reserved.amount if is_late.is_set() else 0.0
+                self._budget.settle(reserved, lost if answer is None else self._cost_of(answer))
 
         future.add_done_callback(settle)
         try:
             answer, problem = future.result(timeout=self._settings.large_timeout_seconds)
         except FutureTimeoutError:
-            future.cancel()  # only where it has not begun
+            if not future.cancel():  # it has begun
+                is_late.set()
             waited = time.perf_counter() - started
             problem = f"no answer within {self._settings.large_timeout_seconds:g} seconds"
             return _Asked(failure=Reason.LARGE_SLOW, problem=problem, seconds=waited)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from fettle.answering.engine import Engine, GenerationOptions
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.sampling import Sampling
 from fettle.contenders.readings import LabelReading, Reading
 from fettle.errors import ConfigError, require_range
 from fettle.records import Answer, Prompt
+from fettle.routing.confidence import Measure
 from fettle.routing.judge import Drawing
 from fettle.routing.router import Answering
 from fettle.routing_records import RoutingRule
@@ -18,8 +20,21 @@ _TEMPERATURE = 0.7
 """As Wang et al. 2023 sample for self-consistency."""
 
 
-def small_answering(engine: Engine, rule: RoutingRule, options: GenerationOptions) -> Answering:
-    """Answers as the small contender did: a label, read as the study read it, or a text with its tokens' log-probabilities.
+class Asked(Protocol):
+    """As much of an engine as is asked here."""
+
+    def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
+        """As of `fettle.answering.engine.Engine`."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
+        """Likewise."""
+        ...
+
+
+def small_answering(engine: Asked, rule: RoutingRule, options: GenerationOptions) -> Answering:
+    """Answers as the small contender did: a label, read as the study read it, or a text, with its tokens' log-probabilities where
+    they are what is measured.
 
     Args:
         engine: Of the small model.
@@ -30,7 +45,9 @@ def small_answering(engine: Engine, rule: RoutingRule, options: GenerationOption
         ConfigError: The rule reads labels in a way that this Fettle does not know.
     """
     if not rule.labels:
-        written = replace(options, num_top_log_probs=options.num_top_log_probs or 0)
+        if rule.measure == Measure.TOKEN_LOG_PROBABILITY:
+            options = replace(options, num_top_log_probs=options.num_top_log_probs or 0)
+        written = options
         return lambda prompt: engine.generate([prompt], written)[0]
     if rule.reading not in set(Reading):
         raise ConfigError(f"labels cannot be read by {rule.reading!r}", remedy=f"name one of: {', '.join(Reading)}")
@@ -38,7 +55,7 @@ def small_answering(engine: Engine, rule: RoutingRule, options: GenerationOption
     return lambda prompt: reading.read(engine.choose([prompt], rule.labels))[0]
 
 
-def drawing(engine: Engine, options: GenerationOptions, *, num_samples: int) -> Drawing:
+def drawing(engine: Asked, options: GenerationOptions, *, num_samples: int) -> Drawing:
     """Draws answers to a prompt for self-consistency, at a temperature of 0.7, the same ones whenever the prompt is the same.
 
     Args:

@@ -9,9 +9,9 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -19,10 +19,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fettle.answering.chat import ChatRequest, Choice, ChoiceDelta, begin_chat, give_up_all
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError, ContextLengthError, DataError, FettleError, IntegrityError, ModelError
+from fettle.files import sha256_of_json
 from fettle.releases.arms import assignment_key
 from fettle.releases.catalogue import Answering
 from fettle.releases.prompting import as_asked
+from fettle.releases.routed import Errand
 from fettle.releases.signing import ChangedReleaseError
+from fettle.server.begun_answer import BegunAnswer
 from fettle.server.chat_answers import ChatCompletionBody, ChatFrame, ChunkWriter, TokenTexts, WholeChoice, usage_body
 from fettle.server.chat_bodies import CreateChatCompletion
 from fettle.server.context import Context, ContextOf, OwnerOf
@@ -30,13 +33,15 @@ from fettle.server.errors import ApiError, api_error, invalid
 from fettle.server.hang_up import HungUpError, unless_hung_up
 from fettle.server.keeping import Asked, kept
 from fettle.server.metrics import Metrics
-from fettle.server.retrieving import Retrieval, look_up, retrieval_body, with_passages
+from fettle.server.retrieving import look_up, retrieval_body, with_passages
+from fettle.server.routed import answered_elsewhere, require_as_studied
 from fettle.server.search_bodies import FileSearchTool
 from fettle.store.database import now
 from fettle.store.ids import new_id
 from fettle.store.keys import Owner
 from fettle.store.models import NoSuchModelError
 from fettle.store.releases import NoSuchReleaseError
+from fettle.version import fettle_version
 
 router = APIRouter(prefix="/chat/completions", tags=["chat"])
 _logger = logging.getLogger("fettle.server")
@@ -45,6 +50,7 @@ _Indexed = tuple[int, ChoiceDelta]
 """A piece, and which choice it is of."""
 _Deltas = AsyncGenerator[_Indexed, None]
 _DONE = "data: [DONE]\n\n"
+_Begun = TypeVar("_Begun")
 
 
 @router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
@@ -59,7 +65,8 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
         choices = answer.choices
         say_who_answers(request, answer)
         try:
-            token_texts = None if asked.num_top_log_probs is None else _token_texts(answer.engine)
+            wants_log_probs = asked.num_top_log_probs is not None
+            token_texts = _token_texts(answer.engine) if wants_log_probs and answer.engine else None
             frame = ChatFrame(
                 id=new_id("chatcmpl-"),
                 created=now(),
@@ -90,19 +97,6 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
         return Response(status_code=HUNG_UP)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BegunAnswer:
-    """An answer that is being written."""
-
-    engine: ServingEngine
-    """That writes it."""
-    choices: tuple[Choice, ...]
-    retrieval: Retrieval | None
-    """What was looked for first; None: nothing."""
-    answering: Answering
-    """Who answers, whatever becomes of the name meanwhile."""
-
-
 async def begun(
     context: Context,
     owner: Owner,
@@ -122,7 +116,21 @@ async def begun(
         search: What the request wants to be searched.
         chooses_temperature: Whether the request names one; else a release writes the likeliest answer, as in its study.
     """
-    begun = context.chat_threads.submit(_begin, context, owner, name, asked, search, chooses_temperature)
+    first = await _unless_cancelled(
+        context.chat_threads.submit(_begin, context, owner, name, asked, search, chooses_temperature)
+    )
+    if isinstance(first, BegunAnswer):
+        return first
+    errand = Errand(request=asked)
+    try:
+        return await _unless_cancelled(context.routed_threads.submit(answered_elsewhere, context, owner, first, errand))
+    except asyncio.CancelledError:
+        errand.give_up()
+        raise
+
+
+async def _unless_cancelled(begun: Future[_Begun]) -> _Begun:
+    """What has begun in a thread; where nobody waits for it any more, it is given up as soon as it has."""
     try:
         return await asyncio.shield(asyncio.wrap_future(begun))
     except asyncio.CancelledError:
@@ -136,7 +144,11 @@ def again(
     """How the same is asked of another name, once, in the thread that calls it."""
 
     def ask(name: str) -> Sequence[Choice]:
-        return _begin(context, owner, name, replace(asked, num_choices=1), search, chooses_temperature).choices
+        one = replace(asked, num_choices=1)
+        first = _begin(context, owner, name, one, search, chooses_temperature)
+        if isinstance(first, BegunAnswer):
+            return first.choices
+        return answered_elsewhere(context, owner, first, Errand(request=one)).choices
 
     return ask
 
@@ -148,12 +160,25 @@ def _begin(
     asked: ChatRequest,
     search: FileSearchTool | None,
     chooses_temperature: bool,
-) -> BegunAnswer:
+) -> BegunAnswer | Answering:
+    """The choices; or who answers, where that is a router or an endpoint, which take their time."""
     answering = _answering(context, owner, name, asked)
+    if answering.model is None:
+        try:
+            require_as_studied(asked, search, chooses_temperature=chooses_temperature)
+        except ApiError:
+            if answering.assigned is None or not answering.assigned.by_challenger:
+                raise
+            answering = context.answering.find(
+                name, owner.project_id
+            )  # who is in force may do what a challenger does not
+    served = answering.model
+    if served is None:
+        require_as_studied(asked, search, chooses_temperature=chooses_temperature)
+        return answering
     retrieval = look_up(context, owner, answering, asked, search)
     if answering.contender is not None:
         asked = as_asked(asked, answering.contender, chooses_temperature=chooses_temperature)
-    served = answering.model
     try:
         with context.engines.engine_of(served) as engine:
             if retrieval is not None:
@@ -195,16 +220,21 @@ def say_who_answers(request: Request, answer: BegunAnswer) -> None:
         request.state.answer_headers = {**request.state.answer_headers, **headers}
 
 
-def _give_up_what_was_begun(begun: Future[BegunAnswer]) -> None:
-    if not begun.cancelled() and begun.exception() is None:
-        give_up_all(begun.result().choices)
+def _give_up_what_was_begun(begun: Future[Any]) -> None:
+    if begun.cancelled() or begun.exception() is not None:
+        return
+    if isinstance(answer := begun.result(), BegunAnswer):
+        give_up_all(answer.choices)
 
 
 async def _fingerprint(context: Context, answering: Answering) -> str:
     """Of what answers; hashing weights, once, takes seconds."""
 
     def fingerprint() -> str:
-        return answering.model.fingerprint
+        if answering.model is not None:
+            return answering.model.fingerprint
+        signed = None if answering.router is None else answering.router.content_sha256
+        return f"fp_{sha256_of_json([fettle_version(), signed])[:12]}"
 
     return await asyncio.wrap_future(context.chat_threads.submit(fingerprint))
 

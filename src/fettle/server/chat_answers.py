@@ -89,7 +89,14 @@ class ReleaseBody(BaseModel):
     name: str
     number: int
     contender: str
-    """How it answers: `tuned`, `prompt`, ..."""
+    """How it answers: `tuned`, `prompt`, ..., `router`."""
+    answered_by: Literal["small", "large"] | None = None
+    """Which contender of a router has answered; left out, as the next two, where it is none."""
+    reason: str | None = None
+    """`trusted`, `not trusted`, `small failed`; where the small one answers in place of the large one, `large failed`,
+    `large slow` or `budget spent`."""
+    confidence: float | None = None
+    """Of the small one's answer, by the router's measure; null where it gave none, or it could not be told."""
 
 
 class ChatCompletionBody(BaseModel):
@@ -135,7 +142,11 @@ class ChatFrame:
 
 def release_body(release: ReleaseAnswered) -> dict[str, Any]:
     """The release that has answered, on the wire."""
-    return ReleaseBody(name=release.name, number=release.number, contender=release.contender).model_dump()
+    body = ReleaseBody(name=release.name, number=release.number, contender=release.contender)
+    if (routed := release.routed) is None:
+        return body.model_dump(exclude={"answered_by", "reason", "confidence"})
+    said = {"answered_by": routed.answered_by, "reason": routed.reason, "confidence": routed.confidence}
+    return body.model_copy(update=said).model_dump()
 
 
 @dataclass(slots=True)

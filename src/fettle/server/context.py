@@ -14,7 +14,8 @@ from fettle.jobs.asked_models import PoolSampler
 from fettle.jobs.catalogue import StoreCatalogue
 from fettle.jobs.estimator import Estimator
 from fettle.releases.catalogue import ReleaseCatalogue
-from fettle.retrieval.embedders.registry import embedder_by_name
+from fettle.releases.routed import RoutedReleases
+from fettle.retrieval.embedders.registry import DEFAULT_EMBEDDER, embedder_by_name
 from fettle.scoring.openai_grader import GradingServices, Sampler
 from fettle.scoring.sandbox.bubblewrap import BubblewrapRunner
 from fettle.scoring.sandbox.code_runner import CodeRunner
@@ -29,6 +30,7 @@ from fettle.traffic.keeper import Keeper
 
 API_PREFIX = "/v1"
 _CHAT_THREADS = 32
+_ROUTED_THREADS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,10 @@ class Context:
     )
     """In which conversations are rendered and models loaded: neither may hold up the event loop."""
 
+    routed_threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_ROUTED_THREADS, thread_name_prefix="fettle routes")
+    )
+    """In which routers and endpoints are waited for: they may take as long as their time-outs."""
     embedder: EmbedderThread = field(default_factory=EmbedderThread)
     """Answers requests for embeddings."""
     embedders: OpenEmbedders = field(default_factory=lambda: OpenEmbedders(embedder_by_name))
@@ -59,6 +65,8 @@ class Context:
     """That are searched."""
     answering: ReleaseCatalogue = field(init=False)
     """Who answers to a name."""
+    routed: RoutedReleases = field(init=False)
+    """Answers for releases that a router or an endpoint answers."""
     keeper: Keeper = field(init=False)
     """Keeps requests where a key's rule says so."""
     shadows: Shadower = field(init=False)
@@ -67,6 +75,8 @@ class Context:
     def __post_init__(self) -> None:
         """Look names up in the store, and keep in it."""
         object.__setattr__(self, "answering", ReleaseCatalogue(self.store))
+        routed = RoutedReleases(self.store, self.engines, lambda: self.embedders.named(DEFAULT_EMBEDDER))
+        object.__setattr__(self, "routed", routed)
         object.__setattr__(self, "keeper", Keeper(self.store))
         object.__setattr__(self, "shadows", Shadower(self.store, self.keeper, lambda: self.engines.load))
 
@@ -80,6 +90,8 @@ class Context:
         self.shadows.close()
         self.engines.close()
         self.chat_threads.shutdown(cancel_futures=True)
+        self.routed.close()
+        self.routed_threads.shutdown(wait=False, cancel_futures=True)  # they end with their time-outs
         self.embedder.close()
         self.indexes.close()
         self.keeper.close()

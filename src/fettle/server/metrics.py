@@ -44,7 +44,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-
+        self._routed = Counter(
+            "fettle_routed",
+            "Requests that routers have answered.",
+            ["answered_by", "reason"],
+            registry=self._registry,
+        )
         self._search_seconds = Histogram(
             "fettle_search_seconds",
             "Seconds that searches in indexes took.",
@@ -66,6 +71,10 @@ class Metrics:
         """A model has read a prompt and written an answer."""
         self._tokens.labels("in").inc(num_read)
         self._tokens.labels("out").inc(num_written)
+
+    def on_routed(self, answered_by: str, reason: str) -> None:
+        """A router has answered: which of its contenders, and why that one."""
+        self._routed.labels(answered_by, reason).inc()
 
     def on_first_token(self, seconds: float) -> None:
         """So long an answer let wait for its first token."""

@@ -12,7 +12,9 @@ from pydantic import BaseModel
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.chat.call_reader import ArgumentsPiece, CallBegin, TextPiece
+from fettle.releases.records import ReleaseAnswered
 from fettle.retrieval.records import Found
+from fettle.server.chat_answers import ReleaseBody, release_body
 from fettle.server.response_bodies import CreateResponse
 from fettle.server.retrieving import Retrieval, citations
 from fettle.server.search_bodies import FILE_SEARCH
@@ -48,6 +50,8 @@ class ResponseBody(BaseModel):
     top_p: float
     truncation: str
     usage: dict[str, Any] | None = None
+    release: ReleaseBody | None = None
+    """Which release has answered; left out where a model was asked for. Ours: OpenAI's API has no such thing."""
 
 
 class ResponseWriter:
@@ -56,13 +60,16 @@ class ResponseWriter:
     Args:
         body: What was asked.
         retrieval: What was looked for first; None: nothing.
+        release: Which has answered; None: a model was asked for.
     """
 
-    def __init__(self, body: CreateResponse, retrieval: Retrieval | None) -> None:
+    def __init__(
+        self, body: CreateResponse, retrieval: Retrieval | None, release: ReleaseAnswered | None = None
+    ) -> None:
         self.id = new_id("resp_")
         """Of the response."""
         self._asked, self._created_at = body, now()
-        self._retrieval = retrieval
+        self._retrieval, self._release = retrieval, release
         self._output: list[dict[str, Any]] = []
         self._num_events = 0
         self._has_open_item = False
@@ -183,7 +190,7 @@ class ResponseWriter:
     def _response(self, status: Any, *, usage: dict[str, Any] | None = None) -> dict[str, Any]:
         asked = self._asked
         text = {"format": (asked.text.format if asked.text else None) or {"type": "text"}}
-        return ResponseBody(
+        body = ResponseBody(
             id=self.id,
             created_at=self._created_at,
             status=status,
@@ -200,7 +207,8 @@ class ResponseWriter:
             top_p=1.0 if asked.top_p is None else asked.top_p,
             truncation=asked.truncation or "disabled",
             usage=usage,
-        ).model_dump(exclude=None if usage else {"usage"})
+        ).model_dump(exclude={"release"} if usage else {"release", "usage"})
+        return body if self._release is None else body | {"release": release_body(self._release)}
 
 
 def _result(found: Found) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
             )
         say_who_answers(request, answer)
         [choice] = answer.choices
-        writer = ResponseWriter(body, answer.retrieval)
+        writer = ResponseWriter(body, answer.retrieval, answer.answering.release)
         of_whom = Asked(
             completion_id=writer.id,
             owner=owner,

@@ -91,6 +91,8 @@ def look_up(
 
 def _attached(connection: Connection, owner: Owner, answering: Answering) -> AttachedIndex | None:
     """The index of a release, or of a model; a release is searched as it was when it was made, whatever its model is now."""
+    if answering.model is None:
+        return None
     if answering.contender is None:
         return index_of_model(connection, answering.model.name, owner.project_id)
     return attached_to(answering.contender, owner.project_id)

@@ -356,6 +356,26 @@ release_events = Table(
     Column("content_sha256", String(64), nullable=False),
 )
 
+router_days = Table(  # what the routers of a name have spent on their large models
+    "router_days",
+    metadata,
+    Column("project_id", _ID, ForeignKey("projects.id"), primary_key=True),
+    Column("name", _NAME, primary_key=True),
+    Column("day", String(10), primary_key=True),  # of UTC, YYYY-MM-DD
+    Column("spent", Float(53), nullable=False),  # in the user's currency
+)
+
+router_reservations = Table(  # what requests that are under way may spend
+    "router_reservations",
+    metadata,
+    _number(),
+    _project(),
+    Column("name", _NAME, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("amount", Float(53), nullable=False),
+    Column("expires_at", Float(53), nullable=False),  # by the database's clock; then the amount counts as spent
+)
+
 traffic_rules = Table(  # whose requests are kept; a key without a row: none
     "traffic_rules",
     metadata,
@@ -463,6 +483,7 @@ workers = Table(
 Index("ix_jobs_project_number", jobs.c.project_id, jobs.c.number)
 Index("ix_indexes_project_number", indexes.c.project_id, indexes.c.number)
 Index("ix_release_events_name_number", release_events.c.name, release_events.c.number)
+Index("ix_router_reservations_name_day", router_reservations.c.name, router_reservations.c.day)
 Index(
     "uq_challenges_open",  # one challenge of a name at a time
     challenges.c.project_id,

@@ -113,6 +113,7 @@ def routing_report(
         num_validation=valid.pairs.number,
         measures=tried,
         curve=quality_curve(of_test[measure], test.pairs),
+        trusted=tuple(example.id for example, goes in zip(test.examples, to_large, strict=True) if not goes),
     )
 
 

@@ -15,7 +15,8 @@ from databases import fresh_store
 from fettle.cli.release import app
 from fettle.errors import ConfigError
 from fettle.releases.changing import ReleaseRefusedError
-from fettle.releases.records import ContenderKind, ReleasedContender
+from fettle.releases.records import ContenderKind, ReleasedContender, Router
+from fettle.routing_records import RoutingRule
 from fettle.settings import get_settings
 from fettle.store.models import put_base_model
 from fettle.store.opening import open_store
@@ -83,6 +84,33 @@ def test_releases_are_listed_and_shown_with_their_evidence() -> None:
     assert document["content"]["number"] == 2  # none is in force: the newest
     with pytest.raises(ConfigError, match="a number after the @"):
         run("show", "triage@x")
+
+
+@pytest.mark.usefixtures("releases")
+def test_a_router_is_shown_with_its_promise_and_its_limits(tmp_path: Path) -> None:
+    router = Router(
+        small=ReleasedContender(kind=ContenderKind.PROMPT, model="tiny"),
+        large=ReleasedContender(kind=ContenderKind.REMOTE, model="large", url="https://models.example/v1"),
+        rule=RoutingRule(measure="label_margin", threshold=0.25),
+        policy_when_large_fails="answer_small",
+        target=0.9,
+        level=0.95,
+        budget_per_day=25.0,
+        large_cost_per_request=0.01,
+    )
+    with fresh_store(tmp_path / "home") as store:
+        keep_release(store, "routed", router)
+    shown = run("show", "routed")
+    for line in (
+        "routed@1: router: tiny, else large",
+        "promised:       90.0% with 95.0% confidence",
+        "large model:    large at https://models.example/v1",
+        "trusted from:   0.25 (label_margin)",
+        "without large:  answer_small, after 30 seconds",
+        "budget:         25 a day, 0.01 for an answer",
+    ):
+        assert line in shown
+    assert "promised:" not in run("show", "triage")
 
 
 @pytest.mark.usefixtures("releases")

@@ -38,6 +38,7 @@ from fettle.releases.signing import (
     evidence_as_json,
     verified,
 )
+from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from fettle.store.models import folder_of, remove_tuned_model
 from fettle.store.releases import (
@@ -117,7 +118,7 @@ def test_other_contenders_are_released_with_what_they_are_told(store: Store, stu
     assert isinstance(prompt.contender, ReleasedContender)
     assert prompt.contender.instruction == f"{INSTRUCTION}\n\nOne of billing, delivery, refund."
     assert outcomes(prompt)["win_rate_against_prompt"] is GateOutcome.DOES_NOT_APPLY
-    for name, message in (("classifier", "no language model"), ("remote", "an endpoint"), ("none", "no contender")):
+    for name, message in (("classifier", "no language model"), ("none", "no contender")):
         with pytest.raises(ConfigError, match=message):
             make(store, study, name)
 
@@ -342,7 +343,20 @@ def test_names_that_are_no_names_of_releases_are_refused(name: str) -> None:
 def test_a_router_is_stored_and_read_back() -> None:
     small = ReleasedContender(kind=ContenderKind.TUNED, model="ft:a", shots=SHOTS)
     large = ReleasedContender(kind=ContenderKind.REMOTE, model="large", url="http://localhost:1")
-    router = Router(small=small, large=large, measure="log_prob", threshold=-0.1, policy_when_large_fails="fail")
+    rule = RoutingRule(
+        measure="label_margin", threshold=-0.1, labels=("a", "b"), reading="label likelihood", label_offsets={"a": -1.5}
+    )
+    router = Router(
+        small=small,
+        large=large,
+        rule=rule,
+        policy_when_large_fails="fail",
+        target=0.9,
+        level=0.95,
+        budget_per_day=2.5,
+        large_timeout_seconds=20,
+        large_cost_per_request=0.01,
+    )
     said, shown = contender_as_json(router), evidence_as_json(evidence(FAILED))
     signed = content_sha256("a", 1, said, shown)
     stored = StoredRelease(
@@ -358,6 +372,31 @@ def test_a_router_is_stored_and_read_back() -> None:
     stored = replace(stored, contender=newer, content_sha256=content_sha256("a", 1, newer, shown))
     with pytest.raises(ChangedReleaseError, match="format version 9"):
         verified(stored)
+
+
+def test_what_an_earlier_version_has_stored_is_read() -> None:
+    shown = evidence_as_json(evidence(FAILED))
+
+    def read(said: dict[str, Any]) -> Any:
+        signed = content_sha256("a", 1, said, shown)
+        stored = StoredRelease(
+            project_id="p", name="a", number=1, created_at=0, contender=said, evidence=shown, content_sha256=signed
+        )
+        return verified(stored).contender
+
+    small = ReleasedContender(kind=ContenderKind.TUNED, model="ft:a", form=AnswerForm(labels=LABELS))
+    said = contender_as_json(small) | {"format_version": 1}
+    assert read(said) == small
+    [contender] = [value for key, value in said.items() if key != "format_version"]
+    router = {"small": contender, "large": contender, "measure": "label_margin", "threshold": 0.5}
+    router |= {"policy_when_large_fails": "fail", "budget_per_day": 3.0}
+    assert read({"format_version": 1, "router": router}) == Router(
+        small=small,
+        large=small,
+        rule=RoutingRule(measure="label_margin", threshold=0.5),
+        policy_when_large_fails="fail",
+        budget_per_day=3.0,
+    )
 
 
 def test_an_instruction_stands_before_what_is_asked_and_is_not_said_twice() -> None:

@@ -137,6 +137,21 @@ def test_a_spent_budget_is_told_and_a_failed_request_costs_nothing() -> None:
     assert routed(replace(dear, threshold=0.8), large=never, budget=budget).reason is Reason.TRUSTED
 
 
+def test_a_request_that_fails_once_it_is_no_longer_waited_for_may_have_been_billed() -> None:
+    let_go, budget = threading.Event(), DailyBudget(1.0)
+
+    def slow(prompt: Prompt) -> Answer:
+        assert let_go.wait(30)
+        return FAILED
+
+    settings = replace(KIND, threshold=2.0, large_timeout_seconds=0.01, large_cost_per_request=0.25)
+    router = Router(lambda _: SMALL, slow, BY_MARGIN, settings, budget=budget)
+    assert router.answer(PROMPT).reason is Reason.LARGE_SLOW
+    let_go.set()
+    router.close(wait=True)
+    assert budget.spent_today == 0.25
+
+
 def test_requests_at_the_same_time_stop_at_the_limit_together() -> None:
     budget = DailyBudget(1.0)
     settings = replace(KIND, threshold=2.0, large_cost_per_request=0.1)

@@ -16,7 +16,7 @@ from fettle.contenders.readings import LabelReading, Reading
 from fettle.errors import ConfigError
 from fettle.records import Answer, Example, FinishReason, Split, Task
 from fettle.report_records import StudyReport
-from fettle.routing.confidence import Measure
+from fettle.routing.confidence import Measure, label_margin
 from fettle.routing_records import RoutingCosts
 from fettle.scoring.grader import Grader
 from fettle.scoring.graders.label import ExactLabel
@@ -107,6 +107,10 @@ def test_what_it_knows_is_answered_small_and_the_target_is_kept(plan: Plan) -> N
     assert not found.is_target_derived
     assert (found.rule.labels, found.rule.reading) == (LABEL_TASK.labels, "calibrated label likelihood")
     assert found.rule.label_offsets == {"billing": -0.5, "delivery": 0.0}
+    assert found.trusted is not None
+    assert len(found.trusted) == round(400 * (1 - found.share_to_large.estimate))
+    confident = [one.example_id for one in small.answers if (label_margin(one) or 0.0) >= found.rule.threshold]
+    assert list(found.trusted) == confident
 
 
 def test_a_target_that_nobody_named_is_a_share_of_what_the_large_model_reached_on_validation(plan: Plan) -> None:

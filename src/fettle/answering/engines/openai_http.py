@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from fettle.answering.address import public_address
 from fettle.answering.breaker import Breaker
-from fettle.answering.endpoint_client import endpoint_client, endpoint_error
+from fettle.answering.endpoint_client import STUDY, Patience, endpoint_client, endpoint_error
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.chat.tools import tool_as_wire
 from fettle.errors import RemoteError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from openai import BadRequestError
 
 _PARALLEL_REQUESTS = 8
-_MAX_FAILURES_IN_A_ROW = 8  # requests, each with its retries: after the first batch that fails as a whole
 _THINKING_TOKENS = 8192
 """Room for a reasoning model's thoughts, which count as tokens of the answer."""
 _THOUGHT_START, _THOUGHT_END = "<think>", "</think>"
@@ -36,7 +36,8 @@ _CHARACTERS_PER_TOKEN = 4  # for sizes only; the endpoint counts what it bills
 
 
 class OpenAIEngine:
-    """Answers through `POST /chat/completions` of an endpoint, and gives it up when it fails several times in a row.
+    """Answers through `POST /chat/completions` of an endpoint, and gives it up when it fails several times in a row. Safe for
+    threads.
 
     Nothing is sent before the first prompt, or `require_reachable`. A prompt that is not asked any more gets a failed answer.
 
@@ -45,16 +46,24 @@ class OpenAIEngine:
         model: The endpoint's name for the model.
         params: What else to say of how it answers, such as `seed`; wins over what is said otherwise.
         remedy: What to do where it does not answer at all.
+        patience: How long it is waited for.
     """
 
     def __init__(
-        self, url: str, model: str, *, params: Mapping[str, float | str] | None = None, remedy: str = _REMEDY
+        self,
+        url: str,
+        model: str,
+        *,
+        params: Mapping[str, float | str] | None = None,
+        remedy: str = _REMEDY,
+        patience: Patience = STUDY,
     ) -> None:
         self._address, self._model = public_address(url), model
         self._params, self._remedy = dict(params or {}), remedy
-        self._client = endpoint_client(url, get_settings().remote_api_key)
-        self._breaker = Breaker(_MAX_FAILURES_IN_A_ROW)
-        self._is_greeted = False
+        self._patience = patience
+        self._client = endpoint_client(url, get_settings().remote_api_key, patience)
+        self._breaker = Breaker(patience.max_failures, pause_seconds=patience.pause_seconds)
+        self._greeting, self._is_greeted = Lock(), False
         self._takes_schema = True
         self._takes_other_limits = False
         self._thinks = False
@@ -87,11 +96,12 @@ class OpenAIEngine:
     def generate(self, prompts: Sequence[Prompt], options: GenerationOptions) -> tuple[Answer, ...]:
         """Greedy answers unless `params` say otherwise, through the endpoint's structured output where it has it."""
         options.require_plain(self.name)
-        if not self._is_greeted:
-            try:
-                self.require_reachable()
-            except RemoteError as error:
-                self._breaker.open(error.problem)
+        with self._greeting:
+            if not self._is_greeted and self._breaker.reason is None:
+                try:
+                    self.require_reachable()
+                except RemoteError as error:
+                    self._breaker.open(error.problem)
         started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
             answers = tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
@@ -122,14 +132,16 @@ class OpenAIEngine:
         """
         from openai import OpenAIError
 
-        self._is_greeted = True
         patient = self._client
-        self._client = patient.with_options(max_retries=1)  # a wrong address shall be told at once
+        self._client = patient.with_options(
+            max_retries=min(1, self._patience.max_retries)
+        )  # a wrong address shall be told at once
         try:
             self._greet()
+            self._is_greeted = True
         except (OpenAIError, ValidationError) as error:
             raise RemoteError(
-                f"the endpoint does not answer for model {self._model!r} ({endpoint_error(error, wanted='chat completion')})",
+                f"the endpoint does not answer for model {self._model!r} ({self._told(error)})",
                 where=self._address,
                 remedy=self._remedy,
             ) from error
@@ -157,7 +169,7 @@ class OpenAIEngine:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
             self._breaker.count(has_failed=not _is_about_the_prompt(error))
-            return _failed(prompt, endpoint_error(error, wanted="chat completion"))
+            return _failed(prompt, self._told(error))
         self._breaker.count(has_failed=False)
         if not completion.choices:
             return _failed(prompt, "the endpoint answered without a choice")
@@ -172,6 +184,9 @@ class OpenAIEngine:
                 seconds=0.0,  # known when the whole batch is done
             ),
         )
+
+    def _told(self, error: Exception) -> str:
+        return endpoint_error(error, wanted="chat completion", patience=self._patience)
 
     def _complete_in_form(self, prompt: Prompt, options: GenerationOptions) -> _Completion:
         from openai import BadRequestError

@@ -1,0 +1,128 @@
+"""Routers over real engines, without a server: confidence that is foreseen, requests that nobody waits for, stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters import write_adapter
+from databases import fresh_store
+from fettle.answering.chat import ChatRequest
+from fettle.answering.engine_pool import EnginePool
+from fettle.answering.sampling import Sampling
+from fettle.errors import ConfigError, RemoteError
+from fettle.form_records import AnswerForm
+from fettle.models.load import load_model
+from fettle.models.precision import Precision
+from fettle.records import Message
+from fettle.releases.records import ContenderKind, Release, ReleasedContender, Router
+from fettle.releases.routed import Errand, RoutedReleases
+from fettle.routing.router import AnsweredBy, Reason
+from fettle.routing_records import RoutingRule
+from fettle.store.database import Store
+from indexed import WordEmbedder
+from kept_models import keep_tuned
+from kept_releases import keep_release
+from local_endpoint import completion, endpoint
+from tiny_models import load_tiny_model, save_tiny_model
+
+REQUEST = ChatRequest(messages=(Message(role="user", content="refund please"),), sampling=Sampling(), max_new_tokens=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What routers are made of."""
+
+    store: Store
+    pool: EnginePool
+    router: Router
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    folder = tmp_path_factory.mktemp("routed")
+    base = save_tiny_model(folder / "tiny-llama", "llama")
+    pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
+    with fresh_store(folder / "home") as store:
+        model = keep_tuned(store, base, write_adapter(load_tiny_model(base), folder / "adapter", seed=1))
+        router = Router(
+            small=ReleasedContender(kind=ContenderKind.TUNED, model=model.id, instruction="Sort it."),
+            large=ReleasedContender(kind=ContenderKind.PROMPT, model=model.base, instruction="Sort it well."),
+            rule=RoutingRule(measure="mean_token_log_probability", threshold=0.5),
+            policy_when_large_fails="fail",
+        )
+        yield Parts(store=store, pool=pool, router=router)
+    pool.close()
+
+
+@pytest.fixture
+def routed(parts: Parts) -> Iterator[RoutedReleases]:
+    made = RoutedReleases(parts.store, parts.pool, WordEmbedder)
+    yield made
+    made.close()
+
+
+def release(parts: Parts, **values: Any) -> Release:
+    return keep_release(parts.store, "triage", replace(parts.router, **values))
+
+
+def test_what_is_foreseen_from_the_request_as_it_came_decides(parts: Parts, routed: RoutedReleases) -> None:
+    [vector] = WordEmbedder().embed(["refund please"])  # without the instruction
+    sure = RoutingRule(measure="foreseen", threshold=0.99, coefficients=tuple(map(float, vector)), intercept=0.0)
+    given = routed.route(release(parts, rule=sure), Errand(request=REQUEST))
+    assert (given.answered_by, given.reason) == (AnsweredBy.SMALL, Reason.TRUSTED)
+    assert given.confidence == pytest.approx(float(np.dot(vector, vector)))
+    assert given.answer.log_probs is None  # nobody has asked for them: in JSON they would take more passes
+    unsure = replace(sure, threshold=1.01)
+    assert routed.route(release(parts, rule=unsure), Errand(request=REQUEST)).answered_by is AnsweredBy.LARGE
+
+
+def test_labels_are_read_as_the_study_read_them(parts: Parts, routed: RoutedReleases) -> None:
+    labels = ("refund", "lost parcel")
+    small = replace(parts.router.small, form=AnswerForm(labels=labels))
+    for liked in labels:
+        rule = RoutingRule(
+            measure="label_probability",
+            threshold=0.0,
+            labels=labels,
+            reading="calibrated label likelihood",
+            label_offsets={label: -1000.0 if label == liked else 0.0 for label in labels},
+        )
+        given = routed.route(release(parts, small=small, rule=rule), Errand(request=REQUEST))
+        assert given.answer.text == liked
+        assert given.confidence is not None
+        assert 0 <= given.confidence <= 1
+
+
+def test_nobody_else_is_asked_for_a_request_that_was_given_up(parts: Parts, routed: RoutedReleases) -> None:
+    with endpoint(lambda body, number: completion("Hello")) as large:
+        remote = ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=large.url)
+        made = release(parts, large=remote, budget_per_day=1.0, large_cost_per_request=0.5)
+        errand = Errand(request=replace(REQUEST, max_new_tokens=200))
+        errand.give_up()
+        with pytest.raises(RemoteError, match="nobody waits"):
+            routed.route(made, errand)
+        assert not large.requests
+        for _ in range(2):  # it has cost nothing of the day's budget
+            assert routed.route(made, Errand(request=REQUEST)).answered_by is AnsweredBy.LARGE
+
+
+def test_an_endpoint_is_waited_for_as_long_as_the_router_says_and_no_connection_is_made_before(
+    parts: Parts, routed: RoutedReleases
+) -> None:
+    remote = ReleasedContender(kind=ContenderKind.REMOTE, model="m", url="http://127.0.0.1:9/v1")  # nobody listens
+    sure = replace(parts.router.rule, threshold=-1e9)
+    assert routed.route(release(parts, large=remote, rule=sure), Errand(request=REQUEST)).reason is Reason.TRUSTED
+    with pytest.raises(RemoteError, match="the large model did not answer"):
+        routed.route(release(parts, large=remote), Errand(request=REQUEST))
+
+
+def test_a_measure_that_needs_what_is_not_there_is_refused(parts: Parts, routed: RoutedReleases) -> None:
+    for measure in ("self_consistency", "tea leaves", "foreseen"):
+        rule = RoutingRule(measure=measure, threshold=0.0)
+        with pytest.raises(ConfigError):
+            routed.route(release(parts, rule=rule), Errand(request=REQUEST))
