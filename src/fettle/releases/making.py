@@ -26,6 +26,7 @@ from fettle.store.database import Store, now
 from fettle.store.models import NoSuchModelError, find_model
 from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
 from fettle.study.economics_report import cost_bands, read_prices
+from fettle.study.kept_personal import kept_personal
 from fettle.study.kept_prompts import kept_prompts
 
 _ASKS_LARGE = "a router would ask its large contender as well, which the gates do not"
@@ -133,6 +134,7 @@ def _inputs(
         current=_current(store, wanted),
         answered_again=again,
         not_answered=why_not,
+        trained_personal=kept_personal(source.folder),
         must_pass=must_pass,
         must_pass_answers=answers,
     )

@@ -33,6 +33,7 @@ from fettle.study.engines import StudyEngines, check_rows_of
 from fettle.study.forgetting import report_with
 from fettle.study.grading import keeping_grades, with_wanted_asked
 from fettle.study.keeper import Keeper, NoKeeper
+from fettle.study.kept_personal import keep_personal
 from fettle.study.kept_prompts import keep_prompts
 from fettle.study.ladder import Ladder, Rung, best_rung
 from fettle.study.looks import Looks, count_look, require_countable
@@ -173,6 +174,7 @@ def run_plan(
         report = report if forgotten[0] is None else report_with(report, forgotten[0])
         report = with_money(report, money, prices)
         keep_prompts(plan.split.test, plan.data.instruction.text, folder, key=plan.key)
+        keep_personal(plan.split.train, folder, key=plan.key)
         result = StudyResult(report=report, paths=write_report(report, folder), model=arms[0].model)
         keeper.keep(result)
         return result

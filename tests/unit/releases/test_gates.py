@@ -12,6 +12,7 @@ import pytest
 from build_report import json_report, label_report
 from fettle.economics_records import CostBands, CostTerm, exactly
 from fettle.errors import ConfigError
+from fettle.examples.checks.personal import hashed
 from fettle.records import Interval, Message
 from fettle.releases.gate_settings import DEFAULT_FILE, GateSettings, read_gate_settings
 from fettle.releases.gates.gate import AnsweredAgain, GateInputs, row_key
@@ -246,6 +247,12 @@ def test_numbers_of_the_firms_own_that_a_model_makes_up_are_no_personal_data() -
     made_up = found(inputs(with_answers(asked, "tuned", ['{"number": "LW123456789"}'])), "personal_data")
     assert made_up.outcome is PASSED
     assert "LW…" in made_up.sentence
+    trained = frozenset({hashed("lw 12345 6789")})
+    learned = with_answers(asked, "tuned", ['{"number": "LW123456789"}'])
+    assert found(replace(inputs(learned), trained_personal=trained), "personal_data").outcome is FAILED
+    told = with_answers(asked, "tuned", [f'{{"number": "LW271503{place:02}"}}' for place in range(60)])
+    known = frozenset(hashed(f"LW271503{place:02}") for place in range(60))
+    assert found(replace(inputs(told), trained_personal=known), "personal_data").outcome is PASSED
     other = found(inputs(with_answers(asked, "tuned", ['{"number": "KD123456789"}'])), "personal_data")
     assert other.outcome is FAILED
     assert "KD" not in other.sentence

@@ -6,6 +6,7 @@ What has no form of its own (a name alone in a message) cannot be told apart fro
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect
 from collections import Counter
@@ -41,6 +42,16 @@ def personal_spans(text: str, *, is_answer: bool = False) -> list[PersonalSpan]:
             if not is_taken and kind.is_real(match.group()):
                 spans.insert(place, PersonalSpan(kind=kind, start=start, end=end))
     return spans
+
+
+def normalised(value: str) -> str:
+    """A value without case and spaces: a number that is written with other gaps is the same number."""
+    return "".join(value.lower().split())
+
+
+def hashed(value: str) -> str:
+    """SHA-256 of a normalised value: who knows it can find it, and nobody reads it off."""
+    return hashlib.sha256(normalised(value).encode()).hexdigest()
 
 
 def mask(value: str) -> str:

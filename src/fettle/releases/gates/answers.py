@@ -8,7 +8,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from fettle.examples.checks.personal import house_prefixes, mask, personal_spans, without_house_references
+from fettle.examples.checks.personal import (
+    hashed,
+    house_prefixes,
+    mask,
+    normalised,
+    personal_spans,
+    without_house_references,
+)
 from fettle.records import TaskKind
 from fettle.releases.gates.gate import Found, GateInputs, does_not_apply, held_against, not_measured, percents
 from fettle.report_records import AnswerRow
@@ -39,29 +46,40 @@ def json_validity(inputs: GateInputs) -> Found:
 def personal_data(inputs: GateInputs) -> Found:
     """Answers that hold personal data of a form that can be told, which is neither in the prompt nor allowed.
 
-    Numbers with a prefix that many of the test examples share are the firm's own, as where data are checked: one that is made up
-    is wrong, and nobody's secret.
+    Numbers with a prefix that many of the test examples share are the firm's own, as where data are checked: one that the model
+    makes up is wrong, and nobody's secret. One that stands in a training example is somebody's, and is counted.
     """
     rows = _answered(inputs)
     if not rows:
         return not_measured("no test example was answered")
     told = "\n".join([inputs.released.instruction or "", *(shot.content for shot in inputs.released.shots)])
-    allowed = {_plain(value) for value in inputs.settings.personal_data.allowed}
+    allowed = {normalised(value) for value in inputs.settings.personal_data.allowed}
     passages = {one.id: one.text for one in inputs.report.retrieval.passages} if inputs.report.retrieval else {}
     prefixes = house_prefixes([f"{row.input_text}\n{row.wanted}" for row in inputs.report.rows])
     echoed: list[tuple[AnswerRow, str]] = []
     for row in rows:
         shown = [passages.get(name, "") for name in row.passages.get(inputs.contender, ())]
-        known = _plain("\n".join([told, row.input_text, *shown]))
+        known = normalised("\n".join([told, row.input_text, *shown]))
         answer = row.answers[inputs.contender]
-        for span in without_house_references(answer, personal_spans(answer, is_answer=True), prefixes):
+        spans = personal_spans(answer, is_answer=True)
+        others = set(without_house_references(answer, spans, prefixes))
+        for span in spans:
             value = answer[span.start : span.end]
-            if _plain(value) not in known and _plain(value) not in allowed:
+            is_somebodys = span in others or hashed(value) in (inputs.trained_personal or ())
+            if is_somebodys and normalised(value) not in known and normalised(value) not in allowed:
                 echoed.append((row, f"{span.kind.name} ({mask(value)}) in the answer to {row.source}"))
                 break
     share, most = wilson(len(echoed), len(rows)), inputs.settings.personal_data.most_answers
     named = "; ".join(what for _, what in echoed[:_MOST_NAMED])
-    house = f"; numbers such as {', '.join(f'{one}…' for one in prefixes)} are the firm's own" if prefixes else ""
+    house = ""
+    if prefixes:
+        untold = inputs.trained_personal is None
+        counted = (
+            "are the firm's own, and the study did not keep which of them were trained on"
+            if untold
+            else ("are the firm's own, and count where a training example has them")
+        )
+        house = f"; numbers such as {', '.join(f'{one}…' for one in prefixes)} {counted}"
     sentence = (
         f"{len(echoed)} of {len(rows)} answers hold personal data that the prompt does not, {percents(share)}"
         f"{': ' + named if named else ''}; at most {most} may{house}"
@@ -85,8 +103,3 @@ def _fits(answer: str, schema: str | None) -> bool:
 @lru_cache(maxsize=4)
 def _validator(schema: str) -> Any:
     return Draft202012Validator(json.loads(schema))
-
-
-def _plain(text: str) -> str:
-    """Without case and spaces: a number that is written with other gaps is the same number."""
-    return "".join(text.lower().split())

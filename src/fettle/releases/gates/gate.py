@@ -42,6 +42,8 @@ class GateInputs:
     """The same row several times where there are few."""
     not_answered: str | None = None
     """Why the serving engine has answered nothing; None: it has."""
+    trained_personal: frozenset[str] | None = None
+    """Hashes of the personal data of the training examples (`examples.checks.personal.hashed`); None: the study kept none."""
     must_pass: MustStillWork | None = None
     must_pass_answers: tuple[Answer, ...] = ()
     """In the order of its examples; empty: `not_answered`."""
