@@ -278,7 +278,7 @@ def _change_contender(store: Store, number: int, router: Router) -> None:
     from sqlalchemy import update
 
     from fettle.releases.signing import contender_as_json
-    from fettle.store.tables import releases
+    from fettle.store.release_tables import releases
 
     with store.writing() as connection:
         of_name = (releases.c.name == "near", releases.c.release_number == number)

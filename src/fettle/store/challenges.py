@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fettle.errors import ConfigError
 from fettle.store.database import now
-from fettle.store.tables import challenge_looks, challenge_outcomes, challenges, shadow_answers
+from fettle.store.release_tables import challenge_looks, challenge_outcomes, challenges, shadow_answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, insert,
 
 from fettle.errors import ConfigError, ModelError
 from fettle.store.database import now
-from fettle.store.tables import release_events, releases
+from fettle.store.release_tables import release_events, releases
 
 
 class NoSuchReleaseError(ModelError):

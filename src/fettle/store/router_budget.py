@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, s
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fettle.store.database import epoch_now
-from fettle.store.tables import router_days, router_reservations
+from fettle.store.release_tables import router_days, router_reservations
 
 _DAYS_KEPT = 400
 """Sums of earlier days are deleted then."""

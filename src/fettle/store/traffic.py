@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 from fettle.errors import ConfigError, FettleError, require_range
 from fettle.store.database import Store, now
 from fettle.store.pages import Page, PageRequest, read_page
-from fettle.store.tables import feedback, kept_requests, keys, shadow_answers, traffic_rules
+from fettle.store.release_tables import feedback, kept_requests, shadow_answers, traffic_rules
+from fettle.store.tables import keys
 
 _SECONDS_A_DAY = 86_400
 MOST_DAYS = 3650

@@ -20,7 +20,7 @@ from fettle.routing_records import RoutingRule
 from fettle.settings import get_settings
 from fettle.store.models import put_base_model
 from fettle.store.opening import open_store
-from fettle.store.tables import releases as releases_table
+from fettle.store.release_tables import releases as releases_table
 from kept_releases import FAILED, PASSED, keep_release
 from tiny_models import save_tiny_model
 

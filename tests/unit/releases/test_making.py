@@ -41,6 +41,7 @@ from fettle.releases.signing import (
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from fettle.store.models import folder_of, remove_tuned_model
+from fettle.store.release_tables import releases
 from fettle.store.releases import (
     NoSuchReleaseError,
     RawRelease,
@@ -50,7 +51,6 @@ from fettle.store.releases import (
     number_in_force,
     release_history,
 )
-from fettle.store.tables import releases
 from fettle.study.economics_report import read_prices, with_money
 from fettle.study.report import write_report
 from kept_releases import FAILED, evidence, keep_release

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError as DatabaseRefusal
 from fettle.errors import ConfigError
 from fettle.store.database import Store, now
 from fettle.store.keys import ensure_project
+from fettle.store.release_tables import releases
 from fettle.store.releases import (
     NoSuchReleaseError,
     ReleaseEvent,
@@ -27,7 +28,6 @@ from fettle.store.releases import (
     release_history,
     releases_in_force,
 )
-from fettle.store.tables import releases
 
 PROMOTED, FORCED, BACK = ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED, ReleaseEventKind.ROLLED_BACK
 

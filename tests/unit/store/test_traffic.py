@@ -13,7 +13,7 @@ from fettle.store.database import Store, now
 from fettle.store.ids import new_id
 from fettle.store.keys import create_key, revoke_key
 from fettle.store.pages import PageRequest
-from fettle.store.tables import kept_requests
+from fettle.store.release_tables import kept_requests
 from fettle.store.traffic import (
     Feedback,
     KeptRequest,
