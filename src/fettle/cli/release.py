@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
-import textwrap
-from collections.abc import Sequence
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fettle.cli.tables import one_line, print_table
+from fettle.cli.release_text import (
+    end_where_changed,
+    line_of,
+    listed_as_json,
+    listed_releases,
+    model_of,
+    moment,
+    print_json,
+    print_release,
+    release_as_json,
+    router_facts,
+)
+from fettle.cli.tables import print_table
 from fettle.errors import EXIT_SHIP, EXIT_STAY, ConfigError
 
 if TYPE_CHECKING:
-    from fettle.releases.records import Release
     from fettle.store.database import Store
-    from fettle.store.releases import StoredRelease
 
 app = typer.Typer(no_args_is_help=True, help="Releases: what may answer users, why, and since when.")
 Name = Annotated[str, typer.Argument(help="What the release answers to, such as triage; with a number: triage@3.")]
 _DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[str, typer.Option(help="Whose releases they are: its keys ask them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
-_FORMAT, _FORMAT_VERSION = "fettle-releases", 1
-_LEAST_COLUMNS, _MOST_COLUMNS = 60, 120
-"""Of what gates say: long lines are hard to read."""
 
 
 class WhenLargeFails(StrEnum):
@@ -115,7 +117,7 @@ def create(
             release = create_release(store, wanted, ReleaseAsker(store, pool, bars))
     finally:
         pool.close()
-    _print_release(release)
+    print_release(release)
     if release.evidence.refusals or not release.evidence.gates:
         typer.echo(f"{release} was kept, and the gates do not let it through.")
         raise typer.Exit(EXIT_STAY)
@@ -142,13 +144,13 @@ def list_(project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False
     with store.reading() as connection:
         kept = list_releases(connection, project_id)
         in_force = {name: number_in_force(connection, project_id, name) for name in {one.name for one in kept}}
-    listed = _listed(kept)
+    listed = listed_releases(kept)
     if as_json:
-        _print_json([_listed_as_json(one, in_force[one.stored.name]) for one in listed])
+        print_json([listed_as_json(one, in_force[one.stored.name]) for one in listed])
     else:
         titles = ("release", "", "model", "gates", "study", "made")
-        print_table(titles, [_line(one, in_force[one.stored.name]) for one in listed])
-    _end_where_changed(listed)
+        print_table(titles, [line_of(one, in_force[one.stored.name]) for one in listed])
+    end_where_changed(listed)
 
 
 @app.command()
@@ -166,13 +168,13 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         wanted = number or in_force or _newest(store, project_id, plain)
         release = verified(find_release(connection, project_id, plain, wanted))
     if as_json:
-        _print_json(_as_json(release, in_force))
+        print_json(release_as_json(release, in_force))
         return
-    _print_release(release)
+    print_release(release)
     evidence = release.evidence
     facts = {
         "in force": "yes" if in_force == release.number else "no",
-        "made": _moment(release.created_at),
+        "made": moment(release.created_at),
         "study": f"{evidence.study}, {evidence.study_created_at}, verdict: {evidence.verdict}",
         "report": evidence.report_sha256,
         "base model": evidence.base_sha256,
@@ -181,7 +183,7 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         "data": ", ".join(f"{file} {sha}" for file, sha in evidence.data_sha256.items()),
         "content": release.content_sha256,
     }
-    for title, value in {**facts, **_router_facts(release)}.items():
+    for title, value in {**facts, **router_facts(release)}.items():
         typer.echo(f"{title + ':':<15} {value}")
 
 
@@ -203,7 +205,7 @@ def promote(
     release = changing.promote(
         store, _project_id(store, project), plain, number, who=user_name(), forced_for=reason if force else None
     )
-    typer.echo(f"{release} answers to {plain} from now on ({_model(release)})")
+    typer.echo(f"{release} answers to {plain} from now on ({model_of(release)})")
 
 
 @app.command()
@@ -219,7 +221,7 @@ def rollback(
 
     store = open_store()
     release = changing.roll_back(store, _project_id(store, project), name, to=to, who=user_name(), reason=reason)
-    typer.echo(f"{release} answers to {name} again ({_model(release)})")
+    typer.echo(f"{release} answers to {name} again ({model_of(release)})")
 
 
 @app.command()
@@ -239,7 +241,7 @@ def history(
     project_id = _project_id(store, project)
     with store.reading() as connection:
         events = release_history(connection, project_id, name)
-        listed = _listed(list_releases(connection, project_id, name))
+        listed = listed_releases(list_releases(connection, project_id, name))
         in_force = number_in_force(connection, project_id, name)
     if not events:
         raise ConfigError(f"there is no release of {name!r}", remedy="`fettle release list` shows all releases")
@@ -247,17 +249,17 @@ def history(
         write_atomically(chart, history_chart(name, [one.release for one in listed if one.release], in_force))
     if as_json:
         shown = [dataclasses.asdict(event) for event in events]
-        _print_json({"events": shown, "releases": [_listed_as_json(one, in_force) for one in listed]})
-        _end_where_changed(listed)
+        print_json({"events": shown, "releases": [listed_as_json(one, in_force) for one in listed]})
+        end_where_changed(listed)
         return
     lines = [
-        (_moment(one.created_at), f"{one.name}@{one.number}", one.kind.value, one.who, one.reason or "")
+        (moment(one.created_at), f"{one.name}@{one.number}", one.kind.value, one.who, one.reason or "")
         for one in events
     ]
     print_table(("when", "release", "what", "who", "why"), lines)
     if chart is not None:
         typer.echo(f"Chart: {chart}")
-    _end_where_changed(listed)
+    end_where_changed(listed)
 
 
 def _parts(name: str) -> tuple[str, int | None]:
@@ -284,143 +286,3 @@ def _project_id(store: Store, project: str) -> str:
 
     with store.writing() as connection:
         return ensure_project(connection, project).id
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
-    """A release as it is kept, and what it says where that is what was signed."""
-
-    stored: StoredRelease
-    release: Release | None
-    problem: str | None
-    """Why it is not believed; None: it is."""
-
-    def __str__(self) -> str:
-        return f"{self.stored.name}@{self.stored.number}"
-
-
-def _listed(kept: Sequence[StoredRelease]) -> list[_Listed]:
-    from fettle.releases.signing import ChangedReleaseError, verified_or_why_not
-
-    found = [(stored, verified_or_why_not(stored)) for stored in kept]
-    return [
-        _Listed(stored=stored, release=None, problem=one.describe())
-        if isinstance(one, ChangedReleaseError)
-        else _Listed(stored=stored, release=one, problem=None)
-        for stored, one in found
-    ]
-
-
-def _line(one: _Listed, in_force: int | None) -> tuple[str, ...]:
-    answers = "in force" if one.stored.number == in_force else ""
-    made = _moment(one.stored.created_at)
-    if one.release is None:
-        return (str(one), answers, "changed since it was signed: not served", "", "", made)
-    return (str(one), answers, _model(one.release), _gates_in_short(one.release), one.release.evidence.study, made)
-
-
-def _listed_as_json(one: _Listed, in_force: int | None) -> dict[str, Any]:
-    """As `_as_json`; what a changed one says is left out, as nobody knows what is true of it."""
-    if one.release is not None:
-        return {**_as_json(one.release, in_force), "problem": None}
-    stored = one.stored
-    return {
-        "name": stored.name,
-        "number": stored.number,
-        "in_force": stored.number == in_force,
-        "created_at": stored.created_at,
-        "content_sha256": stored.content_sha256,
-        "contender": None,
-        "evidence": None,
-        "problem": one.problem,
-    }
-
-
-def _end_where_changed(listed: Sequence[_Listed]) -> None:
-    """Say what is wrong with each, and end with the exit code of it.
-
-    Raises:
-        typer.Exit: Something is.
-    """
-    from fettle.errors import exit_code
-    from fettle.releases.signing import ChangedReleaseError
-
-    problems = [one.problem for one in listed if one.problem is not None]
-    for problem in problems:
-        typer.echo(problem, err=True)
-    if problems:
-        raise typer.Exit(exit_code(ChangedReleaseError(problems[0])))
-
-
-def _print_release(release: Release) -> None:
-    typer.echo(f"{release}: {_model(release)}")
-    gates = release.evidence.gates
-    refused = ", ".join(gate.name for gate in release.evidence.refusals)
-    typer.echo(
-        f"{len(release.evidence.refusals)} of {len(gates)} gates refuse it: {refused}"
-        if refused
-        else f"{len(gates)} gates let it through"
-    )
-    width = min(max(shutil.get_terminal_size().columns, _LEAST_COLUMNS), _MOST_COLUMNS)
-    column = max((len(gate.outcome.value) for gate in gates), default=0) + 2
-    for gate in gates:
-        told = f"{gate.name}: {gate.sentence}"
-        lines = textwrap.wrap(one_line(told, len(told)), width - column, break_long_words=False, break_on_hyphens=False)
-        typer.echo(gate.outcome.value.ljust(column) + f"\n{' ' * column}".join(lines))
-
-
-def _model(release: Release) -> str:
-    from fettle.releases.records import Router
-
-    contender = release.contender
-    if isinstance(contender, Router):
-        return f"router: {contender.small.model}, else {contender.large.model}"
-    return f"{contender.kind.value}: {contender.model}"
-
-
-def _router_facts(release: Release) -> dict[str, str]:
-    """What is told of a router beside the rest; of other releases nothing."""
-    from fettle.releases.records import Router
-
-    router = release.contender
-    if not isinstance(router, Router):
-        return {}
-    promised = "not known"
-    if router.target is not None and router.level is not None:
-        promised = f"{router.target:.1%} with {router.level:.1%} confidence"
-    budget = "none" if router.budget_per_day is None else f"{router.budget_per_day:g} a day"
-    return {
-        "promised": promised,
-        "large model": f"{router.large.model} at {router.large.url or 'this server'}",
-        "trusted from": f"{router.rule.threshold} ({router.rule.measure})",
-        "without large": f"{router.policy_when_large_fails}, after {router.large_timeout_seconds:g} seconds",
-        "budget": f"{budget}, {router.large_cost_per_request:g} for an answer",
-    }
-
-
-def _gates_in_short(release: Release) -> str:
-    refused = [gate.name for gate in release.evidence.refusals]
-    return f"refused by {', '.join(refused)}" if refused else f"{len(release.evidence.gates)} let through"
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def _as_json(release: Release, in_force: int | None) -> dict[str, Any]:
-    from fettle.releases.signing import contender_as_json, evidence_as_json
-
-    return {
-        "name": release.name,
-        "number": release.number,
-        "in_force": release.number == in_force,
-        "created_at": release.created_at,
-        "content_sha256": release.content_sha256,
-        "contender": contender_as_json(release.contender),
-        "evidence": evidence_as_json(release.evidence),
-    }
-
-
-def _print_json(content: Any) -> None:
-    document = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "content": content}
-    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1))
