@@ -40,7 +40,7 @@ def test_the_judge_comes_after_the_study_and_can_go_on_alone(fettle: Runner, tmp
         assert not (folder / "judged.json").exists()
         is_down = False
         [told] = [line for line in first.everything.splitlines() if "goes on with the judge alone: " in line]
-        words = shlex.split(told.partition("alone: ")[2])
+        words = shlex.split(told.partition("alone: ")[2].partition(" What next: ")[0])
         assert words[:2] == ["fettle", "judge"]
         alone = fettle(*words[1:])
         assert alone.code == 4, alone.everything

@@ -48,7 +48,8 @@ class VllmEngine(TokenEngine):
         server: What answers.
         base: The base model as the server serves it; None: the first one that it serves.
         adapter: A PEFT folder, which the server is told to load; None: the base model that it serves.
-        adapter_name: What the server is to call the adapter; without a folder, what it calls one that it has and keeps.
+        adapter_name: What the server is to call the adapter.
+        served_adapter: An adapter that the server has already, by its name there, and keeps; None: none of these.
 
     Raises:
         RemoteError: The server cannot be reached, serves no model, or does not load the adapter.
@@ -61,18 +62,18 @@ class VllmEngine(TokenEngine):
         *,
         base: ServedBase | None = None,
         adapter: Path | None = None,
-        adapter_name: str | None = None,
+        adapter_name: str = "fettle",
+        served_adapter: str | None = None,
     ) -> None:
         self._server, self._address = server, server.address
         base = base or server.first_base()
         self._max_tokens = min(loaded.max_tokens, base.max_tokens or loaded.max_tokens)
-        adapter_name = adapter_name or ("fettle" if adapter else None)
         self._adapter_name = adapter_name if adapter else None
-        self._model = adapter_name or base.id
-        beside = " + adapter" if adapter_name else ""
+        self._model = self._adapter_name or served_adapter or base.id
+        beside = " + adapter" if adapter or served_adapter else ""
         super().__init__(loaded, name=f"{base.id}{beside} by vLLM at {self._address}", max_rows=_ROWS)
-        if self._adapter_name is not None and adapter is not None:
-            server.load_adapter(self._adapter_name, adapter)
+        if adapter is not None:
+            server.load_adapter(adapter_name, adapter)
 
     @property
     def max_tokens(self) -> int | None:

@@ -140,7 +140,7 @@ class VllmServingEngine(ServingEngine):
         self, prompt: Prompt, token_ids: tuple[int, ...], choices: tuple[str, ...], adapter: str | None
     ) -> Answer:
         started, tree = time.perf_counter(), self._tree_of(choices)
-        engine = VllmEngine(self._loaded, self._server, base=self._base, adapter_name=adapter)
+        engine = VllmEngine(self._loaded, self._server, base=self._base, served_adapter=adapter)
         edges = engine.edges([token_ids], tree)
         seconds = time.perf_counter() - started
         [answer] = chosen_answers([prompt], [token_ids], choices, tree, edges, seconds=seconds)
