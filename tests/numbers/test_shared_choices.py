@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from fettle.answering.engine import GenerationOptions
 from fettle.answering.engines.adapter_check import AdapterCheck
 from fettle.answering.engines.inbox import ServingLimits
 from fettle.answering.engines.local import LocalEngine
+from fettle.answering.engines.running_batch import SharedPrefix
 from fettle.answering.engines.shared_engine import SharedEngine
+from fettle.answering.engines.tree_edges import edges_after
 from fettle.answering.sampling import Sampling
 from fettle.chat.call_reader import TextPiece
 from fettle.contenders.readings import LabelReading, Reading
 from fettle.errors import BusyError, ConfigError, ContextLengthError, EngineError, ModelError, ResourceError
+from fettle.models.row_cache import key_value_bytes
 from fettle.records import Answer, Message, Prompt
 
 TEXTS = ("refund", "refund of a card", "card lost", "other", "delivery")
@@ -163,3 +167,69 @@ def test_a_chat_is_answered_with_the_text_that_is_taken_however_it_is_asked(
     assert TEXTS[0].startswith(cut.whole().text)
     [drawn] = begin_streams(engine, asked(sampling=Sampling(temperature=1.0, seed=3), max_new_tokens=9), adapter=None)
     assert drawn.whole().num_tokens == 9  # nothing but `text_form` keeps it, and there is none
+
+
+def test_a_choice_by_an_adapter_that_is_not_in_memory_does_not_wait_for_ever(engine: SharedEngine) -> None:
+    options, written = GenerationOptions(max_new_tokens=40), []
+    with engine._inbox.changed:  # the model's thread cannot begin meanwhile
+        written.append(engine.submit(PROMPTS[0], options, adapter="first"))
+    while not engine.num_running:
+        time.sleep(0.001)
+    there = engine.choosing(PROMPTS[1], TEXTS, adapter="first")
+    other = engine.choosing(PROMPTS[1], TEXTS, adapter="second")
+    there_too = engine.choosing(PROMPTS[2], TEXTS, adapter="first")
+    while not other.done() and len(written) < 400:  # there is always another answer to be written by the first one
+        if engine.num_waiting < 4:
+            written.append(engine.submit(PROMPTS[0], options, adapter="first"))
+        time.sleep(0.001)
+    assert len(written) < 400
+    for chosen in (there, other, there_too):
+        assert chosen.result(timeout=60).text in TEXTS
+    assert all(stream.whole().num_tokens for stream in written)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Rows, and tokens of their common beginning, of every pass for choices."""
+    made: list[tuple[int, int]] = []
+
+    def noted(model: Any, rows: Any, prefix: SharedPrefix, tree: Any) -> Any:
+        made.append((len(rows), len(prefix.token_ids)))
+        return edges_after(model, rows, prefix, tree)
+
+    monkeypatch.setattr("fettle.answering.engines.shared_engine.edges_after", noted)
+    return made
+
+
+def choose_at_once(engine: SharedEngine, prompts: Sequence[Prompt]) -> None:
+    with engine._inbox.changed:
+        asked = [engine.choosing(one, TEXTS) for one in prompts]
+    for chosen in asked:
+        assert chosen.result(timeout=60).text in TEXTS
+
+
+def test_long_messages_behind_one_instruction_are_run_together(
+    tiny_model: Callable[[str], Any], passes: list[tuple[int, int]]
+) -> None:
+    told = Message(role="system", content=INSTRUCTION * 4)
+    messages = [Message(role="user", content=f"{number} " * 150) for number in range(8)]
+    prompts = [Prompt(example_id=one.content, messages=(told, one)) for one in messages]
+    with SharedEngine(tiny_model("llama")) as engine:
+        choose_at_once(engine, prompts[:2])
+        passes.clear()
+        choose_at_once(engine, prompts[2:])
+    [(num_rows, num_shared)] = passes
+    assert num_rows == 6
+    assert num_shared > 0
+
+
+def test_choices_take_no_more_memory_than_they_may(
+    tiny_model: Callable[[str], Any], passes: list[tuple[int, int]]
+) -> None:
+    model, prompts = tiny_model("llama"), [prompt(f"{number} " * 150) for number in range(6)]
+    length = max(len(model.renderer.prompt_tokens(one.messages, ())) for one in prompts)
+    room = int(2.5 * (length + 8)) * key_value_bytes(model.model)
+    with SharedEngine(model, ServingLimits(max_cache_bytes=room)) as engine:
+        choose_at_once(engine, prompts)
+    assert sum(num_rows for num_rows, _ in passes) == 6
+    assert max(num_rows for num_rows, _ in passes) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import ROUND_CEILING, Context, Decimal
 
 from fettle.advice.finished import Finished
 from fettle.advice.quoted import step
@@ -35,16 +36,26 @@ def money_step(study: Finished) -> Iterator[NextStep]:
         if one.requests_per_day_to_pay is not None:
             needed = one.requests_per_day_to_pay
             ways.append(quoted.requests(f"{place}.requests_per_day_to_pay", "traffic from which it pays", needed))
-            changes += ["--set", f"traffic.requests_per_day={float(f'{needed:.2g}'):.0f}"]
+            changes += ["--set", f"traffic.requests_per_day={_at_least(needed)}"]
         if one.cost_per_wrong_answer_to_pay is not None:
             title = "cost of a wrong answer from which it pays"
             cost = one.cost_per_wrong_answer_to_pay
             ways.append(quoted.money(f"{place}.cost_per_wrong_answer_to_pay", title, cost, money.assumptions.currency))
             if not changes:
-                changes += ["--set", f"worth.cost_per_wrong_answer={float(f'{cost:.2g}'):g}"]
+                changes += ["--set", f"worth.cost_per_wrong_answer={_at_least(cost)}"]
         text = f"Against {other} tuning never pays at these assumptions: {one.reason}."
         title = "Say what traffic and errors really are" if ways else "Do not tune to save money"
         yield step(title, (text, share, *ways), commands=(_cost(study, *changes),) if changes else ())
+
+
+def _at_least(value: float) -> str:
+    """Two digits, rounded up: with less than what is needed it would still not pay.
+
+    >>> _at_least(74_117.6), _at_least(0.0000123), _at_least(3.0)
+    ('75000', '0.000013', '3.0')
+    """
+    digits = Context(prec=2, rounding=ROUND_CEILING)
+    return f"{digits.create_decimal(Decimal(repr(value))):f}"
 
 
 def _cost(study: Finished, *changes: str) -> Command:

@@ -105,7 +105,9 @@ def advise(
     if is_study(examples):
         _refuse_beside_study(
             knowledge_changes, format_is_the_problem, large_model, requests_per_day, latency_seconds, cost_per_wrong_answer,
-            answers, input_column, answer_column, documents, index, model, economics,
+            answers, input_column, answer_column, group_column, encoding, valid, test, train_size, valid_size, test_size,
+            instruction, task, documents, index, model, remote_model, price_per_hour, economics, seed or None,
+            None if timing else timing,
         )  # fmt: skip
         found = _after(examples)
     else:

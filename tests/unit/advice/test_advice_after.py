@@ -158,7 +158,7 @@ def test_money_that_never_comes_back_says_what_would_have_to_change(tmp_path: Pa
     )
     report = replace(report, economics=replace(report.economics, break_evens=(never,)))
     found = step_of(report, "Say what traffic and errors really are")
-    assert command_line(found.commands[0]) == f"fettle cost {FOLDER} --set traffic.requests_per_day=51000"
+    assert command_line(found.commands[0]) == f"fettle cost {FOLDER} --set traffic.requests_per_day=52000"
     hopeless = replace(never, requests_per_day_to_pay=None, cost_per_wrong_answer_to_pay=None)
     report = replace(report, economics=replace(report.economics, break_evens=(hopeless,)))
     assert "Do not tune to save money" in titles(report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +76,11 @@ class AskedChoice:
     future: Future[Answer] = field(default_factory=Future)
     asked_at: float = field(default_factory=time.perf_counter)
 
+    @property
+    def num_slots(self) -> int:
+        """Tokens whose keys and values it takes."""
+        return len(self.token_ids) + len(self.tree.nodes_to_run)
+
 
 @dataclass(slots=True)
 class Inbox:
@@ -93,7 +98,8 @@ class Inbox:
         Raises:
             BusyError: Too many wait already; it says when to ask again.
         """
-        num_waiting = sum(not request.stream.is_given_up for request in self.requests) + len(self.choices)
+        num_waiting = sum(not request.stream.is_given_up for request in self.requests)
+        num_waiting += sum(not one.future.cancelled() for one in self.choices)
         if num_waiting + num_more > limits.max_waiting:
             raise BusyError(
                 f"{num_waiting} answers are waited for already, and at most {limits.max_waiting} may be",
@@ -110,19 +116,29 @@ class Inbox:
         for request in given_up:
             request.pass_on()
 
-    def first_choice(self) -> AskedChoice | None:
-        """The first choice that somebody still waits for."""
+    def first_choice(self, adapters: Collection[str | None] | None = None) -> AskedChoice | None:
+        """The first choice that somebody still waits for, by one of some adapters; None: by any."""
         with self.changed:
-            while self.choices and self.choices[0].future.cancelled():
-                self.choices.popleft()
-            return self.choices[0] if self.choices else None
+            if any(one.future.cancelled() for one in self.choices):
+                self.choices = deque(one for one in self.choices if not one.future.cancelled())
+            return next((one for one in self.choices if adapters is None or one.adapter in adapters), None)
 
-    def take_choices(self, like: AskedChoice, *, at_most: int) -> list[AskedChoice]:
-        """Choices among the same texts by the same adapter, which nobody can cancel from now on."""
+    def take_choices(self, like: AskedChoice, *, at_most: int, max_slots: int) -> list[AskedChoice]:
+        """Choices among the same texts by the same adapter, which nobody can cancel from now on.
+
+        Args:
+            like: One of them.
+            at_most: So many.
+            max_slots: Tokens whose keys and values fit into memory; the first is taken in any case.
+        """
+        alike: list[AskedChoice] = []
         with self.changed:
-            alike = [one for one in self.choices if (one.adapter, one.choices) == (like.adapter, like.choices)][
-                :at_most
-            ]
+            for one in self.choices:
+                if len(alike) == at_most or (alike and one.num_slots > max_slots):
+                    break
+                if (one.adapter, one.choices) == (like.adapter, like.choices):
+                    alike.append(one)
+                    max_slots -= one.num_slots
             self.choices = deque(one for one in self.choices if one not in alike)
         return [one for one in alike if one.future.set_running_or_notify_cancel()]
 

@@ -66,6 +66,7 @@ class SharedEngine(ServingEngine):
         self._max_slots = self._limits.max_cache_bytes // key_value_bytes(loaded.model)
         self._running: list[AskedAnswer] = []
         self._inbox = Inbox()
+        self._choice_waits = False
         self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
         self._thread.start()
 
@@ -206,24 +207,31 @@ class SharedEngine(ServingEngine):
     def _choose(self) -> None:
         """Answer some of those who wait for one of the same texts, by one pass of the model."""
         first, asked = self._inbox.first_choice(), []
+        self._choice_waits = False
         if first is None:
             return
         try:
-            # Where every adapter in memory is writing answers, this one's turn comes when one of them is idle.
+            # Where every adapter in memory is writing answers, its turn comes when one of them is idle; `_admit` leaves it one.
             if not self._has_adapter(first.adapter):
-                return
-            asked = self._inbox.take_choices(first, at_most=self._limits.max_rows)
+                self._choice_waits = True
+                there = self._inbox.first_choice((None, *self._used))
+                if there is None:
+                    return
+                first = there
+            asked = self._take_choices(first)
             with self._adapters.serving([Route(first.adapter, None)]):
-                prefixes = [
-                    self._prefixes.prefix_of(one.token_ids, first.adapter, is_one_of_many=len(asked) > 1)
-                    for one in asked
-                ]
+                prefixes = [self._prefixes.prefix_of(one.token_ids, first.adapter) for one in asked]
                 for prefix in {id(prefix): prefix for prefix in prefixes}.values():
                     self._choose_after(prefix, [one for one, its in zip(asked, prefixes, strict=True) if its is prefix])
         except Exception as error:  # whatever it is, those who wait must be told
-            for one in asked or self._inbox.take_choices(first, at_most=self._limits.max_rows):
+            for one in asked or self._take_choices(first):
                 if not one.future.done():
                     one.future.set_exception(_explained(error))
+
+    def _take_choices(self, like: AskedChoice) -> list[AskedChoice]:
+        """As many as are run at once, beside the answers that are being written."""
+        max_slots = self._max_slots - self._batch.num_slots
+        return self._inbox.take_choices(like, at_most=self._limits.max_rows, max_slots=max_slots)
 
     def _choose_after(self, prefix: SharedPrefix, asked: Sequence[AskedChoice]) -> None:
         rows = [one.token_ids for one in asked]
@@ -263,6 +271,8 @@ class SharedEngine(ServingEngine):
         joining_tokens = 0
         while self._inbox.requests and len(self._running) < self._limits.max_rows:
             request = self._inbox.requests[0]
+            if self._choice_waits and request.adapter is not None:
+                break  # a choice came before it, and waits for an adapter in memory to become idle
             joining_tokens += len(request.token_ids) + len(request.answer.tokens)
             if self._running and self._batch.num_slots + joining_tokens > self._max_slots:
                 break
