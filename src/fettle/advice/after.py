@@ -72,7 +72,7 @@ def _stay(study: Finished, difference: list[Measurement]) -> NextStep:
     if primary is None:
         return step("Ship no tuned model", ("The verdict is against it.", quoted.decision()))
     rests_on = (quoted.decision(), *difference, quoted.score(primary.baseline))
-    if scores.get(CONSTANT, 0.0) >= scores.get(primary.baseline, 0.0):
+    if CONSTANT in scores and scores[CONSTANT] >= scores.get(primary.baseline, 0.0):
         text = "The verdict is against tuning, and the baseline does no better than one answer for every message."
         return step("Ship none of them yet", (text, *rests_on, quoted.score(CONSTANT)))
     title = f"Use the baseline, {study.title(primary.baseline)}, and ship no tuned model"

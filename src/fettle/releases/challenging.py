@@ -308,7 +308,7 @@ def _told(challenge: Challenge, look: Look) -> str:
     )
     said = {
         ChallengeDecision.PROMOTE: "better" if challenge.better_by >= 0 else "as good as was asked for",
-        ChallengeDecision.STOP: "worse than is tolerated",
+        ChallengeDecision.STOP: "worse than is tolerated" + (", by outcomes of uneven sides" if look.is_uneven else ""),
         ChallengeDecision.GIVE_UP: "not decided",
         ChallengeDecision.GO_ON: "not decided yet",
     }

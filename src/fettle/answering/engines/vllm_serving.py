@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -73,7 +74,7 @@ class VllmServingEngine(ServingEngine):
         self._noise = 0.0
         self._changed = threading.Condition()
         self._open: dict[VllmAnswer, Future[None]] = {}
-        self._num_choosing = 0
+        self._choosing_by: Counter[str | None] = Counter()
         self._choosers = ThreadPoolExecutor(_CHOOSERS, thread_name_prefix="fettle chooses")
         self._is_closed = False
         self._client = server.async_client()
@@ -131,9 +132,9 @@ class VllmServingEngine(ServingEngine):
     ) -> Future[Answer]:
         with self._changed:
             self._require_room(1)
-            self._num_choosing += 1
+            self._choosing_by[adapter] += 1
         chosen = self._choosers.submit(self._choose, prompt, token_ids, choices, adapter)
-        chosen.add_done_callback(lambda _: self._has_chosen())
+        chosen.add_done_callback(lambda _: self._has_chosen(adapter))
         return chosen
 
     def _choose(
@@ -146,9 +147,9 @@ class VllmServingEngine(ServingEngine):
         [answer] = chosen_answers([prompt], [token_ids], choices, tree, edges, seconds=seconds)
         return answer
 
-    def _has_chosen(self) -> None:
+    def _has_chosen(self, adapter: str | None) -> None:
         with self._changed:
-            self._num_choosing -= 1
+            self._choosing_by[adapter] -= 1
             self._changed.notify_all()
 
     @property
@@ -165,7 +166,7 @@ class VllmServingEngine(ServingEngine):
     def num_running(self) -> int:
         """Answers that are asked for."""
         with self._changed:
-            return sum(not answer.is_whole for answer in self._open) + self._num_choosing
+            return sum(not answer.is_whole for answer in self._open) + self._choosing_by.total()
 
     @property
     def num_adapters_in_memory(self) -> int:
@@ -201,7 +202,7 @@ class VllmServingEngine(ServingEngine):
     def _forget(self, name: str) -> None:
         with self._changed:
             self._changed.wait_for(
-                lambda: not self._num_choosing and all(answer.adapter != name for answer in self._open)
+                lambda: not self._choosing_by[name] and all(answer.adapter != name for answer in self._open)
             )
         self._server.unload_adapter(name)
 
