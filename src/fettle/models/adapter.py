@@ -95,7 +95,12 @@ def new_adapter(loaded: LoadedModel, settings: LoraSettings, *, seed: int, name:
 
 
 def save_adapter(model: PeftModel, folder: Path, *, name: str) -> None:
-    """Write the adapter as a PEFT folder that any PEFT user can load."""
+    """Write the adapter as a PEFT folder that any PEFT user can load. Equal adapters give equal files."""
+    from peft import LoraConfig
+
+    config = model.peft_config[name]
+    if isinstance(config, LoraConfig) and isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # a set's order differs from process to process
     with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         # With "auto", PEFT's default, it looks for the base model's config on the network.
