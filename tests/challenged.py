@@ -11,7 +11,7 @@ from fettle.records import Message
 from fettle.releases.arms import assignment_key, kept_release
 from fettle.releases.catalogue import Answering, ReleaseCatalogue
 from fettle.releases.challenge import Challenge, ChallengeKind
-from fettle.releases.challenging import take_feedback
+from fettle.releases.challenging import put_winner_in_force, take_feedback
 from fettle.releases.changing import promote
 from fettle.releases.records import AnswerForm, ContenderKind, GateResult, ReleasedContender
 from fettle.store.database import Store, now
@@ -82,7 +82,9 @@ class Challenged:
         )
         with self.store.writing() as connection:
             add_feedback(connection, given)
-            return take_feedback(connection, request, given)
+            look = take_feedback(connection, request, given)
+        put_winner_in_force(self.store, request, look)
+        return look
 
 
 def challenged(store: Store, base: Path, *gates_of_challenger: GateResult) -> Challenged:

@@ -1,17 +1,19 @@
-"""Challenges begun, ended, and decided: each outcome is written, looked at and acted on in one transaction.
+"""Challenges begun, ended, and decided: each outcome is written, looked at and decided on in one transaction.
 
 Whoever takes an outcome holds the challenge meanwhile, so that of several API processes one decides, and the others find that it
-is over. A decision is final. One that has lost is stopped in any case; one that has won comes into force by itself where that was
-agreed, and is else proposed. Another release that comes into force ends the challenge of its name (`releases.changing`).
+is over. A decision is final. One that has lost is stopped in any case; one that has won is proposed, and where that was agreed
+put in force by itself, once its weights were held against what was signed, which takes too long for a transaction.
+Another release that comes into force ends the challenge of its name (`releases.changing`).
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, IntegrityError, ModelError
 from fettle.releases.arms import kept_arm
 from fettle.releases.catalogue import require_same_weights
 from fettle.releases.challenge import (
@@ -27,7 +29,7 @@ from fettle.releases.challenge import (
 from fettle.releases.changing import ReleaseRefusedError, end_held_challenge, end_running_challenge
 from fettle.releases.outcome_graders import grading_of, needs_the_right_answer, score_of
 from fettle.releases.records import Release
-from fettle.releases.signing import ChangedReleaseError, verified
+from fettle.releases.signing import verified
 from fettle.releases.terms import JudgeEndpoint, Terms, look_as_json, look_of, terms_as_json, terms_of
 from fettle.store.challenges import (
     ShadowAnswer,
@@ -38,6 +40,7 @@ from fettle.store.challenges import (
     add_look,
     add_outcome,
     add_shadow_answer,
+    ended_challenge,
     hold_challenge,
     last_looks,
     list_challenges,
@@ -57,6 +60,7 @@ from fettle.store.releases import (
 from fettle.store.traffic import Feedback, KeptRequest, feedback_on, list_rules
 
 _LONGEST_NAME = 255
+_logger = logging.getLogger("fettle.releases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +258,7 @@ def shadow_pair(terms: Terms, request: KeptRequest, beside: ShadowAnswer, wanted
 
 
 def take_outcome(connection: Connection, held: StoredChallenge, outcome: StoredOutcome) -> Look | None:
-    """Write an outcome down, look at all that there are, and act on what they decide.
+    """Write an outcome down, look at all that there are, and end the challenge where they decide it.
 
     Args:
         connection: Within the transaction in which `held` is held.
@@ -279,24 +283,43 @@ def take_outcome(connection: Connection, held: StoredChallenge, outcome: StoredO
         look = look_at_canary(terms.challenge, singles)
     add_look(connection, held.id, num_outcomes=len(outcomes), look=look_as_json(look))
     if look.is_final:
-        _act(connection, held, terms, look)
+        told = _told(terms.challenge, look)
+        end_held_challenge(connection, held, who=_by(held), reason=told, decision=look.decision.value)
     return look
 
 
-def _act(connection: Connection, held: StoredChallenge, terms: Terms, look: Look) -> None:
-    """Do what was decided."""
-    who = f"the challenge that {held.who} began"[:_LONGEST_NAME]
-    told = _told(terms.challenge, look)
-    end_held_challenge(connection, held, who=who, reason=told, decision=look.decision.value)
-    if look.decision is not ChallengeDecision.PROMOTE or not terms.acts:
+def put_winner_in_force(store: Store, request: KeptRequest, look: Look | None) -> None:
+    """Promote a challenger that has just won, where that was agreed; to be called once the transaction of the outcome is over.
+
+    One that is not what was signed any more is left where it is, which is written down in its history and the log. So is one whose
+    process ends before this is done: that it has won stands in the challenge, and `fettle release promote` is left to people.
+
+    Args:
+        store: Where both are.
+        request: Whose outcome was taken.
+        look: What came of it.
+    """
+    arm = kept_arm(request.release)
+    if look is None or look.decision is not ChallengeDecision.PROMOTE or arm is None:
         return
-    stored = find_release(connection, held.project_id, held.name, held.challenger_number)
+    with store.reading() as connection:
+        won = ended_challenge(connection, arm.challenge_id)
+        if won is None or not terms_of(won).acts:
+            return
+        stored = find_release(connection, won.project_id, won.name, won.challenger_number)
+    kind, reason = ReleaseEventKind.PROMOTED, won.reason
     try:
-        verified(stored)
-    except ChangedReleaseError:
-        return  # what is served is what was signed; that it has won stands in the challenge
-    if number_in_force(connection, held.project_id, held.name) == held.incumbent_number:
-        add_release_event(connection, stored, ReleaseEventKind.PROMOTED, who=who, reason=told)
+        require_same_weights(store, verified(stored))
+    except (IntegrityError, ModelError) as error:
+        kind, reason = ReleaseEventKind.NOT_PROMOTED, error.problem
+        _logger.error("%s@%d has won, and is not promoted: %s", won.name, won.challenger_number, error.describe())
+    with store.writing() as connection:
+        if number_in_force(connection, won.project_id, won.name) == won.incumbent_number:
+            add_release_event(connection, stored, kind, who=_by(won), reason=reason)
+
+
+def _by(challenge: StoredChallenge) -> str:
+    return f"the challenge that {challenge.who} began"[:_LONGEST_NAME]
 
 
 def _told(challenge: Challenge, look: Look) -> str:

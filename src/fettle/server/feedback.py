@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, StrictFloat, StrictInt
 
-from fettle.releases.challenging import take_feedback
+from fettle.releases.challenging import put_winner_in_force, take_feedback
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import ApiError, invalid
 from fettle.server.wire import After, RequestBody, Text, ends
@@ -108,7 +108,8 @@ def create(body: CreateFeedback, context: ContextOf, owner: OwnerOf) -> Feedback
     with context.store.writing() as connection:
         find_kept(connection, owner.project_id, request.id)  # it may have expired meanwhile
         add_feedback(connection, given)
-        take_feedback(connection, request, given)
+        look = take_feedback(connection, request, given)
+    put_winner_in_force(context.store, request, look)
     return _body(given)
 
 

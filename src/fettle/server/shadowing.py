@@ -18,7 +18,7 @@ from typing import Any
 
 from fettle.answering.engine_pool import PoolLoad
 from fettle.errors import FettleError
-from fettle.releases.challenging import take_shadow
+from fettle.releases.challenging import put_winner_in_force, take_shadow
 from fettle.releases.pair_judge import PairJudge
 from fettle.releases.terms import JudgeEndpoint, terms_of
 from fettle.store.challenges import ShadowAnswer, running_challenge
@@ -215,7 +215,8 @@ class Shadower:
             )
             with self._store.writing() as connection:
                 find_kept(connection, beside.project_id, beside.completion_id)  # it may have been deleted meanwhile
-                take_shadow(connection, kept, shadow, preference)
+                look = take_shadow(connection, kept, shadow, preference)
+            put_winner_in_force(self._store, kept, look)
         except NoSuchCompletionError:
             return ShadowOutcome.NOT_KEPT
         no_verdict = judge is not None and preference is None

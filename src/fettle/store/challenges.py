@@ -120,6 +120,13 @@ def running_challenge(connection: Connection, challenge_id: str) -> StoredChalle
     return None if row is None else _challenge(row)
 
 
+def ended_challenge(connection: Connection, challenge_id: str) -> StoredChallenge | None:
+    """A challenge that is over; None: it runs, or there is none."""
+    where = (challenges.c.id == challenge_id, challenges.c.ended_at.is_not(None))
+    row = connection.execute(select(challenges).where(*where)).first()
+    return None if row is None else _challenge(row)
+
+
 def hold_challenge(connection: Connection, challenge_id: str) -> StoredChallenge | None:
     """A challenge that runs, and that nobody else changes until this transaction is over; None: it has ended, or there is none."""
     where = (challenges.c.id == challenge_id, challenges.c.ended_at.is_(None))

@@ -37,6 +37,8 @@ class ReleaseEventKind(StrEnum):
     """It answers a share of the requests beside the one in force, or instead of it."""
     CHALLENGE_ENDED = "challenge ended"
     """It does so no longer."""
+    NOT_PROMOTED = "not promoted"
+    """It has won a challenge that was to put it in force, and is not what was signed."""
 
     @property
     def puts_in_force(self) -> bool:

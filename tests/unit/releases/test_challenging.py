@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +25,7 @@ from fettle.releases.challenging import (
     challenge_looks,
     challenge_states,
     end_challenge,
+    put_winner_in_force,
     take_outcome,
     take_shadow,
 )
@@ -172,6 +174,28 @@ def test_a_challenger_that_is_right_where_the_incumbent_is_wrong_wins(place: Cha
         assert in_force(place) == 1
 
 
+@pytest.mark.parametrize("what", ["content", "weights"])
+def test_a_winner_that_is_not_what_was_signed_is_not_put_in_force(
+    store: Store, base: Path, tmp_path: Path, what: str
+) -> None:
+    mine = Path(shutil.copytree(base, tmp_path / "models" / BASE))
+    place = challenged(store, mine)
+    begin(place, canary(), acts=True)
+    won = list(itertools.islice(answers(place, right=2), 60))
+    if what == "weights":
+        save_tiny_model(mine, "llama", seed=7)
+    else:
+        with store.writing() as connection:
+            connection.execute(text("UPDATE releases SET evidence = '{}' WHERE release_number = 2"))
+    look = until_final(place.say(kept, score=float(is_right)) for kept, is_right in won)
+    assert look.decision is ChallengeDecision.PROMOTE
+    assert (runs(place), in_force(place)) == (False, 1)
+    [*_, (number, kind, who)] = events(place)
+    assert (number, kind, who) == (2, "not promoted", "the challenge that ann began")
+    with store.reading() as connection:
+        assert f"the release {NAME}@2" in str(release_history(connection, place.project_id, NAME)[-1].reason)
+
+
 def test_a_challenger_that_loses_is_stopped_though_nobody_said_that_it_may_act(place: Challenged) -> None:
     begin(place, canary())
     look = until_final(place.say(kept, corrected="billing") for kept, _ in answers(place, right=1))
@@ -228,7 +252,9 @@ def beside(
         seconds=0.1,
     )
     with place.store.writing() as connection:
-        return take_shadow(connection, kept, answer, preference)
+        look = take_shadow(connection, kept, answer, preference)
+    put_winner_in_force(place.store, kept, look)
+    return look
 
 
 def drawn(place: Challenged, content: str = "other") -> KeptRequest:
