@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from fettle.answering.choices import log_share
 from fettle.records import Answer
 from fettle.scoring.graders.text import chrf
 from fettle.votes.poll import say_the_same
@@ -61,10 +61,8 @@ def label_probability(answer: Answer) -> float | None:
 
     None as in `label_margin`.
     """
-    scores = answer.choice_log_likelihoods
-    if scores is None or len(scores) < 2 or answer.text not in scores:
-        return None
-    return math.exp(scores[answer.text] - float(special.logsumexp(list(scores.values()))))
+    share = log_share(answer)
+    return None if share is None else math.exp(share)
 
 
 def token_log_probability(answer: Answer) -> float | None:
