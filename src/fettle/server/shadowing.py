@@ -130,6 +130,8 @@ class Shadower:
             thread = self._thread
         if thread is not None:
             thread.join(_SECONDS_TO_CLOSE)
+        if thread is None or not thread.is_alive():  # else the process ends with it
+            self._judge.close()
 
     def _ask_all(self) -> None:
         while True:
