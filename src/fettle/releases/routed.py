@@ -87,8 +87,16 @@ class Errand:
             seconds=time.perf_counter() - started,
         )
         reason = piece.finish_reason or FinishReason.STOP
+        log_probs = (
+            *piece.log_probs,
+            *piece.other_log_probs,
+        )  # of every token, as in a study, or it is another measure
         return Answer(
-            example_id="", text=piece.text, finish_reason=reason, usage=usage, log_probs=piece.log_probs or None
+            example_id="",
+            text=piece.text,
+            finish_reason=reason,
+            usage=usage,
+            log_probs=log_probs if log_probs and len(log_probs) == piece.num_tokens else None,
         )
 
     def require_wanted(self) -> None:

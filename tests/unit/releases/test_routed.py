@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,15 +13,19 @@ import pytest
 from adapters import write_adapter
 from databases import fresh_store
 from fettle.answering.chat import ChatRequest
+from fettle.answering.engine import GenerationOptions
 from fettle.answering.engine_pool import EnginePool
+from fettle.answering.engines.local import LocalEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import ConfigError, RemoteError
 from fettle.form_records import AnswerForm
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
-from fettle.records import Message
+from fettle.records import FinishReason, Message, Prompt
+from fettle.releases.prompting import as_asked
 from fettle.releases.records import ContenderKind, Release, ReleasedContender, Router
 from fettle.releases.routed import Errand, RoutedReleases
+from fettle.routing.confidence import token_log_probability
 from fettle.routing.router import AnsweredBy, Reason
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
@@ -40,6 +45,8 @@ class Parts:
     store: Store
     pool: EnginePool
     router: Router
+    studied: LocalEngine
+    """The small contender as a study asks it."""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +55,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     base = save_tiny_model(folder / "tiny-llama", "llama")
     pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
     with fresh_store(folder / "home") as store:
-        model = keep_tuned(store, base, write_adapter(load_tiny_model(base), folder / "adapter", seed=1))
+        adapter = write_adapter(load_tiny_model(base), folder / "adapter", seed=1)
+        model = keep_tuned(store, base, adapter)
         router = Router(
             small=ReleasedContender(kind=ContenderKind.TUNED, model=model.id, instruction="Sort it."),
             large=ReleasedContender(kind=ContenderKind.PROMPT, model=model.base, instruction="Sort it well."),
             rule=RoutingRule(measure="mean_token_log_probability", threshold=0.5),
             policy_when_large_fails="fail",
         )
-        yield Parts(store=store, pool=pool, router=router)
+        studied = LocalEngine(load_tiny_model(base), adapter=adapter)
+        yield Parts(store=store, pool=pool, router=router, studied=studied)
     pool.close()
 
 
@@ -96,6 +105,24 @@ def test_labels_are_read_as_the_study_read_them(parts: Parts, routed: RoutedRele
         assert given.answer.text == liked
         assert given.confidence is not None
         assert 0 <= given.confidence <= 1
+
+
+def test_a_written_answer_is_as_sure_as_it_was_in_the_study_its_end_included(
+    parts: Parts, routed: RoutedReleases
+) -> None:
+    kept = {"type": "object", "properties": {"queue": {"enum": ["refund", "lost"]}}, "required": ["queue"]}
+    schema = json.dumps(kept | {"additionalProperties": False})
+    small = replace(parts.router.small, form=AnswerForm(json_schema=schema, item_separator=", ", key_separator=": "))
+    for most_tokens in (64, 3):  # one that ends by itself, and one that is cut
+        request = replace(REQUEST, max_new_tokens=most_tokens)
+        rule = replace(parts.router.rule, threshold=-1e9)
+        given = routed.route(release(parts, small=small, rule=rule), Errand(request=request))
+        asked = as_asked(request, small, chooses_temperature=False)
+        options = GenerationOptions(max_new_tokens=most_tokens, form=asked.text_form, num_top_log_probs=0)
+        [answer] = parts.studied.generate([Prompt(example_id="", messages=asked.messages)], options)
+        assert answer.finish_reason is (FinishReason.STOP if most_tokens > 3 else FinishReason.LENGTH)
+        assert given.answer.text.strip() == answer.text
+        assert given.confidence == pytest.approx(token_log_probability(answer), abs=1e-3)
 
 
 def test_nobody_else_is_asked_for_a_request_that_was_given_up(parts: Parts, routed: RoutedReleases) -> None:
