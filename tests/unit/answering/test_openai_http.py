@@ -12,6 +12,7 @@ from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.errors import RemoteError, http_status
 from fettle.records import FinishReason, Message, Prompt, Tool, ToolCall
+from fettle.settings import get_settings
 from local_endpoint import Endpoint, Reply, completion, endpoint, failure
 
 OPTIONS = GenerationOptions(max_new_tokens=20)
@@ -294,6 +295,29 @@ def test_what_may_be_secret_in_the_address_is_sent_and_never_shown() -> None:
     with pytest.raises(RemoteError) as raised:
         OpenAIEngine(f"http://user:pw123@127.0.0.1:{free_port()}/v1?code=hidden", "m").require_reachable()
     assert not any(secret in str(raised.value) for secret in ("user", "pw123", "hidden"))
+
+
+def test_a_key_that_the_endpoint_repeats_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_REMOTE_API_KEY", "sk-hidden-123")
+    get_settings.cache_clear()
+    repeated = "y" * 280 + " no: sk-hidden-123"  # where it is cut, no part of the key stays
+    with endpoint(after_hello(lambda _body, _n: failure(401, repeated))) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+        assert served.keys[-1] == "Bearer sk-hidden-123"
+    get_settings.cache_clear()
+    assert (answer.error or "").startswith("HTTP 401: yyy")
+    assert "sk-" not in (answer.error or "")
+
+
+def test_nobody_else_is_asked_where_an_endpoint_says_so() -> None:
+    with endpoint(lambda _body, _n: completion("stolen")) as other:
+        elsewhere = Reply("", 307, headers={"Location": f"{other.url}/chat/completions?session=hidden"})
+        with endpoint(after_hello(lambda _body, _n: elsewhere)) as served:
+            [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+        assert not other.requests
+    assert answer.has_failed
+    assert f"asked at {other.url}/chat/completions" in (answer.error or "")
+    assert "hidden" not in (answer.error or "")
 
 
 WRAPPED = {

@@ -61,7 +61,8 @@ class OpenAIEngine:
         self._address, self._model = public_address(url), model
         self._params, self._remedy = dict(params or {}), remedy
         self._patience = patience
-        self._client = endpoint_client(url, get_settings().remote_api_key, patience)
+        self._key = get_settings().remote_api_key
+        self._client = endpoint_client(url, self._key, patience)
         self._breaker = Breaker(patience.max_failures, pause_seconds=patience.pause_seconds)
         self._greeting, self._is_greeted = Lock(), False
         self._takes_schema = True
@@ -186,7 +187,7 @@ class OpenAIEngine:
         )
 
     def _told(self, error: Exception) -> str:
-        return endpoint_error(error, wanted="chat completion", patience=self._patience)
+        return endpoint_error(error, wanted="chat completion", key=self._key, patience=self._patience)
 
     def _complete_in_form(self, prompt: Prompt, options: GenerationOptions) -> _Completion:
         from openai import BadRequestError
