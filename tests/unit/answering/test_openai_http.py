@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fettle.answering.endpoint_client import Patience
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.errors import RemoteError, http_status
@@ -243,6 +244,30 @@ def test_an_answer_without_text_or_usage_is_an_empty_answer() -> None:
         [answer] = OpenAIEngine(served.url, "m").generate(prompts("x" * 80), OPTIONS)
     assert (answer.text, answer.finish_reason, answer.usage.completion_tokens) == ("", FinishReason.STOP, 0)
     assert answer.usage.prompt_tokens > 10  # estimated
+
+
+@pytest.mark.parametrize("counts", [{}, {"prompt_tokens": -5, "completion_tokens": -7}, {"prompt_tokens": "many"}, [7]])
+def test_an_answer_is_not_lost_for_token_counts_that_are_none(counts: Any) -> None:
+    reply = completion("fine")
+    with endpoint(lambda _body, _n: Reply({**reply.body, "usage": counts})) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert (answer.text, answer.error) == ("fine", None)
+    assert answer.usage.prompt_tokens > 0  # estimated
+    assert answer.usage.completion_tokens == 0
+
+
+def test_an_endpoint_that_serves_and_is_busy_at_first_is_greeted_again_with_the_next_request() -> None:
+    patience = Patience(max_retries=0, pause_seconds=30.0)
+    with endpoint(lambda _body, n: failure(429, "busy") if n == 0 else completion("fine")) as served:
+        engine = OpenAIEngine(served.url, "m", patience=patience)
+        first, second = (engine.generate(prompts("a"), OPTIONS)[0] for _ in range(2))
+    assert "busy" in (first.error or "")
+    assert (second.text, second.error) == ("fine", None)
+    with endpoint(lambda _body, _n: failure(429, "busy")) as served:
+        engine = OpenAIEngine(served.url, "m", patience=patience)
+        for _ in range(12):
+            assert engine.generate(prompts("a"), OPTIONS)[0].has_failed
+    assert len(served.requests) == patience.max_failures
 
 
 def test_nothing_is_sent_before_there_is_something_to_ask() -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from fettle.answering.address import public_address
 from fettle.answering.breaker import Breaker
@@ -102,7 +102,11 @@ class OpenAIEngine:
                 try:
                     self.require_reachable()
                 except RemoteError as error:
-                    self._breaker.open(error.problem)
+                    if not self._is_asked_again(error):
+                        self._breaker.open(error.problem)
+                    else:
+                        self._breaker.count(has_failed=True)
+                        return tuple(_failed(prompt, error.problem) for prompt in prompts)
         started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
             answers = tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
@@ -148,6 +152,14 @@ class OpenAIEngine:
             ) from error
         finally:
             self._client = patient
+
+    def _is_asked_again(self, error: RemoteError) -> bool:
+        """Whether an endpoint that has refused the greeting is greeted with the next request: where it serves, one that is there
+        and too busy, say, is no worse than one that refuses a request.
+        """
+        from openai import APIStatusError
+
+        return self._patience.pause_seconds is not None and isinstance(error.__cause__, APIStatusError)
 
     def _greet(self) -> None:
         from openai import BadRequestError
@@ -246,8 +258,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(0, ge=0)
 
 
 class _Completion(BaseModel):
@@ -255,6 +267,15 @@ class _Completion(BaseModel):
 
     choices: list[_Choice]
     usage: _Usage | None = None
+
+    @field_validator("usage", mode="wrap")
+    @classmethod
+    def _none_where_it_cannot_be(cls, usage: Any, handler: ValidatorFunctionWrapHandler) -> _Usage | None:
+        """An answer is not lost for counts that are none: it is as if they had not come."""
+        try:
+            return handler(usage)
+        except ValidationError:
+            return None
 
 
 def _has_thought(message: _Message) -> bool:
