@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -160,7 +161,14 @@ class RoutedReleases:
         contender = release.contender
         if isinstance(contender, RouterRelease):
             raise TypeError(f"{release} is a router, and not an endpoint alone")
-        answer = self._elsewhere(contender, self._opened(release), errand)
+        open_ = self._opened(release)
+        asked = open_.threads.submit(self._elsewhere, contender, open_, errand)
+        try:
+            answer = asked.result(timeout=_ALONE_SECONDS)  # its client bounds each wait for more, not all of them
+        except FutureTimeoutError as error:
+            asked.cancel()
+            message = f"the endpoint did not answer within {_ALONE_SECONDS:g} seconds"
+            raise RemoteError(message, remedy="ask again") from error
         if answer.has_failed:
             raise RemoteError(f"the endpoint did not answer ({answer.error})", remedy="ask again")
         return answer

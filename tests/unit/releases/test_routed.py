@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -153,3 +155,32 @@ def test_a_measure_that_needs_what_is_not_there_is_refused(parts: Parts, routed:
         rule = RoutingRule(measure=measure, threshold=0.0)
         with pytest.raises(ConfigError):
             routed.route(release(parts, rule=rule), Errand(request=REQUEST))
+
+
+def test_an_endpoint_alone_that_never_ends_its_answer_is_not_waited_for_without_end(
+    parts: Parts, routed: RoutedReleases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            while not is_over.wait(0.01):  # something comes before every time-out of a read
+                self.wfile.write(b" ")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the library)
+            pass
+
+    monkeypatch.setattr("fettle.releases.routed._ALONE_SECONDS", 0.3)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        alone = keep_release(parts.store, "far", ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=url))
+        try:
+            with pytest.raises(RemoteError, match=r"did not answer within 0\.3 seconds"):
+                routed.ask(alone, Errand(request=REQUEST))
+        finally:
+            is_over.set()
+            server.shutdown()
