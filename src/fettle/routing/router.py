@@ -15,12 +15,23 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fettle.errors import BusyError, FettleError, RemoteError, require_range
+from fettle.errors import (
+    BusyError,
+    ConfigError,
+    FettleError,
+    IntegrityError,
+    ModelError,
+    RemoteError,
+    require_range,
+)
 from fettle.records import Answer, Prompt
 from fettle.routing.budget import Budget
 
 NUM_LARGE_AT_ONCE = 32
 """Requests to a large model that run at the same time, those included that are no longer waited for."""
+
+_OF_THE_ROUTER = (ConfigError, ModelError, IntegrityError)
+"""Faults of the small contender that no request has a part in."""
 
 Answering = Callable[[Prompt], Answer]
 Judging = Callable[[Prompt, Answer], float | None]
@@ -138,9 +149,13 @@ class Router:
         Raises:
             RemoteError: The large model should have answered and has not, and the policy is to fail; or neither has.
             BusyError: The same because the budget is spent.
+            ConfigError: The small model cannot be asked as the router says; the same whatever is asked, so that the large one, which
+                would have to answer everything from now on, is not asked in its place.
+            ModelError: It is not there, likewise.
+            IntegrityError: It is not what it should be, likewise.
         """
         started = time.perf_counter()
-        small, problem_of_small = _tried(self._small, prompt)
+        small, problem_of_small = _tried(self._small, prompt, unless=_OF_THE_ROUTER)
         confidence = None if small is None else self._judge(prompt, small)
         seconds = time.perf_counter() - started
         threshold = self._settings.threshold
@@ -216,10 +231,14 @@ class _Asked:
     seconds: float | None = None
 
 
-def _tried(answering: Answering, prompt: Prompt) -> tuple[Answer | None, str | None]:
-    """The answer; or None and why there is none."""
+def _tried(
+    answering: Answering, prompt: Prompt, *, unless: tuple[type[FettleError], ...] = ()
+) -> tuple[Answer | None, str | None]:
+    """The answer; or None and why there is none, unless it is a reason of these kinds, which is raised."""
     try:
         answer = answering(prompt)
+    except unless:
+        raise
     except FettleError as error:
         return None, error.problem
     return (None, answer.error or "the request failed") if answer.has_failed else (answer, None)

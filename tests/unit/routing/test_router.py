@@ -11,7 +11,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fettle.errors import BusyError, ConfigError, RemoteError
+from fettle.errors import BusyError, ConfigError, FettleError, IntegrityError, ModelError, RemoteError
 from fettle.records import Answer, FinishReason, Message, Prompt, Usage
 from fettle.routing.budget import DailyBudget
 from fettle.routing.judge import judge_by
@@ -75,6 +75,22 @@ def test_a_small_model_that_fails_leaves_it_to_the_large_one(small: Callable[[Pr
     assert (given.answer, given.reason, given.confidence) == (LARGE, Reason.SMALL_FAILED, None)
     with pytest.raises(RemoteError, match=r"connection refused.*the small one failed as well"):
         routed(KIND, small=small, large=down)
+
+
+@pytest.mark.parametrize(
+    "fault", [ConfigError("no such reading"), ModelError("no such model"), IntegrityError("other weights")]
+)
+def test_a_small_model_that_is_not_there_is_told_and_does_not_leave_everything_to_the_large_one(
+    fault: FettleError,
+) -> None:
+    def gone(prompt: Prompt) -> Answer:
+        raise fault
+
+    for settings in (SETTINGS, KIND):
+        with pytest.raises(type(fault)):
+            routed(settings, small=gone, large=never)
+        with pytest.raises(RemoteError):  # of a large one it is a failure like any other
+            routed(replace(SETTINGS, threshold=2.0), large=gone)
 
 
 @pytest.mark.parametrize("large", [down, lambda _: FAILED])
