@@ -149,8 +149,8 @@ class Router:
         Raises:
             RemoteError: The large model should have answered and has not, and the policy is to fail; or neither has.
             BusyError: The same because the budget is spent.
-            ConfigError: The small model cannot be asked as the router says; the same whatever is asked, so that the large one, which
-                would have to answer everything from now on, is not asked in its place.
+            ConfigError: The small model cannot be asked as the router says. The large one, which would have to answer everything
+                from now on, is not asked in its place.
             ModelError: It is not there, likewise.
             IntegrityError: It is not what it should be, likewise.
         """
