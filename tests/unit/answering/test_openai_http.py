@@ -183,6 +183,7 @@ def test_an_error_that_stays_is_one_failed_answer_not_the_end() -> None:
     assert (good.text, also_good.text) == ("fine", "fine")
     assert bad.finish_reason is FinishReason.ERROR
     assert bad.text == ""
+    assert bad.usage.prompt_tokens == 0
     assert "kaputt" in (bad.error or "")
 
 
@@ -231,6 +232,7 @@ def test_a_malformed_answer_is_a_failed_answer(kind: str) -> None:
     assert answer.finish_reason is FinishReason.ERROR
     assert answer.error
     assert answer.text == ""
+    assert answer.usage.prompt_tokens > 0  # it may be billed
 
 
 @pytest.mark.parametrize("kind", ["a page", "no json", "a list"])

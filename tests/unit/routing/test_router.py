@@ -28,7 +28,8 @@ SMALL = Answer(
     choice_log_likelihoods={"here": -0.1, "there": -1.1},
 )
 LARGE = replace(SMALL, text="there", choice_log_likelihoods=None)
-FAILED = replace(LARGE, text="", finish_reason=FinishReason.ERROR, error="HTTP 500")
+UNREAD = replace(USAGE, prompt_tokens=0, completion_tokens=0)
+FAILED = replace(LARGE, text="", finish_reason=FinishReason.ERROR, error="HTTP 500", usage=UNREAD)
 SETTINGS = RouterSettings(threshold=0.8, without_large=WithoutLarge.FAIL)
 KIND = replace(SETTINGS, without_large=WithoutLarge.ANSWER_SMALL)
 BY_MARGIN = judge_by(RoutingRule(measure="label_margin", threshold=0.8))
@@ -151,6 +152,16 @@ def test_a_spent_budget_is_told_and_a_failed_request_costs_nothing() -> None:
     with pytest.raises(BusyError, match="budget for the large model is spent"):
         routed(replace(dear, without_large=WithoutLarge.FAIL), large=never, budget=budget)
     assert routed(replace(dear, threshold=0.8), large=never, budget=budget).reason is Reason.TRUSTED
+
+
+def test_an_answer_that_was_lost_on_its_way_may_have_been_billed() -> None:
+    budget = DailyBudget(0.5)
+    dear = replace(KIND, threshold=2.0, large_cost_per_request=0.25)
+    lost = replace(FAILED, error="what came is no chat completion", usage=replace(USAGE, prompt_tokens=9))
+    assert [routed(dear, large=lambda _: lost, budget=budget).reason for _ in range(3)] == [
+        Reason.LARGE_FAILED, Reason.LARGE_FAILED, Reason.BUDGET_SPENT,
+    ]  # fmt: skip
+    assert budget.spent_today == 0.5
 
 
 def test_a_request_that_fails_once_it_is_no_longer_waited_for_may_have_been_billed() -> None:

@@ -182,11 +182,14 @@ class OpenAIEngine:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
             self._breaker.count(has_failed=not _is_about_the_prompt(error))
-            return _failed(prompt, self._told(error))
+            num_read = self.count_prompt_tokens(prompt) if _may_be_billed(error) else 0
+            return _failed(prompt, self._told(error), num_prompt_tokens=num_read)
         self._breaker.count(has_failed=False)
+        usage = completion.usage
         if not completion.choices:
-            return _failed(prompt, "the endpoint answered without a choice")
-        choice, usage = completion.choices[0], completion.usage
+            num_read = usage.prompt_tokens if usage else self.count_prompt_tokens(prompt)
+            return _failed(prompt, "the endpoint answered without a choice", num_prompt_tokens=num_read)
+        choice = completion.choices[0]
         return Answer(
             example_id=prompt.example_id,
             text=_without_thought(choice.message.content or choice.message.refusal or ""),
@@ -320,6 +323,15 @@ def _is_about_the_prompt(error: Exception) -> bool:
     return isinstance(error, (BadRequestError, UnprocessableEntityError))
 
 
+def _may_be_billed(error: Exception) -> bool:
+    """The endpoint has got the prompt, and has not refused it: an answer was lost on its way, or is none."""
+    import httpx2
+    from openai import APIStatusError
+
+    was_never_sent = isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
+    return not isinstance(error, APIStatusError) and not was_never_sent
+
+
 def _unwrapped(answer: Answer) -> Answer:
     """The label in place of the JSON object around it, which may stand in a code fence; anything else as it is."""
     fenced = _CODE_FENCE.findall(answer.text)
@@ -348,6 +360,6 @@ def _label_in(text: str) -> str | None:
     return "" if label is None else json.dumps(label, ensure_ascii=False)
 
 
-def _failed(prompt: Prompt, error: str) -> Answer:
-    usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
+def _failed(prompt: Prompt, error: str, *, num_prompt_tokens: int = 0) -> Answer:
+    usage = Usage(prompt_tokens=num_prompt_tokens, completion_tokens=0, seconds=0.0)
     return Answer(example_id=prompt.example_id, text="", finish_reason=FinishReason.ERROR, usage=usage, error=error)
