@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -11,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from fettle.answering.address import public_address, without_query
 
 if TYPE_CHECKING:
+    from httpx2 import Response
     from openai import OpenAI
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
@@ -39,7 +41,8 @@ STUDY = Patience()
 def endpoint_client(url: str, key: SecretStr | None, patience: Patience = STUDY) -> OpenAI:
     """A client that sends nothing before it is asked to; what the query of the URL holds goes with every request.
 
-    It follows no redirect: what is asked goes to nobody whom the user has not named.
+    It follows no redirect: what is asked goes to nobody whom the user has not named. Where an endpoint says that it is to be asked
+    again later than it is waited for, it is not: nobody would read the answer.
     """
     from openai import DefaultHttpxClient, OpenAI, Timeout
 
@@ -51,8 +54,22 @@ def endpoint_client(url: str, key: SecretStr | None, patience: Patience = STUDY)
         api_key=key.get_secret_value() if key else "none",
         timeout=timeout,
         max_retries=patience.max_retries,
-        http_client=DefaultHttpxClient(timeout=timeout, follow_redirects=False),
+        http_client=DefaultHttpxClient(
+            timeout=timeout, follow_redirects=False, event_hooks={"response": [_not_too_late(patience)]}
+        ),
     )
+
+
+def _not_too_late(patience: Patience) -> Callable[[Response], None]:
+    def hook(response: Response) -> None:
+        try:
+            wait_seconds = float(response.headers.get("retry-after", "0"))
+        except ValueError:  # a date
+            return
+        if wait_seconds >= patience.timeout_seconds:
+            response.headers["x-should-retry"] = "false"  # which the SDK obeys
+
+    return hook
 
 
 def endpoint_error(error: Exception, *, wanted: str, key: SecretStr | None, patience: Patience = STUDY) -> str:

@@ -336,6 +336,15 @@ def test_a_key_that_the_endpoint_repeats_is_not_told(monkeypatch: pytest.MonkeyP
     assert "sk-" not in (answer.error or "")
 
 
+def test_an_endpoint_is_not_asked_again_once_nobody_waits_any_more() -> None:
+    later = Reply({"error": {"message": "busy"}}, 429, headers={"Retry-After": "3"})
+    with endpoint(after_hello(lambda _body, _n: later)) as served:
+        engine = OpenAIEngine(served.url, "m", patience=Patience(timeout_seconds=2.0, max_retries=1))
+        [answer] = engine.generate(prompts("a"), OPTIONS)
+    assert "busy" in (answer.error or "")
+    assert len(served.requests) == 2  # with the greeting
+
+
 def test_nobody_else_is_asked_where_an_endpoint_says_so() -> None:
     with endpoint(lambda _body, _n: completion("stolen")) as other:
         elsewhere = Reply("", 307, headers={"Location": f"{other.url}/chat/completions?session=hidden"})
