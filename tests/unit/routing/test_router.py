@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fettle.errors import BusyError, ConfigError, FettleError, IntegrityError, ModelError, RemoteError
-from fettle.records import Answer, FinishReason, Message, Prompt, Usage
+from fettle.records import Answer, Example, FinishReason, Location, Message, Prompt, Usage
 from fettle.routing.budget import DailyBudget
 from fettle.routing.judge import judge_by
 from fettle.routing.router import AnsweredBy, Reason, Router, RouterSettings, WithoutLarge
@@ -227,6 +227,11 @@ def test_confidence_is_foreseen_with_the_coefficients_of_a_study() -> None:
     judge = judge_by(rule, embedder=Length())
     assert judge(PROMPT, SMALL) == 2.0 * len("Where is 12?") - 1.0
     assert judge(PROMPT, FAILED) == float("-inf")
+    example = Example(
+        id="e", messages=(Message(role="system", content="Where is 7?"), Message(role="assistant", content="here")),
+        source=Location(file="f", line=1),
+    )  # fmt: skip
+    assert judge(replace(PROMPT, messages=example.prompt), SMALL) == 2.0 * len(example.input_text) - 1.0
     with pytest.raises(ConfigError, match="coefficients"):
         judge_by(replace(rule, coefficients=()), embedder=Length())
 
