@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fettle.answering.chat import ChatRequest, begin_streams
 from fettle.answering.endpoint_client import Patience
@@ -236,13 +236,13 @@ class RoutedReleases:
         prompt = Prompt(example_id="", messages=with_instruction(errand.request.messages, contender))
         form = contender.form
         if form is not None and form.labels:
-            return open_.endpoint.choose([prompt], form.labels)[0]
+            return _with_text(open_.endpoint.choose([prompt], form.labels)[0])
         schema = None if form is None else form.json_schema
         options = GenerationOptions(
             max_new_tokens=errand.request.max_new_tokens or _ENDPOINT_TOKENS,
             form=None if schema is None else JsonForm(schema=schema),
         )
-        return open_.endpoint.generate([prompt], options)[0]
+        return _with_text(open_.endpoint.generate([prompt], options)[0])
 
     @contextmanager
     def _engine_of(self, contender: ReleasedContender, project_id: str) -> Iterator[tuple[ServingEngine, ServedModel]]:
@@ -276,6 +276,13 @@ class _One:
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         return tuple(self._engine.choose(prompt, choices, adapter=self._adapter) for prompt in prompts)
+
+
+def _with_text(answer: Answer) -> Answer:
+    """The answer; one without a text, from a filter or a thought that was cut, say, is a failure, which a study scores as wrong."""
+    if answer.has_failed or answer.text:
+        return answer
+    return replace(answer, finish_reason=FinishReason.ERROR, error="the endpoint answered without a text")
 
 
 def _router_of(release: Release) -> RouterRelease:

@@ -157,6 +157,27 @@ def test_a_measure_that_needs_what_is_not_there_is_refused(parts: Parts, routed:
             routed.route(release(parts, rule=rule), Errand(request=REQUEST))
 
 
+def test_an_endpoint_that_answers_without_a_text_has_not_answered(parts: Parts, routed: RoutedReleases) -> None:
+    with endpoint(lambda body, number: completion(None, finish_reason="content_filter")) as silent:
+        remote = ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=silent.url)
+        router = replace(
+            parts.router,
+            large=remote,
+            policy_when_large_fails="answer_small",
+            budget_per_day=1.0,
+            large_cost_per_request=0.7,
+        )
+        kind = keep_release(parts.store, "silent", router)
+        given = routed.route(kind, Errand(request=REQUEST))
+        assert (given.answered_by, given.reason) == (AnsweredBy.SMALL, Reason.LARGE_FAILED)
+        assert given.problem == "the endpoint answered without a text"
+        assert routed.route(kind, Errand(request=REQUEST)).reason is Reason.BUDGET_SPENT  # it was paid all the same
+        with pytest.raises(RemoteError, match="without a text"):
+            routed.route(release(parts, large=remote), Errand(request=REQUEST))
+        with pytest.raises(RemoteError, match="without a text"):
+            routed.ask(keep_release(parts.store, "far", remote), Errand(request=REQUEST))
+
+
 def test_an_endpoint_alone_that_never_ends_its_answer_is_not_waited_for_without_end(
     parts: Parts, routed: RoutedReleases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
