@@ -6,12 +6,14 @@ each calibration can be held against the truth and not against another sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from fettle.statistics.risk_control import certified_threshold, expected_threshold, mean_p_values
 
@@ -118,6 +120,35 @@ def test_conformal_risk_control_keeps_the_target_on_average_and_misses_it_about_
     if world.num_levels is None:
         assert quality.mean() <= target + 0.02, "tight"
         assert 0.2 < (quality < target).mean() < 0.6, "which is what it does not promise"
+
+
+def test_the_promise_is_one_about_requests_where_the_big_clusters_are_the_hard_ones() -> None:
+    # Every fifth cluster has four examples, of which the small model answers 70 % whatever its confidence; of the others 97 %.
+    target, large = 0.88, 0.98
+    rng, thresholds = np.random.default_rng(15), [math.inf, *stats.norm.isf(np.linspace(0.05, 0.95, 19))]
+    is_broken, num_promised = [], 0
+    for _ in range(300):
+        is_big_G = rng.random(250) < 0.2
+        clusters_N = np.repeat(np.arange(250), np.where(is_big_G, 4, 1))
+        confidence_N = rng.normal(size=len(clusters_N))
+        small_N = (rng.random(len(clusters_N)) < np.where(is_big_G, 0.7, 0.97)[clusters_N]).astype(float)
+        large_N = (rng.random(len(clusters_N)) < large).astype(float)
+        found = certified_threshold(
+            confidence_N,
+            small_N,
+            large_N,
+            target=target,
+            level=LEVEL,
+            thresholds=thresholds,
+            clusters=clusters_N.tolist(),
+        )
+        share_small = float(stats.norm.sf(found.threshold))
+        # Half of the examples stand in big clusters: 0.2 x 4 of 0.2 x 4 + 0.8.
+        quality = share_small * (0.7 + 0.97) / 2 + (1 - share_small) * large
+        is_broken.append(found.is_promised and quality < target)
+        num_promised += found.is_promised and share_small > 0.2
+    assert np.mean(is_broken) <= 1 - LEVEL + 3 * (LEVEL * (1 - LEVEL) / 300) ** 0.5
+    assert num_promised > 150, "and it leaves something to the small model"
 
 
 def test_betting_p_values_are_no_smaller_than_they_may_be_where_the_mean_is_the_target() -> None:

@@ -20,6 +20,8 @@ class Piece:
     text: str
     log_probs: tuple[TokenLogProb, ...] = ()
     """Of the tokens of this text, where they are asked for."""
+    other_log_probs: tuple[TokenLogProb, ...] = ()
+    """Likewise, of the tokens that write no text, the end of turn among them; in the last piece."""
     finish_reason: FinishReason | None = None
     """In the last piece: why the answer ends."""
     num_tokens: int = 0
@@ -104,6 +106,7 @@ def joined(pieces: Sequence[Piece]) -> Piece:
     return Piece(
         text="".join(piece.text for piece in pieces),
         log_probs=tuple(token for piece in pieces for token in piece.log_probs),
+        other_log_probs=pieces[-1].other_log_probs,
         finish_reason=pieces[-1].finish_reason,
         num_tokens=pieces[-1].num_tokens,
         log_share=pieces[-1].log_share,

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fettle.answering.chat import ChatRequest, begin_streams
 from fettle.answering.endpoint_client import Patience
@@ -89,8 +90,16 @@ class Errand:
             seconds=time.perf_counter() - started,
         )
         reason = piece.finish_reason or FinishReason.STOP
+        log_probs = (
+            *piece.log_probs,
+            *piece.other_log_probs,
+        )  # of every token, as in a study, or it is another measure
         return Answer(
-            example_id="", text=piece.text, finish_reason=reason, usage=usage, log_probs=piece.log_probs or None
+            example_id="",
+            text=piece.text,
+            finish_reason=reason,
+            usage=usage,
+            log_probs=log_probs if log_probs and len(log_probs) == piece.num_tokens else None,
         )
 
     def require_wanted(self) -> None:
@@ -159,7 +168,14 @@ class RoutedReleases:
         contender = release.contender
         if isinstance(contender, RouterRelease):
             raise TypeError(f"{release} is a router, and not an endpoint alone")
-        answer = self._elsewhere(contender, self._opened(release), errand)
+        open_ = self._opened(release)
+        asked = open_.threads.submit(self._elsewhere, contender, open_, errand)
+        try:
+            answer = asked.result(timeout=_ALONE_SECONDS)  # its client bounds each wait for more, not all of them
+        except FutureTimeoutError as error:
+            asked.cancel()
+            message = f"the endpoint did not answer within {_ALONE_SECONDS:g} seconds"
+            raise RemoteError(message, remedy="ask again") from error
         if answer.has_failed:
             raise RemoteError(f"the endpoint did not answer ({answer.error})", remedy="ask again")
         return answer
@@ -240,13 +256,13 @@ class RoutedReleases:
         prompt = Prompt(example_id="", messages=with_instruction(errand.request.messages, contender))
         form = contender.form
         if form is not None and form.labels:
-            return open_.endpoint.choose([prompt], form.labels)[0]
+            return _with_text(open_.endpoint.choose([prompt], form.labels)[0])
         schema = None if form is None else form.json_schema
         options = GenerationOptions(
             max_new_tokens=errand.request.max_new_tokens or _ENDPOINT_TOKENS,
             form=None if schema is None else JsonForm(schema=schema),
         )
-        return open_.endpoint.generate([prompt], options)[0]
+        return _with_text(open_.endpoint.generate([prompt], options)[0])
 
     @contextmanager
     def _engine_of(self, contender: ReleasedContender, project_id: str) -> Iterator[tuple[ServingEngine, ServedModel]]:
@@ -286,6 +302,13 @@ def _options(asked: ChatRequest, engine: ServingEngine) -> GenerationOptions:
     """The likeliest answer, in the form of the study."""
     limit = asked.max_new_tokens or engine.max_tokens
     return GenerationOptions(max_new_tokens=limit, form=asked.text_form, sampling=Sampling())
+
+
+def _with_text(answer: Answer) -> Answer:
+    """The answer; one without a text, from a filter or a thought that was cut, say, is a failure, which a study scores as wrong."""
+    if answer.has_failed or answer.text:
+        return answer
+    return replace(answer, finish_reason=FinishReason.ERROR, error="the endpoint answered without a text")
 
 
 def _router_of(release: Release) -> RouterRelease:

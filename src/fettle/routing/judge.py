@@ -69,4 +69,4 @@ def _agreement(answer: Answer, prompt: Prompt, draw: Drawing, *, is_json: bool) 
 def _input_text(prompt: Prompt) -> str:
     """What the user says, as `records.Example.input_text` has it for an example without a context."""
     said = [message.content for message in prompt.messages if message.role == "user"]
-    return "\n".join(said)
+    return "\n".join(said) if said else prompt.messages[-1].content if prompt.messages else ""

@@ -15,12 +15,23 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fettle.errors import BusyError, FettleError, RemoteError, require_range
+from fettle.errors import (
+    BusyError,
+    ConfigError,
+    FettleError,
+    IntegrityError,
+    ModelError,
+    RemoteError,
+    require_range,
+)
 from fettle.records import Answer, Prompt
 from fettle.routing.budget import Budget
 
 NUM_LARGE_AT_ONCE = 32
 """Requests to a large model that run at the same time, those included that are no longer waited for."""
+
+_OF_THE_ROUTER = (ConfigError, ModelError, IntegrityError)
+"""Faults of the small contender that no request has a part in."""
 
 Answering = Callable[[Prompt], Answer]
 Judging = Callable[[Prompt, Answer], float | None]
@@ -112,7 +123,8 @@ class Router:
         settings: How it decides.
         budget: What may be spent on the large model; None: there is no limit.
         cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request that
-            failed while it was waited for is taken to cost nothing, one that failed later what was set aside.
+            failed while it was waited for is taken to cost nothing, unless the failed answer counts tokens of its prompt; then, and
+            where it failed later, it costs what was set aside.
         pool: Where the large model is asked; None: a pool of its own, of 32 threads. What is no longer waited for runs on there.
     """
 
@@ -138,9 +150,14 @@ class Router:
         Raises:
             RemoteError: The large model should have answered and has not, and the policy is to fail; or neither has.
             BusyError: The same because the budget is spent.
+            ConfigError: The small model cannot be asked as the router says. The large one, which would have to answer everything
+                from now on, is not asked in its place.
+            ModelError: It is not there, likewise.
+            IntegrityError: It is not what it should be, likewise.
         """
         started = time.perf_counter()
-        small, problem_of_small = _tried(self._small, prompt)
+        of_small = _tried(self._small, prompt, unless=_OF_THE_ROUTER)
+        small = of_small.answer
         confidence = None if small is None else self._judge(prompt, small)
         seconds = time.perf_counter() - started
         threshold = self._settings.threshold
@@ -168,7 +185,7 @@ class Router:
                 remedy="ask again tomorrow (UTC), raise budget_per_day, or let the router answer with the small model then",
                 retry_after_seconds=3600.0,
             )
-        also = "" if problem_of_small is None else f"; the small one failed as well ({problem_of_small})"
+        also = "" if of_small.problem is None else f"; the small one failed as well ({of_small.problem})"
         raise RemoteError(
             f"the large model did not answer ({asked.problem}){also}",
             remedy="ask again, or let the router answer with the small model where the large one cannot be had",
@@ -187,23 +204,25 @@ class Router:
         started, is_late = time.perf_counter(), threading.Event()
         future = self._pool.submit(_tried, self._large, prompt)
 
-        def settle(done: Future[tuple[Answer | None, str | None]]) -> None:
+        def settle(done: Future[_Tried]) -> None:
             # Whenever it ends: one that is no longer waited for has cost something too, whether its answer comes or not.
             if self._budget is not None and reserved is not None:
-                answer = None if done.cancelled() or done.exception() is not None else done.result()[0]
-                lost = reserved.amount if is_late.is_set() else 0.0
-                self._budget.settle(reserved, lost if answer is None else self._cost_of(answer))
+                tried = None if done.cancelled() or done.exception() is not None else done.result()
+                is_lost = is_late.is_set() or (tried is not None and tried.was_read)
+                unanswered = reserved.amount if is_lost else 0.0
+                answer = None if tried is None else tried.answer
+                self._budget.settle(reserved, unanswered if answer is None else self._cost_of(answer))
 
         future.add_done_callback(settle)
         try:
-            answer, problem = future.result(timeout=self._settings.large_timeout_seconds)
+            tried = future.result(timeout=self._settings.large_timeout_seconds)
         except FutureTimeoutError:
             if not future.cancel():  # it has begun
                 is_late.set()
             waited = time.perf_counter() - started
             problem = f"no answer within {self._settings.large_timeout_seconds:g} seconds"
             return _Asked(failure=Reason.LARGE_SLOW, problem=problem, seconds=waited)
-        return _Asked(answer=answer, problem=problem, seconds=time.perf_counter() - started)
+        return _Asked(answer=tried.answer, problem=tried.problem, seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +235,28 @@ class _Asked:
     seconds: float | None = None
 
 
-def _tried(answering: Answering, prompt: Prompt) -> tuple[Answer | None, str | None]:
-    """The answer; or None and why there is none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """What came of asking one of the two."""
+
+    answer: Answer | None = None
+    problem: str | None = None
+    """Why there is no answer."""
+    was_read: bool = False
+    """There is none, although the prompt was read: it may be billed."""
+
+
+def _tried(answering: Answering, prompt: Prompt, *, unless: tuple[type[FettleError], ...] = ()) -> _Tried:
+    """The answer; or why there is none, unless it is a reason of these kinds, which is raised."""
     try:
         answer = answering(prompt)
+    except unless:
+        raise
     except FettleError as error:
-        return None, error.problem
-    return (None, answer.error or "the request failed") if answer.has_failed else (answer, None)
+        return _Tried(problem=error.problem)
+    if answer.has_failed:
+        return _Tried(problem=answer.error or "the request failed", was_read=answer.usage.prompt_tokens > 0)
+    return _Tried(answer=answer)
 
 
 def _given(

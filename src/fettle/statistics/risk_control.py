@@ -12,7 +12,10 @@ promises can be made of it, which are not the same:
   requests together, is at least the target. About every second calibration gives a threshold whose own quality lies below it.
 
 Both are exact for any number of examples and any distribution, as long as the calibration examples and the requests come from one
-source; a drift of what is asked ends them. Examples that belong together count once, as a cluster with its mean.
+source; a drift of what is asked ends them. Examples that belong together count once, as a cluster with its mean. Where clusters
+differ in size, the mean over them is not the mean over requests (big ones may be the hard ones): `certified_threshold` then wants
+both to be surely at least the target, the second one by its cluster-robust interval (`intervals.mean_interval`), which is not
+exact. `expected_threshold` is about the mean over clusters.
 
 Letters: N examples, G clusters, K thresholds.
 
@@ -27,10 +30,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from fettle.statistics.intervals import mean_interval
 
 _MOST_VALUES_AT_ONCE = 500_000
 """Of thresholds times examples, which bounds the memory."""
@@ -38,6 +44,9 @@ _BOLDEST_BET = 0.75
 """Share of the wealth that one example may cost at most."""
 _ROUNDING = 1e-9
 """By which a mean of scores may miss a target that it equals."""
+
+_LEAST_LEVEL = 0.01
+"""Of a two-sided interval, for one-sided promises of about one half."""
 
 Floats = Sequence[float] | NDArray[np.float64]
 
@@ -51,7 +60,8 @@ class CalibratedThreshold:
     is_promised: bool
     """Whether the target may be promised; False: not even of the safest threshold, and everything goes to the large model."""
     p_value: float | None
-    """Of the last threshold that passed, or of the first where none did; None: the promise is one in expectation."""
+    """Of the last threshold that passed, or of the first where none did, for the mean over clusters; None: the promise is one in
+    expectation."""
     num_independent: int
     """Examples it stands on, those that belong together counted once."""
 
@@ -110,9 +120,11 @@ def certified_threshold(
         first = float(p_values_K[0]) if start == 0 else first
         failing = np.flatnonzero(p_values_K > 1 - level)
         num_passed = int(failing[0]) if len(failing) else len(chunk_K)
-        if num_passed:
-            passed = (float(chunk_K[num_passed - 1]), float(p_values_K[num_passed - 1]))
-        if len(failing):
+        kept = takewhile(lambda threshold: data.keeps_over_examples(threshold, target, level), chunk_K[:num_passed])
+        num_kept = sum(1 for _ in kept)
+        if num_kept:
+            passed = (float(chunk_K[num_kept - 1]), float(p_values_K[num_kept - 1]))
+        if num_kept < len(chunk_K):
             break
     threshold, p_value = (math.inf, first) if passed is None else passed
     return CalibratedThreshold(
@@ -256,6 +268,16 @@ class _Data:
         """Infinity, then every finite confidence, greatest first."""
         finite = np.unique(self.confidence_N[np.isfinite(self.confidence_N)])
         return np.concatenate([[math.inf], finite[::-1]])
+
+    def keeps_over_examples(self, threshold: float, target: float, level: float) -> bool:
+        """Whether the mean over examples is surely at least the target; not asked where it is that over clusters."""
+        sizes_G = np.bincount(self.cluster_N)
+        if sizes_G.min() == sizes_G.max():
+            return True
+        routed_N = np.where(self.confidence_N >= threshold, self.small_N, self.large_N)
+        two_sided = max(2 * level - 1, _LEAST_LEVEL)
+        found = mean_interval(routed_N.tolist(), self.cluster_N.tolist(), level=two_sided)
+        return found.low >= target - _ROUNDING
 
     def quality(self, thresholds_K: NDArray[np.float64]) -> NDArray[np.float64]:
         """The score of each cluster at each threshold, [K, G]."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from fettle.answering.endpoint_client import Patience
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.errors import RemoteError, http_status
 from fettle.records import FinishReason, Message, Prompt, Tool, ToolCall
+from fettle.settings import get_settings
 from local_endpoint import Endpoint, Reply, completion, endpoint, failure
 
 OPTIONS = GenerationOptions(max_new_tokens=20)
@@ -181,6 +183,7 @@ def test_an_error_that_stays_is_one_failed_answer_not_the_end() -> None:
     assert (good.text, also_good.text) == ("fine", "fine")
     assert bad.finish_reason is FinishReason.ERROR
     assert bad.text == ""
+    assert bad.usage.prompt_tokens == 0
     assert "kaputt" in (bad.error or "")
 
 
@@ -229,6 +232,7 @@ def test_a_malformed_answer_is_a_failed_answer(kind: str) -> None:
     assert answer.finish_reason is FinishReason.ERROR
     assert answer.error
     assert answer.text == ""
+    assert answer.usage.prompt_tokens > 0  # it may be billed
 
 
 @pytest.mark.parametrize("kind", ["a page", "no json", "a list"])
@@ -242,6 +246,30 @@ def test_an_answer_without_text_or_usage_is_an_empty_answer() -> None:
         [answer] = OpenAIEngine(served.url, "m").generate(prompts("x" * 80), OPTIONS)
     assert (answer.text, answer.finish_reason, answer.usage.completion_tokens) == ("", FinishReason.STOP, 0)
     assert answer.usage.prompt_tokens > 10  # estimated
+
+
+@pytest.mark.parametrize("counts", [{}, {"prompt_tokens": -5, "completion_tokens": -7}, {"prompt_tokens": "many"}, [7]])
+def test_an_answer_is_not_lost_for_token_counts_that_are_none(counts: Any) -> None:
+    reply = completion("fine")
+    with endpoint(lambda _body, _n: Reply({**reply.body, "usage": counts})) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+    assert (answer.text, answer.error) == ("fine", None)
+    assert answer.usage.prompt_tokens > 0  # estimated
+    assert answer.usage.completion_tokens == 0
+
+
+def test_an_endpoint_that_serves_and_is_busy_at_first_is_greeted_again_with_the_next_request() -> None:
+    patience = Patience(max_retries=0, pause_seconds=30.0)
+    with endpoint(lambda _body, n: failure(429, "busy") if n == 0 else completion("fine")) as served:
+        engine = OpenAIEngine(served.url, "m", patience=patience)
+        first, second = (engine.generate(prompts("a"), OPTIONS)[0] for _ in range(2))
+    assert "busy" in (first.error or "")
+    assert (second.text, second.error) == ("fine", None)
+    with endpoint(lambda _body, _n: failure(429, "busy")) as served:
+        engine = OpenAIEngine(served.url, "m", patience=patience)
+        for _ in range(12):
+            assert engine.generate(prompts("a"), OPTIONS)[0].has_failed
+    assert len(served.requests) == patience.max_failures
 
 
 def test_nothing_is_sent_before_there_is_something_to_ask() -> None:
@@ -294,6 +322,38 @@ def test_what_may_be_secret_in_the_address_is_sent_and_never_shown() -> None:
     with pytest.raises(RemoteError) as raised:
         OpenAIEngine(f"http://user:pw123@127.0.0.1:{free_port()}/v1?code=hidden", "m").require_reachable()
     assert not any(secret in str(raised.value) for secret in ("user", "pw123", "hidden"))
+
+
+def test_a_key_that_the_endpoint_repeats_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_REMOTE_API_KEY", "sk-hidden-123")
+    get_settings.cache_clear()
+    repeated = "y" * 280 + " no: sk-hidden-123"  # where it is cut, no part of the key stays
+    with endpoint(after_hello(lambda _body, _n: failure(401, repeated))) as served:
+        [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+        assert served.keys[-1] == "Bearer sk-hidden-123"
+    get_settings.cache_clear()
+    assert (answer.error or "").startswith("HTTP 401: yyy")
+    assert "sk-" not in (answer.error or "")
+
+
+def test_an_endpoint_is_not_asked_again_once_nobody_waits_any_more() -> None:
+    later = Reply({"error": {"message": "busy"}}, 429, headers={"Retry-After": "3"})
+    with endpoint(after_hello(lambda _body, _n: later)) as served:
+        engine = OpenAIEngine(served.url, "m", patience=Patience(timeout_seconds=2.0, max_retries=1))
+        [answer] = engine.generate(prompts("a"), OPTIONS)
+    assert "busy" in (answer.error or "")
+    assert len(served.requests) == 2  # with the greeting
+
+
+def test_nobody_else_is_asked_where_an_endpoint_says_so() -> None:
+    with endpoint(lambda _body, _n: completion("stolen")) as other:
+        elsewhere = Reply("", 307, headers={"Location": f"{other.url}/chat/completions?session=hidden"})
+        with endpoint(after_hello(lambda _body, _n: elsewhere)) as served:
+            [answer] = OpenAIEngine(served.url, "m").generate(prompts("a"), OPTIONS)
+        assert not other.requests
+    assert answer.has_failed
+    assert f"asked at {other.url}/chat/completions" in (answer.error or "")
+    assert "hidden" not in (answer.error or "")
 
 
 WRAPPED = {

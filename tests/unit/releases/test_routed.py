@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -18,14 +21,13 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import ConfigError, RemoteError
 from fettle.form_records import AnswerForm
-from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
-from fettle.records import Message, Prompt
+from fettle.records import FinishReason, Message, Prompt
 from fettle.releases.prompting import as_asked
 from fettle.releases.records import ContenderKind, Release, ReleasedContender, Router
 from fettle.releases.routed import Errand, RoutedReleases
-from fettle.routing.confidence import self_consistency
+from fettle.routing.confidence import self_consistency, token_log_probability
 from fettle.routing.router import AnsweredBy, Reason
 from fettle.routing.small import sampled
 from fettle.routing_records import RoutingRule
@@ -46,6 +48,8 @@ class Parts:
     store: Store
     pool: EnginePool
     router: Router
+    studied: LocalEngine
+    """The small contender as a study asks it."""
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +58,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     base = save_tiny_model(folder / "tiny-llama", "llama")
     pool = EnginePool(load=lambda source, _: load_model(source, Precision.EXACT))
     with fresh_store(folder / "home") as store:
-        model = keep_tuned(store, base, write_adapter(load_tiny_model(base), folder / "adapter", seed=1))
+        adapter = write_adapter(load_tiny_model(base), folder / "adapter", seed=1)
+        model = keep_tuned(store, base, adapter)
         router = Router(
             small=ReleasedContender(kind=ContenderKind.TUNED, model=model.id, instruction="Sort it."),
             large=ReleasedContender(kind=ContenderKind.PROMPT, model=model.base, instruction="Sort it well."),
             rule=RoutingRule(measure="mean_token_log_probability", threshold=0.5),
             policy_when_large_fails="fail",
         )
-        yield Parts(store=store, pool=pool, router=router)
+        studied = LocalEngine(load_tiny_model(base), adapter=adapter)
+        yield Parts(store=store, pool=pool, router=router, studied=studied)
     pool.close()
 
 
@@ -113,21 +119,36 @@ def test_samples_agree_as_far_as_in_a_study(parts: Parts, routed: RoutedReleases
     rule = RoutingRule(measure="self_consistency", threshold=0.4, num_samples=4, temperature=0.7)
     options = GenerationOptions(max_new_tokens=24, form=None if schema is None else JsonForm(schema=schema))
     made = release(parts, small=small, rule=rule)
-    model = StoreCatalogue(parts.store).find(small.model, made.project_id)
-    engine = LocalEngine(load_model(model.base, Precision.EXACT), adapter=model.adapter)
     confidences = set()
     for text in ("refund please", "where is it", "hello", "cancel my order", "thanks"):
         request = replace(REQUEST, messages=(Message(role="user", content=text),), max_new_tokens=24)
         prompt = Prompt(example_id="", messages=as_asked(request, small, chooses_temperature=False).messages)
-        [answer] = engine.generate([prompt], options)
-        drawn = [engine.generate([prompt], sampled(options, number))[0] for number in range(4)]
+        [answer] = parts.studied.generate([prompt], options)
+        drawn = [parts.studied.generate([prompt], sampled(options, number))[0] for number in range(4)]
         expected = self_consistency(answer, drawn, is_json=schema is not None)
         given = routed.route(made, Errand(request=request))
         assert given.confidence == expected
         assert (given.answered_by is AnsweredBy.SMALL) == (expected is not None and expected >= 0.4)
         confidences.add(expected)
-    engine.close()
     assert len(confidences) > 1
+
+
+def test_a_written_answer_is_as_sure_as_it_was_in_the_study_its_end_included(
+    parts: Parts, routed: RoutedReleases
+) -> None:
+    kept = {"type": "object", "properties": {"queue": {"enum": ["refund", "lost"]}}, "required": ["queue"]}
+    schema = json.dumps(kept | {"additionalProperties": False})
+    small = replace(parts.router.small, form=AnswerForm(json_schema=schema, item_separator=", ", key_separator=": "))
+    for most_tokens in (64, 3):  # one that ends by itself, and one that is cut
+        request = replace(REQUEST, max_new_tokens=most_tokens)
+        rule = replace(parts.router.rule, threshold=-1e9)
+        given = routed.route(release(parts, small=small, rule=rule), Errand(request=request))
+        asked = as_asked(request, small, chooses_temperature=False)
+        options = GenerationOptions(max_new_tokens=most_tokens, form=asked.text_form, num_top_log_probs=0)
+        [answer] = parts.studied.generate([Prompt(example_id="", messages=asked.messages)], options)
+        assert answer.finish_reason is (FinishReason.STOP if most_tokens > 3 else FinishReason.LENGTH)
+        assert given.answer.text.strip() == answer.text
+        assert given.confidence == pytest.approx(token_log_probability(answer), abs=1e-3)
 
 
 def test_nobody_else_is_asked_for_a_request_that_was_given_up(parts: Parts, routed: RoutedReleases) -> None:
@@ -158,3 +179,53 @@ def test_a_measure_that_needs_what_is_not_there_is_refused(parts: Parts, routed:
         rule = RoutingRule(measure=measure, threshold=0.0)
         with pytest.raises(ConfigError):
             routed.route(release(parts, rule=rule), Errand(request=REQUEST))
+
+
+def test_an_endpoint_that_answers_without_a_text_has_not_answered(parts: Parts, routed: RoutedReleases) -> None:
+    with endpoint(lambda body, number: completion(None, finish_reason="content_filter")) as silent:
+        remote = ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=silent.url)
+        router = replace(
+            parts.router,
+            large=remote,
+            policy_when_large_fails="answer_small",
+            budget_per_day=1.0,
+            large_cost_per_request=0.7,
+        )
+        kind = keep_release(parts.store, "silent", router)
+        given = routed.route(kind, Errand(request=REQUEST))
+        assert (given.answered_by, given.reason) == (AnsweredBy.SMALL, Reason.LARGE_FAILED)
+        assert given.problem == "the endpoint answered without a text"
+        assert routed.route(kind, Errand(request=REQUEST)).reason is Reason.BUDGET_SPENT  # it was paid all the same
+        with pytest.raises(RemoteError, match="without a text"):
+            routed.route(release(parts, large=remote), Errand(request=REQUEST))
+        with pytest.raises(RemoteError, match="without a text"):
+            routed.ask(keep_release(parts.store, "far", remote), Errand(request=REQUEST))
+
+
+def test_an_endpoint_alone_that_never_ends_its_answer_is_not_waited_for_without_end(
+    parts: Parts, routed: RoutedReleases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            while not is_over.wait(0.01):  # something comes before every time-out of a read
+                self.wfile.write(b" ")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (its name in the library)
+            pass
+
+    monkeypatch.setattr("fettle.releases.routed._ALONE_SECONDS", 0.3)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        alone = keep_release(parts.store, "far", ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=url))
+        try:
+            with pytest.raises(RemoteError, match=r"did not answer within 0\.3 seconds"):
+                routed.ask(alone, Errand(request=REQUEST))
+        finally:
+            is_over.set()
+            server.shutdown()

@@ -130,6 +130,13 @@ def test_examples_that_must_pass_are_not_asked_of_an_endpoint(
     assert next(gate for gate in made.evidence.gates if gate.name == "parity").outcome is GateOutcome.PASSED
 
 
+def test_a_bound_on_costs_is_not_measured_of_a_router_and_says_why(store: Store, study: ReleasableStudy) -> None:
+    made = make(store, study, cost_per_request={"most": 0.001})
+    [found] = [gate for gate in made.evidence.gates if gate.name == "cost_per_request"]
+    assert (found.outcome, found.lets_through) == (GateOutcome.NOT_MEASURED, False)
+    assert "depends on who answers" in found.sentence
+
+
 def test_rows_that_one_of_the_two_was_not_scored_on_have_no_routed_answer(store: Store, study: ReleasableStudy) -> None:
     def unscored(report: StudyReport) -> StudyReport:
         last = report.rows[-1]

@@ -11,8 +11,8 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fettle.errors import BusyError, ConfigError, RemoteError
-from fettle.records import Answer, FinishReason, Message, Prompt, Usage
+from fettle.errors import BusyError, ConfigError, FettleError, IntegrityError, ModelError, RemoteError
+from fettle.records import Answer, Example, FinishReason, Location, Message, Prompt, Usage
 from fettle.routing.budget import DailyBudget
 from fettle.routing.judge import judge_by
 from fettle.routing.router import AnsweredBy, Reason, Router, RouterSettings, WithoutLarge
@@ -28,7 +28,8 @@ SMALL = Answer(
     choice_log_likelihoods={"here": -0.1, "there": -1.1},
 )
 LARGE = replace(SMALL, text="there", choice_log_likelihoods=None)
-FAILED = replace(LARGE, text="", finish_reason=FinishReason.ERROR, error="HTTP 500")
+UNREAD = replace(USAGE, prompt_tokens=0, completion_tokens=0)
+FAILED = replace(LARGE, text="", finish_reason=FinishReason.ERROR, error="HTTP 500", usage=UNREAD)
 SETTINGS = RouterSettings(threshold=0.8, without_large=WithoutLarge.FAIL)
 KIND = replace(SETTINGS, without_large=WithoutLarge.ANSWER_SMALL)
 BY_MARGIN = judge_by(RoutingRule(measure="label_margin", threshold=0.8))
@@ -75,6 +76,22 @@ def test_a_small_model_that_fails_leaves_it_to_the_large_one(small: Callable[[Pr
     assert (given.answer, given.reason, given.confidence) == (LARGE, Reason.SMALL_FAILED, None)
     with pytest.raises(RemoteError, match=r"connection refused.*the small one failed as well"):
         routed(KIND, small=small, large=down)
+
+
+@pytest.mark.parametrize(
+    "fault", [ConfigError("no such reading"), ModelError("no such model"), IntegrityError("other weights")]
+)
+def test_a_small_model_that_is_not_there_is_told_and_does_not_leave_everything_to_the_large_one(
+    fault: FettleError,
+) -> None:
+    def gone(prompt: Prompt) -> Answer:
+        raise fault
+
+    for settings in (SETTINGS, KIND):
+        with pytest.raises(type(fault)):
+            routed(settings, small=gone, large=never)
+        with pytest.raises(RemoteError):  # of a large one it is a failure like any other
+            routed(replace(SETTINGS, threshold=2.0), large=gone)
 
 
 @pytest.mark.parametrize("large", [down, lambda _: FAILED])
@@ -135,6 +152,16 @@ def test_a_spent_budget_is_told_and_a_failed_request_costs_nothing() -> None:
     with pytest.raises(BusyError, match="budget for the large model is spent"):
         routed(replace(dear, without_large=WithoutLarge.FAIL), large=never, budget=budget)
     assert routed(replace(dear, threshold=0.8), large=never, budget=budget).reason is Reason.TRUSTED
+
+
+def test_an_answer_that_was_lost_on_its_way_may_have_been_billed() -> None:
+    budget = DailyBudget(0.5)
+    dear = replace(KIND, threshold=2.0, large_cost_per_request=0.25)
+    lost = replace(FAILED, error="what came is no chat completion", usage=replace(USAGE, prompt_tokens=9))
+    assert [routed(dear, large=lambda _: lost, budget=budget).reason for _ in range(3)] == [
+        Reason.LARGE_FAILED, Reason.LARGE_FAILED, Reason.BUDGET_SPENT,
+    ]  # fmt: skip
+    assert budget.spent_today == 0.5
 
 
 def test_a_request_that_fails_once_it_is_no_longer_waited_for_may_have_been_billed() -> None:
@@ -200,6 +227,11 @@ def test_confidence_is_foreseen_with_the_coefficients_of_a_study() -> None:
     judge = judge_by(rule, embedder=Length())
     assert judge(PROMPT, SMALL) == 2.0 * len("Where is 12?") - 1.0
     assert judge(PROMPT, FAILED) == float("-inf")
+    example = Example(
+        id="e", messages=(Message(role="system", content="Where is 7?"), Message(role="assistant", content="here")),
+        source=Location(file="f", line=1),
+    )  # fmt: skip
+    assert judge(replace(PROMPT, messages=example.prompt), SMALL) == 2.0 * len(example.input_text) - 1.0
     with pytest.raises(ConfigError, match="coefficients"):
         judge_by(replace(rule, coefficients=()), embedder=Length())
 

@@ -60,7 +60,13 @@ class AskedAnswer:
         self.num_log_probs += len(new)
         if text or new or not answer.is_open:
             self.stream.put(
-                Piece(text=text, log_probs=new, finish_reason=answer.finish_reason, num_tokens=len(answer.tokens))
+                Piece(
+                    text=text,
+                    log_probs=new,
+                    other_log_probs=() if answer.is_open else tuple(answer.log_probs[self.num_log_probs :]),
+                    finish_reason=answer.finish_reason,
+                    num_tokens=len(answer.tokens),
+                )
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from fettle.answering.address import public_address
 from fettle.answering.breaker import Breaker
@@ -61,7 +61,8 @@ class OpenAIEngine:
         self._address, self._model = public_address(url), model
         self._params, self._remedy = dict(params or {}), remedy
         self._patience = patience
-        self._client = endpoint_client(url, get_settings().remote_api_key, patience)
+        self._key = get_settings().remote_api_key
+        self._client = endpoint_client(url, self._key, patience)
         self._breaker = Breaker(patience.max_failures, pause_seconds=patience.pause_seconds)
         self._greeting, self._is_greeted = Lock(), False
         self._takes_schema = True
@@ -101,7 +102,11 @@ class OpenAIEngine:
                 try:
                     self.require_reachable()
                 except RemoteError as error:
-                    self._breaker.open(error.problem)
+                    if not self._is_asked_again(error):
+                        self._breaker.open(error.problem)
+                    else:
+                        self._breaker.count(has_failed=True)
+                        return tuple(_failed(prompt, error.problem) for prompt in prompts)
         started = time.perf_counter()
         with ThreadPoolExecutor(max_workers=_PARALLEL_REQUESTS) as pool:
             answers = tuple(pool.map(lambda prompt: self._answer(prompt, options), prompts))
@@ -148,6 +153,14 @@ class OpenAIEngine:
         finally:
             self._client = patient
 
+    def _is_asked_again(self, error: RemoteError) -> bool:
+        """Whether an endpoint that has refused the greeting is greeted with the next request: where it serves, one that is there
+        and too busy, say, is no worse than one that refuses a request.
+        """
+        from openai import APIStatusError
+
+        return self._patience.pause_seconds is not None and isinstance(error.__cause__, APIStatusError)
+
     def _greet(self) -> None:
         from openai import BadRequestError
 
@@ -169,11 +182,14 @@ class OpenAIEngine:
             completion = self._complete_in_form(prompt, options)
         except (OpenAIError, ValidationError) as error:
             self._breaker.count(has_failed=not _is_about_the_prompt(error))
-            return _failed(prompt, self._told(error))
+            num_read = self.count_prompt_tokens(prompt) if _may_be_billed(error) else 0
+            return _failed(prompt, self._told(error), num_prompt_tokens=num_read)
         self._breaker.count(has_failed=False)
+        usage = completion.usage
         if not completion.choices:
-            return _failed(prompt, "the endpoint answered without a choice")
-        choice, usage = completion.choices[0], completion.usage
+            num_read = usage.prompt_tokens if usage else self.count_prompt_tokens(prompt)
+            return _failed(prompt, "the endpoint answered without a choice", num_prompt_tokens=num_read)
+        choice = completion.choices[0]
         return Answer(
             example_id=prompt.example_id,
             text=_without_thought(choice.message.content or choice.message.refusal or ""),
@@ -186,7 +202,7 @@ class OpenAIEngine:
         )
 
     def _told(self, error: Exception) -> str:
-        return endpoint_error(error, wanted="chat completion", patience=self._patience)
+        return endpoint_error(error, wanted="chat completion", key=self._key, patience=self._patience)
 
     def _complete_in_form(self, prompt: Prompt, options: GenerationOptions) -> _Completion:
         from openai import BadRequestError
@@ -245,8 +261,8 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int = 0
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(0, ge=0)
 
 
 class _Completion(BaseModel):
@@ -254,6 +270,15 @@ class _Completion(BaseModel):
 
     choices: list[_Choice]
     usage: _Usage | None = None
+
+    @field_validator("usage", mode="wrap")
+    @classmethod
+    def _none_where_it_cannot_be(cls, usage: Any, handler: ValidatorFunctionWrapHandler) -> _Usage | None:
+        """An answer is not lost for counts that are none: it is as if they had not come."""
+        try:
+            return handler(usage)
+        except ValidationError:
+            return None
 
 
 def _has_thought(message: _Message) -> bool:
@@ -298,6 +323,15 @@ def _is_about_the_prompt(error: Exception) -> bool:
     return isinstance(error, (BadRequestError, UnprocessableEntityError))
 
 
+def _may_be_billed(error: Exception) -> bool:
+    """The endpoint has got the prompt, and has not refused it: an answer was lost on its way, or is none."""
+    import httpx2
+    from openai import APIStatusError
+
+    was_never_sent = isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
+    return not isinstance(error, APIStatusError) and not was_never_sent
+
+
 def _unwrapped(answer: Answer) -> Answer:
     """The label in place of the JSON object around it, which may stand in a code fence; anything else as it is."""
     fenced = _CODE_FENCE.findall(answer.text)
@@ -326,6 +360,6 @@ def _label_in(text: str) -> str | None:
     return "" if label is None else json.dumps(label, ensure_ascii=False)
 
 
-def _failed(prompt: Prompt, error: str) -> Answer:
-    usage = Usage(prompt_tokens=0, completion_tokens=0, seconds=0.0)
+def _failed(prompt: Prompt, error: str, *, num_prompt_tokens: int = 0) -> Answer:
+    usage = Usage(prompt_tokens=num_prompt_tokens, completion_tokens=0, seconds=0.0)
     return Answer(example_id=prompt.example_id, text="", finish_reason=FinishReason.ERROR, usage=usage, error=error)

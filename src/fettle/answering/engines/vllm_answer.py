@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -200,7 +200,7 @@ class _Reader:
         self._num_given += len(certain)
         piece = Piece(text=text, log_probs=tuple(certain), finish_reason=reason, num_tokens=len(self._tokens))
         if reason:
-            self._answer.end(piece)
+            self._answer.end(replace(piece, other_log_probs=tuple(self._log_probs[self._num_given :])))
         elif text or certain:
             self._answer.stream.put(piece)
 

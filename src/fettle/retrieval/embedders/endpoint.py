@@ -50,7 +50,8 @@ class EndpointEmbedder:
             )
         self.name = f"openai:{url}#{model}"
         self.revision = model
-        self._client = endpoint_client(url, get_settings().embedder_api_key)
+        self._key = get_settings().embedder_api_key
+        self._client = endpoint_client(url, self._key)
 
     @property
     def num_dimensions(self) -> int:
@@ -99,8 +100,9 @@ class EndpointEmbedder:
             )
             answer = _Embeddings.model_validate_json(raw.http_response.content)
         except (OpenAIError, ValidationError) as error:
+            told = endpoint_error(error, wanted="list of embeddings", key=self._key)
             raise RemoteError(
-                f"the endpoint does not embed with model {self._model!r} ({endpoint_error(error, wanted='list of embeddings')})",
+                f"the endpoint does not embed with model {self._model!r} ({told})",
                 where=self._address,
                 remedy=_REMEDY,
             ) from error
