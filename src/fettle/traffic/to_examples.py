@@ -24,6 +24,7 @@ from fettle.traffic.only import Only
 _LIKED_ABOVE = 0.5
 _CUT_SHORT = "length"
 _LATER = "nothing: the later one was kept"
+_BETWEEN = "\0"
 
 
 class Standing(StrEnum):
@@ -68,11 +69,13 @@ def examples_from_traffic(
     """
     findings: list[Finding] = []
     found: list[tuple[Example, Standing]] = []
+    groups = _groups(kept)
     for request in kept:
         try:
             standing = _standing(request, feedback.get(request.id, ()), only)
             if standing is not None:
-                found.append((_example(request, feedback.get(request.id, ())), standing))
+                example = _example(request, feedback.get(request.id, ()))
+                found.append((replace(example, group=groups[request.id]), standing))
         except UnusableRowError as error:
             findings.append(error.note.about(request.id))
     num_without = sum(request.request is None for request in kept)
@@ -103,6 +106,36 @@ def conversation_of(messages: Sequence[Message]) -> str:
     first = next((place for place, message in enumerate(messages) if message.role == "user"), len(messages) - 1)
     beginning = "\0".join(f"{message.role}\1{message.content}" for message in messages[: first + 1])
     return hashlib.sha256(beginning.encode()).hexdigest()[:16]
+
+
+def beginnings(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Names of all that may have been sent before in the same conversation, the shortest first, and last of what is sent now.
+
+    Each answer in it ends a request that may have been made. Where none of them was, the answers are examples that the program
+    sends along, and what is sent now begins a conversation.
+
+    >>> hello = Message(role="user", content="Hello")
+    >>> beginnings([hello])[0] == beginnings([hello, Message(role="assistant", content="Hi."), hello])[0]
+    True
+    """
+    names: list[str] = []
+    said = hashlib.sha256()
+    for place, message in enumerate(messages):
+        if message.role == "assistant" and place:
+            names.append(said.copy().hexdigest()[:16])
+        said.update((_BETWEEN if place else "").encode() + f"{message.role}\1{message.content}".encode())
+    return (*names, said.hexdigest()[:16])
+
+
+def _groups(kept: Sequence[KeptRequest]) -> dict[str, str]:
+    """The conversation of each request, by its id: named by the first that was kept of it."""
+    known: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for request, messages in texts_of(kept):
+        *before, whole = beginnings(messages)
+        group = next((known[one] for one in reversed(before) if one in known), known.get(whole, whole))
+        groups[request.id] = known[whole] = group
+    return groups
 
 
 def _standing(request: KeptRequest, said: Sequence[Feedback], only: Only) -> Standing | None:
@@ -148,7 +181,6 @@ def _example(request: KeptRequest, said: Sequence[Feedback]) -> Example:
         messages=(*messages, conversation.messages[-1]),
         source=Location(file=request.id, line=1),
         tools=conversation.tools,
-        group=conversation_of(messages),
     )
 
 

@@ -103,3 +103,21 @@ def test_requests_without_texts_are_counted() -> None:
     assert [example.id for example in found.examples] == ["a"]
     assert codes(found) == [("texts-not-kept", "kept requests")]
     assert "1 of 2" in found.findings[0].message
+
+
+SHOT = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes?"}]
+
+
+def test_examples_that_a_program_sends_along_make_no_conversation_of_all_requests() -> None:
+    requests = [kept(name, [*SHOT, *asking(text)]) for name, text in (("a", "May I send wine?"), ("b", "And tea?"))]
+    groups = [example.group for example in made(requests, only=Only.ALL).examples]
+    assert len(set(groups)) == 2
+
+
+def test_a_turn_is_of_the_conversation_that_goes_on_even_where_one_between_was_not_kept() -> None:
+    turns = [*asking("May I send wine?"), {"role": "assistant", "content": "Where to?"}]
+    for text in ("To Norway.", "By boat."):
+        turns += [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
+    requests = [kept("a", turns[:2]), kept("c", turns[:-1]), kept("d", asking("And tea?"))]
+    groups = {example.id: example.group for example in made(requests, only=Only.ALL).examples}
+    assert groups["a"] == groups["c"] != groups["d"]
