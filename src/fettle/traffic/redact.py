@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fettle.examples.checks.personal import personal_spans
+from fettle.examples.checks.personal_kinds import KINDS
 
 _PREFIX = "personal-"
 _KEPT_AS_THEY_ARE = frozenset({"role", "id", "type", "tool_call_id", "finish_reason"})
@@ -32,6 +33,15 @@ def redacted(text: str, *, is_answer: bool = False) -> str:
         parts += [text[done : span.start], f"[{span.kind.code.removeprefix(_PREFIX)}]"]
         done = span.end
     return "".join([*parts, text[done:]])
+
+
+def holds_placeholder(text: str) -> bool:
+    """Whether something was taken out of a text.
+
+    >>> holds_placeholder("Write to [email]."), holds_placeholder("Write to [us].")
+    (True, False)
+    """
+    return any(f"[{kind.code.removeprefix(_PREFIX)}]" in text for kind in KINDS)
 
 
 def redacted_body(body: Mapping[str, Any], *, is_answer: bool = False) -> dict[str, Any]:

@@ -8,6 +8,7 @@ what it was trained on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +21,7 @@ from fettle.examples.row_formats.chat import ChatFormat
 from fettle.records import Example, Finding, Location, Message
 from fettle.store.traffic import Feedback, KeptRequest
 from fettle.traffic.only import Only
+from fettle.traffic.redact import holds_placeholder, redacted
 
 _LIKED_ABOVE = 0.5
 _CUT_SHORT = "length"
@@ -57,8 +59,8 @@ def examples_from_traffic(
 ) -> FromTraffic:
     """What can be learned from kept requests.
 
-    Left out, each with a finding: disliked answers without a correction, answers cut short, requests that no example can be made
-    of, earlier ones of those that ask the same, and those that share what they ask with a test example. Requests whose texts were
+    Left out, each with a finding: disliked answers without a correction, answers cut short, those that personal data
+    were taken out of, requests that no example can be made of, earlier ones of those that ask the same, and those that share what they ask with a test example. Requests whose texts were
     not kept are counted.
 
     Args:
@@ -85,7 +87,8 @@ def examples_from_traffic(
     found, repeats = _without_repeats(found)
     findings += repeats
     standing_of = {example.id: standing for example, standing in found}
-    left, leaks = without_leaks([example for example, _ in found], test, "test")
+    held_out = [*test, *(clean for one in test if (clean := _redacted(one)) != one)]
+    left, leaks = without_leaks([example for example, _ in found], held_out, "test")
     findings += [replace(one, line=None) for one in leaks]
     standings = [standing_of[example.id] for example in left]
     return FromTraffic(
@@ -173,6 +176,9 @@ def _example(request: KeptRequest, said: Sequence[Feedback]) -> Example:
     assert request.answer is not None, "kept with them"
     corrected = _corrected(said)
     answer = request.answer if corrected is None else {"role": "assistant", "content": corrected}
+    if request.is_redacted and holds_placeholder(json.dumps(answer, ensure_ascii=False)):
+        problem = "personal data were taken out of the answer, and a model would learn to answer `[email]` and the like"
+        raise UnusableRowError("redacted-answer", problem, "keep such a key's requests with --no-redact, if you may")
     row = {**request.request, "messages": [*request.request["messages"], answer]}
     conversation = ChatFormat().convert(row)
     messages = tuple(replace(one, weight=0) if one.role == "assistant" else one for one in conversation.messages[:-1])
@@ -182,6 +188,12 @@ def _example(request: KeptRequest, said: Sequence[Feedback]) -> Example:
         source=Location(file=request.id, line=1),
         tools=conversation.tools,
     )
+
+
+def _redacted(example: Example) -> Example:
+    """As it would have been kept, had it been a request."""
+    clean = (replace(one, content=redacted(one.content, is_answer=one.role == "assistant")) for one in example.messages)
+    return replace(example, messages=tuple(clean))
 
 
 def _without_repeats(
