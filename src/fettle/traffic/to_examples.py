@@ -59,9 +59,9 @@ def examples_from_traffic(
 ) -> FromTraffic:
     """What can be learned from kept requests.
 
-    Left out, each with a finding: disliked answers without a correction, answers cut short, those that personal data
-    were taken out of, requests that no example can be made of, earlier ones of those that ask the same, and those that share what they ask with a test example. Requests whose texts were
-    not kept are counted.
+    Left out, each with a finding: disliked answers without a correction, answers cut short, answers that personal data were taken
+    out of, requests that no example can be made of, earlier ones of those that ask the same, and those that share what they ask
+    with a test example. Requests whose texts were not kept are counted.
 
     Args:
         kept: In the order in which they came.
