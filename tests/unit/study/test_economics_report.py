@@ -27,6 +27,7 @@ from fettle.study.economics_views import cost_row
 from fettle.study.economics_words import break_even_sentence
 from fettle.study.page import render_page
 from fettle.study.report import parse_report, print_report
+from fettle.study.settings import RemoteModel
 from report_routing import routing
 
 
@@ -224,6 +225,13 @@ def test_the_price_of_an_hour_that_the_study_was_told_is_used(prices: Prices) ->
     with pytest.raises(ConfigError, match="what one dollar is"):
         require_priced(with_settings(named, ['currency="EUR"']), prices)
     require_priced(with_settings(named, ['currency="EUR"', "usd=0.9"]), prices)
+    own = with_settings(
+        named, ["currency=EUR", "machine.price_per_training_hour=1", "machine.price_per_serving_hour=1"]
+    )
+    require_priced(own, prices)
+    require_priced(own, prices, RemoteModel(url="https://models.example/v1", model="nobody-knows-it"))
+    with pytest.raises(ConfigError, match="gpt-4o is in USD"):
+        require_priced(own, prices, RemoteModel(url="https://models.example/v1", model="gpt-4o"))
 
 
 def test_two_runs_say_the_same(prices: Prices, tmp_path: Path) -> None:
