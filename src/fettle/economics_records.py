@@ -297,9 +297,9 @@ class BalancePoint:
     day: float
     best: float
     low: float
-    """5 % of the draws are below."""
+    """5 % of the draws are below, or fewer, as the best guess is not."""
     high: float
-    """5 % of the draws are above."""
+    """5 % of the draws are above, or fewer, as the best guess is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,10 +313,10 @@ class Band:
     share_never: float
     """Draws in which it never pays, however long one waits."""
     low_days: float | None
-    """5 % of the draws pay earlier; None: these never pay."""
+    """5 % of the draws pay earlier, or fewer, as the best guess does not; None: these never pay."""
     median_days: float | None
     high_days: float | None
-    """95 % of the draws pay earlier; None: not so many ever pay."""
+    """95 % of the draws pay no later, or more, as the best guess does not; None: not so many ever pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,17 @@ def test_the_band_holds_the_draws() -> None:
     assert all(point.low <= point.high for point in found.balance)
 
 
+def test_the_best_guess_lies_within_the_band_wherever_it_lies_in_its_range() -> None:
+    for best in (8000, 40_000):
+        situation = said(requests_per_day=Range(low=8000, best=best, high=40_000))
+        found = break_even(side(TUNED, 0.8, 500), side(LARGE, 0.8, 500), drawing(situation, num_draws=500))
+        assert all(point.low <= point.best <= point.high for point in found.balance)
+        assert found.num_days is not None
+        assert found.band.low_days is not None
+        assert found.band.high_days is not None
+        assert found.band.low_days <= found.num_days <= found.band.high_days
+
+
 def test_the_same_seed_draws_the_same() -> None:
     situation = said(requests_per_day=Range(low=6000, best=10_000, high=20_000))
     bands = [
