@@ -166,6 +166,15 @@ def test_what_a_reader_is_told_would_pay_does(prices: Prices) -> None:
                 assert one.num_days <= 365
 
 
+def test_what_a_dollar_is_and_that_waiting_is_free_are_told(prices: Prices) -> None:
+    found = told(json_report(), prices, "currency=EUR", "usd=0.9", "machine.bills_idle=false")
+    assert [(one.value.best, one.source) for one in found.stated if one.name == "usd"] == [(0.9, "said")]
+    assert any("not while they wait" in note for note in found.notes)
+    plain = told(json_report(), prices)
+    assert "usd" not in [one.name for one in plain.stated]
+    assert not any("while they wait" in note for note in plain.notes)
+
+
 def test_answers_that_cost_more_than_they_are_worth_never_pay_their_way(prices: Prices) -> None:
     settings = (
         "worth.value_per_right_answer=0.01",
