@@ -134,6 +134,9 @@ def read_progress(path: Path, watch: DriftWatch, wanted: DriftProgress) -> Drift
         raise ConfigError(
             text, where=str(path), remedy=f"give --false-alarms {progress.false_alarm_rate:g}, or {begins_anew}"
         )
+    if watch.confidence is not None and confidence is None:
+        text = "this watch was begun without the confidence of answers to the test split, and it cannot be watched from now on"
+        raise ConfigError(text, where=str(path), remedy=f"leave out --test-key, or {begins_anew}")
     watch.inputs, watch.confidence, watch.num_requests = inputs, confidence, num_requests
     watch.test_confidences = test_confidences
     return progress

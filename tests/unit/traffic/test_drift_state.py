@@ -94,6 +94,15 @@ def test_a_watch_of_something_else_is_refused(tmp_path: Path, wanted: DriftProgr
         read_progress(tmp_path / "state.json", new_watch(), wanted)
 
 
+def test_confidence_that_was_not_watched_from_the_beginning_is_refused_and_not_left_out_silently(
+    tmp_path: Path,
+) -> None:
+    without = begin_drift_watch(TEXTS[:100], TEXTS[100:200], EMBEDDER)
+    write_progress(tmp_path / "state.json", WANTED, without)
+    with pytest.raises(ConfigError, match="without the confidence"):
+        read_progress(tmp_path / "state.json", new_watch(), WANTED)
+
+
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"format": "fettle-study"}')
     with pytest.raises(ConfigError, match="no record"):
