@@ -72,7 +72,8 @@ def test_no_alarm_where_requests_repeat_themselves_as_the_test_split_does() -> N
     alarms = 0
     for seed in range(4):
         rng = random.Random(seed)
-        watch = begin_drift_watch(*(rng.choices(shorter_first, weights, k=200) for _ in range(2)), EMBEDDER)
+        train, test = (rng.choices(shorter_first, weights, k=200) for _ in range(2))
+        watch = begin_drift_watch(train, test, EMBEDDER)
         progress = DriftProgress(reference_sha256="r", false_alarm_rate=0.01)
         for day in range(15):
             texts = rng.choices(shorter_first, weights, k=20)
