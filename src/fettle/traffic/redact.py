@@ -111,7 +111,8 @@ def _redacted_part(name: str, value: Any) -> Any:
             said = redacted(told, is_answer=True)
             return value if said == told else said.removeprefix(before)
         case dict():
-            return {redacted(key, is_answer=True): _redacted_part(key, one) for key, one in value.items()}
+            named = ((redacted(key, is_answer=True), one) for key, one in value.items())
+            return {key: _redacted_part(key, one) for key, one in named}
         case list():
             return [_redacted_part(name, one) for one in value]
         case _:

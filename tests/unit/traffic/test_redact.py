@@ -54,6 +54,17 @@ def test_no_corner_of_json_hides_personal_data(arguments: str) -> None:
     assert "[email]" in clean
 
 
+def test_of_a_name_that_is_personal_the_value_stays() -> None:
+    body = redacted_body({"function": {"name": "send", "arguments": '{"grace@example.com": 1}'}})
+    assert json.loads(body["function"]["arguments"]) == {"[email]": 1}
+
+
+@pytest.mark.parametrize("iban", ["GB82WEST12345698765432", "ES91 2100 0418 4502 0005 1332", "AT611904300234573201"])
+def test_an_account_is_found_before_words_in_capitals(iban: str) -> None:
+    assert redacted(f"MY ACCOUNT IS {iban} THANKS, BYE") == "MY ACCOUNT IS [iban] THANKS, BYE"
+    assert redacted(f"{iban} OK") == "[iban] OK"
+
+
 def test_what_a_tool_says_in_json_is_read_as_json() -> None:
     said = '{"mail": "grace\\u0040example.com", "call": "\\u002B49 30 1234567", "born": "1990-04-01", "sum": 1500}'
     clean = json.loads(redacted_body({"role": "tool", "tool_call_id": "call_1", "content": said})["content"])

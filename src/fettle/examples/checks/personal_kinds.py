@@ -20,6 +20,8 @@ class PersonalKind:
     is_real: Callable[[str], bool] = lambda _: True
     is_in_answers: bool = True
     """False: the same form means nothing in an answer."""
+    num_meant: Callable[[str], int] = len
+    """So many of the first characters of a match are meant: a pattern may take words behind with it."""
 
 
 def is_card_number(text: str) -> bool:
@@ -43,6 +45,16 @@ def is_iban(text: str) -> bool:
     if not 15 <= len(plain) <= 34 or not plain.isalnum() or not plain.isascii():
         return False
     return int("".join(str(int(char, 36)) for char in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _num_of_iban(text: str) -> int:
+    """Characters of the account number that a text begins with: words in capitals may stand behind it.
+
+    >>> _num_of_iban("GB82 WEST 1234 5698 7654 32 PLEASE")
+    27
+    """
+    ends = (match.end() for match in re.finditer(r"\w\b", text))
+    return max((end for end in ends if is_iban(text[:end])), default=0)
 
 
 def _num_digits(text: str) -> int:
@@ -161,7 +173,11 @@ KINDS: tuple[PersonalKind, ...] = (
         re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.ASCII),
     ),
     PersonalKind(
-        "personal-iban", "a bank account number (IBAN)", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"), is_iban
+        "personal-iban",
+        "a bank account number (IBAN)",
+        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"),
+        lambda text: _num_of_iban(text) > 0,
+        num_meant=_num_of_iban,
     ),
     PersonalKind("personal-card", "a payment card number", re.compile(r"\b\d(?:[ -]?\d){12,18}\b"), is_card_number),
     PersonalKind(
