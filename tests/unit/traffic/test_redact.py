@@ -65,6 +65,20 @@ def test_an_account_is_found_before_words_in_capitals(iban: str) -> None:
     assert redacted(f"{iban} OK") == "[iban] OK"
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Mail jürgen@müller.example, bitte", "Mail [email], bitte"),
+        ("Tel. 030/1234567 abends", "Tel. [phone] abends"),
+        ("Tel. 0171 / 123 45 67", "Tel. [phone]"),
+        ("Ich bin geb. 12.03.1980", "Ich bin [birth-date]"),
+        ("Seit 01/2024, am 03/04/2026 und 3/4", "Seit 01/2024, am 03/04/2026 und 3/4"),
+    ],
+)
+def test_personal_data_as_they_are_written_in_german(text: str, wanted: str) -> None:
+    assert redacted(text) == wanted
+
+
 def test_what_a_tool_says_in_json_is_read_as_json() -> None:
     said = '{"mail": "grace\\u0040example.com", "call": "\\u002B49 30 1234567", "born": "1990-04-01", "sum": 1500}'
     clean = json.loads(redacted_body({"role": "tool", "tool_call_id": "call_1", "content": said})["content"])

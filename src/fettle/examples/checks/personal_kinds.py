@@ -116,7 +116,10 @@ _NAMED_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _BARE_CODE = re.compile(r"\A\W*[\da-z](?:[ -]?[\da-z]){3,30}\W*\Z", re.IGNORECASE)
-_PHONE = re.compile(r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)")
+_PHONE = re.compile(
+    r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)"
+    r"|(?<![\w.,$€£+*/=-])0\d{1,5} ?/ ?\d(?:[ -]?\d){4,9}(?![\w%]|[.,+*/=-]\d)"  # 030/1234567
+)
 _DATE_OR_SUM = re.compile(r"\d{1,4}[.-]\d{1,2}[.-]\d{1,4}|\d+[.-]\d{1,5}")
 _LONG_NUMBER = re.compile(r"(?<![\w.,$€£+*/=-])\d(?:[ -]?\d){8,18}(?![\w%]|[.,+*/=-]\d)")
 _NAME = re.compile(
@@ -170,7 +173,7 @@ KINDS: tuple[PersonalKind, ...] = (
     PersonalKind(
         "personal-email",
         "an e-mail address",
-        re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.ASCII),
+        re.compile(r"(?<![\wÀ-ɏ.+-])[\wÀ-ɏ.+-]{1,64}@[\wÀ-ɏ-]{1,63}(?:\.[\wÀ-ɏ-]{1,63}){1,8}", re.ASCII),
     ),
     PersonalKind(
         "personal-iban",
@@ -184,7 +187,7 @@ KINDS: tuple[PersonalKind, ...] = (
         "personal-birth-date",
         "a date of birth",
         re.compile(
-            r"(?:\bborn(?: on)?|\bd\.?o\.?b\.?|\bbirth(?:day|date)?|\bdate of birth)\W{1,4}(?:is |was |on )?"
+            r"(?:\bborn(?: on)?|\bgeb(?:oren)?(?: am)?|\bd\.?o\.?b\.?|\bbirth(?:day|date)?|\bdate of birth)\W{1,4}(?:is |was |on )?"
             rf"(?:\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH},? \d{{2,4}}"
             rf"|{_MONTH} \d{{1,2}},? \d{{4}})",
             re.IGNORECASE,
