@@ -26,6 +26,10 @@ class RoutingRule:
     """How its label is read, a `contenders.readings.Reading`; None: it writes its answers."""
     label_offsets: Mapping[str, float] = field(default_factory=dict)
     """Mean log-likelihood of each label over the validation prompts, for the reading that takes them off; else empty."""
+    num_samples: int = 0
+    """Further answers that the small model draws for each request, where their agreement is what is measured; else 0."""
+    temperature: float = 0.0
+    """At which they are drawn; 0 where none are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class RoutingCosts:
     """What one request costs, in the user's currency. The small model is always asked, the large one where it is not trusted."""
 
     small_per_request: float
+    """With the samples that it draws, where it draws some."""
     large_per_request: float
 
     def cost_per_request(self, share_to_large: float) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from chat_server import BASE, ChatServer, serving_chat
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 
 from fettle.releases.challenge import Challenge, ChallengeKind
 from fettle.releases.challenging import begin_challenge, challenge_states, end_challenge
@@ -19,9 +20,11 @@ from fettle.releases.records import AnswerForm, ContenderKind, ReleasedContender
 from fettle.store.challenges import shadow_answer_of
 from fettle.store.database import Store
 from fettle.store.keys import create_key, list_keys
+from fettle.store.models import put_base_model
 from fettle.store.releases import number_in_force
-from fettle.store.traffic import TrafficRule, read_kept, set_rule
+from fettle.store.traffic import KeptRequest, TrafficRule, read_kept, set_rule
 from kept_releases import keep_release
+from tiny_models import save_unknown_model
 
 pytestmark = pytest.mark.any_database
 
@@ -53,8 +56,8 @@ class Named:
             keep_release(store, name, ReleasedContender(kind=ContenderKind.PROMPT, model=BASE, form=form))
         promote(store, self.project_id, name, 1, who="tester")
 
-    def begin(self, kind: ChallengeKind, *, share: float = 0.5, **more: Any) -> str:
-        agreed = Challenge(name=self.name, challenger=2, kind=kind, share=share)
+    def begin(self, kind: ChallengeKind, *, share: float = 0.5, challenger: int = 2, **more: Any) -> str:
+        agreed = Challenge(name=self.name, challenger=challenger, kind=kind, share=share)
         return begin_challenge(self.store, self.project_id, agreed, who="tester", **more).challenge.id
 
     def ask(self, *turns: str, name: str | None = None, **more: Any) -> Any:
@@ -106,6 +109,29 @@ def test_a_losing_canary_is_stopped(served: tuple[ChatServer, Store]) -> None:
             break
     assert (named.decision, named.in_force) == ("stop", 1)
     assert {named.ask(f"Question {number}").release["number"] for number in range(10)} == {1}
+
+
+def test_a_canary_whose_model_does_not_load_leaves_its_users_to_the_release_in_force(
+    served: tuple[ChatServer, Store], tmp_path: Path
+) -> None:
+    server, store = served
+    named = Named(server, store, "unloadable")
+    with store.writing() as connection:
+        put_base_model(connection, "odd-model", str(save_unknown_model(tmp_path / "odd", "mamba")))
+    keep_release(store, "unloadable", ReleasedContender(kind=ContenderKind.PROMPT, model="odd-model"))
+    named.begin(ChallengeKind.CANARY, share=0.99, challenger=3)
+    answers = [named.ask(f"Question {number}") for number in range(6)]
+    assert {answer.choices[0].message.content for answer in answers} == {WRONG}
+    assert {answer.release["number"] for answer in answers} == {1}
+    kept: Sequence[KeptRequest] = ()
+    for _ in range(1000):  # they are kept a moment after they were answered
+        with store.reading() as connection:
+            kept = read_kept(connection, named.project_id, model=named.name)
+        if len(kept) == len(answers):
+            break
+    assert sum("challenge" not in (one.release or {}) for one in kept) >= 4, "they are on no side of the challenge"
+    with pytest.raises(BadRequestError, match="cannot be served here"):
+        named.ask("Question", name="unloadable@3")
 
 
 def test_a_conversation_and_a_user_stay_on_their_side(served: tuple[ChatServer, Store]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,14 @@ import pytest
 from chat_server import BASE, ChatServer, serving_chat
 from openai import OpenAI
 
+from fettle.form_records import AnswerForm
+from fettle.releases.changing import promote
+from fettle.releases.records import ContenderKind, ReleasedContender, Router
+from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
-from fettle.store.keys import create_key, list_keys
+from fettle.store.keys import create_key, list_keys, list_projects
 from fettle.store.traffic import KeptRequest, TrafficRule, read_kept, set_rule
+from kept_releases import keep_release
 
 pytestmark = pytest.mark.any_database
 
@@ -153,6 +159,31 @@ def test_what_functions_are_called_with_is_kept(programs: dict[str, Program]) ->
     [kept] = [one for one in program.kept() if one.id == answer.id]
     assert kept.request is not None
     assert [one["function"]["name"] for one in kept.request["tools"]] == ["close"]
+
+
+def test_of_a_label_the_share_of_its_likelihood_is_kept_and_of_a_router_what_it_went_by(
+    programs: dict[str, Program], store: Store
+) -> None:
+    program, labels = programs["other"], ("lost parcel", "refund", "other")
+    with store.reading() as connection:
+        project = list_projects(connection)[program.project_id].name
+    form = AnswerForm(labels=labels, reading="label likelihood")
+    clerk = ReleasedContender(kind=ContenderKind.PROMPT, model=BASE, form=form)
+    rule = RoutingRule(measure="label_margin", threshold=0.0, labels=labels, reading="label likelihood")
+    router = Router(small=clerk, large=clerk, rule=rule, policy_when_large_fails="fail")
+    answers = []
+    for name, contender in (("queues", clerk), ("routed", router)):
+        keep_release(store, name, contender, project=project)
+        promote(store, program.project_id, name, 1, who="tester")
+        answers.append(program.client.chat.completions.create(model=name, messages=ASKED))
+        program.give(completion_id=answers[-1].id, score=1)
+    by_id = {one.id: one.confidence for one in program.kept()}
+    of_label, of_router = (by_id[one.id] for one in answers)
+    assert of_label is not None
+    assert of_label < 0
+    assert math.exp(of_label) > 1 / len(labels), "it is the likeliest one"
+    assert of_router == answers[1].to_dict()["release"]["confidence"]
+    assert of_router >= 0
 
 
 def test_of_requests_outside_the_share_no_text_is_kept_and_no_correction_taken(programs: dict[str, Program]) -> None:

@@ -26,7 +26,7 @@ from fettle.study.planning import StudyPlan
 FEW_FOR_A_CURVE = 1_000
 """Training examples up to which a learning curve is worth its time: more of them are the usual next question."""
 _NOT_OF_CHECK = ("--train-size", "--valid-size", "--test-size", "--instruction", "--task", "--documents", "--index")
-_NOT_OF_CHECK += ("--model", "--seed")
+_NOT_OF_CHECK += ("--model", "--seed", "--price-per-hour")
 """Options of a study that `fettle check` has not."""
 _REMOTE_URL = "https://your-endpoint/v1"
 

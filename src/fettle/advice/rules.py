@@ -300,8 +300,9 @@ def _cannot_pay(case: Case) -> Opinion | None:
     best, needed = m.best_without_model, m.points_to_pay
     if best is None or needed is None or needed.number <= 1 - best.low:
         return None
-    text = "At your traffic and cost of an error tuning cannot pay for itself: so many wrong answers are not left to be saved."
     given = case.given
+    ours = _at(given["requests_per_day"], given["cost_per_wrong_answer"])
+    text = f"{ours} tuning cannot pay for itself: there are not so many wrong answers to save."
     return _say(Advised.SKIP, text, needed, best, given["requests_per_day"], given["cost_per_wrong_answer"])
 
 
@@ -355,13 +356,25 @@ def _not_decided(case: Case) -> Opinion | None:
     return _say(Advised.NOT_YET, f"{text}.", case.given["large_model"])
 
 
+def _at(traffic: Given, error: Given | None = None) -> str:
+    """Whose traffic, and cost of an error, a sentence is about.
+
+    >>> _at(Given(name="requests_per_day", title="requests a day", value="300", is_said=False))
+    'At the traffic that is assumed'
+    """
+    both = traffic if error is None else replace(traffic, is_said=traffic.is_said and error.is_said)
+    what = "traffic" if error is None else "traffic and cost of an error"
+    return f"At your {what}" if both.is_said else f"At the {what} that {'is' if error is None else 'are'} assumed"
+
+
 def _tokens_are_cheaper(case: Case) -> Opinion | None:
     """A machine is paid for while it waits: with little traffic a price by the token is the cheaper one."""
     needed = case.measured.traffic_for_hosting
     if needed is None or case.measured.traffic_for_hosting_is_reached:
         return None
-    text = "At your traffic a large model by the token is cheaper than a machine of your own that waits."
-    return _say(Advised.TRY_FIRST, text, needed, case.given["requests_per_day"])
+    traffic = case.given["requests_per_day"]
+    text = f"{_at(traffic)} a large model by the token is cheaper than a machine of your own that waits."
+    return _say(Advised.TRY_FIRST, text, needed, traffic)
 
 
 def _router_saves(case: Case) -> Opinion | None:
@@ -371,8 +384,9 @@ def _router_saves(case: Case) -> Opinion | None:
     needed = case.measured.traffic_for_hosting
     if needed is None or needed.unit is Unit.WORDS or not case.measured.traffic_for_hosting_is_reached:
         return None
-    text = "At your traffic a machine of your own is cheaper; a router sends the large model only the hard requests."
-    return _say(Advised.TRY, text, needed, case.given["requests_per_day"])
+    traffic = case.given["requests_per_day"]
+    text = f"{_at(traffic)} a machine of your own is cheaper; a router sends the large model only the hard requests."
+    return _say(Advised.TRY, text, needed, traffic)
 
 
 def _one_more_contender(case: Case) -> Opinion:

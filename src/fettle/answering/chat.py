@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fettle.answering.call_grammar import CallRules, added_token_ids, call_grammar
+from fettle.answering.choices import log_share
 from fettle.answering.engine import Form, GenerationOptions, Grammar, JsonForm
 from fettle.answering.sampling import Sampling
 from fettle.answering.serving_engine import ServingEngine
@@ -74,6 +75,8 @@ class ChoiceDelta:
     """In the last one."""
     is_cut_in_call: bool = False
     """In the last one: a call was cut before its name was whole, and nothing is told of it."""
+    log_share: float | None = None
+    """In the last one, as of `Piece`."""
 
 
 class Choice:
@@ -110,7 +113,13 @@ class Choice:
             end = self._end(piece.finish_reason) if piece.finish_reason else None
             if events or piece.log_probs or end:
                 in_call = self._reader is not None and self._reader.is_cut_in_call
-                yield ChoiceDelta(events=events, log_probs=piece.log_probs, end=end, is_cut_in_call=in_call)
+                yield ChoiceDelta(
+                    events=events,
+                    log_probs=piece.log_probs,
+                    end=end,
+                    is_cut_in_call=in_call,
+                    log_share=piece.log_share,
+                )
 
     def give_up(self) -> None:
         """Say that nobody waits any more."""
@@ -191,9 +200,14 @@ def _taken(engine: ServingEngine, prompt: Prompt, among: AmongTexts, adapter: st
         elif (error := chosen.exception()) is not None:
             stream.put(error if isinstance(error, FettleError) else EngineError(f"the model could not be run: {error}"))
         else:
-            text = among.taken(chosen.result()).text
-            num_tokens = len(renderer.answer_tokens(text))
-            stream.put(Piece(text=text, finish_reason=FinishReason.STOP, num_tokens=num_tokens))
+            taken = among.taken(chosen.result())
+            piece = Piece(
+                text=taken.text,
+                finish_reason=FinishReason.STOP,
+                num_tokens=len(renderer.answer_tokens(taken.text)),
+                log_share=log_share(taken),
+            )
+            stream.put(piece)
 
     stream.when_given_up(asked.cancel)
     asked.add_done_callback(pass_on)

@@ -10,6 +10,7 @@ constraint. Of Banking77's 77 labels this leaves 47 of 382 nodes to run, and a l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -105,6 +106,18 @@ def greedy_choice(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> int:
 def choice_log_likelihoods(tree: ChoiceTree, edge_log_probs: torch.Tensor) -> list[float]:
     """Natural-log likelihood of each choice [C]: the sum along its path."""
     return [float(edge_log_probs[list(path)].double().sum()) for path in tree.paths]
+
+
+def log_share(answer: Answer) -> float | None:
+    """Log-likelihood of the text that was taken, less that of all texts it was taken from together; nats.
+
+    None: the engine told no likelihoods, the text is none of them, or there is one only.
+    """
+    scores = answer.choice_log_likelihoods
+    if scores is None or len(scores) < 2 or answer.text not in scores:
+        return None
+    most = max(scores.values())
+    return scores[answer.text] - most - math.log(math.fsum(math.exp(score - most) for score in scores.values()))
 
 
 def chosen_answers(

@@ -156,13 +156,17 @@ class EnginePool:
         )
 
     @contextmanager
-    def engine_of(self, model: ServedModel) -> Iterator[ServingEngine]:
+    def engine_of(self, model: ServedModel, *, may_evict: bool = True) -> Iterator[ServingEngine]:
         """The engine that answers for a model, loaded and checked where it must be; within it the engine is not closed.
 
         To be called where waiting is no harm: loading takes seconds, or minutes.
 
+        Args:
+            model: Who is to answer.
+            may_evict: Whether a base model that is idle may be let go to make room for this one's.
+
         Raises:
-            BusyError: All base models that fit are writing answers, or all adapters.
+            BusyError: All base models that fit are writing answers, or are there and none may be let go, or all adapters.
             ConfigError: The model cannot be served.
             ResourceError: The pool was closed, or there is not enough memory.
             ModelError: The files are damaged.
@@ -170,7 +174,7 @@ class EnginePool:
             RemoteError: A vLLM server does not answer.
         """
         key = self._key(model)
-        entry = self._entry(key)
+        entry = self._entry(key, may_evict=may_evict)
         try:
             with entry.lock:
                 if entry.engine is None:
@@ -218,7 +222,7 @@ class EnginePool:
         # A vLLM server has one copy in a precision of its own, so that two here would be two engines over the same adapters.
         return model.base.path, choose_precision(Precision.AUTO if self._servers else model.precision)
 
-    def _entry(self, key: _Key) -> _Entry:
+    def _entry(self, key: _Key, *, may_evict: bool) -> _Entry:
         """The entry of a base model, promised to one more request; a new one takes the place of one that is idle."""
         leaving: _Entry | None = None
         with self._lock:
@@ -227,6 +231,8 @@ class EnginePool:
             entry = self._entries.get(key)
             if entry is None:
                 if len(self._entries) >= self._max_bases:
+                    if not may_evict:
+                        raise _full(f"all {self._max_bases} base models that fit are there for others")
                     leaving = self._entries.pop(self._idle_key())
                 entry = self._entries[key] = _Entry()
             self._entries.move_to_end(key)
@@ -239,11 +245,7 @@ class EnginePool:
         for key, entry in self._entries.items():
             if not entry.num_users and (entry.engine is None or entry.engine.is_idle):
                 return key
-        raise BusyError(
-            f"all {self._max_bases} base models that are held in memory are writing answers",
-            remedy="ask again in a few seconds, or let the server hold more base models",
-            retry_after_seconds=5,
-        )
+        raise _full(f"all {self._max_bases} base models that are held in memory are writing answers")
 
     def _loaded(self, base: ResolvedModel, precision: Precision) -> ServingEngine:
         if (found := self._at_server(base)) is not None:
@@ -288,6 +290,11 @@ def configured_pool(*, max_bases: int, limits: ServingLimits | None = None) -> E
     """
     urls = (get_settings().vllm_url or "").replace(",", " ").split()
     return EnginePool(max_bases=max_bases, limits=limits, servers=[VllmServer(url) for url in urls])
+
+
+def _full(problem: str) -> BusyError:
+    remedy = "ask again in a few seconds, or let the server hold more base models"
+    return BusyError(problem, remedy=remedy, retry_after_seconds=5)
 
 
 def _require_same_base(model: ServedModel, loaded: LoadedModel) -> None:

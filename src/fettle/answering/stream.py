@@ -24,6 +24,8 @@ class Piece:
     """In the last piece: why the answer ends."""
     num_tokens: int = 0
     """Of the answer so far, the end of turn included."""
+    log_share: float | None = None
+    """Of an answer that was taken from some texts, see `choices.log_share`; None: it was written."""
 
 
 class AnswerStream:
@@ -104,6 +106,7 @@ def joined(pieces: Sequence[Piece]) -> Piece:
         log_probs=tuple(token for piece in pieces for token in piece.log_probs),
         finish_reason=pieces[-1].finish_reason,
         num_tokens=pieces[-1].num_tokens,
+        log_share=pieces[-1].log_share,
     )
 
 

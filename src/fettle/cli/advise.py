@@ -154,7 +154,7 @@ def advise(
                 "--input": input_column, "--answer": answer_column, "--group": group_column, "--encoding": encoding,
                 "--valid": valid, "--test": test, "--train-size": train_size, "--valid-size": valid_size,
                 "--test-size": test_size, "--instruction": instruction, "--task": task, "--documents": documents,
-                "--index": index, "--model": model, "--seed": seed or None,
+                "--index": index, "--model": model, "--price-per-hour": price_per_hour, "--seed": seed or None,
             },
         )  # fmt: skip
         found = _before(settings, said, words, remote_model=remote_model, economics=economics, is_timed=timing)

@@ -65,6 +65,16 @@ RouteToTargetOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+RouteSamplesOption = Annotated[
+    int,
+    typer.Option(
+        max=20,
+        metavar="N",
+        help="Further answers that the tuned model draws to every validation and test example, 2 to 20, so that the router may "
+        "go by how far they agree. For texts and JSON. 0: none.",
+        rich_help_panel=_PANEL,
+    ),
+]
 RouteConfidenceOption = Annotated[
     float,
     typer.Option(

@@ -61,6 +61,7 @@ from fettle.cli.model_choices import (
     RemoteModelOption,
     RemoteOption,
     RouteConfidenceOption,
+    RouteSamplesOption,
     RouteToTargetOption,
     RubricOption,
 )
@@ -144,6 +145,7 @@ def study(
     remote_model: RemoteModelOption = None,
     route_to_target: RouteToTargetOption = None,
     route_confidence: RouteConfidenceOption = 95.0,
+    route_samples: RouteSamplesOption = 0,
     judge_url: JudgeUrlOption = None,
     judge_model: JudgeModelOption = None,
     rubric: RubricOption = None,
@@ -225,7 +227,7 @@ def study(
         precision=Precision(precision.value),
         answer_with=parse_answer_with(answer_with),
         remote=None if remote is None or remote_model is None else RemoteModel(url=remote, model=remote_model),
-        routing=RoutingSettings(target=route_to_target, level=route_confidence / 100),
+        routing=RoutingSettings(target=route_to_target, level=route_confidence / 100, num_samples=route_samples),
         documents=document_settings(
             documents,
             index,

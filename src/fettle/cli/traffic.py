@@ -75,8 +75,8 @@ def drift(
     test_key: Annotated[
         str | None,
         typer.Option(
-            help="Id of a key with which the test examples were sent to the server, asking for log-probabilities: the "
-            "confidence of answers is then watched too."
+            help="Id of a key with which the test examples were sent to the server (texts asking for log-probabilities): "
+            "the confidence of answers is then watched too."
         ),
     ] = None,
     false_alarms: Annotated[

@@ -53,12 +53,19 @@ class PairJudge:
         replies = [] if is_equal else self._replies(judge, pair)
         return judged_pair(pair, replies).preference
 
+    def close(self) -> None:
+        """Close what is open. What is asked afterwards is opened anew."""
+        for judge in list(self._engines):
+            self._engines.pop(judge).close()
+
     def _replies(self, judge: JudgeEndpoint, pair: Pair) -> list[JudgeReply]:
-        engine = self._engines.setdefault(judge, self._engine_of(judge))
+        if judge not in self._engines:
+            self._engines[judge] = self._engine_of(judge)
+        engine = self._engines[judge]
         questions = questions_of(pair, rubric=judge.rubric, judge_identity=engine.name, repeats=1)
         answers = engine.generate([question.prompt for question in questions], OPTIONS)
         if any(answer.has_failed for answer in answers):
-            self._engines.pop(judge)  # it may have given the endpoint up; the next pair tries anew
+            self._engines.pop(judge).close()  # it may have given the endpoint up; the next pair tries anew
         found = []
         for question, answer in zip(questions, answers, strict=True):
             if not answer.has_failed:

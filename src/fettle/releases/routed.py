@@ -34,7 +34,7 @@ from fettle.routing.budget import Budget, StoredBudget
 from fettle.routing.confidence import Measure
 from fettle.routing.judge import judge_by
 from fettle.routing.router import NUM_LARGE_AT_ONCE, RoutedAnswer, Router, RouterSettings, WithoutLarge
-from fettle.routing.small import small_answering
+from fettle.routing.small import sampled, small_answering
 from fettle.store.database import Store
 
 _ENDPOINT_TOKENS = 2048
@@ -57,6 +57,8 @@ class Errand:
     """As it came; of its sampling nothing is looked at."""
     prepare: Prepare | None = None
     """For the small contender; None: nothing is looked up."""
+    asked_of_small: ChatRequest | None = None
+    """The request as the small contender was asked; None: it was not yet."""
     is_given_up: bool = False
     _streams: list[AnswerStream] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -136,7 +138,12 @@ class RoutedReleases:
         deciding = Router(
             lambda _: self._small(release, errand),
             lambda _: self._large(release, open_, errand),
-            judge_by(router.rule, embedder=embedder),
+            judge_by(
+                router.rule,
+                embedder=embedder,
+                draw=lambda _: self._samples(release, errand),
+                is_json=router.small.form is not None and router.small.form.json_schema is not None,
+            ),
             settings,
             budget=open_.budget,
             pool=open_.threads,
@@ -196,11 +203,24 @@ class RoutedReleases:
         with self._engine_of(router.small, release.project_id) as (engine, model):
             asked = as_asked(errand.request, router.small, chooses_temperature=False)
             asked = asked if errand.prepare is None else errand.prepare(engine, asked)
-            options = GenerationOptions(
-                max_new_tokens=asked.max_new_tokens or engine.max_tokens, form=asked.text_form, sampling=Sampling()
-            )
-            answering = small_answering(_One(engine, model, errand), router.rule, options)
+            errand.asked_of_small = asked
+            answering = small_answering(_One(engine, model, errand), router.rule, _options(asked, engine))
             return answering(Prompt(example_id="", messages=asked.messages))
+
+    def _samples(self, release: Release, errand: Errand) -> Sequence[Answer]:
+        """What the small contender draws to what it has just answered, all at once."""
+        router, asked = _router_of(release), errand.asked_of_small
+        if asked is None:
+            raise TypeError(f"{router.small.model} has answered nothing yet")
+        rule, prompt = router.rule, Prompt(example_id="", messages=asked.messages)
+        started = time.perf_counter()
+        with self._engine_of(router.small, release.project_id) as (engine, model):
+            options, adapter = _options(asked, engine), model.name if model.adapter else None
+            streams = [
+                engine.submit(prompt, sampled(options, number, temperature=rule.temperature), adapter=adapter)
+                for number in range(rule.num_samples)
+            ]
+        return [errand.whole(stream, started) for stream in streams]
 
     def _large(self, release: Release, open_: _Open, errand: Errand) -> Answer:
         errand.require_wanted()
@@ -260,6 +280,12 @@ class _One:
 
     def choose(self, prompts: Sequence[Prompt], choices: Sequence[str]) -> tuple[Answer, ...]:
         return tuple(self._engine.choose(prompt, choices, adapter=self._adapter) for prompt in prompts)
+
+
+def _options(asked: ChatRequest, engine: ServingEngine) -> GenerationOptions:
+    """The likeliest answer, in the form of the study."""
+    limit = asked.max_new_tokens or engine.max_tokens
+    return GenerationOptions(max_new_tokens=limit, form=asked.text_form, sampling=Sampling())
 
 
 def _router_of(release: Release) -> RouterRelease:

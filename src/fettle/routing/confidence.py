@@ -11,9 +11,10 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from fettle.answering.choices import log_share
 from fettle.records import Answer
+from fettle.scoring.graders.text import chrf
 from fettle.votes.poll import say_the_same
 
 NEVER = -math.inf
@@ -32,7 +33,7 @@ class Measure(StrEnum):
     FORESEEN = "foreseen"
     """Log-odds that the small model is right, foreseen from the embedding of the input."""
     SELF_CONSISTENCY = "self_consistency"
-    """Share of sampled answers that say the same, in [0, 1]."""
+    """How far sampled answers say the same, in [0, 1]."""
 
 
 TITLES = {
@@ -60,10 +61,8 @@ def label_probability(answer: Answer) -> float | None:
 
     None as in `label_margin`.
     """
-    scores = answer.choice_log_likelihoods
-    if scores is None or len(scores) < 2 or answer.text not in scores:
-        return None
-    return math.exp(scores[answer.text] - float(special.logsumexp(list(scores.values()))))
+    share = log_share(answer)
+    return None if share is None else math.exp(share)
 
 
 def token_log_probability(answer: Answer) -> float | None:
@@ -77,19 +76,27 @@ def token_log_probability(answer: Answer) -> float | None:
 
 
 def self_consistency(answer: Answer, samples: Sequence[Answer], *, is_json: bool) -> float | None:
-    """Share of sampled answers that say the same as the one that is given; None where there are none.
+    """How far sampled answers say the same as the one that is given; None where there are none.
+
+    JSON either says the same or does not. Of texts, which hardly ever come twice, it is the mean likeness (chrF).
 
     Args:
-        answer: What would be given.
+        answer: What would be given; minus infinity where it failed.
         samples: Drawn from the same model for the same prompt; one that failed agrees with nothing.
         is_json: Answers are compared as JSON values.
 
-    Source: Wang et al. 2023, "Self-consistency improves chain of thought reasoning in language models".
+    Source: Wang et al. 2023, "Self-consistency improves chain of thought reasoning in language models"; for texts as Manakul et al.
+    2023, "SelfCheckGPT", with another likeness.
     """
     if not samples:
         return None
-    agreeing = (not one.has_failed and say_the_same(one.text, answer.text, is_json=is_json) for one in samples)
-    return sum(agreeing) / len(samples)
+    if answer.has_failed:
+        return NEVER
+    if is_json:
+        alike = [float(say_the_same(one.text, answer.text, is_json=True)) for one in samples if not one.has_failed]
+    else:
+        alike = [chrf(answer.text, one.text) for one in samples if not one.has_failed]
+    return math.fsum(alike) / len(samples)
 
 
 _OF_ANSWER = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, ResourceError
 from fettle.records import Answer, Prompt
 from fettle.retrieval.embedder import Embedder
 from fettle.routing.confidence import NEVER, Measure, confidence, self_consistency
@@ -48,12 +48,22 @@ def judge_by(
             NEVER if answer.has_failed else float(foresight.of(embedder.embed([_input_text(prompt)]))[0])
         )
     if measure is Measure.SELF_CONSISTENCY:
-        if draw is None:
+        if draw is None or rule.num_samples < 2:
             raise ConfigError(
-                "agreement of sampled answers needs an engine that samples", remedy="choose another measure"
+                "agreement of sampled answers needs an engine that samples, and at least two samples",
+                remedy="make the router from the report of a study with --route-samples",
             )
-        return lambda prompt, answer: self_consistency(answer, draw(prompt), is_json=is_json)
+        drawn_by = draw
+        return lambda prompt, answer: _agreement(answer, prompt, drawn_by, is_json=is_json)
     return lambda _, answer: confidence(measure, answer)
+
+
+def _agreement(answer: Answer, prompt: Prompt, draw: Drawing, *, is_json: bool) -> float | None:
+    """How far samples agree with an answer; None: they could not be drawn, as the engine is full."""
+    try:
+        return self_consistency(answer, draw(prompt), is_json=is_json)
+    except ResourceError:
+        return None
 
 
 def _input_text(prompt: Prompt) -> str:

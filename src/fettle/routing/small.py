@@ -16,7 +16,7 @@ from fettle.routing.judge import Drawing
 from fettle.routing.router import Answering
 from fettle.routing_records import RoutingRule
 
-_TEMPERATURE = 0.7
+TEMPERATURE = 0.7
 """As Wang et al. 2023 sample for self-consistency."""
 
 
@@ -55,13 +55,20 @@ def small_answering(engine: Asked, rule: RoutingRule, options: GenerationOptions
     return lambda prompt: reading.read(engine.choose([prompt], rule.labels))[0]
 
 
-def drawing(engine: Asked, options: GenerationOptions, *, num_samples: int) -> Drawing:
-    """Draws answers to a prompt for self-consistency, at a temperature of 0.7, the same ones whenever the prompt is the same.
+def sampled(options: GenerationOptions, number: int, *, temperature: float = TEMPERATURE) -> GenerationOptions:
+    """How the sample of that number is written, in a study and in a server alike: the same one whenever the prompt is the same."""
+    sampling = Sampling(temperature=temperature, seed=number)
+    return replace(options, sampling=sampling, num_top_log_probs=None)
+
+
+def drawing(engine: Asked, options: GenerationOptions, *, num_samples: int, temperature: float) -> Drawing:
+    """Draws answers to a prompt for self-consistency.
 
     Args:
         engine: Of the small model; it has to be able to sample.
         options: How texts are written.
         num_samples: How many, each of which takes as long as the answer itself, or less where they run together.
+        temperature: Of the study that the rule comes from.
 
     Raises:
         ConfigError: The number is below 2.
@@ -70,8 +77,8 @@ def drawing(engine: Asked, options: GenerationOptions, *, num_samples: int) -> D
 
     def draw(prompt: Prompt) -> Sequence[Answer]:
         return [
-            engine.generate([prompt], replace(options, sampling=Sampling(temperature=_TEMPERATURE, seed=seed)))[0]
-            for seed in range(num_samples)
+            engine.generate([prompt], sampled(options, number, temperature=temperature))[0]
+            for number in range(num_samples)
         ]
 
     return draw

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -56,12 +56,16 @@ _Begun = TypeVar("_Begun")
 @router.post("", responses={200: {"model": ChatCompletionBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateChatCompletion, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked, search, started = body.as_request(), body.search, time.monotonic()
+    asked, started = body.as_request(), time.monotonic()
     try:
-        chooses_temperature = body.temperature is not None
-        answer = await unless_hung_up(
-            request, begun(context, owner, body.model, asked, search, chooses_temperature=chooses_temperature)
+        question = Question(
+            owner=owner,
+            name=body.model,
+            request=asked,
+            search=body.search,
+            chooses_temperature=body.temperature is not None,
         )
+        answer = await unless_hung_up(request, begun(context, question))
         choices = answer.choices
         say_who_answers(request, answer)
         try:
@@ -80,7 +84,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
                 model=body.model,
                 request=asked,
                 answering=answer.answering,
-                ask_again=again(context, owner, asked, search, chooses_temperature=chooses_temperature),
+                ask_again=again(context, question),
                 started=started,
             )
             deltas = kept(_measured(choices, context.metrics, started), of_whom, choices, context)
@@ -97,33 +101,33 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
         return Response(status_code=HUNG_UP)
 
 
-async def begun(
-    context: Context,
-    owner: Owner,
-    name: str,
-    asked: ChatRequest,
-    search: FileSearchTool | None,
-    *,
-    chooses_temperature: bool,
-) -> BegunAnswer:
-    """The choices being written; where the model has to be loaded first, or an index opened, that takes its time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, and of whom."""
 
-    Args:
-        context: The server's.
-        owner: Who asks.
-        name: A model's, an alias or a release's.
-        asked: The conversation.
-        search: What the request wants to be searched.
-        chooses_temperature: Whether the request names one; else a release writes the likeliest answer, as in its study.
-    """
-    first = await _unless_cancelled(
-        context.chat_threads.submit(_begin, context, owner, name, asked, search, chooses_temperature)
-    )
+    owner: Owner
+    """Who asks."""
+    name: str
+    """A model's, an alias or a release's."""
+    request: ChatRequest
+    search: FileSearchTool | None
+    """What the request wants to be searched."""
+    chooses_temperature: bool
+    """Whether the request names one; else a release writes the likeliest answer, as in its study."""
+    may_evict: bool = True
+    """Whether a base model that is idle may leave memory for it."""
+
+
+async def begun(context: Context, question: Question) -> BegunAnswer:
+    """The choices being written; where the model has to be loaded first, or an index opened, that takes its time."""
+    first = await _unless_cancelled(context.chat_threads.submit(_begin, context, question))
     if isinstance(first, BegunAnswer):
         return first
-    errand = Errand(request=asked)
+    errand = Errand(request=question.request)
     try:
-        return await _unless_cancelled(context.routed_threads.submit(answered_elsewhere, context, owner, first, errand))
+        return await _unless_cancelled(
+            context.routed_threads.submit(answered_elsewhere, context, question.owner, first, errand)
+        )
     except asyncio.CancelledError:
         errand.give_up()
         raise
@@ -138,49 +142,49 @@ async def _unless_cancelled(begun: Future[_Begun]) -> _Begun:
         raise
 
 
-def again(
-    context: Context, owner: Owner, asked: ChatRequest, search: FileSearchTool | None, *, chooses_temperature: bool
-) -> Callable[[str], Sequence[Choice]]:
-    """How the same is asked of another name, once, in the thread that calls it."""
+def again(context: Context, question: Question) -> Callable[[str], Sequence[Choice]]:
+    """How the same is asked of another name, once, in the thread that calls it; no base model leaves memory for it."""
 
     def ask(name: str) -> Sequence[Choice]:
-        one = replace(asked, num_choices=1)
-        first = _begin(context, owner, name, one, search, chooses_temperature)
+        one = replace(question.request, num_choices=1)
+        first = _begin(context, replace(question, name=name, request=one, may_evict=False))
         if isinstance(first, BegunAnswer):
             return first.choices
-        return answered_elsewhere(context, owner, first, Errand(request=one)).choices
+        return answered_elsewhere(context, question.owner, first, Errand(request=one)).choices
 
     return ask
 
 
-def _begin(
-    context: Context,
-    owner: Owner,
-    name: str,
-    asked: ChatRequest,
-    search: FileSearchTool | None,
-    chooses_temperature: bool,
-) -> BegunAnswer | Answering:
-    """The choices; or who answers, where that is a router or an endpoint, which take their time."""
-    answering = _answering(context, owner, name, asked)
-    if answering.model is None:
-        try:
-            require_as_studied(asked, search, chooses_temperature=chooses_temperature)
-        except ApiError:
-            if answering.assigned is None or not answering.assigned.by_challenger:
-                raise
-            answering = context.answering.find(
-                name, owner.project_id
-            )  # who is in force may do what a challenger does not
+def _begin(context: Context, question: Question) -> BegunAnswer | Answering:
+    """The choices; or who answers, where that is a router or an endpoint, which take their time.
+
+    Where a challenger cannot begin (its model does not load, the request is none that it was studied with), who is in force does.
+    """
+    answering = _answering(context, question)
+    if answering.assigned is None or not answering.assigned.by_challenger:
+        return _begun_by(context, answering, question)
+    try:
+        return _begun_by(context, answering, question)
+    except (
+        ApiError,
+        FettleError,
+    ) as error:  # what is wrong with the server was recorded, with the request is told below
+        _logger.warning("the challenger of %s does not begin, and is left out: %s", question.name, type(error).__name__)
+        in_force = context.answering.find(question.name, question.owner.project_id)
+        return _begun_by(context, in_force, question)
+
+
+def _begun_by(context: Context, answering: Answering, question: Question) -> BegunAnswer | Answering:
+    asked, search, chooses_temperature = question.request, question.search, question.chooses_temperature
     served = answering.model
     if served is None:
         require_as_studied(asked, search, chooses_temperature=chooses_temperature)
         return answering
-    retrieval = look_up(context, owner, answering, asked, search)
+    retrieval = look_up(context, question.owner, answering, asked, search)
     if answering.contender is not None:
         asked = as_asked(asked, answering.contender, chooses_temperature=chooses_temperature)
     try:
-        with context.engines.engine_of(served) as engine:
+        with context.engines.engine_of(served, may_evict=question.may_evict) as engine:
             if retrieval is not None:
                 asked, retrieval = with_passages(engine, asked, retrieval)
             choices = begin_chat(engine, asked, adapter=served.name if served.adapter else None)
@@ -196,12 +200,15 @@ def _begin(
         param = error.where if error.where in CreateChatCompletion.model_fields else of_form
         raise ApiError(error.describe(), code="invalid_value", param=param) from error
     except (ModelError, IntegrityError) as error:  # who asks can do nothing about it, and is not told where it lies
-        _logger.error("the model %s cannot be served", name, exc_info=error)
-        raise ApiError(f"The model `{name}` cannot be loaded. What is wrong was recorded.", status=500) from error
+        _logger.error("the model %s cannot be served", question.name, exc_info=error)
+        raise ApiError(
+            f"The model `{question.name}` cannot be loaded. What is wrong was recorded.", status=500
+        ) from error
 
 
-def _answering(context: Context, owner: Owner, name: str, asked: ChatRequest) -> Answering:
+def _answering(context: Context, question: Question) -> Answering:
     """Who answers to a name, asked for once: from here on the request does not look at the name again."""
+    name, owner, asked = question.name, question.owner, question.request
     key = assignment_key(asked.messages, key_id=owner.key_id, end_user=asked.end_user)
     try:
         return context.answering.find(name, owner.project_id, key)

@@ -158,6 +158,8 @@ class WholeChoice:
     log_probs: list[TokenLogProb] = field(default_factory=list)
     end: ChatEnd = ChatEnd.STOP
     is_cut_in_call: bool = False
+    log_share: float | None = None
+    """As of `answering.stream.Piece`."""
 
     def add(self, delta: ChoiceDelta) -> None:
         """Take the next piece."""
@@ -172,6 +174,7 @@ class WholeChoice:
         self.log_probs += delta.log_probs
         self.end = delta.end or self.end
         self.is_cut_in_call = delta.is_cut_in_call
+        self.log_share = delta.log_share
 
     def body(self, index: int, token_texts: TokenTexts | None) -> dict[str, Any]:
         """The choice; `token_texts` is None where no log-probabilities are asked for."""

@@ -20,6 +20,7 @@ from fettle.examples.write import prompt_row
 from fettle.records import Prompt
 from fettle.releases.arms import kept_release
 from fettle.releases.catalogue import Answering
+from fettle.releases.records import ReleaseAnswered
 from fettle.server.chat_answers import WholeChoice
 from fettle.server.context import Context
 from fettle.server.shadowing import Beside, WrittenAnswer
@@ -121,7 +122,6 @@ def _message(collected: WholeChoice) -> dict[str, Any]:
 def _answered(asked: Asked, collected: WholeChoice, choices: Sequence[Choice]) -> Answered:
     request = asked.request
     release = asked.answering.release
-    log_probs = [one.log_prob for one in collected.log_probs]
     return Answered(
         completion_id=asked.completion_id,
         project_id=asked.owner.project_id,
@@ -131,9 +131,22 @@ def _answered(asked: Asked, collected: WholeChoice, choices: Sequence[Choice]) -
         request=prompt_row(Prompt(example_id="", messages=request.messages, tools=request.tools)),
         answer=_message(collected),
         finish_reason=collected.end.value,
-        confidence=sum(log_probs) / len(log_probs) if log_probs else None,
+        confidence=_confidence(release, collected),
         num_prompt_tokens=choices[0].num_prompt_tokens,
         num_completion_tokens=choices[0].num_tokens,
         seconds=time.monotonic() - asked.started,
         created_at=now(),
     )
+
+
+def _confidence(release: ReleaseAnswered | None, collected: WholeChoice) -> float | None:
+    """What the router of a release went by; else, of a label its log-share, of a text its tokens' mean log-probability, nats.
+
+    None: nothing of it is known.
+    """
+    if release is not None and release.routed is not None:
+        return release.routed.confidence
+    if collected.log_share is not None:
+        return collected.log_share
+    log_probs = [one.log_prob for one in collected.log_probs]
+    return sum(log_probs) / len(log_probs) if log_probs else None

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.errors import FettleError
-from fettle.server.chat import HUNG_UP, again, begun, say_who_answers
+from fettle.server.chat import HUNG_UP, Question, again, begun, say_who_answers
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import api_error
 from fettle.server.hang_up import HungUpError, unless_hung_up
@@ -27,13 +27,17 @@ _logger = logging.getLogger("fettle.server")
 @router.post("", responses={200: {"model": ResponseBody, "content": {"text/event-stream": {}}}})
 async def create(body: CreateResponse, request: Request, context: ContextOf, owner: OwnerOf) -> Response:
     """Answer a conversation."""
-    asked, search, started = body.as_request(), body.search, time.monotonic()
+    asked, started = body.as_request(), time.monotonic()
     try:
         with in_terms_of_responses():
-            chooses_temperature = body.temperature is not None
-            answer = await unless_hung_up(
-                request, begun(context, owner, body.model, asked, search, chooses_temperature=chooses_temperature)
+            question = Question(
+                owner=owner,
+                name=body.model,
+                request=asked,
+                search=body.search,
+                chooses_temperature=body.temperature is not None,
             )
+            answer = await unless_hung_up(request, begun(context, question))
         say_who_answers(request, answer)
         [choice] = answer.choices
         writer = ResponseWriter(body, answer.retrieval, answer.answering.release)
@@ -43,7 +47,7 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
             model=body.model,
             request=asked,
             answering=answer.answering,
-            ask_again=again(context, owner, asked, search, chooses_temperature=chooses_temperature),
+            ask_again=again(context, question),
             started=started,
         )
         deltas = kept_alone(_deltas(choice), of_whom, choice, context)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from fettle.answering.engine_pool import PoolLoad
-from fettle.errors import FettleError
+from fettle.errors import BusyError, FettleError
 from fettle.releases.challenging import put_winner_in_force, take_shadow
 from fettle.releases.pair_judge import PairJudge
 from fettle.releases.terms import JudgeEndpoint, terms_of
@@ -61,7 +61,7 @@ class ShadowOutcome(StrEnum):
 
     ANSWERED = "answered"
     DROPPED = "dropped"
-    """The queue was full, the engines were busy, or the server stops."""
+    """The queue was full, the engines were busy, its base model had no room beside those of others, or the server stops."""
     NOT_KEPT = "not_kept"
     """Its texts are not kept, or the challenge is over."""
     FAILED = "failed"
@@ -130,6 +130,8 @@ class Shadower:
             thread = self._thread
         if thread is not None:
             thread.join(_SECONDS_TO_CLOSE)
+        if thread is None or not thread.is_alive():  # else the process ends with it
+            self._judge.close()
 
     def _ask_all(self) -> None:
         while True:
@@ -148,6 +150,9 @@ class Shadower:
     def _outcome(self, beside: Beside) -> ShadowOutcome:
         try:
             return self._ask(beside)
+        except BusyError as error:
+            _logger.warning("a challenger was not asked: %s", error.describe())
+            return ShadowOutcome.DROPPED
         except FettleError as error:
             _logger.warning("a challenger was not asked or has not answered: %s", error.describe())
         except Exception as error:  # whatever it is, the next ones are to be asked; its text could hold users'

@@ -35,7 +35,7 @@ from fettle.economics_records import (
 from fettle.errors import DataError
 from fettle.records import ContenderResult, Interval
 from fettle.report_records import StudyReport
-from fettle.routing_records import RoutingCosts, RoutingReport
+from fettle.routing_records import RoutingCosts
 from fettle.study.economics_words import economics_sentence, notes_of_assumptions
 from fettle.study.figures import spoken
 from fettle.study.settings import RemoteModel
@@ -97,15 +97,22 @@ def with_money(report: StudyReport, said: Assumptions, prices: Prices) -> StudyR
         ConfigError: A price is missing, or in another currency.
     """
     money = economics_report(report, said, prices)
-    return replace(report, economics=money, routing=report.routing and _priced(report.routing, money))
+    routing = None if report.routing is None else replace(report.routing, costs=_routing_costs(report, said, prices))
+    return replace(report, economics=money, routing=routing)
 
 
-def _priced(routing: RoutingReport, money: EconomicsReport) -> RoutingReport:
-    cost = {one.contender: one.cost_per_request for one in money.contenders}
-    if not {routing.small, routing.large} <= cost.keys():
-        return routing
-    costs = RoutingCosts(small_per_request=cost[routing.small], large_per_request=cost[routing.large])
-    return replace(routing, costs=costs)
+def _routing_costs(report: StudyReport, said: Assumptions, prices: Prices) -> RoutingCosts | None:
+    """What a request costs in the report's router; None: what one of its contenders costs is not known."""
+    routing, found = report.routing, priced(said, prices, _endpoint(report))
+    taken = {one.result.name: one.taken for one in _known(report, said, found)[0]}
+    if routing is None or not {routing.small, routing.large} <= taken.keys():
+        return None
+    num_answers = 1 + routing.rule.num_samples  # a sample takes what an answer takes
+    small = taken[routing.small]
+    small = replace(small, seconds_per_request=num_answers * small.seconds_per_request)
+    at = best_guess(found.situation)
+    each = [float(costs.total(costs.answering(one, at), at)[0]) for one in (small, taken[routing.large])]
+    return RoutingCosts(small_per_request=each[0], large_per_request=each[1])
 
 
 def economics_report(report: StudyReport, said: Assumptions, prices: Prices) -> EconomicsReport:

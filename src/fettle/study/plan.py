@@ -198,7 +198,7 @@ def estimate(
 
 def _num_answer_runs(settings: StudySettings) -> float:
     """How often validation and test split are answered, about."""
-    return NUM_LOCAL_ANSWER_RUNS + len(CURVE_PARTS) * settings.learning_curve
+    return NUM_LOCAL_ANSWER_RUNS + len(CURVE_PARTS) * settings.learning_curve + settings.routing.num_samples
 
 
 def _num_further_trainings(settings: StudySettings) -> float:

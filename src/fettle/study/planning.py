@@ -39,6 +39,7 @@ from fettle.study.plan import (
 )
 from fettle.study.power import power_of
 from fettle.study.prepare import StudyData, prepare
+from fettle.study.router_samples import require_samples
 from fettle.study.settings import StudySettings
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
@@ -168,6 +169,7 @@ def _planned(
     given: GivenModel | None,
     documents: StudyDocuments | None,
 ) -> StudyPlan:
+    require_samples(settings, data.task)
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )

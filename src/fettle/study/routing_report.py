@@ -2,7 +2,7 @@
 
 The measure of confidence and the thresholds to try come from the validation split; the threshold is calibrated on the test split,
 which no choice has been made on: the tuned contender has been chosen on validation, and looks better there than it is. Nothing is
-asked for it that the two contenders have not answered already.
+asked for it that the two contenders have not answered already, but for samples, where they were asked for (`router_samples.py`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fettle.contenders.readings import Reading
-from fettle.records import Answer, Example
+from fettle.records import Answer, Example, TaskKind
 from fettle.retrieval.embedder import CachedEmbedder, Embedder, MiniLMEmbedder
 from fettle.routing.calibration import calibrated, curve_point, num_needed, quality_curve, routed, threshold_sequence
 from fettle.routing.choice import Pairs, choose_measure
 from fettle.routing.confidence import NEVER, Measure, confidences
 from fettle.routing.foreseen import Foresight, fit_foresight, foreseen_out_of_fold
+from fettle.routing.small import TEMPERATURE
 from fettle.routing_records import RoutingReport, RoutingRule
 from fettle.scoring.grader import Grader, score_answers
 from fettle.statistics.intervals import mean_interval
 from fettle.study.results import TestedRung
+from fettle.study.router_samples import Samples, agreement
 
 if TYPE_CHECKING:
     from fettle.study.looks import Looks
@@ -46,6 +48,8 @@ class AnsweredTwice:
     examples: tuple[Example, ...]
     answers: tuple[Answer, ...]
     """The small contender's."""
+    places: tuple[int, ...]
+    """Of the examples in their split."""
     pairs: Pairs
     num_unscored: int
     """Examples that are left out."""
@@ -57,7 +61,13 @@ class AnsweredTwice:
 
 
 def routing_report(
-    plan: StudyPlan, small: TestedRung, large: TestedRung, looks: Looks, *, embedder: Embedder | None = None
+    plan: StudyPlan,
+    small: TestedRung,
+    large: TestedRung,
+    looks: Looks,
+    *,
+    samples: Samples | None = None,
+    embedder: Embedder | None = None,
 ) -> RoutingReport | None:
     """The router made of two contenders; None where no measure of confidence is to be had, or nothing was scored.
 
@@ -66,6 +76,7 @@ def routing_report(
         small: The tuned contender with its answers.
         large: The remote one.
         looks: How often the test examples have been looked at: the error that is allowed is divided by it.
+        samples: What the tuned contender has drawn besides; None: nothing.
         embedder: Makes the vectors that confidence is foreseen from; None: the packaged one.
     """
     split, grader = plan.split, plan.graders[0]
@@ -76,6 +87,10 @@ def routing_report(
     if valid is None or test is None:
         return None
     of_valid, of_test, foresight = _measured(valid, test, CachedEmbedder(embedder or MiniLMEmbedder()))
+    if samples is not None:
+        is_json = plan.data.task.kind is TaskKind.JSON
+        of_valid[Measure.SELF_CONSISTENCY] = _agreement(valid, samples.valid, is_json=is_json)
+        of_test[Measure.SELF_CONSISTENCY] = _agreement(test, samples.test, is_json=is_json)
     if not of_valid:
         return None
     measure, tried = choose_measure(of_valid, valid.pairs)
@@ -102,7 +117,14 @@ def routing_report(
         is_target_derived=settings.target is None,
         level=level,
         is_promised=found.is_promised,
-        rule=_rule(plan, small, measure, found.threshold, foresight if measure is Measure.FORESEEN else None),
+        rule=_rule(
+            plan,
+            small,
+            measure,
+            found.threshold,
+            foresight if measure is Measure.FORESEEN else None,
+            samples if measure is Measure.SELF_CONSISTENCY else None,
+        ),
         share_to_large=mean_interval(to_large.tolist(), clusters),
         quality=curve_point(of_test[measure], test.pairs, found.threshold).quality,
         small_quality=mean_interval(test.pairs.small.tolist(), clusters),
@@ -149,6 +171,7 @@ def answered_twice(
     return AnsweredTwice(
         examples=tuple(examples[place] for place, _, _ in kept),
         answers=tuple(small[place] for place, _, _ in kept),
+        places=tuple(place for place, _, _ in kept),
         pairs=Pairs(
             small=np.array([value for _, value, _ in kept]),
             large=np.array([value for _, _, value in kept]),
@@ -168,10 +191,20 @@ def warnings_of_routing(plan: StudyPlan, routing: RoutingReport | None) -> tuple
     )
 
 
+def _agreement(twice: AnsweredTwice, samples: Sequence[Sequence[Answer]], *, is_json: bool) -> NDArray[np.float64]:
+    """How far the samples of a split agree with the answers that both contenders were scored on, [N]."""
+    return agreement(twice.answers, [[drawn[place] for place in twice.places] for drawn in samples], is_json=is_json)
+
+
 def _rule(
-    plan: StudyPlan, small: TestedRung, measure: Measure, threshold: float, foresight: Foresight | None
+    plan: StudyPlan,
+    small: TestedRung,
+    measure: Measure,
+    threshold: float,
+    foresight: Foresight | None,
+    samples: Samples | None,
 ) -> RoutingRule:
-    """The rule, with how the small contender's label was read; `foresight` is None where it is not what is measured."""
+    """The rule, with how the small contender's label was read; None: `foresight` or `samples` are not what is measured."""
     reading = small.rung.reading
     is_calibrated = reading is not None and reading.kind is Reading.CALIBRATED
     return RoutingRule(
@@ -182,6 +215,8 @@ def _rule(
         labels=() if reading is None else plan.data.task.labels,
         reading=None if reading is None else reading.kind.value,
         label_offsets=dict(reading.mean_log_likelihoods) if reading is not None and is_calibrated else {},
+        num_samples=0 if samples is None else samples.number,
+        temperature=0.0 if samples is None else TEMPERATURE,
     )
 
 

@@ -44,6 +44,7 @@ from fettle.study.provenance import Hashes, provenance, shown_command
 from fettle.study.report import ReportPaths, write_report
 from fettle.study.results import TestedRung, by_name
 from fettle.study.retrieval_report import retrieval_report, warnings_of_documents
+from fettle.study.router_samples import Samples, draw_samples
 from fettle.study.routing_report import routing_report, warnings_of_routing
 from fettle.study.settings import StudySettings
 from fettle.study.tuned import NUM_CHECK_PROMPTS
@@ -141,9 +142,11 @@ def run_plan(
             arms = made_arms(tuned_plans(plan, untuned, listener), making)
             looks = count_look(get_settings().home, test_sha256=plan.data.test_sha256(), study_key=plan.key)
             declaration = _declared(plan, untuned, baseline, arms, looks, listener)
-            tested, forgotten = [], []
+            tested, forgotten, samples = [], [], None
             for arm in arms:
                 tested.append(_test(ladder, arm.open(), folder))
+                if arm is arms[0]:
+                    samples = draw_samples(ladder, tested[0].rung, plan.settings.routing.num_samples, listener)
                 forgotten.append(arm.forgotten())
                 arm.close()
             curve = _curve(arms[0].model, base, tested[0], ladder, listener)
@@ -164,7 +167,7 @@ def run_plan(
             learning_curve=curve,
             tuned_beside=_beside(arms, forgotten),
             retrieval=None if plan.documents is None else retrieval_report(plan, plan.documents, tested),
-            routing=(routing := _routing(plan, tested, looks)),
+            routing=(routing := _routing(plan, tested, looks, samples)),
             warnings=(
                 *report.warnings,
                 *warnings_of_documents(plan.findings),
@@ -207,11 +210,13 @@ def _curve(
     return study_curve(model.plan, base, model.trained, tuned, ladder, listener, strength=model.strength)
 
 
-def _routing(plan: StudyPlan, tested: Sequence[TestedRung], looks: Looks) -> RoutingReport | None:
+def _routing(
+    plan: StudyPlan, tested: Sequence[TestedRung], looks: Looks, samples: Samples | None
+) -> RoutingReport | None:
     """The router made of the tuned contender that the verdict is about and of the remote one, where there is one."""
     if plan.settings.remote is None:
         return None
-    return routing_report(plan, tested[0], by_name(tested, REMOTE), looks)
+    return routing_report(plan, tested[0], by_name(tested, REMOTE), looks, samples=samples)
 
 
 def _origin(plan: StudyPlan, command: Sequence[str] | None, looks: Looks) -> Provenance:

@@ -28,6 +28,7 @@ CURVE_PARTS = (0.25, 0.5)
 """Shares of the training examples that a learning curve trains models of their own on."""
 SEARCH_PARTS = (0.25, 0.5)
 """Shares of the training examples that the trials of a settings search get, round by round."""
+_MOST_SAMPLES = 20
 _NUM_TRIED = {TaskKind.LABELS: 200}
 _NUM_TRIED_WRITTEN = 64
 SEARCHED_EPOCHS = (1, 2, 3, 4, 6)
@@ -103,6 +104,8 @@ class RoutingSettings:
     """Mean primary score, above 0 and below 1; None: a share of what the remote contender reaches on validation."""
     level: float = 0.95
     """Confidence with which it is promised."""
+    num_samples: int = 0
+    """Further answers that the tuned contender draws to each validation and test example, 2 to 20, to see how far they agree."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be promised.
@@ -113,6 +116,8 @@ class RoutingSettings:
         if self.target is not None:
             require_range("target", self.target, low=0.01, high=0.999)
         require_range("level", self.level, low=0.5, high=0.999)
+        if self.num_samples:
+            require_range("num_samples", self.num_samples, low=2, high=_MOST_SAMPLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +208,10 @@ class StudySettings:
         object.__setattr__(self, "graders", tuple(grader_reference(one) for one in named))
         if self.grader_url is not None:
             require_http_address(self.grader_url, where="--grader-url")
-        if self.routing.target is not None and self.remote is None:
+        if (self.routing.target is not None or self.routing.num_samples) and self.remote is None:
             raise ConfigError(
                 "a router needs a large model to send hard requests to",
-                where="--route-to-target",
+                where="--route-samples" if self.routing.target is None else "--route-to-target",
                 remedy="name one with --remote and --remote-model, or leave it out",
             )
         require_range("worthwhile", self.worthwhile, low=0, high=1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from advised import advised, count, measured, points, rate, texts
+from fettle.advice.first import Wishes, next_commands
 from fettle.advice.measured import Measured
 from fettle.advice.mend import before_anything
 from fettle.advice.questions import Answers, Said
@@ -168,3 +169,23 @@ def test_at_most_one_rung_is_tried_first() -> None:
 )
 def test_what_is_to_be_mended_first(found: Measured, named: set[str]) -> None:
     assert {reason.rests_on[0].name for reason in before_anything(found)} == named
+
+
+@pytest.mark.parametrize(
+    ("is_said", "words"), [(True, "At your traffic a"), (False, "At the traffic that is assumed a")]
+)
+def test_traffic_that_nobody_has_told_is_not_called_yours(is_said: bool, words: str) -> None:
+    needed = Measurement(name="traffic", title="traffic", value=5000.0, unit=Unit.REQUESTS_PER_DAY, how="")
+    said = Answers(large_model=YES, **({"requests_per_day": 300.0} if is_said else {}))
+    found = advised(texts(traffic_for_hosting=needed), said)[Rung.LARGE]
+    assert any(one.text.startswith(words) for one in found.reasons)
+
+
+def test_commands_bring_along_what_was_given_and_what_each_knows() -> None:
+    given = ("tickets.csv", "--input", "text", "--price-per-hour", "0.4")
+    contradictory = measured(conflicts=rate("conflicts", 0.2))
+    commands = next_commands(contradictory, tuple(advised(contradictory).values()), Wishes(data_words=given), None)
+    check, *studies = (one.words for one in commands)
+    assert check == ("fettle", "check", "tickets.csv", "--input", "text")
+    assert studies
+    assert all(words[:7] == ("fettle", "study", *given) for words in studies)

@@ -125,6 +125,16 @@ def test_one_that_is_in_use_stays_and_others_are_told_when_to_come_back(pool: En
     assert said(pool, three)
 
 
+def test_whoever_may_evict_nothing_gets_free_room_alone(pool: EnginePool, tmp_path: Path) -> None:
+    one, two, three = (base(tmp_path, name) for name in ("one", "two", "three"))
+    for model in (one, two, one):
+        with pool.engine_of(model, may_evict=False) as engine:
+            assert engine.is_idle
+    with pytest.raises(BusyError, match="there for others"), pool.engine_of(three, may_evict=False):
+        pass
+    assert set(pool.base_paths) == {one.base.path, two.base.path}
+
+
 def test_a_model_that_does_not_load_is_tried_again(pool: EnginePool, loader: Loader, tmp_path: Path) -> None:
     one = base(tmp_path, "one")
     weights = one.base.path / "model.safetensors"

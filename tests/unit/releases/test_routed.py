@@ -12,16 +12,22 @@ import pytest
 from adapters import write_adapter
 from databases import fresh_store
 from fettle.answering.chat import ChatRequest
+from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engine_pool import EnginePool
+from fettle.answering.engines.local import LocalEngine
 from fettle.answering.sampling import Sampling
 from fettle.errors import ConfigError, RemoteError
 from fettle.form_records import AnswerForm
+from fettle.jobs.catalogue import StoreCatalogue
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
-from fettle.records import Message
+from fettle.records import Message, Prompt
+from fettle.releases.prompting import as_asked
 from fettle.releases.records import ContenderKind, Release, ReleasedContender, Router
 from fettle.releases.routed import Errand, RoutedReleases
+from fettle.routing.confidence import self_consistency
 from fettle.routing.router import AnsweredBy, Reason
+from fettle.routing.small import sampled
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from indexed import WordEmbedder
@@ -96,6 +102,32 @@ def test_labels_are_read_as_the_study_read_them(parts: Parts, routed: RoutedRele
         assert given.answer.text == liked
         assert given.confidence is not None
         assert 0 <= given.confidence <= 1
+
+
+@pytest.mark.parametrize(
+    "schema", [None, '{"type": "object", "properties": {"a": {"enum": [1, 2, 3]}}, "required": ["a"]}']
+)
+def test_samples_agree_as_far_as_in_a_study(parts: Parts, routed: RoutedReleases, schema: str | None) -> None:
+    """The study's engine and the server's draw the same samples to the same prompt, so that the confidence is the same."""
+    small = replace(parts.router.small, form=None if schema is None else AnswerForm(json_schema=schema))
+    rule = RoutingRule(measure="self_consistency", threshold=0.4, num_samples=4, temperature=0.7)
+    options = GenerationOptions(max_new_tokens=24, form=None if schema is None else JsonForm(schema=schema))
+    made = release(parts, small=small, rule=rule)
+    model = StoreCatalogue(parts.store).find(small.model, made.project_id)
+    engine = LocalEngine(load_model(model.base, Precision.EXACT), adapter=model.adapter)
+    confidences = set()
+    for text in ("refund please", "where is it", "hello", "cancel my order", "thanks"):
+        request = replace(REQUEST, messages=(Message(role="user", content=text),), max_new_tokens=24)
+        prompt = Prompt(example_id="", messages=as_asked(request, small, chooses_temperature=False).messages)
+        [answer] = engine.generate([prompt], options)
+        drawn = [engine.generate([prompt], sampled(options, number))[0] for number in range(4)]
+        expected = self_consistency(answer, drawn, is_json=schema is not None)
+        given = routed.route(made, Errand(request=request))
+        assert given.confidence == expected
+        assert (given.answered_by is AnsweredBy.SMALL) == (expected is not None and expected >= 0.4)
+        confidences.add(expected)
+    engine.close()
+    assert len(confidences) > 1
 
 
 def test_nobody_else_is_asked_for_a_request_that_was_given_up(parts: Parts, routed: RoutedReleases) -> None:

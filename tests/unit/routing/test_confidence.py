@@ -9,6 +9,7 @@ import pytest
 
 from fettle.records import Answer, FinishReason, TokenLogProb, Usage
 from fettle.routing.confidence import Measure, confidence, confidences, self_consistency
+from fettle.scoring.graders.text import chrf
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=1, seconds=0.1)
 LABELLED = Answer(
@@ -69,5 +70,13 @@ def test_sampled_answers_agree_in_what_they_say() -> None:
     answer = replace(WRITTEN, text='{"a": 1, "b": 2}')
     samples = [replace(WRITTEN, text=text) for text in ('{"b":2,"a":1}', '{"a": 1}', ' {"a": 1, "b": 2}')] + [FAILED]
     assert self_consistency(answer, samples, is_json=True) == 0.5
-    assert self_consistency(answer, samples, is_json=False) == 0.25
     assert self_consistency(answer, [], is_json=False) is None
+    assert self_consistency(FAILED, samples, is_json=True) == -math.inf
+
+
+def test_sampled_texts_agree_as_far_as_they_are_alike() -> None:
+    answer = replace(WRITTEN, text="Your parcel comes tomorrow.")
+    samples = [replace(WRITTEN, text=text) for text in ("Your parcel comes  tomorrow.", "No idea, ask Ann")]
+    unlike = chrf(answer.text, samples[1].text)
+    assert 0 < unlike < 0.2
+    assert self_consistency(answer, [*samples, FAILED], is_json=False) == pytest.approx((1 + unlike) / 3)

@@ -205,10 +205,19 @@ def test_confidence_is_foreseen_with_the_coefficients_of_a_study() -> None:
 
 
 def test_agreement_needs_samples_and_unknown_measures_are_refused() -> None:
-    rule = RoutingRule(measure="self_consistency", threshold=0.5)
-    assert judge_by(rule, draw=lambda _: [SMALL, LARGE])(PROMPT, SMALL) == 0.5
+    rule = RoutingRule(measure="self_consistency", threshold=0.5, num_samples=2, temperature=0.7)
+    alike = replace(SMALL, text=SMALL.text + " ")
+    assert judge_by(rule, draw=lambda _: [SMALL, alike])(PROMPT, SMALL) == 1.0
+    assert judge_by(rule, draw=lambda _: [SMALL, FAILED])(PROMPT, SMALL) == 0.5
+
+    def full(_: object) -> list[Answer]:
+        raise BusyError("all places are taken", remedy="ask again", retry_after_seconds=1)
+
+    assert judge_by(rule, draw=full)(PROMPT, SMALL) is None, "what cannot be told is not trusted"
     with pytest.raises(ConfigError, match="samples"):
         judge_by(rule)
+    with pytest.raises(ConfigError, match="samples"):
+        judge_by(replace(rule, num_samples=0), draw=lambda _: [])
     with pytest.raises(ConfigError, match="no measure of confidence"):
         judge_by(replace(rule, measure="mood"))
 

@@ -76,8 +76,8 @@ def test_a_written_answer_tells_its_log_probabilities_and_samples_are_drawn_with
     [options] = engine.asked
     assert isinstance(options, GenerationOptions)
     assert options.num_top_log_probs == 0
-    draw = drawing(engine, OPTIONS, num_samples=3)
+    draw = drawing(engine, OPTIONS, num_samples=3, temperature=0.7)
     assert [one.text for one in draw(PROMPT)] == ["drawn 0", "drawn 1", "drawn 2"]
     assert [one.text for one in draw(PROMPT)] == ["drawn 0", "drawn 1", "drawn 2"]
     with pytest.raises(ConfigError):
-        drawing(engine, OPTIONS, num_samples=1)
+        drawing(engine, OPTIONS, num_samples=1, temperature=0.7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from challenged import BASE, Challenged, challenged, shadow
 from fettle.answering.engine import Engine
 from fettle.answering.engine_pool import PoolLoad
+from fettle.answering.engines.openai_http import OpenAIEngine
 from fettle.errors import EngineError
 from fettle.judging.records import Order
 from fettle.records import Answer, FinishReason, Prompt, Usage
@@ -23,6 +25,7 @@ from fettle.store.challenges import shadow_answer_of
 from fettle.store.database import Store
 from fettle.store.traffic import KeptRequest, forget
 from fettle.traffic.keeper import Keeper
+from local_endpoint import Reply, completion, endpoint, failure
 from tiny_models import save_tiny_model
 
 ANSWER = WrittenAnswer(message={"role": "assistant", "content": "billing"}, finish_reason="stop")
@@ -193,7 +196,10 @@ class PlantedJudge:
     name = "planted"
 
     def __init__(self) -> None:
-        self.num_asked, self.is_readable = 0, True
+        self.num_asked, self.is_readable, self.is_closed = 0, True, False
+
+    def close(self) -> None:
+        self.is_closed = True
 
     def generate(self, prompts: list[Prompt], _options: object) -> tuple[Answer, ...]:
         self.num_asked += len(prompts)
@@ -228,3 +234,40 @@ def test_a_judge_that_is_named_compares_both_answers_in_both_orders(place: Chall
     assert shadower.counts[ShadowOutcome.FAILED] == 1
     assert challenge_states(place.store, place.project_id, "triage")[0].num_outcomes == 1
     shadower.close()
+    assert planted.is_closed
+
+
+def test_a_judge_over_http_is_asked_in_both_orders_by_one_client_and_again_once_it_is_back() -> None:
+    is_mended = threading.Event()
+    is_mended.set()
+
+    def verdict(body: dict[str, Any], _number: int) -> Reply:
+        said = body["messages"][-1]["content"]
+        if "=== SECOND ANSWER" not in said:
+            return completion("Hello")  # each client greets an endpoint first
+        if not is_mended.is_set():
+            return failure(400, "I am being mended")
+        first, _ = said.split("=== SECOND ANSWER")
+        verdict = "first" if "billing" in first.split("=== FIRST ANSWER")[1] else "second"
+        return completion(json.dumps({"verdict": verdict, "reason": "It names the queue."}))
+
+    with endpoint(verdict) as served:
+        judge, opened = JudgeEndpoint(url=served.url, model="j", rubric="Right ones."), []
+
+        def engine_of(one: JudgeEndpoint) -> Engine:
+            opened.append(OpenAIEngine(one.url, one.model))
+            return opened[-1]
+
+        judges = PairJudge(engine_of)
+        asked = [{"role": "user", "content": "Which queue?"}]
+        assert judges.preference(judge, asked, "billing", "other") == 1.0
+        assert judges.preference(judge, asked, "other", "billing") == 0.0
+        assert len(opened) == 1
+        is_mended.clear()
+        assert judges.preference(judge, asked, "billing", "other") is None
+        is_mended.set()
+        assert judges.preference(judge, asked, "billing", "other") == 1.0
+        num_asked = len(served.requests)
+        assert judges.preference(judge, asked, "billing", " billing") == 0.5
+        assert (len(opened), len(served.requests)) == (2, num_asked), "nobody is asked of equal answers"
+        judges.close()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from planted_studies import Bench, home_at, questions, write_rows
 
+from fettle.errors import ConfigError
 from fettle.records import TaskKind, TokenLogProb
 from fettle.routing.confidence import Measure, confidences
 from fettle.routing_records import RoutingReport
@@ -96,3 +97,41 @@ def test_written_answers_tell_their_probabilities_where_a_target_was_named(bench
     assert all(one.log_probs for one in kept)
     assert {type(token) for one in kept for token in one.log_probs or ()} == {TokenLogProb}
     assert confidences(kept)[Measure.TOKEN_LOG_PROBABILITY].max() < 0
+
+
+def test_samples_are_drawn_once_and_their_agreement_is_one_more_measure(bench: Bench, tmp_path: Path) -> None:
+    with endpoint(knowing) as served:
+        settings = replace(
+            bench.settings,
+            task=TaskKind.TEXT,
+            graders=("exact_text",),
+            max_new_tokens=6,
+            remote=RemoteModel(url=served.url, model="large"),
+            routing=RoutingSettings(target=0.6, level=0.8, num_samples=3),
+            out=tmp_path / "study",
+        )
+        report = run_study(settings).report
+        assert report.routing is not None
+        measures = {one.measure for one in report.routing.measures}
+        assert measures == {"mean_token_log_probability", "self_consistency"}
+        folder = tmp_path / "study" / "answers" / "samples"
+        samples = [
+            read_answers(folder / part / f"tuned-{n}.jsonl") for part in ("validation", "test") for n in range(3)
+        ]
+        assert [len(one) for one in samples] == [report.num_examples["valid"]] * 3 + [report.num_examples["test"]] * 3
+        assert len({tuple(answer.text for answer in one) for one in samples[3:]}) > 1, "they are drawn"
+        before = [file.stat().st_mtime_ns for file in sorted(folder.rglob("*.jsonl"))]
+        again = run_study(settings).report
+        assert again.routing == report.routing
+        assert [file.stat().st_mtime_ns for file in sorted(folder.rglob("*.jsonl"))] == before
+
+
+def test_samples_that_say_nothing_are_refused_before_anything_is_asked(bench: Bench) -> None:
+    sampling = RoutingSettings(num_samples=3)
+    with pytest.raises(ConfigError, match="--route-samples"):
+        replace(bench.settings, routing=sampling)
+    remote = RemoteModel(url="http://127.0.0.1:9/v1", model="large")
+    with pytest.raises(ConfigError, match="labels need no samples"):
+        run_study(replace(bench.settings, remote=remote, routing=sampling))
+    with pytest.raises(ConfigError):
+        RoutingSettings(num_samples=1)

@@ -67,6 +67,7 @@ class SharedEngine(ServingEngine):
         self._running: list[AskedAnswer] = []
         self._inbox = Inbox()
         self._choice_waits = False
+        self._num_choosing = 0
         self._thread = threading.Thread(target=self._run, name="fettle answers", daemon=True)
         self._thread.start()
 
@@ -124,7 +125,7 @@ class SharedEngine(ServingEngine):
     def is_idle(self) -> bool:
         """Nothing is being written, and nothing waits."""
         with self._inbox.changed:
-            return not (self._has_rows() or self._inbox.tasks)
+            return not (self._has_rows() or self._num_choosing or self._inbox.tasks)
 
     @property
     def num_waiting(self) -> int:
@@ -133,8 +134,8 @@ class SharedEngine(ServingEngine):
 
     @property
     def num_running(self) -> int:
-        """Answers that are being written."""
-        return len(self._running)
+        """Answers that are being written, or chosen."""
+        return len(self._running) + self._num_choosing
 
     @property
     def num_adapters_in_memory(self) -> int:
@@ -227,11 +228,16 @@ class SharedEngine(ServingEngine):
             for one in asked or self._take_choices(first):
                 if not one.future.done():
                     one.future.set_exception(_explained(error))
+        finally:
+            self._num_choosing = 0
 
     def _take_choices(self, like: AskedChoice) -> list[AskedChoice]:
         """As many as are run at once, beside the answers that are being written."""
         max_slots = self._max_slots - self._batch.num_slots
-        return self._inbox.take_choices(like, at_most=self._limits.max_rows, max_slots=max_slots)
+        with self._inbox.changed:
+            taken = self._inbox.take_choices(like, at_most=self._limits.max_rows, max_slots=max_slots)
+            self._num_choosing = len(taken)
+        return taken
 
     def _choose_after(self, prefix: SharedPrefix, asked: Sequence[AskedChoice]) -> None:
         rows = [one.token_ids for one in asked]

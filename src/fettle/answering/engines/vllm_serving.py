@@ -132,8 +132,8 @@ class VllmServingEngine(ServingEngine):
     ) -> Future[Answer]:
         with self._changed:
             self._require_room(1)
+            chosen = self._choosers.submit(self._choose, prompt, token_ids, choices, adapter)
             self._choosing_by[adapter] += 1
-        chosen = self._choosers.submit(self._choose, prompt, token_ids, choices, adapter)
         chosen.add_done_callback(lambda _: self._has_chosen(adapter))
         return chosen
 
