@@ -248,7 +248,8 @@ class ContenderCost:
     net_value_per_month: float | None
     """Of 30 days; None: the value of a right answer was not said."""
     requests_per_day_for_margin: float | None
-    """With fewer requests a day answers cost more than they are worth; None: they do with any number, or the value was not said."""
+    """From so many requests a day on answers are worth what they cost, however many more come; None: from none, or no value
+    was said."""
     latency_seconds_p50: float | None
     latency_seconds_p95: float | None
     latency_seconds_p99: float | None
@@ -296,9 +297,9 @@ class BalancePoint:
     day: float
     best: float
     low: float
-    """5 % of the draws are below."""
+    """5 % of the draws are below, or fewer, as the best guess is not."""
     high: float
-    """5 % of the draws are above."""
+    """5 % of the draws are above, or fewer, as the best guess is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,10 +313,10 @@ class Band:
     share_never: float
     """Draws in which it never pays, however long one waits."""
     low_days: float | None
-    """5 % of the draws pay earlier; None: these never pay."""
+    """5 % of the draws pay earlier, or fewer, as the best guess does not; None: these never pay."""
     median_days: float | None
     high_days: float | None
-    """95 % of the draws pay earlier; None: not so many ever pay."""
+    """95 % of the draws pay no later, or more, as the best guess does not; None: not so many ever pay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +334,7 @@ class BreakEven:
     num_requests: float | None
     """None: never."""
     requests_per_day_to_pay: float | None
-    """The smallest traffic with which it pays within the horizon; None: none does."""
+    """From so many on it pays within the horizon, however many more come; None: from none."""
     cost_per_wrong_answer_to_pay: float | None
     """From this cost of a wrong answer on it pays within the horizon; None: it makes no fewer errors."""
     reason: str

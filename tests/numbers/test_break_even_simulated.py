@@ -112,14 +112,14 @@ def test_the_closed_form_agrees_with_a_simulation_day_by_day(seed: int) -> None:
         assert days == max(1, math.ceil(found.num_days - 1e-6))
     assert found.band.share_within_horizon == (found.num_days is not None and found.num_days <= 365)
     if found.requests_per_day_to_pay and found.requests_per_day_to_pay < 200_000:
-        traffic = {**said, "requests_per_day": found.requests_per_day_to_pay + 1e-3}
-        days = simulated_days(tuned, rights[0], large, rights[1], traffic)
-        assert days is not None
-        assert days <= 366
-        for less in (0.5, 0.9, 0.99):
-            traffic["requests_per_day"] = less * found.requests_per_day_to_pay
+        for more in (0.0, 0.1, 0.5, 1.0, 3.0):
+            traffic = {**said, "requests_per_day": (1 + more) * found.requests_per_day_to_pay + 1e-3}
             days = simulated_days(tuned, rights[0], large, rights[1], traffic)
-            assert days is None or days > 365
+            assert days is not None
+            assert days <= 366
+        traffic = {**said, "requests_per_day": 0.999 * found.requests_per_day_to_pay}
+        days = simulated_days(tuned, rights[0], large, rights[1], traffic)
+        assert days is None or days > 365
 
 
 @pytest.mark.parametrize(("num_right", "num_asked", "size"), [(60, 100, 1), (240, 300, 3), (97, 100, 1), (50, 50, 1)])

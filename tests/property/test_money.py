@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fettle.economics import costs
 from fettle.economics.break_even import Drawing, Side, break_even
@@ -89,25 +90,29 @@ def test_a_day_costs_the_sum_of_its_lines(taken: Taken, share: float, said: Situ
     st.lists(st.tuples(st.sampled_from([-1.0, 1.0]), st.floats(0, 50), st.floats(5, 500)), max_size=2),
     st.floats(0, 20),
 )
-def test_no_smaller_traffic_reaches_the_goal(
+def test_from_the_traffic_on_that_is_told_every_traffic_reaches_the_goal_and_from_none_below(
     gain: float, daily: float, machines: list[tuple[float, float, float]], wanted: float
 ) -> None:
     hosted = tuple(
         HostedShare(sign=sign, cost_per_machine_day=cost, requests_per_machine_day=capacity)
         for sign, cost, capacity in machines
     )
+
+    def above(tried: NDArray[np.float64]) -> NDArray[np.float64]:
+        gained = gain * tried + daily - wanted
+        for one in hosted:
+            gained += one.sign * one.cost_per_machine_day * np.maximum(1, np.ceil(tried / one.requests_per_machine_day))
+        return gained
+
     least = smallest_traffic(gain_per_request=gain, gain_per_day=daily, hosted=hosted, wanted_per_day=wanted)
-    tried = np.arange(0.5, 2000.0)
-    reached = gain * tried + daily - wanted
-    for one in hosted:
-        needed = np.maximum(1, np.ceil(tried / one.requests_per_machine_day))
-        reached += one.sign * one.cost_per_machine_day * needed
-    paying = tried[reached >= 1e-9]
-    if len(paying):
-        assert least is not None
-        assert least <= paying[0] + 1e-6
-    if least is not None:
-        assert not (paying < least - 1e-6).any()
+    far = np.linspace(100_000.0, 500_000.0, 500)
+    if least is None:
+        assert (above(far) < 1e-3).any()
+    else:
+        tried = least + np.concatenate([np.arange(0.001, 2000.0), far])
+        assert (above(tried) >= -1e-6).all()
+        if least > 0.01:
+            assert above(np.array([least - 0.005]))[0] < 0.01
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 100))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import Decimal
 
 from fettle.advice.finished import Finished
 from fettle.advice.quoted import step
 from fettle.advice_records import Command, Measurement, NextStep
 from fettle.records import Decision
+from fettle.study.economics_words import at_least
 
 
 def money_step(study: Finished) -> Iterator[NextStep]:
@@ -49,13 +50,12 @@ def money_step(study: Finished) -> Iterator[NextStep]:
 
 
 def _at_least(value: float) -> str:
-    """Two digits, rounded up: with less than what is needed it would still not pay.
+    """As it is written on the command line.
 
     >>> _at_least(74_117.6), _at_least(0.0000123), _at_least(3.0)
-    ('75000', '0.000013', '3.0')
+    ('75000', '0.000013', '3')
     """
-    digits = Context(prec=2, rounding=ROUND_CEILING)
-    return f"{digits.create_decimal(Decimal(repr(value))):f}"
+    return f"{Decimal(repr(at_least(value))).normalize():f}"
 
 
 def _cost(study: Finished, *changes: str) -> Command:

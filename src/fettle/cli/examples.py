@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from fettle.cli.columns import EncodingOption
-from fettle.errors import DataError
+from fettle.errors import ConfigError, DataError
 from fettle.traffic.only import Only
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ def from_traffic(
     from fettle.store.traffic import feedback_on
     from fettle.traffic.to_examples import examples_from_traffic
 
+    if test is not None and out.resolve() == test.resolve():
+        raise ConfigError(
+            "the test file would be replaced by examples to learn from",
+            where="--out",
+            remedy="name a file of its own for them",
+        )
     held_out = () if test is None else read_examples(test).examples
     store = open_store()
     since_at = 0 if since is None else seconds_of_day(since, "--since")

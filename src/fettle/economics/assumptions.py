@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,11 @@ _SHARES = ("busy_share", "cached_share", "busy_at_most", "share_checked", "share
 _DAILY_HOURS = ("busy_hours_per_day", "hosted_hours_per_day")
 _ABOVE_ZERO = ("requests_per_day", *_DAILY_HOURS, "busy_at_most", "horizon_days", "usd")
 _HOURS_OF_A_DAY = 24.0
+_MOST = 1e15
+"""Of anything: beyond, sums of it would be no numbers any more."""
+_AMOUNTS = ("price_", "wage_", "cost_", "value_")
+"""How names of amounts of money begin."""
+DOLLAR = "USD"
 
 
 def read_assumptions(path: Path, before: Assumptions | None = None) -> Assumptions:
@@ -55,6 +59,7 @@ def with_settings(before: Assumptions, settings: Sequence[str]) -> Assumptions:
     >>> with_settings(Assumptions(), ["traffic.requests_per_day=20"]).traffic.requests_per_day.best
     20.0
     """
+    together: dict[str, Any] = {}
     for setting in settings:
         name, is_set, text = setting.partition("=")
         parts = name.strip().split(".")
@@ -64,11 +69,13 @@ def with_settings(before: Assumptions, settings: Sequence[str]) -> Assumptions:
                 where="--set",
                 remedy="write it as traffic.requests_per_day=20000",
             )
-        said: Any = _value_of(text.strip())
-        for part in reversed(parts):
-            said = {part: said}
-        before = with_said(before, said, where="--set")
-    return before
+        table = together
+        for part in parts[:-1]:
+            inner = table.get(part)
+            table[part] = inner if isinstance(inner, dict) else {}
+            table = table[part]
+        table[parts[-1]] = _value_of(text.strip())
+    return with_said(before, together, where="--set") if together else before
 
 
 def with_said(before: Assumptions, said: Mapping[str, Any], *, where: str) -> Assumptions:
@@ -81,6 +88,14 @@ def with_said(before: Assumptions, said: Mapping[str, Any], *, where: str) -> As
     assert isinstance(after, Assumptions), "of the same type"
     if not after.currency.strip():
         raise ConfigError("the currency has no name", where=f"{where}: currency", remedy='write it, such as "EUR"')
+    if after.usd is not None and after.currency == DOLLAR:
+        raise ConfigError(
+            f"what a dollar is in {DOLLAR} needs no telling",
+            where=f"{where}: usd",
+            remedy='say `currency` too, such as "EUR", or leave usd away',
+        )
+    if after.currency != before.currency:
+        _require_no_amounts(after, before, where=where)
     hosted, busy = after.machine.hosted_hours_per_day, after.traffic.busy_hours_per_day
     if after.machine.bills_idle and hosted.low < busy.high:
         raise ConfigError(
@@ -89,6 +104,24 @@ def with_said(before: Assumptions, said: Mapping[str, Any], *, where: str) -> As
             remedy="host them at least as long, or say traffic.busy_hours_per_day too",
         )
     return after
+
+
+def _require_no_amounts(after: Any, before: Any, *, where: str, place: str = "") -> None:
+    """Show that no amount of another currency is taken over.
+
+    Raises:
+        ConfigError: One is.
+    """
+    for field in dataclasses.fields(after):
+        value, earlier = getattr(after, field.name), getattr(before, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, Range):
+            _require_no_amounts(value, earlier, where=where, place=f"{place}{field.name}.")
+        elif field.name.startswith(_AMOUNTS) and value is earlier and isinstance(value, Range) and value.high > 0:
+            raise ConfigError(
+                f"the currency is another one now, and {place}{field.name} is an amount in the former",
+                where=f"{where}: currency",
+                remedy="give this amount again in the new currency, together with it",
+            )
 
 
 def _over(before: Any, said: Mapping[str, Any], *, where: str, place: str) -> Any:
@@ -156,14 +189,16 @@ def _range(name: str, value: Any, *, where: str) -> Range:
 
 
 def _number(name: str, value: Any, *, where: str) -> float:
-    high = 1.0 if name in _SHARES else _HOURS_OF_A_DAY if name in _DAILY_HOURS else math.inf
+    high = 1.0 if name in _SHARES else _HOURS_OF_A_DAY if name in _DAILY_HOURS else _MOST
+    low = 1 / _MOST if name in _ABOVE_ZERO else 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"expected a number, and it is {value!r}", where=where, remedy=_FORM)
-    is_low = value <= 0 if name in _ABOVE_ZERO else value < 0
-    if not math.isfinite(value) or is_low or value > high:
-        least = "above 0" if name in _ABOVE_ZERO else "of at least 0"
-        most = "" if high == math.inf else f" and at most {high:g}"
-        raise ConfigError(f"expected a number {least}{most}, and it is {value:g}", where=where, remedy=_FORM)
+    if not low <= value <= high:
+        least = "above 0" if low else "of at least 0"
+        told = f"{value:g}" if isinstance(value, float) else str(value)[:20]
+        raise ConfigError(
+            f"expected a number {least} and at most {high:g}, and it is {told}", where=where, remedy=_FORM
+        )
     return float(value)
 
 

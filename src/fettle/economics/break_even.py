@@ -83,7 +83,7 @@ def break_even(challenger: Side, opponent: Side, drawing: Drawing) -> BreakEven:
         requests_per_day_to_pay=_traffic_to_pay(challenger, opponent, best, difference, drawing.horizon_days),
         cost_per_wrong_answer_to_pay=_cost_to_pay(challenger, opponent, best, difference, saving, drawing.horizon_days),
         reason=_reason(challenger, opponent, best, difference, saving),
-        band=_band(differences, savings, drawing),
+        band=_band(differences, savings, drawing, num_days=days),
         balance=_balance(difference, saving, differences, savings, days=days, horizon_days=drawing.horizon_days),
     )
 
@@ -179,13 +179,16 @@ def _day_parts(challenger: Side, opponent: Side, at: Quantities) -> dict[str, fl
     return {name: theirs[name] - ours[name] for name in ours}
 
 
-def _band(differences: Numbers, savings: Numbers, drawing: Drawing) -> Band:
+def _band(differences: Numbers, savings: Numbers, drawing: Drawing, *, num_days: float | None) -> Band:
+    """Around the best guess, which lies within whatever was drawn."""
     pays = (savings > 0) | ((savings == 0) & (differences <= 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         days = np.where(savings > 0, np.maximum(0.0, differences) / savings, 0.0)
     days = np.where(pays, days, np.inf)
     quantiles = np.quantile(days, [_LOW, 0.5, _HIGH], method="inverted_cdf")
-    low, median, high = (float(value) if np.isfinite(value) else None for value in quantiles)
+    best = np.inf if num_days is None else num_days
+    around = (min(quantiles[0], best), quantiles[1], max(quantiles[2], best))
+    low, median, high = (float(value) if np.isfinite(value) else None for value in around)
     return Band(
         num_draws=len(days),
         seed=drawing.seed,
@@ -204,6 +207,7 @@ def _balance(
     last = float(horizon_days) if days is None else min(_MOST_DAYS_SHOWN, max(_LEAST_DAYS_SHOWN, 2 * days))
     points = []
     for day in np.linspace(0.0, last, _NUM_POINTS + 1):
-        low, high = np.quantile(savings * day - differences, [_LOW, _HIGH])
-        points.append(BalancePoint(day=float(day), best=saving * day - difference, low=float(low), high=float(high)))
+        best = float(saving * day - difference)
+        low, high = (float(end) for end in np.quantile(savings * day - differences, [_LOW, _HIGH]))
+        points.append(BalancePoint(day=float(day), best=best, low=min(low, best), high=max(high, best)))
     return tuple(points)

@@ -52,9 +52,13 @@ class _File(BaseModel):
     models: dict[str, _ModelEntry] = {}
 
     @model_validator(mode="after")
-    def _names_a_currency(self) -> _File:
+    def _is_clear(self) -> _File:
         if not self.currency.strip():
             raise ValueError("the currency has no name")
+        names = [name.lower() for name in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the model {twice[0]} is there twice, in other letters")
         return self
 
 
@@ -109,11 +113,13 @@ def price_table(home: Path) -> PriceTable:
 
 
 def _over(below: PriceTable, above: PriceTable) -> PriceTable:
+    replaced = {*above.machines, *above.training}  # what was said of another one's price is not said of these
+    descriptions = {name: what for name, what in below.descriptions.items() if name not in replaced}
     return PriceTable(
         machines={**below.machines, **above.machines},
         training={**below.training, **above.training},
         models={**below.models, **above.models},
-        descriptions={**below.descriptions, **above.descriptions},
+        descriptions={**descriptions, **above.descriptions},
     )
 
 
@@ -124,7 +130,7 @@ def _read(text: str, *, where: str) -> PriceTable:
         raise ConfigError(f"this is no TOML ({error})", where=where, remedy="mend that line") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "file"
         raise ConfigError(
             f"`{place}`: {first['msg']}",
             where=where,

@@ -61,6 +61,8 @@ def priced(said: Assumptions, prices: Prices, endpoint: Endpoint | None) -> Pric
         ConfigError: A price is missing, or in another currency.
     """
     stated = list(_stated(said))
+    if said.usd is not None:
+        stated.append(Stated(name="usd", value=exactly(said.usd), source=Origin.SAID.value))
     machine = _machine(said, prices.table, stated)
     tokens = None if endpoint is None else _tokens(said, prices, endpoint, stated)
     found = tokens or (_NOTHING, _NOTHING, _NOTHING)
@@ -69,6 +71,10 @@ def priced(said: Assumptions, prices: Prices, endpoint: Endpoint | None) -> Pric
         notes.append(
             f"What {endpoint.model} costs is not known: its name is in no price table. Give "
             "remote.price_per_million_input_tokens and remote.price_per_million_output_tokens."
+        )
+    if not said.machine.bills_idle:
+        notes.append(
+            "Machines are billed by the seconds of each request, and not while they wait (machine.bills_idle)."
         )
     value = said.worth.value_per_right_answer
     situation = Situation(

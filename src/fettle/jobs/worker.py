@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from fettle.errors import FettleError
@@ -36,6 +36,14 @@ _logger = logging.getLogger("fettle.worker")
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_SWEEPS = 60.0
 _SECONDS_AFTER_FAULT = 10.0
+_SWEEPS: tuple[Callable[[Store], object], ...] = (
+    remove_expired,
+    remove_expired_files,
+    expire_uploads,
+    empty_expired_indexes,
+    remove_abandoned_contents,
+    tidy_jobs,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,17 +174,7 @@ class Worker:
 
     def _sweeps(self) -> None:
         while True:
-            try:
-                remove_expired_files(self._store)
-                expire_uploads(self._store)
-                empty_expired_indexes(self._store)
-                remove_expired(self._store)
-                remove_abandoned_contents(self._store)
-                tidy_jobs(self._store)
-            except FettleError as error:
-                _logger.warning("%s", error.describe())
-            except Exception:
-                _logger.exception("a fault of ours")
+            sweep(self._store)
             if self._stops.wait(_SECONDS_BETWEEN_SWEEPS):
                 return
 
@@ -186,3 +184,19 @@ def _reason(job: Job, error: Exception) -> JobError:
         return JobError(code="server_error", message=error.describe())
     failure = failure_of(error)
     return JobError(code=failure.code, message=failure.message, param=failure.param)
+
+
+def sweep(store: Store, parts: Sequence[Callable[[Store], object]] = _SWEEPS) -> None:
+    """Delete whatever has had its time. A part that fails does not stop the others: what was promised to go goes.
+
+    Args:
+        store: Where it is.
+        parts: Each deletes one kind of thing.
+    """
+    for part in parts:
+        try:
+            part(store)
+        except FettleError as error:
+            _logger.warning("%s", error.describe())
+        except Exception:
+            _logger.exception("a fault of ours")

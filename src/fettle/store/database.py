@@ -46,6 +46,10 @@ class DatabaseAwayError(ResourceError):
     """The database does not answer, is full, or has been locked for too long. It may answer again a little later."""
 
 
+_MILLISECONDS_FOR_READERS = 250
+"""For which the log of SQLite waits for readers to be emptied; nobody can write meanwhile."""
+
+
 class Store:
     """Where everything is kept that outlives a process: a database, and folders beside it.
 
@@ -121,12 +125,17 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 connection.commit()
-                connection.exec_driver_sql(
-                    "PRAGMA wal_checkpoint(TRUNCATE)"
-                )  # a reader may hold it back until the next time
+                _empty_log(connection)
             finally:
                 connection.rollback()
                 connection.exec_driver_sql(f"PRAGMA secure_delete = {before}")
+
+    def empty_log(self) -> bool:
+        """Empty the log of SQLite, which holds what was deleted; False: somebody reads an older state, and it is not empty."""
+        if self.is_postgresql:
+            return True
+        with _database_errors_explained(self._engine), self._engine.connect() as connection:
+            return _empty_log(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -178,6 +187,17 @@ class epoch_now(FunctionElement[float]):  # noqa: N801 (reads as the SQL functio
 
     type = Float(53)
     inherit_cache = True
+
+
+def _empty_log(connection: Connection) -> bool:
+    before = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {_MILLISECONDS_FOR_READERS}")
+    try:
+        return not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar()
+    finally:
+        connection.rollback()
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {before}")
+        connection.rollback()
 
 
 @compiles(epoch_now, "sqlite")

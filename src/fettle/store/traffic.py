@@ -286,10 +286,11 @@ def forget(
 
 
 def remove_expired(store: Store) -> int:
-    """Delete kept requests whose time is over, with their feedback; how many."""
+    """Delete kept requests whose time is over, with their feedback; how many. What was deleted before leaves the log at last."""
     is_expired = kept_requests.c.expires_at <= now()
     with store.reading() as connection:
         if connection.execute(select(kept_requests.c.number).where(is_expired).limit(1)).first() is None:
+            store.empty_log()
             return 0
     return _delete(store, [is_expired])
 

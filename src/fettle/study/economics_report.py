@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fettle.answering.address import public_address
 from fettle.contenders.constant import CONSTANT
 from fettle.economics import costs
 from fettle.economics.break_even import Drawing, Side, break_even, gain_by_day, gain_by_request, hosted_share
@@ -37,6 +38,7 @@ from fettle.report_records import StudyReport
 from fettle.routing_records import RoutingCosts
 from fettle.study.economics_words import economics_sentence, notes_of_assumptions
 from fettle.study.figures import spoken
+from fettle.study.settings import RemoteModel
 
 REMOTE = "remote"
 NUM_DRAWS = 10_000
@@ -73,13 +75,19 @@ def on_machine(said: Assumptions, *, is_gpu: bool, price_per_hour: float | None)
     return replace(said, machine=machine)
 
 
-def require_priced(said: Assumptions, prices: Prices) -> None:
-    """Show that the machine has a price, before a study has taken its minutes.
+def require_priced(said: Assumptions, prices: Prices, remote: RemoteModel | None = None) -> None:
+    """Show that the machine has a price, and none is in another currency, before a study has taken its minutes.
+
+    Args:
+        said: What is said, and assumed.
+        prices: Where the rest is looked up.
+        remote: The model that is asked beside; None: there is none. That nobody knows what it bills is no fault.
 
     Raises:
-        ConfigError: It has none, or one in another currency.
+        ConfigError: The machine has no price, or a price is in another currency.
     """
-    priced(said, prices, None)
+    endpoint = remote and Endpoint(model=remote.model, url=public_address(remote.url), prompt_tokens_per_request=0.0)
+    priced(said, prices, endpoint)
 
 
 def with_money(report: StudyReport, said: Assumptions, prices: Prices) -> StudyReport:

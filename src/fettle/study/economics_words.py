@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Context, Decimal
 
 from fettle.economics.costs import DAYS_PER_YEAR
 from fettle.economics_records import Assumptions, BreakEven, EconomicsReport, Origin, Range, Stated
@@ -76,10 +77,12 @@ def break_even_sentence(one: BreakEven, said: Assumptions, titles: Mapping[str, 
 def _what_would_help(one: BreakEven, said: Assumptions) -> str:
     ways = []
     if one.requests_per_day_to_pay is not None:
-        ways.append(f"with {_rounded(one.requests_per_day_to_pay)} requests a day or more")
+        ways.append(
+            f"with {figures.counted(math.ceil(at_least(one.requests_per_day_to_pay)), 'request')} a day or more"
+        )
     if one.cost_per_wrong_answer_to_pay is not None:
         least = one.cost_per_wrong_answer_to_pay
-        told = f"{money(least, said.currency)} or more" if least >= _LEAST_TOLD else "anything at all"
+        told = f"{money(at_least(least), said.currency)} or more" if least >= _LEAST_TOLD else "anything at all"
         ways.append(f"where a wrong answer costs {told}")
     return f" It would pay within {_horizon(said)} {', or '.join(ways)}." if ways else ""
 
@@ -109,6 +112,15 @@ def _from_to(low: float, high: float) -> str:
 def _requests(number: float | None) -> str:
     assert number is not None, "what pays some day does so after some requests"
     return "one request" if number <= 1 else f"{_rounded(number)} requests"
+
+
+def at_least(value: float) -> float:
+    """Two digits, rounded up: with less than what is needed it would still not pay.
+
+    >>> at_least(74_117.6), at_least(0.0000123), at_least(3.0)
+    (75000.0, 1.3e-05, 3.0)
+    """
+    return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(repr(value))))
 
 
 def _rounded(number: float) -> str:

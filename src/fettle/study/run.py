@@ -111,7 +111,7 @@ def run_plan(
         is_gpu=chosen_device().type == "cuda",
         price_per_hour=plan.settings.price_per_hour,
     )
-    require_priced(money, prices)
+    require_priced(money, prices, plan.settings.remote)
     if plan.settings.precision is Precision.AUTO:
         keep_choice(get_settings().home)
     plan = keeping_grades(plan, listener)

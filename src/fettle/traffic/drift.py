@@ -3,7 +3,8 @@
 A request is put into numbers that know nothing of other requests: how far it is from the nearest training example, how long it
 is, and where it lies along the directions in which training examples differ most. Test examples are put into the same numbers,
 and `statistics.exchangeability` bets that requests are not like them; of distances, only greater ones are a change, as a request
-that repeats a training example is nothing strange. The alarm is raised where the bets have become 1/a times as rich, which
+that repeats a training example is nothing strange. Personal data are taken out of all of them first: kept requests are without, and
+would be other than the test split for that alone. The alarm is raised where the bets have become 1/a times as rich, which
 happens with a probability of at most a if nothing changes, however often one looks and for however long.
 
 "Nothing changes" means that requests and test examples are draws of one kind, each for itself. One user who sends the same again
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from fettle.errors import DataError
 from fettle.retrieval.embedder import Embedder
 from fettle.statistics.exchangeability import Watch, begin_watch
+from fettle.traffic.redact import redacted
 
 FEWEST_ANCHORS, FEWEST_KNOWN = 10, 20
 """Fewest training and test examples that requests can be held against."""
@@ -189,7 +191,7 @@ class DriftWatch:
             requests: None that was looked at before.
             false_alarm_rate: In (0, 1), the same at all looks.
         """
-        places = self.surroundings.places([one.text for one in requests])
+        places = self.surroundings.places([redacted(one.text) for one in requests])
         self.inputs.take(places.values)
         confidences = [one.confidence for one in requests if one.confidence is not None]
         if self.confidence is not None and confidences:
@@ -223,7 +225,7 @@ class DriftWatch:
         return tuple(
             StrangeRequest(
                 id=requests[place].id,
-                text=requests[place].text,
+                text=redacted(requests[place].text),
                 distance=float(places.distances[place]),
                 nearest=places.nearest[place],
             )
@@ -256,8 +258,8 @@ def begin_drift_watch(
                 f"expected at least {FEWEST_KNOWN} {what} to hold requests against, found {number}",
                 remedy="give the test split of the study",
             )
-    surroundings = Surroundings(train_texts, embedder)
-    places = surroundings.places(test_texts)
+    surroundings = Surroundings([redacted(text) for text in train_texts], embedder)
+    places = surroundings.places([redacted(text) for text in test_texts])
     confidence = np.array(test_confidences, dtype=np.float64)
     return DriftWatch(
         surroundings=surroundings,

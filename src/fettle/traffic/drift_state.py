@@ -21,9 +21,9 @@ from fettle.files import write_atomically
 from fettle.statistics.exchangeability import Watch
 from fettle.store.traffic import KeptRequest
 from fettle.traffic.drift import DriftWatch, Request
-from fettle.traffic.to_examples import conversation_of, question_of, texts_of
+from fettle.traffic.to_examples import beginnings, question_of, texts_of
 
-_FORMAT, _VERSION = "fettle-drift", 1
+_FORMAT, _VERSION = "fettle-drift", 2
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class DriftProgress:
         reference_sha256: Of training and test texts and the embedder, as `reference_sha256` says it.
         false_alarm_rate: What was promised at the first look, and holds for all.
         last_number: Of the last request that was looked at.
-        conversations: Of which a request was looked at.
+        conversations: What was sent in them so far, by its name (`beginnings`).
     """
 
     reference_sha256: str
@@ -45,6 +45,8 @@ class DriftProgress:
     def new_requests(self, kept: Sequence[KeptRequest]) -> list[Request]:
         """The first request of each conversation that is not known yet; all of these are known from now on.
 
+        Who asks what somebody has asked before begins another conversation: the test split has what is often asked as often.
+
         Args:
             kept: In the order in which they came.
         """
@@ -52,9 +54,10 @@ class DriftProgress:
         for request, messages in texts_of(kept):
             if request.number <= self.last_number:
                 continue
-            conversation = conversation_of(messages)
-            if conversation not in self.conversations:
-                self.conversations.add(conversation)
+            *before, whole = beginnings(messages)
+            is_first = self.conversations.isdisjoint(before)
+            self.conversations.add(whole)
+            if is_first:
                 found.append(Request(id=request.id, text=question_of(messages), confidence=request.confidence))
         self.last_number = max([self.last_number, *(request.number for request in kept)])
         return found
@@ -131,6 +134,9 @@ def read_progress(path: Path, watch: DriftWatch, wanted: DriftProgress) -> Drift
         raise ConfigError(
             text, where=str(path), remedy=f"give --false-alarms {progress.false_alarm_rate:g}, or {begins_anew}"
         )
+    if watch.confidence is not None and confidence is None:
+        text = "this watch was begun without the confidence of answers to the test split, and it cannot be watched from now on"
+        raise ConfigError(text, where=str(path), remedy=f"leave out --test-key, or {begins_anew}")
     watch.inputs, watch.confidence, watch.num_requests = inputs, confidence, num_requests
     watch.test_confidences = test_confidences
     return progress

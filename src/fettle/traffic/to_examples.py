@@ -8,6 +8,7 @@ what it was trained on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,10 +21,12 @@ from fettle.examples.row_formats.chat import ChatFormat
 from fettle.records import Example, Finding, Location, Message
 from fettle.store.traffic import Feedback, KeptRequest
 from fettle.traffic.only import Only
+from fettle.traffic.redact import holds_placeholder, redacted
 
 _LIKED_ABOVE = 0.5
 _CUT_SHORT = "length"
 _LATER = "nothing: the later one was kept"
+_BETWEEN = "\0"
 
 
 class Standing(StrEnum):
@@ -56,9 +59,9 @@ def examples_from_traffic(
 ) -> FromTraffic:
     """What can be learned from kept requests.
 
-    Left out, each with a finding: disliked answers without a correction, answers cut short, requests that no example can be made
-    of, earlier ones of those that ask the same, and those that share what they ask with a test example. Requests whose texts were
-    not kept are counted.
+    Left out, each with a finding: disliked answers without a correction, answers cut short, answers that personal data were taken
+    out of, requests that no example can be made of, earlier ones of those that ask the same, and those that share what they ask
+    with a test example. Requests whose texts were not kept are counted.
 
     Args:
         kept: In the order in which they came.
@@ -68,11 +71,13 @@ def examples_from_traffic(
     """
     findings: list[Finding] = []
     found: list[tuple[Example, Standing]] = []
+    groups = _groups(kept)
     for request in kept:
         try:
             standing = _standing(request, feedback.get(request.id, ()), only)
             if standing is not None:
-                found.append((_example(request, feedback.get(request.id, ())), standing))
+                example = _example(request, feedback.get(request.id, ()))
+                found.append((replace(example, group=groups[request.id]), standing))
         except UnusableRowError as error:
             findings.append(error.note.about(request.id))
     num_without = sum(request.request is None for request in kept)
@@ -82,7 +87,8 @@ def examples_from_traffic(
     found, repeats = _without_repeats(found)
     findings += repeats
     standing_of = {example.id: standing for example, standing in found}
-    left, leaks = without_leaks([example for example, _ in found], test, "test")
+    held_out = [*test, *(clean for one in test if (clean := _redacted(one)) != one)]
+    left, leaks = without_leaks([example for example, _ in found], held_out, "test")
     findings += [replace(one, line=None) for one in leaks]
     standings = [standing_of[example.id] for example in left]
     return FromTraffic(
@@ -103,6 +109,36 @@ def conversation_of(messages: Sequence[Message]) -> str:
     first = next((place for place, message in enumerate(messages) if message.role == "user"), len(messages) - 1)
     beginning = "\0".join(f"{message.role}\1{message.content}" for message in messages[: first + 1])
     return hashlib.sha256(beginning.encode()).hexdigest()[:16]
+
+
+def beginnings(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Names of all that may have been sent before in the same conversation, the shortest first, and last of what is sent now.
+
+    Each answer in it ends a request that may have been made. Where none of them was, the answers are examples that the program
+    sends along, and what is sent now begins a conversation.
+
+    >>> hello = Message(role="user", content="Hello")
+    >>> beginnings([hello])[0] == beginnings([hello, Message(role="assistant", content="Hi."), hello])[0]
+    True
+    """
+    names: list[str] = []
+    said = hashlib.sha256()
+    for place, message in enumerate(messages):
+        if message.role == "assistant" and place:
+            names.append(said.copy().hexdigest()[:16])
+        said.update((_BETWEEN if place else "").encode() + f"{message.role}\1{message.content}".encode())
+    return (*names, said.hexdigest()[:16])
+
+
+def _groups(kept: Sequence[KeptRequest]) -> dict[str, str]:
+    """The conversation of each request, by its id: named by the first that was kept of it."""
+    known: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for request, messages in texts_of(kept):
+        *before, whole = beginnings(messages)
+        group = next((known[one] for one in reversed(before) if one in known), known.get(whole, whole))
+        groups[request.id] = known[whole] = group
+    return groups
 
 
 def _standing(request: KeptRequest, said: Sequence[Feedback], only: Only) -> Standing | None:
@@ -140,6 +176,9 @@ def _example(request: KeptRequest, said: Sequence[Feedback]) -> Example:
     assert request.answer is not None, "kept with them"
     corrected = _corrected(said)
     answer = request.answer if corrected is None else {"role": "assistant", "content": corrected}
+    if request.is_redacted and holds_placeholder(json.dumps(answer, ensure_ascii=False)):
+        problem = "personal data were taken out of the answer, and a model would learn to answer `[email]` and the like"
+        raise UnusableRowError("redacted-answer", problem, "keep such a key's requests with --no-redact, if you may")
     row = {**request.request, "messages": [*request.request["messages"], answer]}
     conversation = ChatFormat().convert(row)
     messages = tuple(replace(one, weight=0) if one.role == "assistant" else one for one in conversation.messages[:-1])
@@ -148,8 +187,13 @@ def _example(request: KeptRequest, said: Sequence[Feedback]) -> Example:
         messages=(*messages, conversation.messages[-1]),
         source=Location(file=request.id, line=1),
         tools=conversation.tools,
-        group=conversation_of(messages),
     )
+
+
+def _redacted(example: Example) -> Example:
+    """As it would have been kept, had it been a request."""
+    clean = (replace(one, content=redacted(one.content, is_answer=one.role == "assistant")) for one in example.messages)
+    return replace(example, messages=tuple(clean))
 
 
 def _without_repeats(

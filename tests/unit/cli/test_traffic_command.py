@@ -131,6 +131,15 @@ def test_kept_requests_become_a_file_of_examples(store: Store, key: Key, tmp_pat
     assert len(out.read_text().splitlines()) == 2
 
 
+def test_the_test_file_is_not_written_over(store: Store, key: Key, tmp_path: Path) -> None:
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
+    before = test.read_bytes()
+    with pytest.raises(ConfigError, match="would be replaced"):
+        run("examples", "from-traffic", "--out", str(test), "--test", str(tmp_path / "." / "test.jsonl"))
+    assert test.read_bytes() == before
+
+
 def test_drift_is_looked_for_again_and_again(
     store: Store, key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

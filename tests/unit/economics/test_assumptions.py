@@ -78,12 +78,30 @@ def test_a_file_says_what_it_says_and_the_rest_is_assumed(tmp_path: Path) -> Non
         ("machine.name=3", "text in quotes"),
         ("machine.hosted_hours_per_day=4", "hours a day"),
         ('currency=" "', "no name"),
+        ("usd=0.9", "needs no telling"),
+        ("worth.cost_per_wrong_answer=1e300", "at most 1e+15"),
+        ("traffic.requests_per_day=1e-300", "above 0"),
+        (f"traffic.requests_per_day=1{'0' * 400}", "expected a number"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(setting: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(problem)) as found:
         with_settings(Assumptions(), [setting])
     assert found.value.remedy
+
+
+def test_settings_are_looked_at_together() -> None:
+    said = with_settings(Assumptions(), ["machine.hosted_hours_per_day=6", "traffic.busy_hours_per_day=6"])
+    assert (said.machine.hosted_hours_per_day.best, said.traffic.busy_hours_per_day.best) == (6, 6)
+    assert with_settings(Assumptions(), ["usd=0.9", "currency=EUR"]).usd == 0.9
+
+
+def test_no_amount_is_taken_over_into_another_currency() -> None:
+    said = with_settings(Assumptions(), ["people.wage_per_hour=40", "machine.price_per_serving_hour=2"])
+    with pytest.raises(ConfigError, match=r"machine\.price_per_serving_hour is an amount in the former"):
+        with_settings(said, ["currency=EUR"])
+    again = ["currency=EUR", "people.wage_per_hour=40", "machine.price_per_serving_hour=2"]
+    assert with_settings(said, again).currency == "EUR"
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ def test_the_band_holds_the_draws() -> None:
     assert all(point.low <= point.high for point in found.balance)
 
 
+def test_the_best_guess_lies_within_the_band_wherever_it_lies_in_its_range() -> None:
+    for best in (8000, 40_000):
+        situation = said(requests_per_day=Range(low=8000, best=best, high=40_000))
+        found = break_even(side(TUNED, 0.8, 500), side(LARGE, 0.8, 500), drawing(situation, num_draws=500))
+        assert all(point.low <= point.best <= point.high for point in found.balance)
+        assert found.num_days is not None
+        assert found.band.low_days is not None
+        assert found.band.high_days is not None
+        assert found.band.low_days <= found.num_days <= found.band.high_days
+
+
 def test_the_same_seed_draws_the_same() -> None:
     situation = said(requests_per_day=Range(low=6000, best=10_000, high=20_000))
     bands = [
@@ -96,17 +107,30 @@ def test_the_same_seed_draws_the_same() -> None:
 
 
 def test_another_machine_can_take_the_saving_back() -> None:
-    # a machine of 10 a day takes 100 requests of 0.15: 5 are gained at 100, 5 lost at 101, and ten again at 200
+    # a machine of 10 a day takes 100 requests of 0.15: 5 are gained at 100, 5 lost at 101, and nothing at 200 and 201
     one = HostedShare(sign=-1, cost_per_machine_day=10.0, requests_per_machine_day=100.0)
     traffic = {
         wanted: smallest_traffic(gain_per_request=0.15, gain_per_day=0.0, hosted=(one,), wanted_per_day=wanted)
         for wanted in (0.0, 5.0, 5.1)
     }
-    assert traffic[0.0] == pytest.approx(10 / 0.15)
-    assert traffic[5.0] == pytest.approx(100)
-    assert traffic[5.1] == pytest.approx(25.1 / 0.15)
+    assert traffic[0.0] == pytest.approx(20 / 0.15)
+    assert traffic[5.0] == pytest.approx(35 / 0.15)
+    assert traffic[5.1] == pytest.approx(45.1 / 0.15)
     nothing = smallest_traffic(gain_per_request=0.09, gain_per_day=0.0, hosted=(one,), wanted_per_day=0.0)
     assert nothing is None
     free = replace(one, cost_per_machine_day=0.0)
     assert smallest_traffic(gain_per_request=0.1, gain_per_day=0.0, hosted=(free,), wanted_per_day=0.0) == 0.0
     assert MOST_REQUESTS_PER_DAY > 1e6
+
+
+def test_no_traffic_pays_where_every_request_costs_more() -> None:
+    assert smallest_traffic(gain_per_request=-0.001, gain_per_day=0.0, hosted=(), wanted_per_day=0.0) is None
+    assert smallest_traffic(gain_per_request=-0.001, gain_per_day=0.0, hosted=(), wanted_per_day=-3.0) is None
+    assert smallest_traffic(gain_per_request=0.0, gain_per_day=0.0, hosted=(), wanted_per_day=0.0) == 0.0
+    # its test costs less than that of the large model (100 x 0.0018), and its errors far more
+    cheap = replace(TUNED, training_seconds=0.0, num_labelled_examples=0)
+    large = replace(LARGE, num_test_requests=100)
+    worse = break_even(side(cheap, 0.5), side(large, 0.9), drawing(said(cost_per_wrong_answer=1)))
+    assert worse.setup_difference == pytest.approx(-0.18)
+    assert worse.num_days is None
+    assert worse.requests_per_day_to_pay is None

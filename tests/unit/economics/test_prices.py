@@ -98,6 +98,21 @@ def test_a_file_with_mistakes_is_refused(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in found.value.describe()
 
 
+def test_what_the_packaged_machine_is_is_not_said_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text("[machines.cpu]\nprice_per_hour = 0.12\n")
+    table = price_table(tmp_path)
+    assert table.machines["cpu"].value == 0.12
+    assert "cpu" not in table.descriptions
+    assert "gpu" in table.descriptions
+
+
+def test_a_model_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    price = "price_per_million_input_tokens = 1\nprice_per_million_output_tokens = 2\n"
+    (tmp_path / "prices.toml").write_text(f"[models.Large]\n{price}[models.large]\n{price}")
+    with pytest.raises(ConfigError, match="large is there twice"):
+        price_table(tmp_path)
+
+
 def test_an_unknown_machine_is_refused_with_what_is_meant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean `gpu`"):
         price_table(tmp_path).machine("gpuu")

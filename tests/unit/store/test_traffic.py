@@ -171,6 +171,25 @@ def files_of(store: Store) -> bytes:
     return b"".join(path.read_bytes() for path in store.home.glob("fettle.sqlite*"))
 
 
+def test_who_reads_an_older_state_stops_no_writer_and_keeps_nothing_for_ever(store: Store, project: str) -> None:
+    if store.is_postgresql:
+        pytest.skip("the log is SQLite's")
+    write(store, kept(project, request={"messages": [{"role": "user", "content": SECRET_WORD}]}))
+    waits = []
+    with store.snapshot() as reader:
+        assert list_rules(reader) == {}
+        with store.reading() as connection:
+            waits.append(connection.exec_driver_sql("PRAGMA busy_timeout").scalar())
+        assert forget(store, project) == 1
+        assert not store.empty_log()
+    with store.reading() as connection:
+        waits.append(connection.exec_driver_sql("PRAGMA busy_timeout").scalar())
+    assert waits[0] == waits[1], "only the emptying of the log gives up early"
+    assert SECRET_WORD.encode() in files_of(store)
+    assert remove_expired(store) == 0
+    assert SECRET_WORD.encode() not in files_of(store)
+
+
 def test_what_is_asked_to_be_forgotten_is(store: Store, project: str) -> None:
     first, second = kept(project, created_at=100), kept(project, created_at=200, key_id="key_2")
     third = kept(project, created_at=300)

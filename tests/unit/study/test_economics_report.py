@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,11 @@ from fettle.study.economics_report import (
     require_priced,
     with_money,
 )
+from fettle.study.economics_views import cost_row
+from fettle.study.economics_words import break_even_sentence
 from fettle.study.page import render_page
 from fettle.study.report import parse_report, print_report
+from fettle.study.settings import RemoteModel
 from report_routing import routing
 
 
@@ -140,6 +144,51 @@ def test_value_makes_a_margin_with_a_volume_from_which_on_it_holds(prices: Price
     assert "Pays its way from" in render_page(replace(json_report(), economics=found))
 
 
+def test_what_a_reader_is_told_would_pay_does(prices: Prices) -> None:
+    report = json_report()
+    report = replace(
+        report,
+        contenders=tuple(
+            replace(one, resources=replace(one.resources, seconds_per_request=0.9 + 0.37 * place))
+            for place, one in enumerate(report.contenders)
+        ),
+    )
+    for settings in ((), ("machine.price_per_serving_hour=3",), ("people.wage_per_hour=31", "traffic.busy_share=0.9")):
+        said = (*settings, "people.labelling_minutes_per_example=0.4")
+        found = told(report, prices, *said)
+        for name, pattern in (
+            ("traffic.requests_per_day", r"with ([\d,]+)\Wrequests? a day or more"),
+            ("worth.cost_per_wrong_answer", r"a wrong answer costs ([\d,.]+)\W"),
+        ):
+            for value in re.findall(pattern, break_even_sentence(found.break_evens[0], found.assumptions, {})):
+                one = told(report, prices, *said, f"{name}={value.replace(',', '')}").break_evens[0]
+                assert one.num_days is not None
+                assert one.num_days <= 365
+
+
+def test_what_a_dollar_is_and_that_waiting_is_free_are_told(prices: Prices) -> None:
+    found = told(json_report(), prices, "currency=EUR", "usd=0.9", "machine.bills_idle=false")
+    assert [(one.value.best, one.source) for one in found.stated if one.name == "usd"] == [(0.9, "said")]
+    assert any("not while they wait" in note for note in found.notes)
+    plain = told(json_report(), prices)
+    assert "usd" not in [one.name for one in plain.stated]
+    assert not any("while they wait" in note for note in plain.notes)
+
+
+def test_answers_that_cost_more_than_they_are_worth_never_pay_their_way(prices: Prices) -> None:
+    settings = (
+        "worth.value_per_right_answer=0.01",
+        "worth.cost_per_wrong_answer=10",
+        "machine.bills_idle=false",
+    )
+    found = told(json_report(), prices, *settings)
+    tuned = cost_of(found, "tuned")
+    assert tuned.net_value_per_month is not None
+    assert tuned.net_value_per_month < 0
+    assert tuned.requests_per_day_for_margin is None
+    assert cost_row(tuned, {}).margin_from == "never"
+
+
 def test_it_comes_back_from_json_and_old_reports_have_none(prices: Prices) -> None:
     report = replace(json_report(num_rows=12), economics=told(json_report(num_rows=12), prices))
     assert parse_report(print_report(report), where="here") == report
@@ -185,6 +234,13 @@ def test_the_price_of_an_hour_that_the_study_was_told_is_used(prices: Prices) ->
     with pytest.raises(ConfigError, match="what one dollar is"):
         require_priced(with_settings(named, ['currency="EUR"']), prices)
     require_priced(with_settings(named, ['currency="EUR"', "usd=0.9"]), prices)
+    own = with_settings(
+        named, ["currency=EUR", "machine.price_per_training_hour=1", "machine.price_per_serving_hour=1"]
+    )
+    require_priced(own, prices)
+    require_priced(own, prices, RemoteModel(url="https://models.example/v1", model="nobody-knows-it"))
+    with pytest.raises(ConfigError, match="gpt-4o is in USD"):
+        require_priced(own, prices, RemoteModel(url="https://models.example/v1", model="gpt-4o"))
 
 
 def test_two_runs_say_the_same(prices: Prices, tmp_path: Path) -> None:

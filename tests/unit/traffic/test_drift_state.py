@@ -58,6 +58,30 @@ def test_each_request_counts_once_and_each_conversation_with_its_first() -> None
     assert progress.new_requests([without]) == []
 
 
+def test_what_is_asked_often_counts_as_often_and_shots_make_no_conversation() -> None:
+    progress = DriftProgress(reference_sha256="r", false_alarm_rate=0.01)
+    shot = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes?"}]
+    asked = [asking("One?"), asking("One?"), [*shot, *asking("One?")], [*shot, *asking("Two?")]]
+    requests = [kept(str(number), one, number=number) for number, one in enumerate(asked, start=1)]
+    assert [one.id for one in progress.new_requests(requests)] == ["1", "2", "3", "4"]
+
+
+def test_no_alarm_where_requests_repeat_themselves_as_the_test_split_does() -> None:
+    shorter_first = sorted(TEXTS, key=len)
+    weights = [1 / place for place in range(1, len(TEXTS) + 1)]
+    alarms = 0
+    for seed in range(4):
+        rng = random.Random(seed)
+        train, test = (rng.choices(shorter_first, weights, k=200) for _ in range(2))
+        watch = begin_drift_watch(train, test, EMBEDDER)
+        progress = DriftProgress(reference_sha256="r", false_alarm_rate=0.01)
+        for day in range(15):
+            texts = rng.choices(shorter_first, weights, k=20)
+            requests = [kept(f"{day}-{i}", asking(text), number=20 * day + i) for i, text in enumerate(texts, start=1)]
+            alarms += watch.look(progress.new_requests(requests)).is_alarm
+    assert not alarms
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -69,6 +93,15 @@ def test_a_watch_of_something_else_is_refused(tmp_path: Path, wanted: DriftProgr
     write_progress(tmp_path / "state.json", WANTED, new_watch())
     with pytest.raises(ConfigError, match=message):
         read_progress(tmp_path / "state.json", new_watch(), wanted)
+
+
+def test_confidence_that_was_not_watched_from_the_beginning_is_refused_and_not_left_out_silently(
+    tmp_path: Path,
+) -> None:
+    without = begin_drift_watch(TEXTS[:100], TEXTS[100:200], EMBEDDER)
+    write_progress(tmp_path / "state.json", WANTED, without)
+    with pytest.raises(ConfigError, match="without the confidence"):
+        read_progress(tmp_path / "state.json", new_watch(), WANTED)
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -103,3 +103,45 @@ def test_requests_without_texts_are_counted() -> None:
     assert [example.id for example in found.examples] == ["a"]
     assert codes(found) == [("texts-not-kept", "kept requests")]
     assert "1 of 2" in found.findings[0].message
+
+
+SHOT = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Yes?"}]
+
+
+def test_examples_that_a_program_sends_along_make_no_conversation_of_all_requests() -> None:
+    requests = [kept(name, [*SHOT, *asking(text)]) for name, text in (("a", "May I send wine?"), ("b", "And tea?"))]
+    groups = [example.group for example in made(requests, only=Only.ALL).examples]
+    assert len(set(groups)) == 2
+
+
+def test_a_turn_is_of_the_conversation_that_goes_on_even_where_one_between_was_not_kept() -> None:
+    turns = [*asking("May I send wine?"), {"role": "assistant", "content": "Where to?"}]
+    for text in ("To Norway.", "By boat."):
+        turns += [{"role": "user", "content": text}, {"role": "assistant", "content": "I see."}]
+    requests = [kept("a", turns[:2]), kept("c", turns[:-1]), kept("d", asking("And tea?"))]
+    groups = {example.id: example.group for example in made(requests, only=Only.ALL).examples}
+    assert groups["a"] == groups["c"] != groups["d"]
+
+
+def test_what_the_test_file_asks_is_known_without_its_personal_data() -> None:
+    asks = Message(role="user", content="Please send it to grace@example.com")
+    test = Example(
+        id="t",
+        messages=(asks, Message(role="assistant", content="Sent.")),
+        source=Location(file="test.jsonl", line=4),
+    )
+    found = made([kept("a", asking("Please send it to [email]"))], only=Only.ALL, test=[test])
+    assert not found.examples
+    assert codes(found) == [("leak-exact", "a")]
+
+
+def test_placeholders_are_not_learned_as_answers() -> None:
+    answer = {"role": "assistant", "content": '{"tracking_number": "[number]"}'}
+    found = made(
+        [kept("a", answer=answer), kept("b", asking("And tea?"), answer=answer)],
+        said("b", corrected="No."),
+        only=Only.ALL,
+    )
+    assert codes(found) == [("redacted-answer", "a")]
+    assert [example.id for example in found.examples] == ["b"]
+    assert made([kept("a", answer=answer, is_redacted=False)], only=Only.ALL).examples

@@ -37,6 +37,7 @@ def personal_spans(text: str, *, is_answer: bool = False) -> list[PersonalSpan]:
             continue
         for match in kind.pattern.finditer(text):
             start, end = match.span("value") if "value" in kind.pattern.groupindex and match["value"] else match.span()
+            end = min(end, match.start() + kind.num_meant(match.group()))
             place = bisect(spans, start, key=lambda span: span.start)
             is_taken = any(start < span.end and span.start < end for span in spans[max(0, place - 1) : place + 1])
             if not is_taken and kind.is_real(match.group()):

@@ -20,6 +20,8 @@ class PersonalKind:
     is_real: Callable[[str], bool] = lambda _: True
     is_in_answers: bool = True
     """False: the same form means nothing in an answer."""
+    num_meant: Callable[[str], int] = len
+    """So many of the first characters of a match are meant: a pattern may take words behind with it."""
 
 
 def is_card_number(text: str) -> bool:
@@ -43,6 +45,16 @@ def is_iban(text: str) -> bool:
     if not 15 <= len(plain) <= 34 or not plain.isalnum() or not plain.isascii():
         return False
     return int("".join(str(int(char, 36)) for char in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _num_of_iban(text: str) -> int:
+    """Characters of the account number that a text begins with: words in capitals may stand behind it.
+
+    >>> _num_of_iban("GB82 WEST 1234 5698 7654 32 PLEASE")
+    27
+    """
+    ends = (match.end() for match in re.finditer(r"\w\b", text))
+    return max((end for end in ends if is_iban(text[:end])), default=0)
 
 
 def _num_digits(text: str) -> int:
@@ -104,7 +116,10 @@ _NAMED_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _BARE_CODE = re.compile(r"\A\W*[\da-z](?:[ -]?[\da-z]){3,30}\W*\Z", re.IGNORECASE)
-_PHONE = re.compile(r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)")
+_PHONE = re.compile(
+    r"(?<![\w.,$€£+*/=-])(?:\+|00)?(?:\(\d{2,5}\) ?)?\d(?:[ .-]?\d){5,14}(?![\w%]|[.,+*/=-]\d)"
+    r"|(?<![\w.,$€£+*/=-])0\d{1,5} ?/ ?\d(?:[ -]?\d){4,9}(?![\w%]|[.,+*/=-]\d)"  # 030/1234567
+)
 _DATE_OR_SUM = re.compile(r"\d{1,4}[.-]\d{1,2}[.-]\d{1,4}|\d+[.-]\d{1,5}")
 _LONG_NUMBER = re.compile(r"(?<![\w.,$€£+*/=-])\d(?:[ -]?\d){8,18}(?![\w%]|[.,+*/=-]\d)")
 _NAME = re.compile(
@@ -158,17 +173,21 @@ KINDS: tuple[PersonalKind, ...] = (
     PersonalKind(
         "personal-email",
         "an e-mail address",
-        re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}", re.ASCII),
+        re.compile(r"(?<![\wÀ-ɏ.+-])[\wÀ-ɏ.+-]{1,64}@[\wÀ-ɏ-]{1,63}(?:\.[\wÀ-ɏ-]{1,63}){1,8}", re.ASCII),
     ),
     PersonalKind(
-        "personal-iban", "a bank account number (IBAN)", re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"), is_iban
+        "personal-iban",
+        "a bank account number (IBAN)",
+        re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"),
+        lambda text: _num_of_iban(text) > 0,
+        num_meant=_num_of_iban,
     ),
     PersonalKind("personal-card", "a payment card number", re.compile(r"\b\d(?:[ -]?\d){12,18}\b"), is_card_number),
     PersonalKind(
         "personal-birth-date",
         "a date of birth",
         re.compile(
-            r"(?:\bborn(?: on)?|\bd\.?o\.?b\.?|\bbirth(?:day|date)?|\bdate of birth)\W{1,4}(?:is |was |on )?"
+            r"(?:\bborn(?: on)?|\bgeb(?:oren)?(?: am)?|\bd\.?o\.?b\.?|\bbirth(?:day|date)?|\bdate of birth)\W{1,4}(?:is |was |on )?"
             rf"(?:\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|\d{{1,2}}(?:st|nd|rd|th)? {_MONTH},? \d{{2,4}}"
             rf"|{_MONTH} \d{{1,2}},? \d{{4}})",
             re.IGNORECASE,
