@@ -181,6 +181,9 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         "tuned weights": evidence.tuned_sha256 or "none",
         "chat template": evidence.template_sha256,
         "data": ", ".join(f"{file} {sha}" for file, sha in evidence.data_sha256.items()),
+        "compared with": "none was in force"
+        if evidence.compared_with is None
+        else f"{release.name}@{evidence.compared_with}",
         "content": release.content_sha256,
     }
     for title, value in {**facts, **router_facts(release)}.items():

@@ -232,4 +232,5 @@ def _evidence(inputs: GateInputs, source: StudySource, *, base_sha256: str, tune
         gates_sha256=inputs.settings.sha256,
         gates=gate_results(inputs),
         scores={row_key(row): row.scores.get(inputs.contender) for row in report.rows},
+        compared_with=None if inputs.current is None else inputs.current.number,
     )

@@ -96,6 +96,10 @@ class Router:
     """What an answer of the large one counts as, in the user's currency."""
 
 
+AGAINST_CURRENT = "win_rate_against_current"
+"""The gate that compares with the release in force."""
+
+
 class GateOutcome(StrEnum):
     """What came of a gate."""
 
@@ -149,6 +153,9 @@ class Evidence:
     gates: tuple[GateResult, ...]
     scores: Mapping[str, float | None]
     """Primary score of each test row (`row_key`), so that the next release can be paired with this one."""
+    compared_with: int | None = None
+    """Number of the release of its name that was in force when it was made, which `win_rate_against_current` is about; None: none
+    was, or an older version made it."""
 
     @property
     def refusals(self) -> tuple[GateResult, ...]:

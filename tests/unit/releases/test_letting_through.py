@@ -1,0 +1,74 @@
+"""What is not promoted, though every gate that was looked at let it through when the release was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fettle.releases.changing import NotComparedError, promote
+from fettle.releases.gate_settings import GateSettings
+from fettle.releases.making import NewRelease, create_release
+from fettle.releases.records import GateOutcome, Release
+from fettle.store.database import Store
+from fettle.store.releases import ReleaseEventKind, release_history
+from fettle.study.report import write_report
+from released_study import ReleasableStudy, releasable_study
+
+OFF = {"on": False}
+SMALL = {
+    "forgetting": {"most_points_lost": 10},
+    "parity": {"num_answers": 20, "lowest_same_share": 0.8},
+    "latency": OFF,
+}
+
+
+@pytest.fixture
+def study(store: Store, tmp_path: Path) -> Iterator[ReleasableStudy]:
+    made = releasable_study(store, tmp_path)
+    yield made
+    made.pool.close()
+
+
+def make(store: Store, study: ReleasableStudy, contender: str | None = None, **gates: dict[str, Any]) -> Release:
+    wanted = NewRelease(
+        name="triage",
+        project_id=study.model.project_id,
+        study=study.folder,
+        contender=contender,
+        gates=GateSettings.model_validate(SMALL | gates),
+        who="ann",
+    )
+    return create_release(store, wanted, study.asker)
+
+
+def outcomes(release: Release) -> dict[str, GateOutcome]:
+    return {gate.name: gate.outcome for gate in release.evidence.gates}
+
+
+def test_a_release_that_was_never_compared_with_the_one_in_force_is_not_promoted(
+    store: Store, study: ReleasableStudy
+) -> None:
+    project_id = study.model.project_id
+    make(store, study)
+    worse = [
+        replace(row, scores={**row.scores, "tuned": float(place % 3 > 0)})
+        for place, row in enumerate(study.report.rows)
+    ]
+    write_report(replace(study.report, rows=tuple(worse)), study.folder)
+    assert outcomes(make(store, study))["win_rate_against_current"] is GateOutcome.DOES_NOT_APPLY
+    promote(store, project_id, "triage", 1, who="ann")
+    with pytest.raises(NotComparedError, match="triage@2 was held when none was in force, and not against triage@1"):
+        promote(store, project_id, "triage", 2, who="ann")
+    compared = make(store, study)
+    assert compared.evidence.compared_with == 1
+    assert outcomes(compared)["win_rate_against_current"] is GateOutcome.FAILED
+    unasked = make(store, study, win_rate_against_current=OFF)
+    promote(store, project_id, "triage", unasked.number, who="ann")
+    promote(store, project_id, "triage", 2, who="ann", forced_for="the new one is down")
+    with store.reading() as connection:
+        kinds = [event.kind for event in release_history(connection, project_id, "triage")][-2:]
+    assert kinds == [ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED]
