@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from fettle.economics.assumptions import read_assumptions
 from fettle.economics_records import Assumptions, CostBands
 from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
-from fettle.records import Answer
+from fettle.records import Answer, Message
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
 from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
@@ -135,6 +136,7 @@ def _inputs(
         answered_again=again,
         not_answered=why_not,
         trained_personal=kept_personal(source.folder),
+        prompts=_asked(source),
         must_pass=must_pass,
         must_pass_answers=answers,
     )
@@ -175,6 +177,14 @@ def _answers(
     except FettleError as error:
         return (), must_pass, (), error.problem
     return again, must_pass, answers, why_not
+
+
+def _asked(source: StudySource) -> Mapping[str, tuple[Message, ...]] | None:
+    """The conversations that the study has kept; None: none, or they are damaged, which the gates that ask again say."""
+    try:
+        return kept_prompts(source.folder)
+    except DataError:
+        return None
 
 
 def _as_answer_of(key: str, answered: str, again: AnsweredAgain) -> AnsweredAgain:
