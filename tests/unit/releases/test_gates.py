@@ -135,6 +135,36 @@ def test_a_release_is_paired_with_the_one_in_force_on_the_rows_that_both_know() 
     assert found(inputs(report, current=current(report, same, "chrf")), name).outcome is OPEN
 
 
+def test_answers_that_failed_do_not_make_a_contender_win() -> None:
+    report = label_report(num_rows=200)
+    right = [place % 10 == 0 for place in range(200)]
+    rows = tuple(
+        replace(
+            row,
+            input_text=str(place),
+            scores={"tuned": 1.0 if is_right else None, "prompt": float(not is_right)},
+            errors={} if is_right else {"tuned": "HTTP 500"},
+        )
+        for place, (row, is_right) in enumerate(zip(report.rows, right, strict=True))
+    )
+    given = inputs(replace(report, rows=rows))
+    refused = found(given, "win_rate_against_prompt")
+    assert refused.outcome is FAILED
+    assert "20 won, 0 tied, 180 lost, 180 that failed or could not be scored at their worst" in refused.sentence
+    beaten = {row_key(row): row.scores["prompt"] for row in rows}
+    assert found(replace(given, current=current(report, beaten)), "win_rate_against_current").outcome is FAILED
+    failing = {key: None if score == 0 else 0.0 for key, score in beaten.items()}  # both have one that the other lacks
+    assert found(replace(given, current=current(report, failing)), "win_rate_against_current").outcome is OPEN
+
+
+def test_a_request_that_failed_has_brought_no_json() -> None:
+    report = with_answers(json_report(num_rows=120), "tuned", ['{"queue": "a"}'])
+    rows = tuple(
+        replace(row, errors={"tuned": "timeout"} if place % 4 else {}) for place, row in enumerate(report.rows)
+    )
+    assert found(inputs(replace(report, rows=rows)), "json_validity").sentence.startswith("30 of 120")
+
+
 def test_what_forgets_more_than_its_budget_is_refused() -> None:
     report = replace(label_report(num_rows=50), forgetting=forgetting(lost=0.02))
     change = Interval(estimate=-0.02, low=-0.04, high=0.0)

@@ -34,10 +34,10 @@ def json_validity(inputs: GateInputs) -> Found:
     task = inputs.report.task
     if task.kind is not TaskKind.JSON:
         return does_not_apply(f"the answers of the study are {task.kind.value}")
-    rows = _answered(inputs)
-    if not rows:
+    if not _answered(inputs):
         return not_measured("no test example was answered")
-    valid = [float(_fits(row.answers[inputs.contender], task.json_schema)) for row in rows]
+    rows = [row for row in inputs.report.rows if inputs.contender in row.answers or inputs.contender in row.errors]
+    valid = [float(_is_valid(row, inputs.contender, task.json_schema)) for row in rows]
     share = mean_interval(valid, [place if row.cluster is None else row.cluster for place, row in enumerate(rows)])
     bound = inputs.settings.json_validity.lowest_valid_share
     sentence = (
@@ -111,6 +111,11 @@ def _is_known(value: str, known: str, allowed: Collection[str]) -> bool:
 def _answered(inputs: GateInputs) -> list[AnswerRow]:
     name = inputs.contender
     return [row for row in inputs.report.rows if name in row.answers and name not in row.errors]
+
+
+def _is_valid(row: AnswerRow, contender: str, schema: str | None) -> bool:
+    """A request that failed has brought no JSON."""
+    return contender not in row.errors and _fits(row.answers[contender], schema)
 
 
 def _fits(answer: str, schema: str | None) -> bool:
