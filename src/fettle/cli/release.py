@@ -118,7 +118,7 @@ def create(
     finally:
         pool.close()
     print_release(release)
-    if release.evidence.refusals or not release.evidence.gates:
+    if not release.evidence.lets_through:
         typer.echo(f"{release} was kept, and the gates do not let it through.")
         raise typer.Exit(EXIT_STAY)
     typer.echo(f"{release} was kept. `fettle release promote {release}` lets it answer to {name}.")

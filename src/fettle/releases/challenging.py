@@ -343,8 +343,7 @@ def _told(challenge: Challenge, look: Look) -> str:
 
 
 def _require_let_through(challenger: Release, kind: ChallengeKind, *, acts: bool) -> None:
-    is_refused = bool(challenger.evidence.refusals) or not challenger.evidence.gates
-    if is_refused and (kind is ChallengeKind.CANARY or acts):
+    if not challenger.evidence.lets_through and (kind is ChallengeKind.CANARY or acts):
         raise ReleaseRefusedError(
             challenger, remedy="mend what they say; a shadow without --act, which no user sees, is allowed"
         )

@@ -35,8 +35,11 @@ class ReleaseRefusedError(ConfigError):
     def __init__(self, release: Release, *, remedy: str | None = None) -> None:
         self.refusals: tuple[GateResult, ...] = release.evidence.refusals
         told = "; ".join(f"{gate.name} ({gate.outcome.value}): {gate.sentence}" for gate in self.refusals)
+        num_gates = len(release.evidence.gates)
         super().__init__(
-            f"the release {release} is not let through by {len(self.refusals)} of {len(release.evidence.gates)} gates: {told}",
+            f"the release {release} is not let through by {len(self.refusals)} of {num_gates} gates: {told}"
+            if told
+            else f"none of the {num_gates} gates of the release {release} has measured anything",
             remedy=remedy
             or 'mend what they say; --force --reason "TEXT" promotes it against them, which is written down',
         )
@@ -70,7 +73,7 @@ def promote(
 
     Raises:
         NoSuchReleaseError: There is no such release.
-        ReleaseRefusedError: Gates do not let it through, or it was made without any, and nobody forces it.
+        ReleaseRefusedError: Gates do not let it through, or none has measured anything, and nobody forces it.
         NotComparedError: They have not compared it with the release that is in force now, and nobody forces it.
         ChangedReleaseError: Its content or its weights are not what was signed; nothing forces that.
         ConfigError: It is in force already.
@@ -82,7 +85,7 @@ def promote(
         stored = known[-1] if number is None else find_release(connection, project_id, name, number)
     release = verified(stored)
     require_same_weights(store, release)
-    is_refused = bool(release.evidence.refusals) or not release.evidence.gates
+    is_refused = not release.evidence.lets_through
     if is_refused and forced_for is None:
         raise ReleaseRefusedError(release)
     with store.writing() as connection:

@@ -162,6 +162,11 @@ class Evidence:
         """Gates that do not let it through."""
         return tuple(gate for gate in self.gates if not gate.lets_through)
 
+    @property
+    def lets_through(self) -> bool:
+        """No gate refuses it, and at least one has measured something: gates that are off or do not apply are no evidence."""
+        return not self.refusals and any(gate.outcome is GateOutcome.PASSED for gate in self.gates)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:

@@ -153,5 +153,6 @@ def test_what_gates_say_is_wrapped_and_cannot_steer_the_terminal(monkeypatch: py
     shown = run("show", "other")
     assert "\x1b" not in shown
     gates = shown.splitlines()[2 : shown.splitlines().index("in force:       no")]
+    assert any(line.startswith("switched off: win_rate_against_prompt") for line in gates)
     assert len(gates) > 3
     assert max(map(len, gates)) <= 70

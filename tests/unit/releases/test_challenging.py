@@ -177,7 +177,7 @@ def test_a_challenger_that_is_right_where_the_incumbent_is_wrong_wins(place: Cha
 
 def test_winning_against_the_release_in_force_is_being_compared_with_it(store: Store, base: Path) -> None:
     alone = replace(PASSED, name="win_rate_against_current", outcome=GateOutcome.DOES_NOT_APPLY)
-    place = challenged(store, base, alone)
+    place = challenged(store, base, PASSED, alone)
     with pytest.raises(NotComparedError):
         promote(store, place.project_id, NAME, 2, who="ann")
     begin(place, canary())

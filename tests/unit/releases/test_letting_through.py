@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fettle.releases.changing import NotComparedError, promote
+from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
 from fettle.releases.records import GateOutcome, Release
@@ -72,3 +72,22 @@ def test_a_release_that_was_never_compared_with_the_one_in_force_is_not_promoted
     with store.reading() as connection:
         kinds = [event.kind for event in release_history(connection, project_id, "triage")][-2:]
     assert kinds == [ReleaseEventKind.PROMOTED, ReleaseEventKind.FORCED]
+
+
+@pytest.mark.parametrize(
+    "gates",
+    [
+        {},
+        {"json_validity": {}},
+        {"latency": {"when_not_measured": "pass"}, "parity": {"on": False, "num_answers": 20}},
+    ],
+    ids=["no gate", "one that does not apply", "one that was not measured"],
+)
+def test_gates_that_have_measured_nothing_let_nothing_through(
+    store: Store, study: ReleasableStudy, gates: dict[str, Any]
+) -> None:
+    off = dict.fromkeys(GateSettings.model_fields, OFF)
+    release = make(store, study, None, **(off | gates))
+    assert not release.evidence.refusals
+    with pytest.raises(ReleaseRefusedError, match=r"none of the [01] gates"):
+        promote(store, study.model.project_id, "triage", None, who="ann")
