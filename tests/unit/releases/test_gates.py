@@ -86,6 +86,12 @@ def test_every_gate_of_the_file_is_looked_at_and_the_file_says_the_defaults(tmp_
         ("[win_rate_against_prompt]\nlowest_win_rate = 2", "less than or equal to 1"),
         ("[parity", "no TOML"),
         ('[latency]\nwhen_not_measured = "ignore"', "when_not_measured"),
+        ("[latency]\nmost_seconds_p95 = inf", "most_seconds_p95: Input should be a finite number"),
+        ("[cost_per_request]\nmost = nan", "cost_per_request.most"),
+        ("[parity]\nnum_answers = true", "num_answers: Input should be a valid integer"),
+        ('[parity]\non = "no"', "on: Input should be a valid boolean"),
+        ('[parity]\nlowest_same_share = "0.2"', "lowest_same_share: Input should be a valid number"),
+        ("[personal_data]\nallowed = [1]", "allowed.0"),
     ],
 )
 def test_a_gates_file_that_is_wrong_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
