@@ -15,7 +15,7 @@ from fettle.releases.asking import ReleaseAsker
 from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
 from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
 from fettle.releases.gate_settings import GateSettings
-from fettle.releases.gates.gate import AnsweredAgain, GateInputs, row_key
+from fettle.releases.gates.gate import AnsweredAgain, GateInputs, UnreadableRelease, row_key
 from fettle.releases.gates.registry import gate_results
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices, router_of, with_routed_answers
@@ -25,7 +25,14 @@ from fettle.scoring.registry import grader_by_name
 from fettle.settings import get_settings
 from fettle.store.database import Store, now
 from fettle.store.models import NoSuchModelError, find_model
-from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
+from fettle.store.releases import (
+    NoSuchReleaseError,
+    StoredRelease,
+    add_release,
+    find_release,
+    next_number,
+    number_in_force,
+)
 from fettle.study.economics_report import cost_bands, read_prices
 from fettle.study.kept_personal import kept_personal
 from fettle.study.kept_prompts import kept_prompts
@@ -215,12 +222,16 @@ def _must_pass(gates: GateSettings) -> MustStillWork | None:
     return read if grader is None else replace(read, grader=grader_by_name(grader, read.task, read.examples))
 
 
-def _current(store: Store, wanted: NewRelease) -> Release | None:
+def _current(store: Store, wanted: NewRelease) -> Release | UnreadableRelease | None:
+    """The release in force; one that was changed is what a new release takes the place of, and stands in nobody's way."""
     with store.reading() as connection:
         number = number_in_force(connection, wanted.project_id, wanted.name)
         if number is None:
             return None
-        return verified(find_release(connection, wanted.project_id, wanted.name, number))
+        try:
+            return verified(find_release(connection, wanted.project_id, wanted.name, number))
+        except (ChangedReleaseError, NoSuchReleaseError) as error:
+            return UnreadableRelease(number=number, problem=error.problem)
 
 
 def _evidence(inputs: GateInputs, source: StudySource, *, base_sha256: str, tuned_sha256: str | None) -> Evidence:

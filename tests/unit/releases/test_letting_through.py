@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
 
 from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
 from fettle.releases.records import GateOutcome, Release
 from fettle.store.database import Store
+from fettle.store.release_tables import releases
 from fettle.store.releases import ReleaseEventKind, release_history
 from fettle.study.report import write_report
 from released_study import ReleasableStudy, releasable_study
@@ -91,3 +93,19 @@ def test_gates_that_have_measured_nothing_let_nothing_through(
     assert not release.evidence.refusals
     with pytest.raises(ReleaseRefusedError, match=r"none of the [01] gates"):
         promote(store, study.model.project_id, "triage", None, who="ann")
+
+
+def test_a_changed_release_in_force_can_be_replaced_by_a_new_one(store: Store, study: ReleasableStudy) -> None:
+    project_id = study.model.project_id
+    make(store, study)
+    promote(store, project_id, "triage", 1, who="ann")
+    with store.writing() as connection:
+        connection.execute(update(releases).values(evidence={"gates": []}))
+    new = make(store, study)
+    assert outcomes(new)["win_rate_against_current"] is GateOutcome.NOT_MEASURED
+    with pytest.raises(ReleaseRefusedError, match="triage@1 was changed after it was made"):
+        promote(store, project_id, "triage", 2, who="ann")
+    promote(store, project_id, "triage", 2, who="ann", forced_for="the first one was changed")
+    with store.writing() as connection:
+        connection.execute(delete(releases).where(releases.c.release_number == 2))
+    assert outcomes(make(store, study))["win_rate_against_current"] is GateOutcome.NOT_MEASURED

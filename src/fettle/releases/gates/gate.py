@@ -28,6 +28,14 @@ class AnsweredAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRelease:
+    """A release that is not what was signed, or is not there any more."""
+
+    number: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateInputs:
     """What the gates look at."""
 
@@ -36,7 +44,7 @@ class GateInputs:
     contender: str
     """Its key in the report."""
     released: ReleasedContender
-    current: Release | None = None
+    current: Release | UnreadableRelease | None = None
     """The one in force; None: there is none."""
     answered_again: tuple[AnsweredAgain, ...] = ()
     """The same row several times where there are few."""

@@ -8,6 +8,7 @@ from fettle.records import Comparison
 from fettle.releases.gates.gate import (
     Found,
     GateInputs,
+    UnreadableRelease,
     clusters_of,
     does_not_apply,
     held_against,
@@ -36,6 +37,8 @@ def against_current(inputs: GateInputs) -> Found:
     current = inputs.current
     if current is None:
         return does_not_apply("no release is in force that it could lose against")
+    if isinstance(current, UnreadableRelease):
+        return not_measured(current.problem)
     if current.evidence.primary_metric != inputs.report.primary_metric:
         return not_measured(
             f"{current} was scored by {current.evidence.primary_metric}, this study by {inputs.report.primary_metric}"
