@@ -294,7 +294,11 @@ def _newest(store: Store, project_id: str, name: str) -> int:
 
 
 def _project_id(store: Store, project: str) -> str:
+    """The id of a project that there is; the default one is made where nothing was done yet."""
+    from fettle.cli.traffic import project_of
     from fettle.store.keys import ensure_project
 
+    if project != _DEFAULT_PROJECT:
+        return project_of(store, project)
     with store.writing() as connection:
         return ensure_project(connection, project).id

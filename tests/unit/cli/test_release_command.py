@@ -97,6 +97,13 @@ def test_releases_are_listed_and_shown_with_their_evidence() -> None:
 
 
 @pytest.mark.usefixtures("releases")
+def test_a_project_that_is_not_there_is_not_made_by_asking_for_it() -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="no project 'defualt'"):
+            run("list", "--project", "defualt")
+
+
+@pytest.mark.usefixtures("releases")
 def test_a_router_is_shown_with_its_promise_and_its_limits(tmp_path: Path) -> None:
     router = Router(
         small=ReleasedContender(kind=ContenderKind.PROMPT, model="tiny"),
