@@ -10,6 +10,7 @@ from fettle.economics.assumptions import read_assumptions
 from fettle.economics_records import Assumptions, CostBands
 from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
+from fettle.models.strength import tuned_sha256
 from fettle.records import Answer, Message
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
@@ -24,7 +25,7 @@ from fettle.report_records import StudyReport
 from fettle.scoring.registry import grader_by_name
 from fettle.settings import get_settings
 from fettle.store.database import Store, now
-from fettle.store.models import NoSuchModelError, find_model
+from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
 from fettle.store.releases import (
     NoSuchReleaseError,
     StoredRelease,
@@ -65,7 +66,7 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     Raises:
         ConfigError: The name is a model's, or the contender cannot be released.
         DataError: The study is not finished, or the store does not hold its model.
-        ChangedReleaseError: The base model is not the one of the study.
+        ChangedReleaseError: The base model, or what was tuned, is not that of the study.
     """
     require_release_name(wanted.name)
     source = read_study(wanted.study)
@@ -77,17 +78,18 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
         else:
             key, contender = contender_of(connection, wanted.project_id, source, wanted.contender)
     answers_first = contender.small if isinstance(contender, Router) else contender
-    tuned_sha256, base_sha256 = None, source.report.provenance.model_sha256
+    tuned_now, base_sha256 = None, source.report.provenance.model_sha256
     if answers_first.url is None:
-        tuned_sha256, base_sha256 = weights_sha256(store, wanted.project_id, answers_first.model)
+        tuned_now, base_sha256 = weights_sha256(store, wanted.project_id, answers_first.model)
     if base_sha256 != source.report.provenance.model_sha256:
         raise ChangedReleaseError(
             f"the base model of {answers_first.model} is not the one of the study any more: its weights have another hash",
             remedy="put the earlier base model back, or run the study again",
         )
+    _require_tuned_of_study(store, wanted, source, contender)
     money, no_money = _money(wanted, source.report, key)
     inputs = replace(_inputs(store, wanted, source, key, contender, asker), money=money, no_money=no_money)
-    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_sha256)
+    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_now)
     said, shown = contender_as_json(contender), evidence_as_json(evidence)
     with store.writing() as connection:
         number = next_number(connection, wanted.project_id, wanted.name)
@@ -102,6 +104,25 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
         )
         add_release(connection, stored, who=wanted.who)
     return verified(stored)
+
+
+def _require_tuned_of_study(
+    store: Store, wanted: NewRelease, source: StudySource, contender: ReleasedContender | Router
+) -> None:
+    """What was forgotten and what was won was measured with the weights of the study, and is not measured again."""
+    signed = source.report.tuned_sha256
+    sides = (contender.small, contender.large) if isinstance(contender, Router) else (contender,)
+    for side in sides if signed is not None else ():
+        if not side.kind.is_tuned:
+            continue
+        with store.reading() as connection:
+            model = find_model(connection, wanted.project_id, side.model)
+        if isinstance(model, TunedModel) and tuned_sha256(folder_of(store, model)) != signed:
+            raise ChangedReleaseError(
+                f"the weights of {side.model} are not those that answered in the study",
+                where=str(source.folder),
+                remedy="put the weights of the study back, or run the study again",
+            )
 
 
 def _choices(wanted: NewRelease) -> RouterChoices:

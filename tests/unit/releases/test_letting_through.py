@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +11,20 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
+from adapters import write_adapter
+from fettle.models.strength import tuned_sha256
 from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
 from fettle.releases.records import GateOutcome, Release
+from fettle.releases.signing import ChangedReleaseError
 from fettle.store.database import Store
+from fettle.store.models import folder_of
 from fettle.store.release_tables import releases
 from fettle.store.releases import ReleaseEventKind, release_history
 from fettle.study.report import write_report
 from released_study import ReleasableStudy, releasable_study
+from tiny_models import load_tiny_model
 
 OFF = {"on": False}
 SMALL = {
@@ -109,3 +115,16 @@ def test_a_changed_release_in_force_can_be_replaced_by_a_new_one(store: Store, s
     with store.writing() as connection:
         connection.execute(delete(releases).where(releases.c.release_number == 2))
     assert outcomes(make(store, study))["win_rate_against_current"] is GateOutcome.NOT_MEASURED
+
+
+def test_an_adapter_that_was_exchanged_since_the_study_is_not_released(
+    store: Store, study: ReleasableStudy, tmp_path: Path
+) -> None:
+    folder = folder_of(store, study.model)
+    write_report(replace(study.report, tuned_sha256=tuned_sha256(folder)), study.folder)
+    assert make(store, study).evidence.lets_through
+    other = write_adapter(load_tiny_model(tmp_path / "tiny-llama"), tmp_path / "other", seed=2)
+    shutil.copy(other / "adapter_model.safetensors", folder)
+    with pytest.raises(ChangedReleaseError, match="not those that answered in the study"):
+        make(store, study)
+    assert outcomes(make(store, study, "prompt"))["parity"] is not GateOutcome.NOT_MEASURED
