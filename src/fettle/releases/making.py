@@ -11,7 +11,7 @@ from fettle.economics_records import Assumptions, CostBands
 from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
 from fettle.models.strength import tuned_sha256
-from fettle.records import Answer, Message
+from fettle.records import Answer, Message, Severity
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
 from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
@@ -239,8 +239,27 @@ def _must_pass(gates: GateSettings) -> MustStillWork | None:
     file, grader = gates.must_pass.file, gates.must_pass.grader
     if file is None or not gates.must_pass.is_on:
         return None
-    read = read_must_still_work(file)
+    read = read_must_still_work(file, fewest=1)
+    _require_all_read(read)
     return read if grader is None else replace(read, grader=grader_by_name(grader, read.task, read.examples))
+
+
+def _require_all_read(wanted: MustStillWork) -> None:
+    """One that was left out could not fail."""
+    wrong = [one for one in wanted.findings if one.severity is Severity.ERROR]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of the examples that must pass cannot be read, the first because {wrong[0].message}",
+            where=wrong[0].file if wrong[0].line is None else f"{wrong[0].file}:{wrong[0].line}",
+            remedy="mend them, or take them out",
+        )
+    with_tools = [one for one in wanted.examples if one.tools]
+    if with_tools:
+        raise DataError(
+            "examples with functions to call are not asked, and so cannot pass",
+            where=str(with_tools[0].source),
+            remedy="take them out",
+        )
 
 
 def _current(store: Store, wanted: NewRelease) -> Release | UnreadableRelease | None:

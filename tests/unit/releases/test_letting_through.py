@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from adapters import write_adapter
+from fettle.errors import DataError
 from fettle.models.strength import tuned_sha256
 from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote
 from fettle.releases.gate_settings import GateSettings
@@ -128,3 +130,33 @@ def test_an_adapter_that_was_exchanged_since_the_study_is_not_released(
     with pytest.raises(ChangedReleaseError, match="not those that answered in the study"):
         make(store, study)
     assert outcomes(make(store, study, "prompt"))["parity"] is not GateOutcome.NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{broken", r"must.jsonl:2: 1 of the examples that must pass cannot be read.*not valid JSON"),
+        (json.dumps({"input": "Where is it?", "output": ""}), "must.jsonl:2.*the answer is empty"),
+    ],
+)
+def test_examples_that_must_pass_and_cannot_be_read_are_not_left_out(
+    store: Store, study: ReleasableStudy, tmp_path: Path, line: str, message: str
+) -> None:
+    row = study.report.rows[0]
+    right = json.dumps({"input": row.input_text, "output": row.wanted})
+    (tmp_path / "must.jsonl").write_text(f"{right}\n")
+    alone = make(store, study, must_pass={"file": tmp_path / "must.jsonl", "grader": "exact_text"})
+    assert outcomes(alone)["must_pass"] is GateOutcome.PASSED
+    (tmp_path / "must.jsonl").write_text(f"{right}\n{line}\n")
+    with pytest.raises(DataError, match=message):
+        make(store, study, must_pass={"file": tmp_path / "must.jsonl"})
+
+
+def test_examples_with_functions_to_call_are_not_asked_without_them(
+    store: Store, study: ReleasableStudy, tmp_path: Path
+) -> None:
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+    turns = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "On its way."}]
+    (tmp_path / "must.jsonl").write_text(json.dumps({"messages": turns, "tools": [tool]}) + "\n")
+    with pytest.raises(DataError, match="functions to call are not asked"):
+        make(store, study, must_pass={"file": tmp_path / "must.jsonl"})
