@@ -97,6 +97,13 @@ def test_releases_are_listed_and_shown_with_their_evidence() -> None:
 
 
 @pytest.mark.usefixtures("releases")
+def test_the_history_does_not_take_a_name_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    run("promote", "triage", "--force", "--reason", "the old one is down")
+    assert "somebody-else" not in run("history", "triage")
+
+
+@pytest.mark.usefixtures("releases")
 def test_a_project_that_is_not_there_is_not_made_by_asking_for_it() -> None:
     for _ in range(2):
         with pytest.raises(ConfigError, match="no project 'defualt'"):
