@@ -22,6 +22,7 @@ from fettle.store.releases import (
     ReleaseEventKind,
     add_release_event,
     find_release,
+    hold_releases,
     list_releases,
     number_before,
     number_in_force,
@@ -89,6 +90,7 @@ def promote(
     if is_refused and forced_for is None:
         raise ReleaseRefusedError(release)
     with store.writing() as connection:
+        hold_releases(connection, project_id)
         in_force = number_in_force(connection, project_id, name)
         if in_force == release.number:
             raise ConfigError(f"the release {release} is in force already", remedy="nothing has to be done")

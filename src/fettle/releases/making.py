@@ -31,6 +31,7 @@ from fettle.store.releases import (
     StoredRelease,
     add_release,
     find_release,
+    hold_releases,
     next_number,
     number_in_force,
 )
@@ -92,6 +93,7 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_now)
     said, shown = contender_as_json(contender), evidence_as_json(evidence)
     with store.writing() as connection:
+        hold_releases(connection, wanted.project_id)
         number = next_number(connection, wanted.project_id, wanted.name)
         stored = StoredRelease(
             project_id=wanted.project_id,
