@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fettle.records import Interval
 from fettle.releases.catalogue import weights_sha256
 from fettle.releases.records import Evidence, GateOutcome, GateResult, Release, ReleasedContender, Router
@@ -50,14 +52,20 @@ def evidence(*gates: GateResult, base_sha256: str = "b" * 64, tuned_sha256: str 
 
 
 def keep_release(
-    store: Store, name: str, contender: ReleasedContender | Router, *gates: GateResult, project: str = "default"
+    store: Store,
+    name: str,
+    contender: ReleasedContender | Router,
+    *gates: GateResult,
+    project: str = "default",
+    compared_with: int | None = None,
 ) -> Release:
     """A new release of a name, with what the gates are said to have found; the weights are signed as they are."""
     with store.writing() as connection:
         project_id = ensure_project(connection, project).id
     first = contender.small if isinstance(contender, Router) else contender
     tuned, base = (None, "b" * 64) if first.url else weights_sha256(store, project_id, first.model)
-    shown = evidence_as_json(evidence(*(gates or (PASSED,)), base_sha256=base, tuned_sha256=tuned))
+    found = evidence(*(gates or (PASSED,)), base_sha256=base, tuned_sha256=tuned)
+    shown = evidence_as_json(replace(found, compared_with=compared_with))
     said = contender_as_json(contender)
     with store.writing() as connection:
         number = next_number(connection, project_id, name)

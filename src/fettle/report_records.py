@@ -394,5 +394,7 @@ class StudyReport:
     """None: an older version, which did not say it, wrote this."""
     answer_forms: Mapping[str, AnswerForm] = field(default_factory=dict)
     """By contender; those whose answers are free, or that are not prompted, are not in it. An older version kept none."""
+    tuned_sha256: str | None = None
+    """Of the weights that answered as the tuned contender (`models.strength.tuned_sha256`); None: an older version wrote this."""
     warnings: tuple[str, ...] = field(default=())
     """What a reader must know before trusting the figures."""

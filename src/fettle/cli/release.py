@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Releases: what may answer users, why, and since when.")
 Name = Annotated[str, typer.Argument(help="What the release answers to, such as triage; with a number: triage@3.")]
 _DEFAULT_PROJECT = "default"
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+"""Of a release, as the server reads it."""
 ProjectOption = Annotated[str, typer.Option(help="Whose releases they are: its keys ask them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
@@ -92,6 +95,10 @@ def create(
             remedy="add --contender router, or leave them out",
         )
     settings = GateSettings() if gates is None else read_gate_settings(gates)
+    if must_pass is not None and not settings.must_pass.is_on:
+        raise ConfigError(
+            "the gates file switches off must_pass", where="--must-pass", remedy="leave one of the two out"
+        )
     settings = settings if must_pass is None else with_must_pass(settings, must_pass)
     store = open_store()
     wanted = NewRelease(
@@ -118,7 +125,7 @@ def create(
     finally:
         pool.close()
     print_release(release)
-    if release.evidence.refusals or not release.evidence.gates:
+    if not release.evidence.lets_through:
         typer.echo(f"{release} was kept, and the gates do not let it through.")
         raise typer.Exit(EXIT_STAY)
     typer.echo(f"{release} was kept. `fettle release promote {release}` lets it answer to {name}.")
@@ -181,6 +188,9 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         "tuned weights": evidence.tuned_sha256 or "none",
         "chat template": evidence.template_sha256,
         "data": ", ".join(f"{file} {sha}" for file, sha in evidence.data_sha256.items()),
+        "compared with": "none was in force"
+        if evidence.compared_with is None
+        else f"{release.name}@{evidence.compared_with}",
         "content": release.content_sha256,
     }
     for title, value in {**facts, **router_facts(release)}.items():
@@ -200,6 +210,8 @@ def promote(
 
     if force and not (reason or "").strip():
         raise ConfigError("a release is forced for a reason", where="--force", remedy='add --reason "TEXT"')
+    if reason is not None and not force:
+        raise ConfigError("a reason is kept where a release is forced", where="--reason", remedy="leave it out")
     store = open_store()
     plain, number = _parts(name)
     release = changing.promote(
@@ -264,9 +276,9 @@ def history(
 
 def _parts(name: str) -> tuple[str, int | None]:
     plain, at, number = name.partition("@")
-    if at and not (number.isascii() and number.isdecimal()):
+    if at and not _NUMBER.fullmatch(number):
         raise ConfigError(
-            f"expected a number after the @, and it is {number!r}", where="NAME", remedy="such as triage@3"
+            f"expected a number after the @, and it is {number[:100]!r}", where="NAME", remedy="such as triage@3"
         )
     return plain, int(number) if at else None
 
@@ -282,7 +294,11 @@ def _newest(store: Store, project_id: str, name: str) -> int:
 
 
 def _project_id(store: Store, project: str) -> str:
+    """The id of a project that there is; the default one is made where nothing was done yet."""
+    from fettle.cli.traffic import project_of
     from fettle.store.keys import ensure_project
 
+    if project != _DEFAULT_PROJECT:
+        return project_of(store, project)
     with store.writing() as connection:
         return ensure_project(connection, project).id

@@ -92,7 +92,9 @@ def end_where_changed(listed: Sequence[Listed]) -> None:
 
 
 def print_release(release: Release) -> None:
-    """What answers, and what each gate has found, wrapped."""
+    """What answers, and what each gate has found, wrapped; gates that were off are named."""
+    from fettle.releases.gate_settings import GateSettings
+
     typer.echo(f"{release}: {model_of(release)}")
     gates = release.evidence.gates
     refused = ", ".join(gate.name for gate in release.evidence.refusals)
@@ -100,6 +102,8 @@ def print_release(release: Release) -> None:
         f"{len(release.evidence.refusals)} of {len(gates)} gates refuse it: {refused}"
         if refused
         else f"{len(gates)} gates let it through"
+        if release.evidence.lets_through
+        else f"{len(gates)} gates have measured nothing, which is no pass"
     )
     width = min(max(shutil.get_terminal_size().columns, _LEAST_COLUMNS), _MOST_COLUMNS)
     column = max((len(gate.outcome.value) for gate in gates), default=0) + 2
@@ -107,6 +111,10 @@ def print_release(release: Release) -> None:
         told = f"{gate.name}: {gate.sentence}"
         lines = textwrap.wrap(one_line(told, len(told)), width - column, break_long_words=False, break_on_hyphens=False)
         typer.echo(gate.outcome.value.ljust(column) + f"\n{' ' * column}".join(lines))
+    off = [name for name in GateSettings.model_fields if name not in {gate.name for gate in gates}]
+    if off:
+        told = textwrap.wrap(f"switched off: {', '.join(off)}", width, break_on_hyphens=False)
+        typer.echo("\n".join(told))
 
 
 def model_of(release: Release) -> str:
@@ -141,7 +149,10 @@ def router_facts(release: Release) -> dict[str, str]:
 
 def _gates_in_short(release: Release) -> str:
     refused = [gate.name for gate in release.evidence.refusals]
-    return f"refused by {', '.join(refused)}" if refused else f"{len(release.evidence.gates)} let through"
+    if refused:
+        return f"refused by {', '.join(refused)}"
+    num_gates = len(release.evidence.gates)
+    return f"{num_gates} let through" if release.evidence.lets_through else f"{num_gates}, nothing measured"
 
 
 def moment(seconds: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,9 +23,18 @@ def open_store() -> Store:
 
 def user_name() -> str:
     """Who runs the command, as the operating system calls them."""
+    try:
+        import pwd  # not `getpass` first: it takes a name from the environment, where anybody writes anything
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):  # another system than Unix, or a user without a name, as in some containers
+        return _named_by_environment()
+
+
+def _named_by_environment() -> str:
     import getpass
 
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
+    except (OSError, KeyError):
         return "unknown"

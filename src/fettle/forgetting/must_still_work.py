@@ -102,19 +102,24 @@ class MustStillWork:
         return skill_change(before, after, [clusters[one.id] for one in self.examples], name=OWN, title=title)
 
 
-def read_must_still_work(path: Path, columns: ColumnMapping | None = None) -> MustStillWork:
+def read_must_still_work(path: Path, columns: ColumnMapping | None = None, *, fewest: int = _FEWEST) -> MustStillWork:
     """The examples of a file or folder, with the grader that fits their answers.
 
     Labels must be the same label, JSON answers are compared field by field, short texts must be the same text, and of long ones
-    chrF says how much is alike.
+    chrF says how much is alike. Rows that cannot be read are left out, and are among the findings.
+
+    Args:
+        path: The file or folder.
+        columns: Where the table's columns are.
+        fewest: Examples that there have to be.
 
     Raises:
-        DataError: They cannot be read, or are fewer than two.
+        DataError: They cannot be read, or are fewer.
         ConfigError: As `read_examples`.
     """
     dataset = read_examples(path, columns=columns)
     examples = dataset.examples
-    if len(examples) < _FEWEST:
+    if len(examples) < fewest:
         raise DataError(
             f"there is {len(examples)} example of what must still work, and one alone can show nothing",
             where=str(path),

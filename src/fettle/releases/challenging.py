@@ -55,6 +55,7 @@ from fettle.store.releases import (
     ReleaseEventKind,
     add_release_event,
     find_release,
+    hold_releases,
     number_in_force,
 )
 from fettle.store.traffic import Feedback, KeptRequest, feedback_on, list_rules
@@ -149,6 +150,7 @@ def begin_challenge(
         who=who,
     )
     with store.writing() as connection:
+        hold_releases(connection, project_id)
         if number_in_force(connection, project_id, name) != in_force:
             raise ConfigError(f"another release of {name!r} came into force meanwhile", remedy="begin again")
         add_challenge(connection, begun)
@@ -314,6 +316,7 @@ def put_winner_in_force(store: Store, request: KeptRequest, look: Look | None) -
         kind, reason = ReleaseEventKind.NOT_PROMOTED, error.problem
         _logger.error("%s@%d has won, and is not promoted: %s", won.name, won.challenger_number, error.describe())
     with store.writing() as connection:
+        hold_releases(connection, won.project_id)
         if number_in_force(connection, won.project_id, won.name) == won.incumbent_number:
             add_release_event(connection, stored, kind, who=_by(won), reason=reason)
 
@@ -343,8 +346,7 @@ def _told(challenge: Challenge, look: Look) -> str:
 
 
 def _require_let_through(challenger: Release, kind: ChallengeKind, *, acts: bool) -> None:
-    is_refused = bool(challenger.evidence.refusals) or not challenger.evidence.gates
-    if is_refused and (kind is ChallengeKind.CANARY or acts):
+    if not challenger.evidence.lets_through and (kind is ChallengeKind.CANARY or acts):
         raise ReleaseRefusedError(
             challenger, remedy="mend what they say; a shadow without --act, which no user sees, is allowed"
         )

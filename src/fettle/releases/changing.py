@@ -6,15 +6,23 @@ from sqlalchemy import Connection
 
 from fettle.errors import ConfigError
 from fettle.releases.catalogue import require_same_weights
-from fettle.releases.records import GateResult, Release
+from fettle.releases.challenge import ChallengeDecision
+from fettle.releases.records import AGAINST_CURRENT, GateResult, Release
 from fettle.releases.signing import verified
-from fettle.store.challenges import StoredChallenge, close_challenge, hold_challenge, open_challenge
+from fettle.store.challenges import (
+    StoredChallenge,
+    close_challenge,
+    hold_challenge,
+    list_challenges,
+    open_challenge,
+)
 from fettle.store.database import Store
 from fettle.store.releases import (
     NoSuchReleaseError,
     ReleaseEventKind,
     add_release_event,
     find_release,
+    hold_releases,
     list_releases,
     number_before,
     number_in_force,
@@ -28,10 +36,26 @@ class ReleaseRefusedError(ConfigError):
     def __init__(self, release: Release, *, remedy: str | None = None) -> None:
         self.refusals: tuple[GateResult, ...] = release.evidence.refusals
         told = "; ".join(f"{gate.name} ({gate.outcome.value}): {gate.sentence}" for gate in self.refusals)
+        num_gates = len(release.evidence.gates)
         super().__init__(
-            f"the release {release} is not let through by {len(self.refusals)} of {len(release.evidence.gates)} gates: {told}",
+            f"the release {release} is not let through by {len(self.refusals)} of {num_gates} gates: {told}"
+            if told
+            else f"none of the {num_gates} gates of the release {release} has measured anything",
             remedy=remedy
             or 'mend what they say; --force --reason "TEXT" promotes it against them, which is written down',
+        )
+
+
+class NotComparedError(ConfigError):
+    """A release was never compared with the one in force, as its gates ask: another one came into force since it was made."""
+
+    def __init__(self, release: Release, in_force: int) -> None:
+        earlier = release.evidence.compared_with
+        told = "when none was in force" if earlier is None else f"against {release.name}@{earlier}"
+        super().__init__(
+            f"the release {release} was held {told}, and not against {release.name}@{in_force}, which is in force now",
+            remedy=f"`fettle release create {release.name}` with the same study holds it against that; `fettle release rollback` "
+            'returns to one that was in force; --force --reason "TEXT" promotes it as it is, which is written down',
         )
 
 
@@ -50,7 +74,8 @@ def promote(
 
     Raises:
         NoSuchReleaseError: There is no such release.
-        ReleaseRefusedError: Gates do not let it through, or it was made without any, and nobody forces it.
+        ReleaseRefusedError: Gates do not let it through, or none has measured anything, and nobody forces it.
+        NotComparedError: They have not compared it with the release that is in force now, and nobody forces it.
         ChangedReleaseError: Its content or its weights are not what was signed; nothing forces that.
         ConfigError: It is in force already.
     """
@@ -61,13 +86,18 @@ def promote(
         stored = known[-1] if number is None else find_release(connection, project_id, name, number)
     release = verified(stored)
     require_same_weights(store, release)
-    is_refused = bool(release.evidence.refusals) or not release.evidence.gates
+    is_refused = not release.evidence.lets_through
     if is_refused and forced_for is None:
         raise ReleaseRefusedError(release)
-    kind = ReleaseEventKind.FORCED if is_refused else ReleaseEventKind.PROMOTED
     with store.writing() as connection:
-        if number_in_force(connection, project_id, name) == release.number:
+        hold_releases(connection, project_id)
+        in_force = number_in_force(connection, project_id, name)
+        if in_force == release.number:
             raise ConfigError(f"the release {release} is in force already", remedy="nothing has to be done")
+        is_new_to_it = in_force is not None and not _is_compared_with(connection, release, in_force)
+        if in_force is not None and is_new_to_it and forced_for is None:
+            raise NotComparedError(release, in_force)
+        kind = ReleaseEventKind.FORCED if is_refused or is_new_to_it else ReleaseEventKind.PROMOTED
         end_running_challenge(connection, project_id, name, who=who, reason=f"{release} was promoted")
         add_release_event(connection, stored, kind, who=who, reason=forced_for)
     return release
@@ -106,6 +136,18 @@ def roll_back(
         end_running_challenge(connection, project_id, name, who=who, reason=f"rolled back to {release}")
         add_release_event(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
     return release
+
+
+def _is_compared_with(connection: Connection, release: Release, in_force: int) -> bool:
+    """Whether the gate that compares with the release in force, where it is on, has looked at this one; or users have."""
+    if (
+        all(gate.name != AGAINST_CURRENT for gate in release.evidence.gates)
+        or release.evidence.compared_with == in_force
+    ):
+        return True
+    challenges = list_challenges(connection, release.project_id, release.name)
+    sides = (release.number, in_force, ChallengeDecision.PROMOTE)
+    return any((one.challenger_number, one.incumbent_number, one.decision) == sides for one in challenges)
 
 
 def end_running_challenge(connection: Connection, project_id: str, name: str, *, who: str, reason: str) -> bool:

@@ -13,7 +13,7 @@ from fettle.files import sha256_of_json
 
 
 class _Gate(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     is_on: bool = Field(default=True, alias="on")
     when_not_measured: Literal["refuse", "pass"] = "refuse"
@@ -83,14 +83,14 @@ class PersonalDataGate(_Gate):
 
     most_answers: int = Field(default=0, ge=0)
     """Answers of the test split with such data, at most."""
-    allowed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = Field(default=(), strict=False)
     """Values that answers may name: your own address, say."""
 
 
 class MustPassGate(_Gate):
     """Your own examples, each of which must be answered rightly."""
 
-    file: Path | None = None
+    file: Path | None = Field(default=None, strict=False)
     """Examples as a study reads them. None: the gate does not apply."""
     lowest_share: float = Field(default=1.0, ge=0, le=1)
     """Of examples that pass, at least."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from fettle.economics.assumptions import read_assumptions
 from fettle.economics_records import Assumptions, CostBands
 from fettle.errors import ConfigError, DataError, FettleError
 from fettle.forgetting.must_still_work import MustStillWork, read_must_still_work
-from fettle.records import Answer
+from fettle.models.strength import tuned_sha256
+from fettle.records import Answer, Message, Severity
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.catalogue import ROUTER, require_release_name, weights_sha256
 from fettle.releases.from_study import StudySource, contender_of, has_whole_prompts, read_study
 from fettle.releases.gate_settings import GateSettings
-from fettle.releases.gates.gate import AnsweredAgain, GateInputs, row_key
+from fettle.releases.gates.gate import AnsweredAgain, GateInputs, UnreadableRelease, row_key
 from fettle.releases.gates.registry import gate_results
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices, router_of, with_routed_answers
@@ -23,8 +25,16 @@ from fettle.report_records import StudyReport
 from fettle.scoring.registry import grader_by_name
 from fettle.settings import get_settings
 from fettle.store.database import Store, now
-from fettle.store.models import NoSuchModelError, find_model
-from fettle.store.releases import StoredRelease, add_release, find_release, next_number, number_in_force
+from fettle.store.models import NoSuchModelError, TunedModel, find_model, folder_of
+from fettle.store.releases import (
+    NoSuchReleaseError,
+    StoredRelease,
+    add_release,
+    find_release,
+    hold_releases,
+    next_number,
+    number_in_force,
+)
 from fettle.study.economics_report import cost_bands, read_prices
 from fettle.study.kept_personal import kept_personal
 from fettle.study.kept_prompts import kept_prompts
@@ -58,7 +68,7 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     Raises:
         ConfigError: The name is a model's, or the contender cannot be released.
         DataError: The study is not finished, or the store does not hold its model.
-        ChangedReleaseError: The base model is not the one of the study.
+        ChangedReleaseError: The base model, or what was tuned, is not that of the study.
     """
     require_release_name(wanted.name)
     source = read_study(wanted.study)
@@ -70,19 +80,21 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
         else:
             key, contender = contender_of(connection, wanted.project_id, source, wanted.contender)
     answers_first = contender.small if isinstance(contender, Router) else contender
-    tuned_sha256, base_sha256 = None, source.report.provenance.model_sha256
+    tuned_now, base_sha256 = None, source.report.provenance.model_sha256
     if answers_first.url is None:
-        tuned_sha256, base_sha256 = weights_sha256(store, wanted.project_id, answers_first.model)
+        tuned_now, base_sha256 = weights_sha256(store, wanted.project_id, answers_first.model)
     if base_sha256 != source.report.provenance.model_sha256:
         raise ChangedReleaseError(
             f"the base model of {answers_first.model} is not the one of the study any more: its weights have another hash",
             remedy="put the earlier base model back, or run the study again",
         )
+    _require_tuned_of_study(store, wanted, source, contender)
     money, no_money = _money(wanted, source.report, key)
     inputs = replace(_inputs(store, wanted, source, key, contender, asker), money=money, no_money=no_money)
-    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_sha256)
+    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_now)
     said, shown = contender_as_json(contender), evidence_as_json(evidence)
     with store.writing() as connection:
+        hold_releases(connection, wanted.project_id)
         number = next_number(connection, wanted.project_id, wanted.name)
         stored = StoredRelease(
             project_id=wanted.project_id,
@@ -95,6 +107,25 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
         )
         add_release(connection, stored, who=wanted.who)
     return verified(stored)
+
+
+def _require_tuned_of_study(
+    store: Store, wanted: NewRelease, source: StudySource, contender: ReleasedContender | Router
+) -> None:
+    """What was forgotten and what was won was measured with the weights of the study, and is not measured again."""
+    signed = source.report.tuned_sha256
+    sides = (contender.small, contender.large) if isinstance(contender, Router) else (contender,)
+    for side in sides if signed is not None else ():
+        if not side.kind.is_tuned:
+            continue
+        with store.reading() as connection:
+            model = find_model(connection, wanted.project_id, side.model)
+        if isinstance(model, TunedModel) and tuned_sha256(folder_of(store, model)) != signed:
+            raise ChangedReleaseError(
+                f"the weights of {side.model} are not those that answered in the study",
+                where=str(source.folder),
+                remedy="put the weights of the study back, or run the study again",
+            )
 
 
 def _choices(wanted: NewRelease) -> RouterChoices:
@@ -136,6 +167,7 @@ def _inputs(
         answered_again=again,
         not_answered=why_not,
         trained_personal=kept_personal(source.folder),
+        prompts=_asked(source),
         must_pass=must_pass,
         must_pass_answers=answers,
     )
@@ -178,6 +210,14 @@ def _answers(
     return again, must_pass, answers, why_not
 
 
+def _asked(source: StudySource) -> Mapping[str, tuple[Message, ...]] | None:
+    """The conversations that the study has kept; None: none, or they are damaged, which the gates that ask again say."""
+    try:
+        return kept_prompts(source.folder)
+    except DataError:
+        return None
+
+
 def _as_answer_of(key: str, answered: str, again: AnsweredAgain) -> AnsweredAgain:
     return replace(again, row=replace(again.row, answers={**again.row.answers, key: again.row.answers[answered]}))
 
@@ -204,16 +244,39 @@ def _must_pass(gates: GateSettings) -> MustStillWork | None:
     file, grader = gates.must_pass.file, gates.must_pass.grader
     if file is None or not gates.must_pass.is_on:
         return None
-    read = read_must_still_work(file)
+    read = read_must_still_work(file, fewest=1)
+    _require_all_read(read)
     return read if grader is None else replace(read, grader=grader_by_name(grader, read.task, read.examples))
 
 
-def _current(store: Store, wanted: NewRelease) -> Release | None:
+def _require_all_read(wanted: MustStillWork) -> None:
+    """One that was left out could not fail."""
+    wrong = [one for one in wanted.findings if one.severity is Severity.ERROR]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of the examples that must pass cannot be read, the first because {wrong[0].message}",
+            where=wrong[0].file if wrong[0].line is None else f"{wrong[0].file}:{wrong[0].line}",
+            remedy="mend them, or take them out",
+        )
+    with_tools = [one for one in wanted.examples if one.tools]
+    if with_tools:
+        raise DataError(
+            "examples with functions to call are not asked, and so cannot pass",
+            where=str(with_tools[0].source),
+            remedy="take them out",
+        )
+
+
+def _current(store: Store, wanted: NewRelease) -> Release | UnreadableRelease | None:
+    """The release in force; one that was changed is what a new release takes the place of, and stands in nobody's way."""
     with store.reading() as connection:
         number = number_in_force(connection, wanted.project_id, wanted.name)
         if number is None:
             return None
-        return verified(find_release(connection, wanted.project_id, wanted.name, number))
+        try:
+            return verified(find_release(connection, wanted.project_id, wanted.name, number))
+        except (ChangedReleaseError, NoSuchReleaseError) as error:
+            return UnreadableRelease(number=number, problem=error.problem)
 
 
 def _evidence(inputs: GateInputs, source: StudySource, *, base_sha256: str, tuned_sha256: str | None) -> Evidence:
@@ -235,4 +298,5 @@ def _evidence(inputs: GateInputs, source: StudySource, *, base_sha256: str, tune
         gates_sha256=inputs.settings.sha256,
         gates=gate_results(inputs),
         scores={row_key(row): row.scores.get(inputs.contender) for row in report.rows},
+        compared_with=None if inputs.current is None else inputs.current.number,
     )

@@ -1,7 +1,7 @@
 """What releases answer with may not be deleted by accident: models, base models and indexes.
 
-A release needs them while it is in force, or is the one that `fettle release rollback` returns to. Those further back are history:
-each promotion lets go of what the last but one needed.
+A release needs them while it is in force, challenges the one that is, or is the one that `fettle release rollback` returns to.
+Those further back are history: each promotion lets go of what the last but one needed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Connection
 
 from fettle.errors import ConfigError
+from fettle.store.challenges import open_challenge
 from fettle.store.releases import (
     StoredRelease,
     find_release,
@@ -52,17 +53,20 @@ def require_unneeded(
     if needing:
         raise NeededByReleaseError(
             f"{model or index_id} is needed by the release {' and by '.join(needing)}",
-            remedy=f"promote a release without it (twice, where it is the one to go back to){remedy}",
+            remedy=f"promote a release without it (twice, where it is the one to go back to), or end the challenge{remedy}",
         )
 
 
 def _that_can_answer(connection: Connection, project_id: str | None) -> Iterator[tuple[StoredRelease, str]]:
-    """Releases in force, and those that the next rollback returns to."""
+    """Releases in force, those that the next rollback returns to, and those that challenge."""
     for owner, name in list_release_names(connection, project_id):
         line = numbers_in_force(release_history(connection, owner, name))
         roles = ("is in force", "`fettle release rollback` returns to")
         for number, role in zip(reversed(line), roles, strict=False):  # those further back have no role
             yield find_release(connection, owner, name, number), role
+        running = open_challenge(connection, owner, name)
+        if running is not None and running.challenger_number not in line[-2:]:
+            yield find_release(connection, owner, name, running.challenger_number), "challenges the one in force"
 
 
 def _values(said: object, key: str) -> Iterator[str]:

@@ -96,6 +96,10 @@ class Router:
     """What an answer of the large one counts as, in the user's currency."""
 
 
+AGAINST_CURRENT = "win_rate_against_current"
+"""The gate that compares with the release in force."""
+
+
 class GateOutcome(StrEnum):
     """What came of a gate."""
 
@@ -149,11 +153,19 @@ class Evidence:
     gates: tuple[GateResult, ...]
     scores: Mapping[str, float | None]
     """Primary score of each test row (`row_key`), so that the next release can be paired with this one."""
+    compared_with: int | None = None
+    """Number of the release of its name that was in force when it was made, which `win_rate_against_current` is about; None: none
+    was, or an older version made it."""
 
     @property
     def refusals(self) -> tuple[GateResult, ...]:
         """Gates that do not let it through."""
         return tuple(gate for gate in self.gates if not gate.lets_through)
+
+    @property
+    def lets_through(self) -> bool:
+        """No gate refuses it, and at least one has measured something: gates that are off or do not apply are no evidence."""
+        return not self.refusals and any(gate.outcome is GateOutcome.PASSED for gate in self.gates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, insert,
 from fettle.errors import ConfigError, ModelError
 from fettle.store.database import now
 from fettle.store.release_tables import release_events, releases
+from fettle.store.tables import projects
 
 
 class NoSuchReleaseError(ModelError):
@@ -108,8 +109,14 @@ class ReleaseEvent:
     """Of the release as it was then."""
 
 
+def hold_releases(connection: Connection, project_id: str) -> None:
+    """Let nobody else make, promote or roll back releases of a project before the transaction is over (SQLite's take turns)."""
+    wanted = select(projects.c.id).where(projects.c.id == project_id)
+    connection.execute(wanted.with_for_update(key_share=True))  # rows that point to the project are written meanwhile
+
+
 def next_number(connection: Connection, project_id: str, name: str) -> int:
-    """The number of the next release of a name; two writers at once get the same one, and only the first can keep it."""
+    """The number of the next release of a name, to be called while its releases are held (`hold_releases`)."""
     of_name = (releases.c.project_id == project_id, releases.c.name == name)
     return (connection.execute(select(func.max(releases.c.release_number)).where(*of_name)).scalar() or 0) + 1
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fettle.contenders.constant import CONSTANT
+from fettle.models.strength import tuned_sha256
 from fettle.records import TaskKind
 from fettle.report_records import Provenance, StudyReport
 from fettle.scoring.confusion import confusion
@@ -112,6 +113,7 @@ def assembled_report(
         provenance=origin,
         graders=named_graders(plan),
         answer_forms=answer_forms(plan, tested),
+        tuned_sha256=tuned_sha256(model.folder),
         warnings=(
             *warnings_of(results, len(split.test)),
             *warnings_of_grading(tested, split.test, plan.named_graders, plan.wanted),

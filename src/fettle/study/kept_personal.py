@@ -6,11 +6,11 @@ Hashes of short numbers can be guessed by trying all of them, so the file is as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fettle.errors import DataError
-from fettle.examples.checks.personal import hashed, personal_spans
+from fettle.examples.checks.personal import hashed, parts_of, personal_spans, references
 from fettle.files import write_atomically
 from fettle.records import Example
 from fettle.study.workspace import study_key
@@ -27,8 +27,13 @@ def keep_personal(train: Iterable[Example], folder: Path, *, key: str) -> None:
         key: The study's.
     """
     texts = (message.content for example in train for message in example.messages)
-    found = {hashed(text[span.start : span.end]) for text in texts for span in personal_spans(text)}
+    found = {hashed(part) for text in texts for value in _values(text) for part in parts_of(value)}
     write_atomically(folder / _FILE, json.dumps({"key": key, "sha256": sorted(found)}) + "\n")
+
+
+def _values(text: str) -> Iterator[str]:
+    yield from (text[span.start : span.end] for span in personal_spans(text))
+    yield from references(text)
 
 
 def kept_personal(folder: Path) -> frozenset[str] | None:

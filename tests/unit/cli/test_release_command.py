@@ -50,6 +50,13 @@ def test_the_defaults_are_a_toml_file() -> None:
     assert tomllib.loads(run("gates"))["parity"]["num_answers"] == 60
 
 
+def test_examples_that_must_pass_are_not_left_out_unsaid(tmp_path: Path) -> None:
+    (tmp_path / "gates.toml").write_text("[must_pass]\non = false\n")
+    files = ("--gates", tmp_path / "gates.toml", "--must-pass", tmp_path / "mine.jsonl")
+    with pytest.raises(ConfigError, match="switches off must_pass"):
+        run("create", "triage", "--study", tmp_path, *files)
+
+
 @pytest.mark.usefixtures("releases")
 def test_promoting_forcing_and_rolling_back_are_told_by_the_history(tmp_path: Path) -> None:
     assert "triage@1 answers to triage from now on (prompt: tiny)" in run("promote", "triage@1")
@@ -57,6 +64,8 @@ def test_promoting_forcing_and_rolling_back_are_told_by_the_history(tmp_path: Pa
         run("promote", "triage")
     with pytest.raises(ConfigError, match="for a reason"):
         run("promote", "triage", "--force")
+    with pytest.raises(ConfigError, match="where a release is forced"):
+        run("promote", "triage@1", "--reason", "it is better")
     run("promote", "triage", "--force", "--reason", "the old one is down")
     assert "triage@1 answers to triage again" in run("rollback", "triage", "--reason", "it leaks")
     told = run("history", "triage", "--chart", tmp_path / "chart.svg")
@@ -82,8 +91,23 @@ def test_releases_are_listed_and_shown_with_their_evidence() -> None:
     document = json.loads(run("show", "triage", "--json"))
     assert document["format"] == "fettle-releases"
     assert document["content"]["number"] == 2  # none is in force: the newest
-    with pytest.raises(ConfigError, match="a number after the @"):
-        run("show", "triage@x")
+    for number in ("x", "0", "", "9" * 30, "-1"):
+        with pytest.raises(ConfigError, match="a number after the @"):
+            run("show", f"triage@{number}")
+
+
+@pytest.mark.usefixtures("releases")
+def test_the_history_does_not_take_a_name_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    run("promote", "triage", "--force", "--reason", "the old one is down")
+    assert "somebody-else" not in run("history", "triage")
+
+
+@pytest.mark.usefixtures("releases")
+def test_a_project_that_is_not_there_is_not_made_by_asking_for_it() -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="no project 'defualt'"):
+            run("list", "--project", "defualt")
 
 
 @pytest.mark.usefixtures("releases")
@@ -153,5 +177,6 @@ def test_what_gates_say_is_wrapped_and_cannot_steer_the_terminal(monkeypatch: py
     shown = run("show", "other")
     assert "\x1b" not in shown
     gates = shown.splitlines()[2 : shown.splitlines().index("in force:       no")]
+    assert any(line.startswith("switched off: win_rate_against_prompt") for line in gates)
     assert len(gates) > 3
     assert max(map(len, gates)) <= 70

@@ -29,7 +29,8 @@ from fettle.releases.challenging import (
     take_outcome,
     take_shadow,
 )
-from fettle.releases.changing import ReleaseRefusedError, promote, roll_back
+from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote, roll_back
+from fettle.releases.records import ContenderKind, GateOutcome, ReleasedContender
 from fettle.releases.terms import JudgeEndpoint, terms_of
 from fettle.store.challenges import (
     ShadowAnswer,
@@ -43,7 +44,7 @@ from fettle.store.database import Store
 from fettle.store.keys import create_key
 from fettle.store.releases import NoSuchReleaseError, ReleaseEventKind, number_in_force, release_history
 from fettle.store.traffic import KeptRequest, forget
-from kept_releases import FAILED
+from kept_releases import FAILED, PASSED, keep_release
 from tiny_models import save_tiny_model
 
 LONG = 200
@@ -172,6 +173,33 @@ def test_a_challenger_that_is_right_where_the_incumbent_is_wrong_wins(place: Cha
     if acts:
         roll_back(place.store, place.project_id, NAME, to=None, who="ann")
         assert in_force(place) == 1
+
+
+def test_winning_against_the_release_in_force_is_being_compared_with_it(store: Store, base: Path) -> None:
+    alone = replace(PASSED, name="win_rate_against_current", outcome=GateOutcome.DOES_NOT_APPLY)
+    place = challenged(store, base, PASSED, alone)
+    with pytest.raises(NotComparedError):
+        promote(store, place.project_id, NAME, 2, who="ann")
+    begin(place, canary())
+    until_final(place.say(kept, score=float(is_right)) for kept, is_right in answers(place, right=2))
+    promote(store, place.project_id, NAME, 2, who="ann")
+    assert events(place)[-1] == (2, "promoted", "ann")
+
+
+def test_of_releases_that_were_compared_with_the_same_one_only_the_first_is_promoted(place: Challenged) -> None:
+    better = replace(PASSED, name="win_rate_against_current")
+    contender = ReleasedContender(kind=ContenderKind.PROMPT, model=BASE)
+    numbers = [keep_release(place.store, NAME, contender, better, compared_with=1).number for _ in range(6)]
+
+    def promoted(number: int) -> bool:
+        try:
+            promote(place.store, place.project_id, NAME, number, who="ann")
+        except NotComparedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(numbers)) as threads:
+        assert sum(threads.map(promoted, numbers)) == 1
 
 
 @pytest.mark.parametrize("what", ["content", "weights"])

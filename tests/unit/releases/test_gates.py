@@ -86,6 +86,12 @@ def test_every_gate_of_the_file_is_looked_at_and_the_file_says_the_defaults(tmp_
         ("[win_rate_against_prompt]\nlowest_win_rate = 2", "less than or equal to 1"),
         ("[parity", "no TOML"),
         ('[latency]\nwhen_not_measured = "ignore"', "when_not_measured"),
+        ("[latency]\nmost_seconds_p95 = inf", "most_seconds_p95: Input should be a finite number"),
+        ("[cost_per_request]\nmost = nan", "cost_per_request.most"),
+        ("[parity]\nnum_answers = true", "num_answers: Input should be a valid integer"),
+        ('[parity]\non = "no"', "on: Input should be a valid boolean"),
+        ('[parity]\nlowest_same_share = "0.2"', "lowest_same_share: Input should be a valid number"),
+        ("[personal_data]\nallowed = [1]", "allowed.0"),
     ],
 )
 def test_a_gates_file_that_is_wrong_is_refused_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -133,6 +139,36 @@ def test_a_release_is_paired_with_the_one_in_force_on_the_rows_that_both_know() 
     assert perfect.outcome is FAILED
     assert found(inputs(report, current=current(report, {"x": 1.0})), name).outcome is OPEN
     assert found(inputs(report, current=current(report, same, "chrf")), name).outcome is OPEN
+
+
+def test_answers_that_failed_do_not_make_a_contender_win() -> None:
+    report = label_report(num_rows=200)
+    right = [place % 10 == 0 for place in range(200)]
+    rows = tuple(
+        replace(
+            row,
+            input_text=str(place),
+            scores={"tuned": 1.0 if is_right else None, "prompt": float(not is_right)},
+            errors={} if is_right else {"tuned": "HTTP 500"},
+        )
+        for place, (row, is_right) in enumerate(zip(report.rows, right, strict=True))
+    )
+    given = inputs(replace(report, rows=rows))
+    refused = found(given, "win_rate_against_prompt")
+    assert refused.outcome is FAILED
+    assert "20 won, 0 tied, 180 lost, 180 that failed or could not be scored at their worst" in refused.sentence
+    beaten = {row_key(row): row.scores["prompt"] for row in rows}
+    assert found(replace(given, current=current(report, beaten)), "win_rate_against_current").outcome is FAILED
+    failing = {key: None if score == 0 else 0.0 for key, score in beaten.items()}  # both have one that the other lacks
+    assert found(replace(given, current=current(report, failing)), "win_rate_against_current").outcome is OPEN
+
+
+def test_a_request_that_failed_has_brought_no_json() -> None:
+    report = with_answers(json_report(num_rows=120), "tuned", ['{"queue": "a"}'])
+    rows = tuple(
+        replace(row, errors={"tuned": "timeout"} if place % 4 else {}) for place, row in enumerate(report.rows)
+    )
+    assert found(inputs(replace(report, rows=rows)), "json_validity").sentence.startswith("30 of 120")
 
 
 def test_what_forgets_more_than_its_budget_is_refused() -> None:
@@ -244,8 +280,10 @@ def test_numbers_of_the_firms_own_that_a_model_makes_up_are_no_personal_data() -
     report = label_report(num_rows=60)
     rows = [replace(row, input_text=f"Where is LW271503{place:02}?") for place, row in enumerate(report.rows)]
     asked = replace(report, rows=tuple(rows))
-    made_up = found(inputs(with_answers(asked, "tuned", ['{"number": "LW123456789"}'])), "personal_data")
+    answering = inputs(with_answers(asked, "tuned", ['{"number": "LW123456789"}']))
+    made_up = found(replace(answering, trained_personal=frozenset()), "personal_data")
     assert made_up.outcome is PASSED
+    assert found(answering, "personal_data").outcome is OPEN  # nobody knows which numbers were trained on
     assert "LW…" in made_up.sentence
     trained = frozenset({hashed("lw 12345 6789")})
     learned = with_answers(asked, "tuned", ['{"number": "LW123456789"}'])
@@ -256,6 +294,35 @@ def test_numbers_of_the_firms_own_that_a_model_makes_up_are_no_personal_data() -
     other = found(inputs(with_answers(asked, "tuned", ['{"number": "KD123456789"}'])), "personal_data")
     assert other.outcome is FAILED
     assert "KD" not in other.sentence
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Pay to DE89 3704 0044 0532 0130 00 now",
+        "Write to de12345678@mail.example please",
+        "DE 4111 1111 1111 1111 is the card",
+        "Your number is DE-4711-081522",
+        "your customer number DE4711081522 99",
+    ],
+)
+def test_a_planted_datum_is_not_hidden_by_the_letters_of_the_firms_own_numbers(answer: str) -> None:
+    report = label_report(num_rows=60)
+    rows = tuple(replace(row, input_text=f"VAT DE1000000{place:02}?") for place, row in enumerate(report.rows))
+    leaking = inputs(with_answers(replace(report, rows=rows), "tuned", [answer]))
+    trained = frozenset({hashed("de 4711 081522")})
+    assert found(replace(leaking, trained_personal=trained), "personal_data").outcome is FAILED
+    told = tuple(replace(row, input_text=f"{row.input_text} {answer}") for row in leaking.report.rows)
+    asked = replace(leaking, report=replace(leaking.report, rows=told), trained_personal=trained)
+    assert found(asked, "personal_data").outcome is PASSED
+
+
+def test_what_an_earlier_turn_has_told_is_no_secret() -> None:
+    given = inputs(with_answers(label_report(num_rows=20), "tuned", ["I wrote to grace.hopper@navy.example"]))
+    assert found(given, "personal_data").outcome is FAILED
+    turns = (Message(role="user", content="My address is Grace.Hopper@navy.example"),)
+    asked = {row.example_id: turns for row in given.report.rows}
+    assert found(replace(given, prompts=asked), "personal_data").outcome is PASSED
 
 
 def test_a_gate_that_is_off_is_not_told() -> None:

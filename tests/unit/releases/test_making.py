@@ -182,7 +182,7 @@ def test_a_release_that_its_gates_refuse_is_promoted_by_force_alone_which_is_kep
 def test_without_gates_nothing_is_let_through(store: Store, study: ReleasableStudy) -> None:
     off: dict[str, Any] = {name: {"on": False} for name in GateSettings.model_fields}
     make(store, study, None, **off)
-    with pytest.raises(ReleaseRefusedError, match="0 of 0 gates"):
+    with pytest.raises(ReleaseRefusedError, match="none of the 0 gates"):
         promote(store, study.model.project_id, "triage", None, who="ann")
 
 

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from databases import fresh_store
 from fettle.cli import store as store_of_commands
 from fettle.cli.main import app
+from fettle.releases.challenge import Challenge, ChallengeKind
+from fettle.releases.challenging import begin_challenge, end_challenge
 from fettle.releases.changing import promote, roll_back
 from fettle.releases.needed import NeededByReleaseError, require_unneeded
 from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex
@@ -66,6 +68,19 @@ def test_models_of_the_release_in_force_and_of_the_one_to_go_back_to_are_needed(
         with pytest.raises(NeededByReleaseError, match="triage@2, which is in force") as caught:
             require_unneeded(connection, model=ids[1], remedy=", or wait")
     assert "promote a release without it" in caught.value.describe()
+
+
+def test_models_of_a_challenger_are_needed_while_it_challenges(store: Store, models: dict[str, TunedModel]) -> None:
+    project_id = project_of(store)
+    for name in ("first", "second"):
+        keep_release(store, "triage", ReleasedContender(kind=ContenderKind.TUNED, model=models[name].id))
+    promote(store, project_id, "triage", 1, who="ann")
+    challenge = Challenge(name="triage", challenger=2, kind=ChallengeKind.CANARY, share=0.5)
+    begin_challenge(store, project_id, challenge, who="ann")
+    with store.reading() as connection, pytest.raises(NeededByReleaseError, match="triage@2, which challenges"):
+        require_unneeded(connection, model=models["second"].id, remedy="")
+    end_challenge(store, project_id, "triage", who="ann")
+    assert [needed(store, models[name].id) for name in ("first", "second")] == [True, False]
 
 
 def test_removing_a_needed_model_takes_force(store: Store, models: dict[str, TunedModel]) -> None:

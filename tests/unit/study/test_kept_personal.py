@@ -32,6 +32,10 @@ def test_what_is_kept_is_known_again_and_cannot_be_read(tmp_path: Path) -> None:
     kept = kept_personal(tmp_path)
     assert kept is not None
     assert {hashed("Grace.Hopper@navy.example"), hashed("lw 2715 0392")} <= kept
+    keep_personal(
+        [example("My customer number LW27150392 10 days ago"), example("KN-4711-0815-22")], tmp_path, key="one"
+    )
+    assert {hashed("LW27150392"), hashed("kn 4711081522")} <= (kept_personal(tmp_path) or set())
     written = "".join(path.read_text() for path in (tmp_path / "answers").iterdir())
     assert "hopper" not in written
     assert "27150392" not in written

@@ -19,6 +19,7 @@ from fettle.answering.engines.local import LocalEngine
 from fettle.cli.judge import judge
 from fettle.examples.split import SplitSizes
 from fettle.judging.records import FaultKind
+from fettle.models.strength import tuned_sha256
 from fettle.records import Decision, TaskKind
 from fettle.study.kept_prompts import kept_prompts
 from fettle.study.run import StudyResult, run_study
@@ -59,6 +60,10 @@ def test_whole_conversations_of_the_test_split_are_kept_beside_the_report(finish
     assert kept is not None
     assert set(kept) == {row.example_id for row in finished.report.rows}
     assert {tuple(turn.role for turn in asked) for asked in kept.values()} == {("user", "assistant", "user")}
+
+
+def test_the_report_says_which_weights_answered(finished: StudyResult) -> None:
+    assert finished.report.tuned_sha256 == tuned_sha256(finished.tuned)
 
 
 def test_a_limit_that_cuts_most_answers_is_named_and_decides_nothing(finished: StudyResult) -> None:

@@ -45,14 +45,30 @@ def personal_spans(text: str, *, is_answer: bool = False) -> list[PersonalSpan]:
     return spans
 
 
+_GAPS = re.compile(r"[\s.()/+\u2010-\u2015-]+")
+_TOKEN = re.compile(r"[^\W_]+")
+_MIN_DIGITS_OF_PART = 6
+
+
 def normalised(value: str) -> str:
-    """A value without case and spaces: a number that is written with other gaps is the same number."""
-    return "".join(value.lower().split())
+    """A value without case, spaces, dots and dashes: a number that is written with other gaps is the same number."""
+    return _GAPS.sub("", value.lower())
 
 
 def hashed(value: str) -> str:
     """SHA-256 of a normalised value: who knows it can find it, and nobody reads it off."""
     return hashlib.sha256(normalised(value).encode()).hexdigest()
+
+
+def parts_of(value: str) -> set[str]:
+    """A value, and what it may be a piece too long of: all runs of its words and numbers that have six digits.
+
+    >>> sorted(parts_of("KN471108 99"))
+    ['KN471108', 'KN471108 99', 'KN47110899']
+    """
+    tokens = _TOKEN.findall(value)
+    runs = {"".join(tokens[first:last]) for first in range(len(tokens)) for last in range(first + 1, len(tokens) + 1)}
+    return {value, *(run for run in runs if sum(map(str.isdigit, run)) >= _MIN_DIGITS_OF_PART)}
 
 
 def mask(value: str) -> str:
@@ -90,6 +106,7 @@ def check_personal_data(examples: Sequence[Example]) -> Iterator[Finding]:
 
 
 _REFERENCE = re.compile(r"\b([A-Za-z]{1,4})[ -]?\d(?:[ -]?\d){5,13}\b")
+_NEVER_THE_HOUSES = ("personal-email", "personal-iban")
 _MIN_EXAMPLES_OF_PREFIX = 10
 _MIN_SHARE_OF_PREFIX = 0.03
 
@@ -104,9 +121,25 @@ def house_prefixes(texts: Sequence[str]) -> list[str]:
 def without_house_references(
     text: str, spans: Sequence[PersonalSpan], prefixes: Sequence[str]
 ) -> Iterator[PersonalSpan]:
-    """Spans of a text that are no number with one of the house's prefixes."""
+    """Spans of a text that are no number with one of the house's prefixes.
+
+    An e-mail address and an account number (IBAN) are none, whatever letters they begin with, nor is one that goes on beyond it.
+    """
     house = [match.span() for match in _references(text) if _prefix(match) in prefixes]
-    return (span for span in spans if not any(span.start < end and start < span.end for start, end in house))
+    return (span for span in spans if not any(_is_all_of(span, text, *place) for place in house))
+
+
+def _is_all_of(span: PersonalSpan, text: str, start: int, end: int) -> bool:
+    """Whether a span is a reference between two places, but for a small number behind it."""
+    if span.kind.code in _NEVER_THE_HOUSES or not start <= span.start < end:
+        return False
+    beyond = sum(map(str.isdigit, text[end : span.end]))
+    return beyond == 0 if span.kind.code == "personal-card" else beyond < _MIN_DIGITS_OF_PART
+
+
+def references(text: str, prefixes: Sequence[str] | None = None) -> list[str]:
+    """Numbers with letters before them, as firms number parcels, orders and customers; None: with whatever letters."""
+    return [match.group() for match in _references(text) if prefixes is None or _prefix(match) in prefixes]
 
 
 def _messages_of_people(example: Example) -> Iterator[Message]:

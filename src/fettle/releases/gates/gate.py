@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from fettle.economics_records import CostBands
 from fettle.files import sha256_of_json
 from fettle.forgetting.must_still_work import MustStillWork
-from fettle.records import Answer, Interval
+from fettle.records import Answer, Interval, Message
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.records import GateOutcome, GateResult, Release, ReleasedContender
 from fettle.report_records import AnswerRow, StudyReport
@@ -28,6 +28,14 @@ class AnsweredAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableRelease:
+    """A release that is not what was signed, or is not there any more."""
+
+    number: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateInputs:
     """What the gates look at."""
 
@@ -36,7 +44,7 @@ class GateInputs:
     contender: str
     """Its key in the report."""
     released: ReleasedContender
-    current: Release | None = None
+    current: Release | UnreadableRelease | None = None
     """The one in force; None: there is none."""
     answered_again: tuple[AnsweredAgain, ...] = ()
     """The same row several times where there are few."""
@@ -44,6 +52,8 @@ class GateInputs:
     """Why the serving engine has answered nothing; None: it has."""
     trained_personal: frozenset[str] | None = None
     """Hashes of the personal data of the training examples (`examples.checks.personal.hashed`); None: the study kept none."""
+    prompts: Mapping[str, tuple[Message, ...]] | None = None
+    """What was asked, by the row's id; None: what the rows say."""
     must_pass: MustStillWork | None = None
     must_pass_answers: tuple[Answer, ...] = ()
     """In the order of its examples; empty: `not_answered`."""
