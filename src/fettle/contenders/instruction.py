@@ -63,6 +63,8 @@ def choose_instruction(
 ) -> Instruction:
     """The user's instruction; else the examples' own; examples that have none get the one the others share, or a derived one.
 
+    Where all examples share one, it is told as the text, and changes nothing about them.
+
     Raises:
         DataError: The user's instruction would take the place of the only text that an example asks with.
     """
@@ -71,6 +73,8 @@ def choose_instruction(
         return Instruction(text=given, origin=giver)
     own = {example.messages[0].content for example in everything if has_instruction(example)}
     if all(has_instruction(example) for example in everything):
+        if len(own) == 1:  # known as the instruction, so that a release can put it before requests that come without
+            return Instruction(text=own.pop(), origin="the examples' own system message", is_for_bare=True)
         return Instruction(text=None, origin="the examples' own system messages")
     if not own:
         return Instruction(text=derive_instruction(task, train), origin="derived from the training examples")

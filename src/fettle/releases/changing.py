@@ -133,6 +133,9 @@ def roll_back(
     release = verified(stored)
     require_same_weights(store, release)
     with store.writing() as connection:
+        hold_releases(connection, project_id)
+        if number_in_force(connection, project_id, name) == release.number:
+            raise ConfigError(f"the release {release} came into force meanwhile", remedy="nothing has to be done")
         end_running_challenge(connection, project_id, name, who=who, reason=f"rolled back to {release}")
         add_release_event(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
     return release

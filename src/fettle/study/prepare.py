@@ -184,6 +184,8 @@ def _instruction_findings(instruction: Instruction, examples: Sequence[Example])
     num_all = f"{len(examples):,} examples"
     if instruction.is_for_bare:
         bare = [example for example in examples if not has_instruction(example)]
+        if not bare:
+            return
         text = f"{len(bare):,} of {num_all}, this one first, have no system message; they are given: {instruction.text[:100]!r}"
         yield warning("no-system-message", text, "give them theirs, or name one for all with --instruction").at(
             _first_place(bare)

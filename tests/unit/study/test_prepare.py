@@ -96,7 +96,9 @@ def test_the_users_instruction_takes_the_place_of_the_examples_own(tmp_path: Pat
     file = tmp_path / "chat.jsonl"
     file.write_text("".join(json.dumps({"messages": one}) + "\n" for one in turns))
     own = prepare(StudySettings(examples=file))
-    assert own.instruction.describe() == "the examples' own system messages"
+    assert own.instruction.describe() == "the examples' own system message: own"
+    assert [m.content for m in own.split.test[0].messages if m.role == "system"] == ["own"]
+    assert not {finding.code for finding in own.findings} & {"no-system-message", "system-message-replaced"}
     told = prepare(StudySettings(examples=file, instruction="Sort this."))
     assert told.instruction.describe() == "given by the user: Sort this."
     assert [m.content for m in told.split.test[0].messages if m.role == "system"] == ["Sort this."]
