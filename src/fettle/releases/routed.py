@@ -43,6 +43,8 @@ _ENDPOINT_TOKENS = 2048
 _RETRIES, _PAUSE_SECONDS = 1, 30.0
 _SECONDS_TO_SPARE = 300.0
 """Beyond all tries of a request, before its reservation expires: it may have waited for a thread."""
+_UNSEEN = " (unseen)"
+"""No name of releases ends so: what shadows of a name spend is counted apart."""
 _ALONE_SECONDS = 120.0
 """That an endpoint has where no router bounds it."""
 
@@ -58,6 +60,8 @@ class Errand:
     """As it came; of its sampling nothing is looked at."""
     prepare: Prepare | None = None
     """For the small contender; None: nothing is looked up."""
+    is_unseen: bool = False
+    """Whether a shadow asks: users are not to be without the large contender for it, so that it has a budget of its own."""
     asked_of_small: ChatRequest | None = None
     """The request as the small contender was asked; None: it was not yet."""
     is_given_up: bool = False
@@ -124,7 +128,7 @@ class RoutedReleases:
     def __init__(self, store: Store, engines: EnginePool, embedder: Callable[[], Embedder]) -> None:
         self._store, self._models = store, StoreCatalogue(store)
         self._engines, self._embedder = engines, embedder
-        self._open: dict[str, _Open] = {}
+        self._open: dict[tuple[str, bool], _Open] = {}
         self._lock = threading.Lock()
 
     def route(self, release: Release, errand: Errand) -> RoutedAnswer:
@@ -136,7 +140,7 @@ class RoutedReleases:
             ConfigError: Confidence cannot be measured as the release says.
         """
         router = _router_of(release)
-        open_ = self._opened(release)
+        open_ = self._opened(release, errand)
         embedder = self._embedder() if router.rule.measure == Measure.FORESEEN else None
         settings = RouterSettings(
             threshold=router.rule.threshold,
@@ -168,7 +172,7 @@ class RoutedReleases:
         contender = release.contender
         if isinstance(contender, RouterRelease):
             raise TypeError(f"{release} is a router, and not an endpoint alone")
-        open_ = self._opened(release)
+        open_ = self._opened(release, errand)
         asked = open_.threads.submit(self._elsewhere, contender, open_, errand)
         try:
             answer = asked.result(timeout=_ALONE_SECONDS)  # its client bounds each wait for more, not all of them
@@ -190,13 +194,14 @@ class RoutedReleases:
             if one.endpoint is not None:
                 one.endpoint.close()
 
-    def _opened(self, release: Release) -> _Open:
+    def _opened(self, release: Release, errand: Errand) -> _Open:
+        key = (release.content_sha256, errand.is_unseen)
         with self._lock:
-            if release.content_sha256 not in self._open:
-                self._open[release.content_sha256] = self._made(release)
-            return self._open[release.content_sha256]
+            if key not in self._open:
+                self._open[key] = self._made(release, is_unseen=errand.is_unseen)
+            return self._open[key]
 
-    def _made(self, release: Release) -> _Open:
+    def _made(self, release: Release, *, is_unseen: bool) -> _Open:
         contender = release.contender
         threads = ThreadPoolExecutor(NUM_LARGE_AT_ONCE, thread_name_prefix=f"fettle asks for {release}")
         if not isinstance(contender, RouterRelease):
@@ -207,7 +212,7 @@ class RoutedReleases:
             budget = StoredBudget(
                 self._store,
                 release.project_id,
-                release.name,
+                f"{release.name}{_UNSEEN}" if is_unseen else release.name,
                 per_day=contender.budget_per_day,
                 expires_after_seconds=2 * (1 + _RETRIES) * seconds + _SECONDS_TO_SPARE,  # a greeting may come before it
             )

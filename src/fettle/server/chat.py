@@ -150,7 +150,7 @@ def again(context: Context, question: Question) -> Callable[[str], Sequence[Choi
         first = _begin(context, replace(question, name=name, request=one, may_evict=False))
         if isinstance(first, BegunAnswer):
             return first.choices
-        return answered_elsewhere(context, question.owner, first, Errand(request=one)).choices
+        return answered_elsewhere(context, question.owner, first, Errand(request=one, is_unseen=True)).choices
 
     return ask
 

@@ -19,7 +19,7 @@ from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engine_pool import EnginePool
 from fettle.answering.engines.local import LocalEngine
 from fettle.answering.sampling import Sampling
-from fettle.errors import ConfigError, RemoteError
+from fettle.errors import BusyError, ConfigError, RemoteError
 from fettle.form_records import AnswerForm
 from fettle.models.load import load_model
 from fettle.models.precision import Precision
@@ -162,6 +162,22 @@ def test_nobody_else_is_asked_for_a_request_that_was_given_up(parts: Parts, rout
         assert not large.requests
         for _ in range(2):  # it has cost nothing of the day's budget
             assert routed.route(made, Errand(request=REQUEST)).answered_by is AnsweredBy.LARGE
+
+
+def test_what_a_shadow_spends_leaves_users_their_budget(parts: Parts, routed: RoutedReleases) -> None:
+    with endpoint(lambda body, number: completion("Hello")) as large:
+        remote = ReleasedContender(kind=ContenderKind.REMOTE, model="m", url=large.url)
+        made = keep_release(
+            parts.store,
+            "shadowed",
+            replace(parts.router, large=remote, budget_per_day=1.0, large_cost_per_request=0.5),
+        )
+        for is_unseen in (True, False):
+            for _ in range(2):
+                errand = Errand(request=REQUEST, is_unseen=is_unseen)
+                assert routed.route(made, errand).answered_by is AnsweredBy.LARGE
+            with pytest.raises(BusyError, match="budget"):
+                routed.route(made, Errand(request=REQUEST, is_unseen=is_unseen))
 
 
 def test_an_endpoint_is_waited_for_as_long_as_the_router_says_and_no_connection_is_made_before(
