@@ -33,7 +33,8 @@ class Price:
     unit: PriceUnit
     source: str
     date: str | None
-    """The day for which the source tells it, as YYYY-MM-DD; None: the source tells no day."""
+    """The day for which the source tells it, as YYYY-MM-DD; "YYYY-MM-DD (read)": it tells none, and was read on that one; None:
+    neither is known."""
     currency: str = "USD"
 
 
@@ -193,7 +194,7 @@ class Stated:
     source: str
     """`said`, `assumed`, or where a price comes from."""
     date: str | None = None
-    """Of a price that was looked up; None: its source tells none."""
+    """Of a price that was looked up, as of `Price`."""
     is_looked_up: bool = False
     """Whether it is a price from a table."""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fettle.errors import ConfigError
@@ -43,6 +43,9 @@ class IndexBackend(StrEnum):
     """For indexes larger than memory."""
 
 
+_KEYS = ("remote_api_key", "embedder_api_key", "vllm_api_key")
+
+
 class Settings(BaseSettings):
     """What the environment says. Every variable starts with `FETTLE_`."""
 
@@ -71,6 +74,15 @@ class Settings(BaseSettings):
     device: Device = Device.AUTO
     """Where models run."""
 
+    @field_validator(*_KEYS)
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        """A key without the space around it, such as the line's end of the file that it was read from."""
+        told = None if key is None else key.get_secret_value().strip()
+        if told and not (told.isascii() and told.isprintable()):
+            raise ValueError("a key has to be of letters, digits and signs that go into an HTTP header")
+        return SecretStr(told) if told else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
@@ -92,11 +104,12 @@ def get_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
+        is_secret = first["loc"][:1] in {(name,) for name in _KEYS}
         raise ConfigError(
-            f"{first['msg']}; it is {first['input']!r}",
+            first["msg"] if is_secret else f"{first['msg']}; it is {first['input']!r}",
             where=f"FETTLE_{'_'.join(map(str, first['loc'])).upper()}",
             remedy="change this environment variable, or unset it",
-        ) from error
+        ) from (None if is_secret else error)
 
 
 def let_others_run() -> None:

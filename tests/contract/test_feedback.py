@@ -161,6 +161,14 @@ def test_what_functions_are_called_with_is_kept(programs: dict[str, Program]) ->
     assert [one["function"]["name"] for one in kept.request["tools"]] == ["close"]
 
 
+def test_of_one_answer_not_everything_is_taken(program: Program) -> None:
+    answer = program.ask()
+    for _ in range(100):
+        program.give(completion_id=answer.id, score=1)
+    with pytest.raises(openai.BadRequestError, match="no more are taken"):
+        program.give(completion_id=answer.id, score=1)
+
+
 def test_of_a_label_the_share_of_its_likelihood_is_kept_and_of_a_router_what_it_went_by(
     programs: dict[str, Program], store: Store
 ) -> None:

@@ -38,6 +38,21 @@ def test_the_environment_is_read_with_a_prefix(monkeypatch: pytest.MonkeyPatch) 
     assert "secret" not in repr(settings)
 
 
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_VLLM_API_KEY", " sk-of-a-file\n")
+    monkeypatch.setenv("FETTLE_EMBEDDER_API_KEY", " \n")
+    settings = Settings()
+    assert settings.vllm_api_key is not None
+    assert (settings.vllm_api_key.get_secret_value(), settings.embedder_api_key) == ("sk-of-a-file", None)
+    for wrong in ("sk-schlüssel", "sk-two\nlines"):
+        monkeypatch.setenv("FETTLE_REMOTE_API_KEY", wrong)
+        get_settings.cache_clear()
+        with pytest.raises(ConfigError, match="FETTLE_REMOTE_API_KEY") as caught:
+            get_settings()
+        assert "sk-" not in caught.value.describe()
+    get_settings.cache_clear()
+
+
 def test_defaults_without_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FETTLE_HOME", "FETTLE_THREADS", "FETTLE_REMOTE_API_KEY"):
         monkeypatch.delenv(name, raising=False)

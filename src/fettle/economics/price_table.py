@@ -27,6 +27,15 @@ class _Entry(BaseModel):
     what: str = ""
     source: str = NO_SOURCE
     date: datetime.date | None = None
+    read_on: datetime.date | None = None
+    """Where the source tells no day."""
+
+    @property
+    def day(self) -> str | None:
+        """As `Price.date`."""
+        if self.date is not None:
+            return self.date.isoformat()
+        return None if self.read_on is None else f"{self.read_on.isoformat()} (read)"
 
 
 class _MachineEntry(_Entry):
@@ -138,8 +147,7 @@ def _read(text: str, *, where: str) -> PriceTable:
         ) from error
 
     def price(name: str, entry: _Entry, value: float, unit: PriceUnit) -> Price:
-        told = None if entry.date is None else entry.date.isoformat()
-        return Price(name=name, value=value, unit=unit, source=entry.source, date=told, currency=table.currency)
+        return Price(name=name, value=value, unit=unit, source=entry.source, date=entry.day, currency=table.currency)
 
     return PriceTable(
         machines={n: price(n, e, e.price_per_hour, PriceUnit.MACHINE_HOUR) for n, e in table.machines.items()},

@@ -23,6 +23,7 @@ from fettle.store.traffic import (
     KeptRequest,
     NoSuchCompletionError,
     add_feedback,
+    feedback_on,
     find_kept,
     list_feedback,
 )
@@ -30,6 +31,7 @@ from fettle.traffic.redact import redacted
 
 router = APIRouter(prefix="/feedback", tags=["feedback"])
 _SECONDS_UNTIL_KEPT = 2.0
+_MOST_OF_A_COMPLETION = 100
 _SCORES = {"up": 1.0, "down": 0.0}
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Annotated[Literal["asc", "desc"], Query(description="By creation.")]
@@ -107,6 +109,9 @@ def create(body: CreateFeedback, context: ContextOf, owner: OwnerOf) -> Feedback
     )
     with context.store.writing() as connection:
         find_kept(connection, owner.project_id, request.id)  # it may have expired meanwhile
+        if len(feedback_on(connection, [request.id]).get(request.id, ())) >= _MOST_OF_A_COMPLETION:
+            message = f"Of the completion '{request.id}' {_MOST_OF_A_COMPLETION} things were said already, and no more are taken."
+            raise invalid(message, "completion_id")
         add_feedback(connection, given)
         look = take_feedback(connection, request, given)
     put_winner_in_force(context.store, request, look)
