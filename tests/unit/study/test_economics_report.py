@@ -203,7 +203,7 @@ def test_the_page_shows_what_it_rests_on(prices: Prices) -> None:
         "never pays for itself",
         "traffic.<wbr>requests_<wbr>per_<wbr>day",
         "assumed",
-        "not told",
+        "2026-11-27 (read)",
         "Saved so far",
     )
     for said in (*told_there, "https://huggingface.co/docs/inference-endpoints/support/pricing"):
