@@ -14,6 +14,7 @@ from fettle.cli.money_choices import EconomicsOption, SetOption, assumptions_of
 
 if TYPE_CHECKING:
     from fettle.economics_records import EconomicsReport
+    from fettle.routing_records import RoutingReport
 
 _FORMAT, _FORMAT_VERSION = "fettle-economics", 1
 _MAX_TITLE = 40
@@ -33,18 +34,33 @@ def cost(
     """
     from fettle.economics.assumptions import with_settings
     from fettle.settings import get_settings
-    from fettle.study.economics_report import economics_report, read_prices
+    from fettle.study.economics_report import economics_report, read_prices, routing_costs
     from fettle.study.report import read_report
+    from fettle.study.routing_views import routing_sentence
 
     report = read_report(report_path(study))
     before = None if report.economics is None else report.economics.assumptions
     said = with_settings(assumptions_of(economics, before), setting or ())
-    found = economics_report(report, said, read_prices(get_settings().home))
+    prices, titles = read_prices(get_settings().home), {one.name: one.title for one in report.contenders}
+    found, costs = economics_report(report, said, prices), routing_costs(report, said, prices)
+    routing = report.routing and dataclasses.replace(report.routing, costs=costs)
     if as_json:
         document = {"format": _FORMAT, "format_version": _FORMAT_VERSION} | dataclasses.asdict(found)
+        document["routing"] = _routing_document(routing)
         typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1))
-    else:
-        _print(found, {contender.name: contender.title for contender in report.contenders})
+        return
+    _print(found, titles)
+    if routing is not None:
+        typer.echo(_plain(f"\nRouter: {routing_sentence(routing, titles)}"))
+
+
+def _routing_document(routing: RoutingReport | None) -> dict[str, float] | None:
+    """None: there is no router, or what one of its contenders costs is not known."""
+    if routing is None or routing.costs is None:
+        return None
+    share = routing.share_to_large.estimate
+    of_both = {"share_to_large": share, "cost_per_request": routing.costs.cost_per_request(share)}
+    return dataclasses.asdict(routing.costs) | of_both
 
 
 def _print(found: EconomicsReport, titles: dict[str, str]) -> None:

@@ -39,7 +39,6 @@ from fettle.study.economics_report import cost_bands, read_prices
 from fettle.study.kept_personal import kept_personal
 from fettle.study.kept_prompts import kept_prompts
 
-_ROUTERS_COST = "what a router costs depends on who answers, and is not worked out; the study's page says what it saves"
 _ASKS_LARGE = "a router would ask its large contender as well, which the gates do not"
 
 
@@ -229,8 +228,6 @@ def _money(wanted: NewRelease, report: StudyReport, key: str) -> tuple[CostBands
         gate.is_on and gate.most is not None for gate in (gates.cost_per_request, gates.cost_per_correct_answer)
     ):
         return None, None
-    if key == ROUTER:
-        return None, _ROUTERS_COST
     said = Assumptions() if report.economics is None else report.economics.assumptions
     if wanted.economics is not None:
         said = read_assumptions(wanted.economics, said)

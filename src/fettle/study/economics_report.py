@@ -35,12 +35,13 @@ from fettle.economics_records import (
 from fettle.errors import DataError
 from fettle.records import ContenderResult, Interval
 from fettle.report_records import StudyReport
-from fettle.routing_records import RoutingCosts
+from fettle.routing_records import RoutingCosts, RoutingReport
 from fettle.study.economics_words import economics_sentence, notes_of_assumptions
 from fettle.study.figures import spoken
 from fettle.study.settings import RemoteModel
 
 REMOTE = "remote"
+_TO_LARGE = "to large"
 NUM_DRAWS = 10_000
 SEED = 0
 _BAND = 0.9
@@ -97,20 +98,21 @@ def with_money(report: StudyReport, said: Assumptions, prices: Prices) -> StudyR
         ConfigError: A price is missing, or in another currency.
     """
     money = economics_report(report, said, prices)
-    routing = None if report.routing is None else replace(report.routing, costs=_routing_costs(report, said, prices))
+    routing = None if report.routing is None else replace(report.routing, costs=routing_costs(report, said, prices))
     return replace(report, economics=money, routing=routing)
 
 
-def _routing_costs(report: StudyReport, said: Assumptions, prices: Prices) -> RoutingCosts | None:
-    """What a request costs in the report's router; None: what one of its contenders costs is not known."""
+def routing_costs(report: StudyReport, said: Assumptions, prices: Prices) -> RoutingCosts | None:
+    """What a request costs in the report's router; None: it has none, or what one of its contenders costs is not known.
+
+    Raises:
+        ConfigError: A price is missing, or in another currency.
+    """
     routing, found = report.routing, priced(said, prices, _endpoint(report))
     taken = {one.result.name: one.taken for one in _known(report, said, found)[0]}
     if routing is None or not {routing.small, routing.large} <= taken.keys():
         return None
-    num_answers = 1 + routing.rule.num_samples  # a sample takes what an answer takes
-    small = taken[routing.small]
-    small = replace(small, seconds_per_request=num_answers * small.seconds_per_request)
-    at = best_guess(found.situation)
+    small, at = _with_samples(taken[routing.small], routing), best_guess(found.situation)
     each = [float(costs.total(costs.answering(one, at), at)[0]) for one in (small, taken[routing.large])]
     return RoutingCosts(small_per_request=each[0], large_per_request=each[1])
 
@@ -154,7 +156,7 @@ def cost_bands(report: StudyReport, said: Assumptions, prices: Prices, contender
         report: The study's.
         said: What is said, and assumed.
         prices: Where the rest is looked up.
-        contender: Its key in the report.
+        contender: Its key in the report; or that of the rows' routed answers, where the report's router is meant.
 
     Raises:
         ConfigError: A price is missing, or in another currency.
@@ -162,7 +164,7 @@ def cost_bands(report: StudyReport, said: Assumptions, prices: Prices, contender
     """
     found = priced(said, prices, _endpoint(report))
     sides, notes = _known(report, said, found)
-    one = next((side for side in sides if side.result.name == contender), None)
+    one = _answered(report, said, sides, contender)
     if one is None:
         raise DataError(
             f"what {contender} costs cannot be told: {' '.join((*notes, *found.notes)) or 'the study has no such contender'}",
@@ -171,19 +173,75 @@ def cost_bands(report: StudyReport, said: Assumptions, prices: Prices, contender
         )
     rng = np.random.default_rng(SEED)
     at, draws = best_guess(found.situation), drawn(found.situation, NUM_DRAWS, rng)
-    lines = costs.answering(one.taken, at)
-    best, many = costs.total(lines, at), costs.total(costs.answering(one.taken, draws), draws)
-    share = float(one.right_share[0])
-    shares = drawn_right_shares([one.right], NUM_DRAWS, rng)[contender]
+    shares = drawn_right_shares([one.right, *one.to_large], NUM_DRAWS, rng)
+    lines = one.lines(at, one.share_to_large)
+    best = costs.total(lines, at)
+    many = costs.total(one.lines(draws, shares.get(_TO_LARGE, one.share_to_large)), draws)
+    share = one.right.interval().estimate
     return CostBands(
         contender=contender,
         currency=said.currency,
         cost_per_request=_band(float(best[0]), many),
-        cost_per_correct_answer=_band(float(best[0]) / share, many / shares) if share > 0 else None,
+        cost_per_correct_answer=_band(float(best[0]) / share, many / shares[contender]) if share > 0 else None,
         terms=_terms(lines),
         requests_per_day=said.traffic.requests_per_day,
-        looked_up=_that_it_rests_on(found.stated, one.taken),
+        looked_up=tuple(stated for taken in one.takes for stated in _that_it_rests_on(found.stated, taken)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """What gives an answer: a contender, or a router, which asks the large one for some."""
+
+    right: RightAnswers
+    takes: tuple[Taken, ...]
+    """Of the contender; of a router's small and large one."""
+    to_large: tuple[RightAnswers, ...] = ()
+    """Of a router: 1 for each request that goes to the large one."""
+
+    @property
+    def share_to_large(self) -> Numbers:
+        """The best guess, one value."""
+        return np.array([one.interval().estimate for one in self.to_large] or [0.0], dtype=np.float64)
+
+    def lines(self, at: Quantities, share_to_large: Numbers) -> list[Amounts]:
+        """Of one request."""
+        first, *large = self.takes
+        found = costs.answering(first, at)
+        for one in large:
+            found += [
+                replace(line, name=f"{line.name} of the large one", quantity=share_to_large * line.quantity)
+                for line in costs.answering(one, at)
+            ]
+        return found
+
+
+def _answered(report: StudyReport, said: Assumptions, sides: Sequence[_Known], contender: str) -> _Answered | None:
+    """None: it is not known what it takes, or what it got right."""
+    known = {side.result.name: side for side in sides}
+    if contender in known:
+        return _Answered(right=known[contender].right, takes=(known[contender].taken,))
+    routing, right = report.routing, right_answers(report.rows, contender, said.worth.right_from_score)
+    if (
+        routing is None
+        or routing.trusted is None
+        or right is None
+        or not {routing.small, routing.large} <= known.keys()
+    ):
+        return None
+    trusted, routed = set(routing.trusted), [row for row in report.rows if contender in row.scores]
+    to_large = right_answers(
+        [replace(row, scores={_TO_LARGE: float(row.example_id not in trusted)}, errors={}) for row in routed],
+        _TO_LARGE,
+        None,
+    )
+    takes = (_with_samples(known[routing.small].taken, routing), known[routing.large].taken)
+    return None if to_large is None else _Answered(right=right, takes=takes, to_large=(to_large,))
+
+
+def _with_samples(taken: Taken, routing: RoutingReport) -> Taken:
+    """What a router's small contender takes, its samples included: each takes what an answer takes."""
+    return replace(taken, seconds_per_request=(1 + routing.rule.num_samples) * taken.seconds_per_request)
 
 
 def _band(best: float, draws: Numbers) -> Interval:

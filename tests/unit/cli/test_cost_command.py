@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from build_report import json_report
+from build_report import json_report, label_report
 from fettle.cli.cost import cost
 from fettle.cli.prices import app as prices_app
 from fettle.economics.assumptions import with_settings
@@ -18,6 +18,7 @@ from fettle.errors import ConfigError, RemoteError
 from fettle.settings import get_settings
 from fettle.study.economics_report import economics_report, read_prices
 from fettle.study.report import write_report
+from report_routing import routing
 
 app = typer.Typer()
 app.command()(cost)
@@ -58,6 +59,19 @@ def test_what_if_begins_with_what_the_study_was_told(study: Path, tmp_path: Path
     found = run(app, study / "report.json", "--economics", file, "--set", "traffic.requests_per_day=40")
     assert "At 40 requests a day" in found.output
     assert (study / "report.json").read_bytes() == before
+
+
+def test_a_router_is_priced_anew(study: Path) -> None:
+    assert json.loads(run(app, study, "--json").output)["routing"] is None
+    write_report(replace(label_report(num_rows=60), routing=routing()), study)
+    assert json.loads(run(app, study, "--json").output)["routing"] is None, "what the large one costs is not known"
+    large = ["--set", "remote.price_per_million_input_tokens=3", "--set", "remote.price_per_million_output_tokens=15"]
+    found = json.loads(run(app, study, *large, "--json").output)
+    cost = {one["contender"]: sum(term["cost"] for term in one["terms"]) for one in found["contenders"]}
+    share = found["routing"]["share_to_large"]
+    assert found["routing"]["cost_per_request"] == pytest.approx(cost["tuned"] + share * cost["remote"])
+    assert "Router: " in (told := run(app, study, *large).output)
+    assert "A thousand requests cost" in told
 
 
 def test_json_has_every_line(study: Path) -> None:

@@ -11,16 +11,22 @@ import pytest
 from typer.testing import CliRunner
 
 from fettle.cli.release import app
+from fettle.economics.assumptions import with_settings
+from fettle.economics_records import Assumptions
 from fettle.errors import ConfigError, DataError
 from fettle.form_records import AnswerForm
+from fettle.records import Interval
 from fettle.releases.catalogue import ROUTER, ReleaseCatalogue
 from fettle.releases.changing import promote
+from fettle.releases.from_study import read_study
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
-from fettle.releases.records import ContenderKind, GateOutcome, Release, ReleasedContender, Router
+from fettle.releases.records import ContenderKind, GateOutcome, GateResult, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices
 from fettle.report_records import StudyReport
+from fettle.settings import get_settings
 from fettle.store.database import Store
+from fettle.study.economics_report import read_prices, with_money
 from fettle.study.report import write_report
 from kept_releases import keep_release
 from released_study import INSTRUCTION, LABELS, ReleasableStudy, releasable_study
@@ -130,11 +136,29 @@ def test_examples_that_must_pass_are_not_asked_of_an_endpoint(
     assert next(gate for gate in made.evidence.gates if gate.name == "parity").outcome is GateOutcome.PASSED
 
 
-def test_a_bound_on_costs_is_not_measured_of_a_router_and_says_why(store: Store, study: ReleasableStudy) -> None:
-    made = make(store, study, cost_per_request={"most": 0.001})
-    [found] = [gate for gate in made.evidence.gates if gate.name == "cost_per_request"]
-    assert (found.outcome, found.lets_through) == (GateOutcome.NOT_MEASURED, False)
-    assert "depends on who answers" in found.sentence
+def test_a_routers_cost_is_held_against_its_bound_where_both_contenders_are_priced(
+    store: Store, study: ReleasableStudy
+) -> None:
+    def found(most: float) -> GateResult:
+        made = make(store, study, cost_per_request={"most": most})
+        return next(gate for gate in made.evidence.gates if gate.name == "cost_per_request")
+
+    assert found(1.0).outcome is GateOutcome.NOT_MEASURED, "what the large model costs is not known"
+    said = with_settings(
+        Assumptions(),
+        ("remote.price_per_million_input_tokens=100", "remote.price_per_million_output_tokens=500"),
+    )
+    rewrite(study, lambda report: with_money(report, said, read_prices(get_settings().home)))
+    dear = found(1e-6)
+    assert (dear.outcome, dear.lets_through) == (GateOutcome.FAILED, False)
+    assert "of the large one" in dear.sentence
+    assert found(1e6).outcome is GateOutcome.PASSED
+    assert isinstance(dear.measured, Interval)
+    routing = read_study(study.folder).report.routing
+    assert routing is not None
+    assert routing.costs is not None
+    assert dear.measured.estimate == pytest.approx(routing.costs.cost_per_request(5 / NUM_ROWS))
+    assert dear.measured.low < dear.measured.estimate < dear.measured.high
 
 
 def test_rows_that_one_of_the_two_was_not_scored_on_have_no_routed_answer(store: Store, study: ReleasableStudy) -> None:
