@@ -234,7 +234,11 @@ def test_changed_weights_are_refused_by_name(tmp_path: Path) -> None:
         with store.reading() as connection:
             [model] = list_tuned_models(connection)
         config = folder_of(store, model) / "adapter_config.json"
-        config.write_text(config.read_text() + " ")
+        before = ask(server, "triage").choices[0].message.content
+        signed = config.read_text()
+        config.write_text(signed + " ")
         with pytest.raises(openai.InternalServerError, match="`triage` is not what was signed"):
             ask(server, "triage")
+        config.write_text(signed)
+        assert ask(server, "triage").choices[0].message.content == before
         store.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fettle.answering.engine_pool import ServedModel
@@ -26,6 +27,8 @@ from fettle.store.releases import RawRelease, find_raw_release, has_releases, nu
 ROUTER = "router"
 """What a router is called among the kinds of contenders."""
 _logger = logging.getLogger("fettle.releases")
+_Stamp = tuple[str, int, int, int]
+"""Path, time of change in nanoseconds, size in bytes and inode of a file."""
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?:@([1-9][0-9]{0,8}))?")
 
 
@@ -63,8 +66,8 @@ def require_release_name(name: str) -> None:
 class ReleaseCatalogue:
     """Finds who answers to a name.
 
-    That a release's content is what was signed is shown at every request (hashed once, then compared letter by letter with what was
-    hashed), that its weights are, once in a process.
+    That a release's content and weights are what was signed is shown at every request: hashed once, then compared letter by letter
+    with what was hashed, of files their sizes and times.
 
     Args:
         store: Where models and releases are kept.
@@ -73,7 +76,8 @@ class ReleaseCatalogue:
     def __init__(self, store: Store) -> None:
         self._store, self._models = store, StoreCatalogue(store)
         self._verified = VerifiedReleases()
-        self._with_same_weights: set[str] = set()
+        self._stamps: dict[str, tuple[_Stamp, ...]] = {}
+        """Of the files of releases whose weights were hashed, by the release's own hash."""
         self._lock = threading.Lock()
 
     def find(self, name: str, project_id: str, assignment_key: str | None = None) -> Answering:
@@ -97,22 +101,26 @@ class ReleaseCatalogue:
         if raw is None:
             return Answering(model=self._models.find(name, project_id))
         try:
-            return replace(self._answering(self._signed(raw), project_id), assigned=side)
+            return replace(self._answering(self._verified.release(raw)), assigned=side)
         except FettleError as error:
             if side is None or not side.by_challenger:
                 raise
             _logger.error("%s@%d challenges, and cannot be asked: %s", raw.name, raw.number, error.describe())
             return self.find(name, project_id)
 
-    def _answering(self, release: Release, project_id: str) -> Answering:
+    def _answering(self, release: Release) -> Answering:
         contender = release.contender
         kind = ROUTER if isinstance(contender, Router) else contender.kind.value
         answered = ReleaseAnswered(name=release.name, number=release.number, contender=kind)
         if isinstance(contender, Router):
+            sides = (side for side in (contender.small, contender.large) if side.url is None)
+            self._require_same_weights(release, [self._model_of(release, side) for side in sides])
             return Answering(model=None, release=answered, router=release)
         if contender.url is not None:
             return Answering(model=None, contender=contender, release=answered, router=release)
-        return Answering(model=self.model_of(contender, project_id), contender=contender, release=answered)
+        model = self._model_of(release, contender)
+        self._require_same_weights(release, [model])
+        return Answering(model=model, contender=contender, release=answered)
 
     def model_of(self, contender: ReleasedContender, project_id: str) -> ServedModel:
         """The model of a contender of this server, as it answers.
@@ -122,6 +130,12 @@ class ReleaseCatalogue:
             ModelError: Its files are not there.
         """
         return served_as(self._models.find(contender.model, project_id), contender)
+
+    def _model_of(self, release: Release, contender: ReleasedContender) -> ServedModel:
+        try:
+            return self.model_of(contender, release.project_id)
+        except NoSuchModelError as error:
+            raise _model_is_gone(release, contender) from error
 
     def _raw(self, name: str, project_id: str, assignment_key: str | None) -> tuple[RawRelease | None, Assigned | None]:
         """What is kept of the release that a name means (None: it is no name of releases), and the request's side, in one reading.
@@ -148,15 +162,15 @@ class ReleaseCatalogue:
                 number = side.challenger if side.by_challenger else number
             return find_raw_release(connection, project_id, match[1], number), side
 
-    def _signed(self, raw: RawRelease) -> Release:
-        """The release, once it is shown that its content, and once in a process its weights, are what was signed."""
-        release = self._verified.release(raw)
-        if raw.content_sha256 not in self._with_same_weights:
-            with self._lock:  # weights are hashed once, and only those who wait for them wait
-                if raw.content_sha256 not in self._with_same_weights:
-                    require_same_weights(self._store, release)
-                    self._with_same_weights.add(raw.content_sha256)
-        return release
+    def _require_same_weights(self, release: Release, models: Sequence[ServedModel]) -> None:
+        """As the function of that name; what was hashed is hashed again once a file of it has changed."""
+        found = tuple(stamp for model in models for stamp in _stamps(model))
+        if self._stamps.get(release.content_sha256) == found:
+            return
+        with self._lock:  # weights are hashed once, and only those who wait for them wait
+            if self._stamps.get(release.content_sha256) != found:
+                require_same_weights(self._store, release)
+                self._stamps[release.content_sha256] = found
 
 
 class NoReleaseInForceError(NoSuchModelError):
@@ -167,6 +181,14 @@ class NoReleaseInForceError(NoSuchModelError):
         self.problem = f"The model `{name}` has releases, and none of them is in force"
         self.remedy = f"`fettle release promote {name}` promotes one; {name}@1 asks the first one before that"
         self.args = (self.describe(),)
+
+
+def _stamps(model: ServedModel) -> Iterator[_Stamp]:
+    """Of all files that decide what a model says."""
+    tuned = () if model.adapter is None else iter_files(model.adapter)
+    for file in (*model.base.identity_files, *tuned):
+        found = file.stat()
+        yield str(file), found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def served_as(model: ServedModel, contender: ReleasedContender) -> ServedModel:
@@ -194,10 +216,7 @@ def _require_same(store: Store, release: Release, contender: ReleasedContender, 
     try:
         tuned_sha256, base_sha256 = weights_sha256(store, release.project_id, contender.model)
     except NoSuchModelError as error:
-        raise ChangedReleaseError(
-            f"the model {contender.model} of the release {release} is not here any more",
-            remedy="roll back to a release whose model is here, or make a new one",
-        ) from error
+        raise _model_is_gone(release, contender) from error
     for what, found, signed in (
         ("tuned weights", tuned_sha256, signed_tuned),
         ("base model's weights", base_sha256, release.evidence.base_sha256),
@@ -207,6 +226,13 @@ def _require_same(store: Store, release: Release, contender: ReleasedContender, 
                 f"the {what} of the release {release} ({contender.model}) are not those that were signed",
                 remedy="put the earlier weights back, roll back, or make a new release with `fettle release create`",
             )
+
+
+def _model_is_gone(release: Release, contender: ReleasedContender) -> ChangedReleaseError:
+    return ChangedReleaseError(
+        f"the model {contender.model} of the release {release} is not here any more",
+        remedy="roll back to a release whose model is here, or make a new one",
+    )
 
 
 def weights_sha256(store: Store, project_id: str, model: str) -> tuple[str | None, str]:
