@@ -27,7 +27,7 @@ from fettle.errors import (
 from fettle.records import Answer, Prompt
 from fettle.routing.budget import Budget
 
-NUM_LARGE_AT_ONCE = 32
+NUM_LARGE_AT_ONCE = 128
 """Requests to a large model that run at the same time, those included that are no longer waited for."""
 
 _OF_THE_ROUTER = (ConfigError, ModelError, IntegrityError)
@@ -125,7 +125,7 @@ class Router:
         cost_of: What an answer of the large model cost, in the user's currency; None: what was set aside for it. A request that
             failed while it was waited for is taken to cost nothing, unless the failed answer counts tokens of its prompt; then, and
             where it failed later, it costs what was set aside.
-        pool: Where the large model is asked; None: a pool of its own, of 32 threads. What is no longer waited for runs on there.
+        pool: Where the large model is asked; None: a pool of its own, of 128 threads. What is no longer waited for runs on there.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ from fettle.traffic.keeper import Keeper
 
 API_PREFIX = "/v1"
 _CHAT_THREADS = 32
-_ROUTED_THREADS = 128
+_ROUTED_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
