@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -58,13 +58,7 @@ async def create(body: CreateChatCompletion, request: Request, context: ContextO
     """Answer a conversation."""
     asked, started = body.as_request(), time.monotonic()
     try:
-        question = Question(
-            owner=owner,
-            name=body.model,
-            request=asked,
-            search=body.search,
-            chooses_temperature=body.temperature is not None,
-        )
+        question = question_of(owner, body, asked)
         answer = await unless_hung_up(request, begun(context, question))
         choices = answer.choices
         say_who_answers(request, answer)
@@ -116,6 +110,36 @@ class Question:
     """Whether the request names one; else a release writes the likeliest answer, as in its study."""
     may_evict: bool = True
     """Whether a base model that is idle may leave memory for it."""
+
+
+class Asking(Protocol):
+    """As much of a body as says what is asked of whom."""
+
+    @property
+    def model(self) -> str:
+        """A model's name, an alias or a release's."""
+        ...
+
+    @property
+    def search(self) -> FileSearchTool | None:
+        """What is to be searched."""
+        ...
+
+    @property
+    def temperature(self) -> float | None:
+        """None: it names none."""
+        ...
+
+
+def question_of(owner: Owner, body: Asking, asked: ChatRequest) -> Question:
+    """What a body asks."""
+    return Question(
+        owner=owner,
+        name=body.model,
+        request=asked,
+        search=body.search,
+        chooses_temperature=body.temperature is not None,
+    )
 
 
 async def begun(context: Context, question: Question) -> BegunAnswer:

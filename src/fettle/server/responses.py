@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from fettle.answering.chat import ChatEnd, Choice, ChoiceDelta
 from fettle.errors import FettleError
-from fettle.server.chat import HUNG_UP, Question, again, begun, say_who_answers
+from fettle.server.chat import HUNG_UP, again, begun, question_of, say_who_answers
 from fettle.server.context import ContextOf, OwnerOf
 from fettle.server.errors import api_error
 from fettle.server.hang_up import HungUpError, unless_hung_up
@@ -30,13 +30,7 @@ async def create(body: CreateResponse, request: Request, context: ContextOf, own
     asked, started = body.as_request(), time.monotonic()
     try:
         with in_terms_of_responses():
-            question = Question(
-                owner=owner,
-                name=body.model,
-                request=asked,
-                search=body.search,
-                chooses_temperature=body.temperature is not None,
-            )
+            question = question_of(owner, body, asked)
             answer = await unless_hung_up(request, begun(context, question))
         say_who_answers(request, answer)
         [choice] = answer.choices
