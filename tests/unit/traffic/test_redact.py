@@ -70,6 +70,7 @@ def test_an_account_is_found_before_words_in_capitals(iban: str) -> None:
     [
         ("Mail jürgen@müller.example, bitte", "Mail [email], bitte"),
         ("Tel. 030/1234567 abends", "Tel. [phone] abends"),
+        ("call +49 (0)30 1234567 or 0049 (0) 170/1234567.", "call [phone] or [phone]."),
         ("Tel. 0171 / 123 45 67", "Tel. [phone]"),
         ("Ich bin geb. 12.03.1980", "Ich bin [birth-date]"),
         ("Seit 01/2024, am 03/04/2026 und 3/4", "Seit 01/2024, am 03/04/2026 und 3/4"),
