@@ -47,6 +47,8 @@ def read_study(folder: Path) -> StudySource:
     """
     path = folder / _REPORT
     report = read_report(path)
+    if not report.rows:
+        raise DataError("the study's report has no test rows", where=str(path), remedy="run the study again")
     return StudySource(folder=folder, report=report, report_sha256=sha256_of_file(path))
 
 

@@ -27,7 +27,7 @@ from fettle.report_records import StudyReport
 from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.study.economics_report import read_prices, with_money
-from fettle.study.report import write_report
+from fettle.study.report import print_report, write_report
 from kept_releases import keep_release
 from released_study import INSTRUCTION, LABELS, ReleasableStudy, releasable_study
 
@@ -228,3 +228,10 @@ def test_options_about_routers_are_refused_elsewhere() -> None:
     found = CliRunner().invoke(app, ["create", "a", "--study", "b", "--when-large-fails", "fail"])
     assert isinstance(found.exception, ConfigError)
     assert "--contender router" in found.exception.describe()
+
+
+def test_a_report_without_rows_is_refused_in_words(store: Store, study: ReleasableStudy) -> None:
+    path = study.folder / "report.json"
+    path.write_text(print_report(replace(read_study(study.folder).report, rows=())), "utf-8")
+    with pytest.raises(DataError, match="no test rows"):
+        make(store, study, contender="tuned")
