@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from fettle.advice.deciding import advise_rungs
 from fettle.advice.measured import Measured, counted, seconds, share
+from fettle.advice.opinion import Case
 from fettle.advice.questions import Answers, given_answers, with_money
-from fettle.advice.rules import Case, advise_rungs
 from fettle.advice_records import Measurement, Rung, RungAdvice, Unit
 from fettle.economics_records import Assumptions
 from fettle.records import Interval, TaskKind

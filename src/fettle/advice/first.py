@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fettle.advice.again import without_options
+from fettle.advice.deciding import advise_rungs
 from fettle.advice.look import look_at
 from fettle.advice.measured import Measured
 from fettle.advice.mend import before_anything
 from fettle.advice.money import Request, look_at_money
+from fettle.advice.opinion import Case
 from fettle.advice.questions import Answers, given_answers, with_money
-from fettle.advice.rules import Case, advise_rungs
 from fettle.advice.timing import Timing, time_study
 from fettle.advice_records import Advised, Command, FirstAdvice, Rung, RungAdvice
 from fettle.contenders.prompt import bare_prompt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fettle.advice.measured import Measured
-from fettle.advice.rules import A_FEW, FEW_PER_LABEL
+from fettle.advice.opinion import A_FEW, FEW_PER_LABEL
 from fettle.advice_records import Measurement, Reason
 from fettle.records import TaskKind
 

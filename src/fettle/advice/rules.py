@@ -1,96 +1,32 @@
 """The rules of advice before a run: few, each with its source or its rationale, none of them weighed into a score.
 
-Every rung has its rules in an order. The first that applies decides; others on its side (to try it, or not) are further reasons,
-those on the other side are told as what speaks against it. The last rule of a rung is asked where no other applies.
+Every rung has its rules in an order (`RULES`, at the end).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from fettle.advice.measured import Measured
-from fettle.advice.questions import Answers, Said
-from fettle.advice_records import Advised, Basis, Given, Measurement, Reason, Rung, RungAdvice, Unit
+from fettle.advice.opinion import (
+    A_FEW,
+    FEW_PER_LABEL,
+    HARDLY_IN_DOCUMENTS,
+    LARGEST_USEFUL_DIFFERENCE,
+    LOW_CONSISTENCY,
+    MOSTLY_IN_DOCUMENTS,
+    MOSTLY_RIGHT,
+    MUCH_NOISE,
+    SOME_ABSENT,
+    Case,
+    Opinion,
+    Rule,
+    say,
+)
+from fettle.advice.questions import Said
+from fettle.advice_records import Advised, Given, Measurement, Rung, Unit
 from fettle.examples.checks.size import FEW_EXAMPLES
 from fettle.records import TaskKind
-
-FEW_PER_LABEL = 5
-"""Training examples of a label below which neither a classifier nor a check of labels knows it (`examples.checks`)."""
-LARGEST_USEFUL_DIFFERENCE = 0.25
-"""Where the test split finds only differences beyond this, hardly any true gain of tuning would be seen."""
-HARDLY_IN_DOCUMENTS, MOSTLY_IN_DOCUMENTS = 0.2, 0.5
-"""Share of the questions whose answer is found: below the first, searching cannot help; above the second it is obvious."""
-MOSTLY_RIGHT = 0.5
-"""A classifier beyond this is worth trying before anything that takes more."""
-MUCH_NOISE = 0.05
-"""Share of doubtful labels beyond which a verdict about a few points says more about the labels than about a model. The check is
-a careful one: it finds a part of the wrong labels."""
-LOW_CONSISTENCY = 0.7
-"""Where near-duplicates agree less than this, nobody can learn what is wanted."""
-A_FEW = 0.01
-"""Share of the examples below which a finding is not worth a step of its own."""
-SOME_ABSENT = 0.05
-"""Share of unanswerable questions from which on a model has to learn to say so."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What the rules look at."""
-
-    measured: Measured
-    answers: Answers
-    given: Mapping[str, Given]
-    """The answers as reasons cite them, by question."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What one rule says about one rung."""
-
-    advised: Advised
-    reason: Reason
-
-
-Rule = Callable[[Case], Opinion | None]
-
-
-def advise_rungs(case: Case) -> tuple[RungAdvice, ...]:
-    """Advice on every rung that fits the task, the cheapest first. At most one is to be tried first."""
-    advice = {rung: _decide(rung, rules, case) for rung, rules in RULES.items() if _fits(rung, case)}
-    first = next((rung for rung in _FIRST if rung in advice and advice[rung].advised is Advised.TRY_FIRST), None)
-    if first is None and advice[Rung.PROMPT].advised is Advised.TRY:
-        first = Rung.PROMPT
-    for rung, one in advice.items():
-        if rung is first:
-            advice[rung] = replace(one, advised=Advised.TRY_FIRST)
-        elif one.advised is Advised.TRY_FIRST:
-            advice[rung] = replace(one, advised=Advised.TRY)
-    return tuple(advice[rung] for rung in Rung if rung in advice)
-
-
-def _decide(rung: Rung, rules: tuple[Rule, ...], case: Case) -> RungAdvice:
-    *first_rules, last_rule = rules
-    opinions = [opinion for rule in first_rules if (opinion := rule(case)) is not None]
-    opinions = opinions or [opinion for opinion in (last_rule(case),) if opinion is not None]
-    decided = opinions[0].advised
-    is_wanted = decided in _WANTED
-    return RungAdvice(
-        rung=rung,
-        advised=decided,
-        reasons=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) == is_wanted),
-        against=tuple(opinion.reason for opinion in opinions if (opinion.advised in _WANTED) != is_wanted),
-    )
-
-
-def _fits(rung: Rung, case: Case) -> bool:
-    """A classifier answers with labels alone."""
-    return rung is not Rung.CLASSIFIER or case.measured.task is TaskKind.LABELS
-
-
-def _say(advised: Advised, text: str, *rests_on: Basis | None) -> Opinion:
-    return Opinion(advised, Reason(text=text, rests_on=tuple(one for one in rests_on if one is not None)))
-
 
 # ---------------------------------------------------------------------------------------------------- every language model
 
@@ -101,7 +37,7 @@ def _too_slow(case: Case) -> Opinion | None:
     if took is None or limit is None or took.number <= limit:
         return None
     text = "An answer takes longer on this machine than it may; look for a faster machine or a smaller model first."
-    return _say(Advised.NOT_YET, text, took, case.given["latency_seconds"])
+    return say(Advised.NOT_YET, text, took, case.given["latency_seconds"])
 
 
 # ---------------------------------------------------------------------------------------------------- prompt, few-shot
@@ -110,7 +46,7 @@ def _too_slow(case: Case) -> Opinion | None:
 def _prompt_is_the_measure(case: Case) -> Opinion:
     """Nothing is trained, and whatever costs more has to beat it: the first promise of a study."""
     text = "It takes nothing beforehand, and whatever takes more has to beat it."
-    return _say(Advised.TRY, text, case.measured.prompt_tokens)
+    return say(Advised.TRY, text, case.measured.prompt_tokens)
 
 
 def _no_room_for_shots(case: Case) -> Opinion | None:
@@ -118,7 +54,7 @@ def _no_room_for_shots(case: Case) -> Opinion | None:
     m = case.measured
     if m.prompt_tokens.number + m.shot_tokens.number + m.answer_tokens.number <= m.context.number:
         return None
-    return _say(Advised.SKIP, "Not one example fits into the prompt.", m.shot_tokens, m.prompt_tokens, m.context)
+    return say(Advised.SKIP, "Not one example fits into the prompt.", m.shot_tokens, m.prompt_tokens, m.context)
 
 
 def _alike_is_answered_alike(case: Case) -> Opinion | None:
@@ -129,7 +65,7 @@ def _alike_is_answered_alike(case: Case) -> Opinion | None:
     if m.nearest is None or m.constant is None or m.nearest.low <= m.constant.high:
         return None
     text = "Messages that are alike are answered alike, so the nearest examples in a prompt carry much of the answer."
-    return _say(Advised.TRY, text, m.nearest, m.constant)
+    return say(Advised.TRY, text, m.nearest, m.constant)
 
 
 def _shots_show_the_form(case: Case) -> Opinion | None:
@@ -137,12 +73,12 @@ def _shots_show_the_form(case: Case) -> Opinion | None:
     if case.answers.format_is_the_problem is not Said.YES:
         return None
     text = "Examples in the prompt show the form that is wanted."
-    return _say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.shot_tokens)
+    return say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.shot_tokens)
 
 
 def _shots_cost_tokens(case: Case) -> Opinion:
     text = "Examples in the prompt need no training, and make every request longer."
-    return _say(Advised.TRY, text, case.measured.shot_tokens, case.measured.prompt_tokens)
+    return say(Advised.TRY, text, case.measured.shot_tokens, case.measured.prompt_tokens)
 
 
 # ---------------------------------------------------------------------------------------------------- classifier
@@ -152,7 +88,7 @@ def _labels_hardly_known(case: Case) -> Opinion | None:
     per_label = case.measured.examples_per_label
     if per_label is None or per_label.number >= FEW_PER_LABEL:
         return None
-    return _say(Advised.NOT_YET, "There are hardly any examples of a label; collect more first.", per_label)
+    return say(Advised.NOT_YET, "There are hardly any examples of a label; collect more first.", per_label)
 
 
 def _classifier_tells_labels_apart(case: Case) -> Opinion | None:
@@ -164,17 +100,17 @@ def _classifier_tells_labels_apart(case: Case) -> Opinion | None:
         return None
     if m.classifier.number > MOSTLY_RIGHT:
         text = "A plain classifier is mostly right, and answers in milliseconds; a language model has to beat it."
-        return _say(Advised.TRY_FIRST, text, m.classifier, m.constant)
+        return say(Advised.TRY_FIRST, text, m.classifier, m.constant)
     text = "A plain classifier is better than one label for everybody, if mostly wrong; it takes no more than milliseconds."
-    return _say(Advised.TRY, text, m.classifier, m.constant)
+    return say(Advised.TRY, text, m.classifier, m.constant)
 
 
 def _classifier_learns_nothing(case: Case) -> Opinion:
     m = case.measured
     if m.classifier is None or m.constant is None:
-        return _say(Advised.TRY, "For labels a plain classifier is the cheapest way.", m.num_labels, m.num_train)
+        return say(Advised.TRY, "For labels a plain classifier is the cheapest way.", m.num_labels, m.num_train)
     text = "A plain classifier is not surely better than the same label for everybody."
-    return _say(Advised.SKIP, text, m.classifier, m.constant)
+    return say(Advised.SKIP, text, m.classifier, m.constant)
 
 
 # ---------------------------------------------------------------------------------------------------- documents
@@ -191,16 +127,16 @@ def _no_documents(case: Case) -> Opinion | None:
     given = case.given["knowledge_changes"]
     if case.answers.knowledge_changes is Said.YES:
         text = "Facts that change have to be looked up, and no documents are named; give them with --documents."
-        return _say(Advised.NOT_YET, text, given)
+        return say(Advised.NOT_YET, text, given)
     text = "No documents are named, and nobody has said that answers need facts that change."
-    return _say(Advised.SKIP, text, given)
+    return say(Advised.SKIP, text, given)
 
 
 def _documents_do_not_answer(case: Case) -> Opinion | None:
     found = _in_documents(case)
     if found is None or found.high >= HARDLY_IN_DOCUMENTS:
         return None
-    return _say(Advised.SKIP, "What is found in the documents hardly ever holds the answer.", found)
+    return say(Advised.SKIP, "What is found in the documents hardly ever holds the answer.", found)
 
 
 def _knowledge_changes(case: Case) -> Opinion | None:
@@ -208,14 +144,14 @@ def _knowledge_changes(case: Case) -> Opinion | None:
     if not case.measured.has_documents or case.answers.knowledge_changes is not Said.YES:
         return None
     text = "Facts that change belong in documents, where they are changed without training."
-    return _say(Advised.TRY_FIRST, text, case.given["knowledge_changes"], _in_documents(case))
+    return say(Advised.TRY_FIRST, text, case.given["knowledge_changes"], _in_documents(case))
 
 
 def _documents_answer(case: Case) -> Opinion | None:
     found = _in_documents(case)
     if found is None or found.low <= MOSTLY_IN_DOCUMENTS:
         return None
-    return _say(Advised.TRY_FIRST, "Most answers stand in what is found in the documents.", found)
+    return say(Advised.TRY_FIRST, "Most answers stand in what is found in the documents.", found)
 
 
 def _answers_stand_in_the_documents_already(case: Case) -> Opinion | None:
@@ -224,12 +160,12 @@ def _answers_stand_in_the_documents_already(case: Case) -> Opinion | None:
     if told is None:
         return None
     text = "Documents may have been made of the examples: retrieval would look up the answers."
-    return _say(Advised.NOT_YET, text, told)
+    return say(Advised.NOT_YET, text, told)
 
 
 def _documents_may_help(case: Case) -> Opinion:
     text = "Documents are there, and how far they help has to be measured."
-    return _say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
+    return say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
 
 
 def _must_say_that_nothing_is_there(case: Case) -> Opinion | None:
@@ -239,19 +175,19 @@ def _must_say_that_nothing_is_there(case: Case) -> Opinion | None:
     absent = case.measured.absent_in_documents
     if absent is None or absent.low <= SOME_ABSENT:
         return None
-    return _say(Advised.TRY, "A model has to learn to say when the documents do not answer.", absent)
+    return say(Advised.TRY, "A model has to learn to say when the documents do not answer.", absent)
 
 
 def _form_and_facts(case: Case) -> Opinion | None:
     if case.answers.format_is_the_problem is not Said.YES:
         return None
     text = "Facts come from documents and the form from training; such a model has both."
-    return _say(Advised.TRY, text, case.given["format_is_the_problem"], _in_documents(case))
+    return say(Advised.TRY, text, case.given["format_is_the_problem"], _in_documents(case))
 
 
 def _after_retrieval(case: Case) -> Opinion:
     text = "Worth its training where answers fail in answering and not in searching, which a study tells apart."
-    return _say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
+    return say(Advised.TRY, text, _in_documents(case) or case.given["knowledge_changes"])
 
 
 # ---------------------------------------------------------------------------------------------------- tuning
@@ -262,7 +198,7 @@ def _too_few_examples(case: Case) -> Opinion | None:
     m = case.measured
     if m.num_train.number >= FEW_EXAMPLES:
         return None
-    return _say(Advised.NOT_YET, "There are too few examples to learn from; collect more first.", m.num_train)
+    return say(Advised.NOT_YET, "There are too few examples to learn from; collect more first.", m.num_train)
 
 
 def _labels_are_in_doubt(case: Case) -> Opinion | None:
@@ -274,7 +210,7 @@ def _labels_are_in_doubt(case: Case) -> Opinion | None:
     if not doubtful:
         return None
     text = "The wanted answers contradict each other; put them right first, for a model learns the errors too."
-    return _say(Advised.NOT_YET, text, *doubtful)
+    return say(Advised.NOT_YET, text, *doubtful)
 
 
 def _test_shows_too_little(case: Case) -> Opinion | None:
@@ -282,7 +218,7 @@ def _test_shows_too_little(case: Case) -> Opinion | None:
     if m.detectable.number < LARGEST_USEFUL_DIFFERENCE:
         return None
     text = "The test split could show only a huge gain; collect more test examples first."
-    return _say(Advised.NOT_YET, text, m.detectable, m.num_test, m.rows_for_five_points)
+    return say(Advised.NOT_YET, text, m.detectable, m.num_test, m.rows_for_five_points)
 
 
 def _classifier_leaves_too_little(case: Case) -> Opinion | None:
@@ -291,7 +227,7 @@ def _classifier_leaves_too_little(case: Case) -> Opinion | None:
     if m.classifier is None or 1 - m.classifier.low >= m.detectable.number:
         return None
     text = "What a plain classifier leaves to be won is less than the test split can show."
-    return _say(Advised.SKIP, text, m.classifier, m.detectable)
+    return say(Advised.SKIP, text, m.classifier, m.detectable)
 
 
 def _cannot_pay(case: Case) -> Opinion | None:
@@ -303,7 +239,7 @@ def _cannot_pay(case: Case) -> Opinion | None:
     given = case.given
     ours = _at(given["requests_per_day"], given["cost_per_wrong_answer"])
     text = f"{ours} tuning cannot pay for itself: there are not so many wrong answers to save."
-    return _say(Advised.SKIP, text, needed, best, given["requests_per_day"], given["cost_per_wrong_answer"])
+    return say(Advised.SKIP, text, needed, best, given["requests_per_day"], given["cost_per_wrong_answer"])
 
 
 def _facts_do_not_belong_in_weights(case: Case) -> Opinion | None:
@@ -311,7 +247,7 @@ def _facts_do_not_belong_in_weights(case: Case) -> Opinion | None:
     if case.answers.knowledge_changes is not Said.YES or case.answers.format_is_the_problem is Said.YES:
         return None
     text = "Facts that change would have to be trained in again and again, and are learned badly."
-    return _say(Advised.SKIP, text, case.given["knowledge_changes"])
+    return say(Advised.SKIP, text, case.given["knowledge_changes"])
 
 
 def _tuning_teaches_form(case: Case) -> Opinion | None:
@@ -319,7 +255,7 @@ def _tuning_teaches_form(case: Case) -> Opinion | None:
     if case.answers.format_is_the_problem is not Said.YES:
         return None
     text = "Form and tone are what tuning teaches best, from as many examples as there are."
-    return _say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.num_train)
+    return say(Advised.TRY, text, case.given["format_is_the_problem"], case.measured.num_train)
 
 
 def _values_are_copied(case: Case) -> Opinion | None:
@@ -328,13 +264,13 @@ def _values_are_copied(case: Case) -> Opinion | None:
     if found is None or found.low <= MOSTLY_IN_DOCUMENTS or case.measured.task is not TaskKind.JSON:
         return None
     text = "Most values stand in the message; which of them is wanted, in which form, is learned from examples."
-    return _say(Advised.TRY, text, found, case.measured.num_train)
+    return say(Advised.TRY, text, found, case.measured.num_train)
 
 
 def _room_to_learn(case: Case) -> Opinion:
     m = case.measured
     text = "There are examples to learn from, and room above what is reached without a language model."
-    return _say(Advised.TRY, text, m.num_train, m.best_without_model, m.detectable)
+    return say(Advised.TRY, text, m.num_train, m.best_without_model, m.detectable)
 
 
 # ---------------------------------------------------------------------------------------------------- the large model
@@ -343,7 +279,7 @@ def _room_to_learn(case: Case) -> Opinion:
 def _must_not_leave(case: Case) -> Opinion | None:
     if case.answers.large_model is not Said.NO:
         return None
-    return _say(Advised.SKIP, "Messages may not be sent to a large model.", case.given["large_model"])
+    return say(Advised.SKIP, "Messages may not be sent to a large model.", case.given["large_model"])
 
 
 def _not_decided(case: Case) -> Opinion | None:
@@ -352,8 +288,8 @@ def _not_decided(case: Case) -> Opinion | None:
     personal = case.measured.personal_data
     text = "First decide whether messages may be sent to one"
     if personal.number > A_FEW:
-        return _say(Advised.NOT_YET, f"{text}; some hold personal data.", case.given["large_model"], personal)
-    return _say(Advised.NOT_YET, f"{text}.", case.given["large_model"])
+        return say(Advised.NOT_YET, f"{text}; some hold personal data.", case.given["large_model"], personal)
+    return say(Advised.NOT_YET, f"{text}.", case.given["large_model"])
 
 
 def _at(traffic: Given, error: Given | None = None) -> str:
@@ -374,7 +310,7 @@ def _tokens_are_cheaper(case: Case) -> Opinion | None:
         return None
     traffic = case.given["requests_per_day"]
     text = f"{_at(traffic)} a large model by the token is cheaper than a machine of your own that waits."
-    return _say(Advised.TRY_FIRST, text, needed, traffic)
+    return say(Advised.TRY_FIRST, text, needed, traffic)
 
 
 def _router_saves(case: Case) -> Opinion | None:
@@ -386,12 +322,12 @@ def _router_saves(case: Case) -> Opinion | None:
         return None
     traffic = case.given["requests_per_day"]
     text = f"{_at(traffic)} a machine of your own is cheaper; a router sends the large model only the hard requests."
-    return _say(Advised.TRY, text, needed, traffic)
+    return say(Advised.TRY, text, needed, traffic)
 
 
 def _one_more_contender(case: Case) -> Opinion:
     text = "A large model may be asked: it is one more contender, and says what quality can be had."
-    return _say(Advised.TRY, text, case.given["large_model"])
+    return say(Advised.TRY, text, case.given["large_model"])
 
 
 RULES: Mapping[Rung, tuple[Rule, ...]] = {
@@ -438,6 +374,3 @@ RULES: Mapping[Rung, tuple[Rule, ...]] = {
     ),
     Rung.LARGE: (_must_not_leave, _not_decided, _tokens_are_cheaper, _router_saves, _one_more_contender),
 }
-_WANTED = (Advised.TRY, Advised.TRY_FIRST)
-_FIRST = (Rung.CLASSIFIER, Rung.RETRIEVAL, Rung.LARGE)
-"""Where several would be tried first, the one that stands first here is."""
