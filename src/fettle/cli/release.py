@@ -17,6 +17,7 @@ from fettle.cli.release_text import (
     listed_releases,
     model_of,
     moment,
+    passages_fact,
     print_json,
     print_release,
     release_as_json,
@@ -164,6 +165,7 @@ def list_(project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False
 def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOption = False) -> None:
     """Show a release with its evidence; without a number the one in force, else the newest."""
     from fettle.cli.store import open_store
+    from fettle.releases.passages import index_sha256
     from fettle.releases.signing import verified
     from fettle.store.releases import find_release, number_in_force
 
@@ -174,8 +176,9 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         in_force = number_in_force(connection, project_id, plain)
         wanted = number or in_force or _newest(store, project_id, plain)
         release = verified(find_release(connection, project_id, plain, wanted))
+    passages = index_sha256(store, release.contender, project_id)
     if as_json:
-        print_json(release_as_json(release, in_force))
+        print_json(release_as_json(release, in_force) | {"index_sha256_now": passages})
         return
     print_release(release)
     evidence = release.evidence
@@ -191,6 +194,7 @@ def show(name: Name, project: ProjectOption = _DEFAULT_PROJECT, as_json: JsonOpt
         "compared with": "none was in force"
         if evidence.compared_with is None
         else f"{release.name}@{evidence.compared_with}",
+        "passages": passages_fact(evidence.index_sha256, passages),
         "content": release.content_sha256,
     }
     for title, value in {**facts, **router_facts(release)}.items():

@@ -127,6 +127,17 @@ def model_of(release: Release) -> str:
     return f"{contender.kind.value}: {contender.model}"
 
 
+def passages_fact(signed: str | None, now: str | None) -> str:
+    """What is told of the index that a release answers from.
+
+    >>> passages_fact(None, None), passages_fact("a1", "a1"), passages_fact("a1", "b2"), passages_fact("a1", None)
+    ('none', 'a1', 'a1; the index has changed since', 'a1; the index is gone')
+    """
+    if signed is None:
+        return "none" if now is None else "not signed; an older version made the release"
+    return signed if signed == now else f"{signed}; the index {'is gone' if now is None else 'has changed since'}"
+
+
 def router_facts(release: Release) -> dict[str, str]:
     """What is told of a router beside the rest; of other releases nothing."""
     from fettle.releases.records import Router

@@ -18,6 +18,7 @@ from fettle.releases.from_study import StudySource, contender_of, has_whole_prom
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.gates.gate import AnsweredAgain, GateInputs, UnreadableRelease, row_key
 from fettle.releases.gates.registry import gate_results
+from fettle.releases.passages import index_sha256
 from fettle.releases.records import Evidence, Release, ReleasedContender, Router
 from fettle.releases.router_from_study import RouterChoices, router_of, with_routed_answers
 from fettle.releases.signing import ChangedReleaseError, contender_as_json, content_sha256, evidence_as_json, verified
@@ -90,7 +91,10 @@ def create_release(store: Store, wanted: NewRelease, asker: ReleaseAsker) -> Rel
     _require_tuned_of_study(store, wanted, source, contender)
     money, no_money = _money(wanted, source.report, key)
     inputs = replace(_inputs(store, wanted, source, key, contender, asker), money=money, no_money=no_money)
-    evidence = _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_now)
+    evidence = replace(
+        _evidence(inputs, source, base_sha256=base_sha256, tuned_sha256=tuned_now),
+        index_sha256=index_sha256(store, contender, wanted.project_id),
+    )
     said, shown = contender_as_json(contender), evidence_as_json(evidence)
     with store.writing() as connection:
         hold_releases(connection, wanted.project_id)

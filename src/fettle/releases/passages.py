@@ -12,7 +12,7 @@ from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.errors import ConfigError
 from fettle.records import Message
-from fettle.releases.records import ReleasedContender
+from fettle.releases.records import ReleasedContender, Router
 from fettle.retrieval.citations import read_citations
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.fence import Wording, shown_with
@@ -20,9 +20,10 @@ from fettle.retrieval.question import question_of
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.retrieval.retriever import Retriever
 from fettle.retrieval.search import IndexSearch
+from fettle.retrieval.stored import describe_index
 from fettle.retrieval.vector_stores import is_expired, open_searchable
 from fettle.store.database import Store
-from fettle.store.indexes import find_index
+from fettle.store.indexes import NoSuchIndexError, find_index
 from fettle.store.model_indexes import AttachedIndex
 
 _LEAST_ROOM_TOKENS = 256
@@ -102,6 +103,18 @@ class ContenderSearch:
     def read(self, text: str) -> str:
         """An answer without the numbers of passages at its ends, as studies keep and score it."""
         return read_citations(text).text if self.wording.asks_for_citations else text
+
+
+def index_sha256(store: Store, contender: ReleasedContender | Router, project_id: str) -> str | None:
+    """Hash of what the index of a contender holds now, or of a router's small one; None: it has none, or the index is gone."""
+    answers = contender.small if isinstance(contender, Router) else contender
+    if answers.index is None:
+        return None
+    with store.reading() as connection:
+        try:
+            return describe_index(connection, find_index(connection, project_id, answers.index.index_id)).sha256
+        except NoSuchIndexError:
+            return None
 
 
 @contextmanager

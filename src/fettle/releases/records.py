@@ -156,6 +156,9 @@ class Evidence:
     compared_with: int | None = None
     """Number of the release of its name that was in force when it was made, which `win_rate_against_current` is about; None: none
     was, or an older version made it."""
+    index_sha256: str | None = None
+    """Of what the index that it answers from held then, which may change since; None: it answers without, or an older version made
+    it."""
 
     @property
     def refusals(self) -> tuple[GateResult, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from answered_study import answered_by, language_model
+from fettle.cli.release_text import passages_fact
 from fettle.contenders.retrieval import PassageReader, RememberedSearch, RetrievedPassages
 from fettle.errors import ConfigError
 from fettle.progress import SilentListener
@@ -17,13 +18,14 @@ from fettle.records import Example, Location, Message
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
-from fettle.releases.passages import ContenderSearch
-from fettle.releases.records import GateOutcome, GateResult, Release, ReleasedContender
+from fettle.releases.passages import ContenderSearch, index_sha256
+from fettle.releases.records import ContenderKind, GateOutcome, GateResult, Release, ReleasedContender, Router
 from fettle.report_records import AnswerRow, StudyReport
 from fettle.retrieval.fence import Wording
 from fettle.retrieval.records import SearchSettings
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.vector_stores import open_searchable, remove_vector_store
+from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
 from fettle.store.model_indexes import AttachedIndex, attach_index
 from found_passages import ListedRetriever
@@ -31,6 +33,8 @@ from indexed import WordEmbedder, document, indexed
 from released_study import INSTRUCTION, ReleasableStudy, releasable_study
 
 NUM_ROWS = 12
+REMOTE = ReleasedContender(kind=ContenderKind.REMOTE, model="large", url="https://models.example/v1")
+RULE = RoutingRule(measure="foreseen", threshold=0.0)
 WORDING = Wording(abstention="Nobody knows.", asks_for_citations=True)
 
 
@@ -124,6 +128,22 @@ def test_an_index_that_was_changed_or_deleted_since_the_study_lets_nothing_throu
     remove_vector_store(store, searched.study.model.project_id, searched.index_id)
     with pytest.raises(ConfigError, match="does not say which index"):
         make(store, searched)
+
+
+def test_what_an_index_held_is_signed_and_a_change_since_is_told(store: Store, searched: Searched) -> None:
+    release = make(store, searched)
+    project_id = searched.study.model.project_id
+    assert release.evidence.index_sha256 == index_sha256(store, release.contender, project_id)
+    assert release.evidence.index_sha256 is not None
+    router = Router(
+        small=cast("ReleasedContender", release.contender), large=REMOTE, rule=RULE, policy_when_large_fails="fail"
+    )
+    assert index_sha256(store, router, project_id) == release.evidence.index_sha256
+    indexed(store, [document("0.md", "Queue 0 was closed.")])
+    now = index_sha256(store, release.contender, project_id)
+    assert passages_fact(release.evidence.index_sha256, now).endswith("the index has changed since")
+    remove_vector_store(store, project_id, searched.index_id)
+    assert index_sha256(store, release.contender, project_id) is None
 
 
 def test_answers_are_compared_without_the_numbers_of_passages_where_they_were_asked_for() -> None:
