@@ -6,7 +6,7 @@ import shlex
 
 from fettle.advice_records import Advised, Basis, Command, Given, Measurement, Rung, Unit
 from fettle.study import figures
-from fettle.study.economics_words import money
+from fettle.study.economics_words import at_least, money
 
 RUNGS = {
     Rung.PROMPT: "Prompt only",
@@ -34,6 +34,8 @@ def figure(one: Measurement) -> str:
 
     >>> figure(Measurement(name="n", title="training examples", value=1200.0, unit=Unit.COUNT, how="", noun="example"))
     '1,200'
+    >>> figure(Measurement(name="n", title="traffic from which it pays", value=19_230.0, unit=Unit.REQUESTS_PER_DAY, how=""))
+    '20,000 requests a day'
     """
     if isinstance(one.value, str):
         return one.value
@@ -52,7 +54,7 @@ def figure(one: Measurement) -> str:
         case Unit.SECONDS:
             return figures.duration(value)
         case Unit.REQUESTS_PER_DAY:
-            return f"{figures.count(float(f'{value:.2g}'))} requests a day"
+            return f"{figures.count(at_least(value))} requests a day"  # from which on something pays
         case Unit.MONEY:
             return money(value, one.noun)
         case _:
