@@ -205,6 +205,23 @@ def test_of_releases_that_were_compared_with_the_same_one_only_the_first_is_prom
         assert sum(threads.map(promoted, numbers)) == 1
 
 
+def test_a_winner_that_comes_into_force_ends_what_began_meanwhile_against_the_one_before(
+    place: Challenged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(place, canary(), acts=True)
+    keep_release(place.store, NAME, ReleasedContender(kind=ContenderKind.PROMPT, model=BASE), PASSED)
+
+    def put_later(store: Store, request: KeptRequest, look: Look | None) -> None:
+        if look is not None and look.is_final:  # its weights are hashed, which takes its time
+            begin(place, replace(canary(), challenger=3))
+        put_winner_in_force(store, request, look)
+
+    monkeypatch.setattr("challenged.put_winner_in_force", put_later)
+    until_final(place.say(kept, score=float(is_right)) for kept, is_right in answers(place, right=2))
+    assert (in_force(place), runs(place)) == (2, False)
+    assert [one[:2] for one in events(place)[-2:]] == [(3, "challenge ended"), (2, "promoted")]
+
+
 def test_weights_that_cannot_be_read_are_refused_by_name_and_leave_users_to_the_release_in_force(
     store: Store, base: Path, tmp_path: Path
 ) -> None:
