@@ -238,6 +238,8 @@ class RoutedReleases:
         try:
             with self._engine_of(router.small, release.project_id) as (engine, model):
                 options, adapter = _options(asked, engine), model.name if model.adapter else None
+                if rule.max_sample_tokens is not None:
+                    options = replace(options, max_new_tokens=min(options.max_new_tokens, rule.max_sample_tokens))
                 for number in range(rule.num_samples):
                     one = sampled(options, number, temperature=rule.temperature)
                     streams.append(engine.submit(prompt, one, adapter=adapter))

@@ -135,6 +135,18 @@ def test_samples_agree_as_far_as_in_a_study(parts: Parts, routed: RoutedReleases
     assert len(confidences) > 1
 
 
+def test_samples_end_where_the_study_cut_them(parts: Parts, routed: RoutedReleases) -> None:
+    rule = RoutingRule(measure="self_consistency", threshold=0.0, num_samples=3, temperature=0.7, max_sample_tokens=6)
+    request = replace(REQUEST, max_new_tokens=24)  # or none at all: then up to the end of the context
+    prompt = Prompt(example_id="", messages=as_asked(request, parts.router.small, chooses_temperature=False).messages)
+    given = routed.route(release(parts, rule=rule), Errand(request=request))
+    assert given.answer.usage.completion_tokens == 24
+    drawn = [
+        parts.studied.generate([prompt], sampled(GenerationOptions(max_new_tokens=6), number))[0] for number in range(3)
+    ]
+    assert given.confidence == self_consistency(given.answer, drawn, is_json=False)
+
+
 def test_samples_that_are_not_all_taken_are_not_written(
     parts: Parts, routed: RoutedReleases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
