@@ -242,7 +242,8 @@ def _model_is_gone(release: Release, contender: ReleasedContender) -> ChangedRel
 
 def _cannot_be_read(release: Release, error: OSError) -> ChangedReleaseError:
     return ChangedReleaseError(
-        f"a file that the release {release} answers with cannot be read ({error.strerror}: {error.filename})",
+        f"a file that the release {release} answers with cannot be read",
+        where=f"{error.filename}: {error.strerror}",
         remedy="put it back, or roll back to a release whose model is here",
     )
 
