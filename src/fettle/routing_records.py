@@ -30,6 +30,8 @@ class RoutingRule:
     """Further answers that the small model draws for each request, where their agreement is what is measured; else 0."""
     temperature: float = 0.0
     """At which they are drawn; 0 where none are."""
+    max_sample_tokens: int | None = None
+    """Where the study cut them; None: none are drawn, or an older version does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

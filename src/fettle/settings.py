@@ -49,7 +49,9 @@ _KEYS = ("remote_api_key", "embedder_api_key", "vllm_api_key")
 class Settings(BaseSettings):
     """What the environment says. Every variable starts with `FETTLE_`."""
 
-    model_config = SettingsConfigDict(env_prefix="FETTLE_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FETTLE_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(default_factory=lambda: Path.home() / ".fettle")
     """Folder for models, studies and the count of looks at test splits."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch: pytest.
         with pytest.raises(ConfigError, match="FETTLE_REMOTE_API_KEY") as caught:
             get_settings()
         assert "sk-" not in caught.value.describe()
+    get_settings.cache_clear()
+
+
+def test_a_key_that_cannot_be_sent_is_not_shown_behind_what_else_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETTLE_INDEX_BACKEND", "drawer")
+    monkeypatch.setenv("FETTLE_VLLM_API_KEY", "sk-schlüssel")
+    get_settings.cache_clear()
+    with pytest.raises(ConfigError, match="FETTLE_INDEX_BACKEND") as caught:
+        get_settings()
+    assert "sk-" not in "".join(traceback.format_exception(caught.value))
     get_settings.cache_clear()
 
 

@@ -164,7 +164,10 @@ class ReleaseCatalogue:
 
     def _require_same_weights(self, release: Release, models: Sequence[ServedModel]) -> None:
         """As the function of that name; what was hashed is hashed again once a file of it has changed."""
-        found = tuple(stamp for model in models for stamp in _stamps(model))
+        try:
+            found = tuple(stamp for model in models for stamp in _stamps(model))
+        except OSError as error:
+            raise _cannot_be_read(release, error) from error
         if self._stamps.get(release.content_sha256) == found:
             return
         with self._lock:  # weights are hashed once, and only those who wait for them wait
@@ -217,6 +220,8 @@ def _require_same(store: Store, release: Release, contender: ReleasedContender, 
         tuned_sha256, base_sha256 = weights_sha256(store, release.project_id, contender.model)
     except NoSuchModelError as error:
         raise _model_is_gone(release, contender) from error
+    except OSError as error:
+        raise _cannot_be_read(release, error) from error
     for what, found, signed in (
         ("tuned weights", tuned_sha256, signed_tuned),
         ("base model's weights", base_sha256, release.evidence.base_sha256),
@@ -232,6 +237,14 @@ def _model_is_gone(release: Release, contender: ReleasedContender) -> ChangedRel
     return ChangedReleaseError(
         f"the model {contender.model} of the release {release} is not here any more",
         remedy="roll back to a release whose model is here, or make a new one",
+    )
+
+
+def _cannot_be_read(release: Release, error: OSError) -> ChangedReleaseError:
+    return ChangedReleaseError(
+        f"a file that the release {release} answers with cannot be read",
+        where=f"{error.filename}: {error.strerror}",
+        remedy="put it back, or roll back to a release whose model is here",
     )
 
 

@@ -317,8 +317,12 @@ def put_winner_in_force(store: Store, request: KeptRequest, look: Look | None) -
         _logger.error("%s@%d has won, and is not promoted: %s", won.name, won.challenger_number, error.describe())
     with store.writing() as connection:
         hold_releases(connection, won.project_id)
-        if number_in_force(connection, won.project_id, won.name) == won.incumbent_number:
-            add_release_event(connection, stored, kind, who=_by(won), reason=reason)
+        if number_in_force(connection, won.project_id, won.name) != won.incumbent_number:
+            return
+        if kind.puts_in_force:  # another may have begun meanwhile, against what is in force no longer
+            why = f"{won.name}@{won.challenger_number} was promoted"
+            end_running_challenge(connection, won.project_id, won.name, who=_by(won), reason=why)
+        add_release_event(connection, stored, kind, who=_by(won), reason=reason)
 
 
 def _by(challenge: StoredChallenge) -> str:

@@ -234,14 +234,20 @@ class RoutedReleases:
         if asked is None:
             raise TypeError(f"{router.small.model} has answered nothing yet")
         rule, prompt = router.rule, Prompt(example_id="", messages=asked.messages)
-        started = time.perf_counter()
-        with self._engine_of(router.small, release.project_id) as (engine, model):
-            options, adapter = _options(asked, engine), model.name if model.adapter else None
-            streams = [
-                engine.submit(prompt, sampled(options, number, temperature=rule.temperature), adapter=adapter)
-                for number in range(rule.num_samples)
-            ]
-        return [errand.whole(stream, started) for stream in streams]
+        started, streams = time.perf_counter(), list[AnswerStream]()
+        try:
+            with self._engine_of(router.small, release.project_id) as (engine, model):
+                options, adapter = _options(asked, engine), model.name if model.adapter else None
+                if rule.max_sample_tokens is not None:
+                    options = replace(options, max_new_tokens=min(options.max_new_tokens, rule.max_sample_tokens))
+                for number in range(rule.num_samples):
+                    one = sampled(options, number, temperature=rule.temperature)
+                    streams.append(engine.submit(prompt, one, adapter=adapter))
+            return [errand.whole(stream, started) for stream in streams]
+        except BaseException:
+            for stream in streams:  # nobody waits for the others
+                stream.give_up()
+            raise
 
     def _large(self, release: Release, open_: _Open, errand: Errand) -> Answer:
         errand.require_wanted()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fettle.errors import ConfigError, ResourceError
+from fettle.errors import ConfigError, EngineError, RemoteError, ResourceError
 from fettle.records import Answer, Prompt
 from fettle.retrieval.embedder import Embedder
 from fettle.routing.confidence import NEVER, Measure, confidence, self_consistency
@@ -59,10 +59,10 @@ def judge_by(
 
 
 def _agreement(answer: Answer, prompt: Prompt, draw: Drawing, *, is_json: bool) -> float | None:
-    """How far samples agree with an answer; None: they could not be drawn, as the engine is full."""
+    """How far samples agree with an answer; None: they could not be drawn, as the engine is full or has failed."""
     try:
         return self_consistency(answer, draw(prompt), is_json=is_json)
-    except ResourceError:
+    except (ResourceError, EngineError, RemoteError):
         return None
 
 

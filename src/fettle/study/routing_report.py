@@ -217,6 +217,7 @@ def _rule(
         label_offsets=dict(reading.mean_log_likelihoods) if reading is not None and is_calibrated else {},
         num_samples=0 if samples is None else samples.number,
         temperature=0.0 if samples is None else TEMPERATURE,
+        max_sample_tokens=None if samples is None else plan.options.max_new_tokens,
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from fettle.releases.challenging import (
 )
 from fettle.releases.changing import NotComparedError, ReleaseRefusedError, promote, roll_back
 from fettle.releases.records import ContenderKind, GateOutcome, ReleasedContender
+from fettle.releases.signing import ChangedReleaseError
 from fettle.releases.terms import JudgeEndpoint, terms_of
 from fettle.store.challenges import (
     ShadowAnswer,
@@ -42,6 +44,7 @@ from fettle.store.challenges import (
 )
 from fettle.store.database import Store
 from fettle.store.keys import create_key
+from fettle.store.models import put_base_model
 from fettle.store.releases import NoSuchReleaseError, ReleaseEventKind, number_in_force, release_history
 from fettle.store.traffic import KeptRequest, forget
 from kept_releases import FAILED, PASSED, keep_release
@@ -200,6 +203,46 @@ def test_of_releases_that_were_compared_with_the_same_one_only_the_first_is_prom
 
     with ThreadPoolExecutor(len(numbers)) as threads:
         assert sum(threads.map(promoted, numbers)) == 1
+
+
+def test_a_winner_that_comes_into_force_ends_what_began_meanwhile_against_the_one_before(
+    place: Challenged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(place, canary(), acts=True)
+    keep_release(place.store, NAME, ReleasedContender(kind=ContenderKind.PROMPT, model=BASE), PASSED)
+
+    def put_later(store: Store, request: KeptRequest, look: Look | None) -> None:
+        if look is not None and look.is_final:  # its weights are hashed, which takes its time
+            begin(place, replace(canary(), challenger=3))
+        put_winner_in_force(store, request, look)
+
+    monkeypatch.setattr("challenged.put_winner_in_force", put_later)
+    until_final(place.say(kept, score=float(is_right)) for kept, is_right in answers(place, right=2))
+    assert (in_force(place), runs(place)) == (2, False)
+    assert [one[:2] for one in events(place)[-2:]] == [(3, "challenge ended"), (2, "promoted")]
+
+
+def test_weights_that_cannot_be_read_are_refused_by_name_and_leave_users_to_the_release_in_force(
+    store: Store, base: Path, tmp_path: Path
+) -> None:
+    """As in a cache of links whose files were deleted."""
+    mine = Path(shutil.copytree(base, tmp_path / "models" / "other-llama"))
+    place = challenged(store, base)
+    with store.writing() as connection:
+        put_base_model(connection, "other-llama", str(mine))
+    keep_release(store, NAME, ReleasedContender(kind=ContenderKind.PROMPT, model="other-llama"), PASSED)
+    begin(place, replace(canary(0.9), challenger=3))
+    [weights] = mine.glob("*.safetensors")
+    weights.unlink()
+    weights.symlink_to(tmp_path / "gone")
+    found = [place.ask(f"question {number}") for number in range(20)]
+    assert {one.release.number for one in found if one.release} == {1}
+    for ask in (
+        partial(place.ask, "question", name=f"{NAME}@3"),
+        partial(promote, store, place.project_id, NAME, 3, who="ann"),
+    ):
+        with pytest.raises(ChangedReleaseError, match="cannot be read"):
+            ask()
 
 
 @pytest.mark.parametrize("what", ["content", "weights"])

@@ -18,7 +18,9 @@ from fettle.answering.chat import ChatRequest
 from fettle.answering.engine import GenerationOptions, JsonForm
 from fettle.answering.engine_pool import EnginePool
 from fettle.answering.engines.local import LocalEngine
+from fettle.answering.engines.shared_engine import SharedEngine
 from fettle.answering.sampling import Sampling
+from fettle.answering.stream import AnswerStream
 from fettle.errors import BusyError, ConfigError, RemoteError
 from fettle.form_records import AnswerForm
 from fettle.models.load import load_model
@@ -131,6 +133,39 @@ def test_samples_agree_as_far_as_in_a_study(parts: Parts, routed: RoutedReleases
         assert (given.answered_by is AnsweredBy.SMALL) == (expected is not None and expected >= 0.4)
         confidences.add(expected)
     assert len(confidences) > 1
+
+
+def test_samples_end_where_the_study_cut_them(parts: Parts, routed: RoutedReleases) -> None:
+    rule = RoutingRule(measure="self_consistency", threshold=0.0, num_samples=3, temperature=0.7, max_sample_tokens=6)
+    request = replace(REQUEST, max_new_tokens=24)  # or none at all: then up to the end of the context
+    prompt = Prompt(example_id="", messages=as_asked(request, parts.router.small, chooses_temperature=False).messages)
+    given = routed.route(release(parts, rule=rule), Errand(request=request))
+    assert given.answer.usage.completion_tokens == 24
+    drawn = [
+        parts.studied.generate([prompt], sampled(GenerationOptions(max_new_tokens=6), number))[0] for number in range(3)
+    ]
+    assert given.confidence == self_consistency(given.answer, drawn, is_json=False)
+
+
+def test_samples_that_are_not_all_taken_are_not_written(
+    parts: Parts, routed: RoutedReleases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[AnswerStream] = []
+    submit = SharedEngine.submit
+
+    def full_after_two(engine: SharedEngine, prompt: Prompt, options: GenerationOptions, **more: Any) -> AnswerStream:
+        if not options.sampling.temperature:
+            return submit(engine, prompt, options, **more)
+        if len(taken) == 2:
+            raise BusyError("all places are taken", remedy="ask again", retry_after_seconds=1)
+        taken.append(submit(engine, prompt, options, **more))
+        return taken[-1]
+
+    monkeypatch.setattr(SharedEngine, "submit", full_after_two)
+    rule = RoutingRule(measure="self_consistency", threshold=0.0, num_samples=4, temperature=0.7)
+    given = routed.route(release(parts, rule=rule), Errand(request=REQUEST))
+    assert (given.answered_by, given.reason) == (AnsweredBy.LARGE, Reason.NOT_TRUSTED)
+    assert [stream.is_given_up for stream in taken] == [True, True]
 
 
 def test_a_written_answer_is_as_sure_as_it_was_in_the_study_its_end_included(

@@ -11,7 +11,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from fettle.errors import BusyError, ConfigError, FettleError, IntegrityError, ModelError, RemoteError
+from fettle.errors import BusyError, ConfigError, EngineError, FettleError, IntegrityError, ModelError, RemoteError
 from fettle.records import Answer, Example, FinishReason, Location, Message, Prompt, Usage
 from fettle.routing.budget import DailyBudget
 from fettle.routing.judge import judge_by
@@ -246,6 +246,11 @@ def test_agreement_needs_samples_and_unknown_measures_are_refused() -> None:
         raise BusyError("all places are taken", remedy="ask again", retry_after_seconds=1)
 
     assert judge_by(rule, draw=full)(PROMPT, SMALL) is None, "what cannot be told is not trusted"
+
+    def broken(_: object) -> list[Answer]:
+        raise EngineError("the model could not be run")
+
+    assert judge_by(rule, draw=broken)(PROMPT, SMALL) is None, "the large model answers"
     with pytest.raises(ConfigError, match="samples"):
         judge_by(rule)
     with pytest.raises(ConfigError, match="samples"):
