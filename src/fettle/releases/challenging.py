@@ -26,7 +26,7 @@ from fettle.releases.challenge import (
     look_at_canary,
     look_at_shadow,
 )
-from fettle.releases.changing import ReleaseRefusedError, end_held_challenge, end_running_challenge
+from fettle.releases.changing import ReleaseRefusedError, end_held_challenge, end_running_challenge, put_in_force
 from fettle.releases.outcome_graders import grading_of, needs_the_right_answer, score_of
 from fettle.releases.records import Release
 from fettle.releases.signing import verified
@@ -319,10 +319,10 @@ def put_winner_in_force(store: Store, request: KeptRequest, look: Look | None) -
         hold_releases(connection, won.project_id)
         if number_in_force(connection, won.project_id, won.name) != won.incumbent_number:
             return
-        if kind.puts_in_force:  # another may have begun meanwhile, against what is in force no longer
-            why = f"{won.name}@{won.challenger_number} was promoted"
-            end_running_challenge(connection, won.project_id, won.name, who=_by(won), reason=why)
-        add_release_event(connection, stored, kind, who=_by(won), reason=reason)
+        if kind.puts_in_force:
+            put_in_force(connection, stored, kind, who=_by(won), reason=reason)
+        else:
+            add_release_event(connection, stored, kind, who=_by(won), reason=reason)
 
 
 def _by(challenge: StoredChallenge) -> str:

@@ -20,6 +20,7 @@ from fettle.store.database import Store
 from fettle.store.releases import (
     NoSuchReleaseError,
     ReleaseEventKind,
+    StoredRelease,
     add_release_event,
     find_release,
     hold_releases,
@@ -98,8 +99,7 @@ def promote(
         if in_force is not None and is_new_to_it and forced_for is None:
             raise NotComparedError(release, in_force)
         kind = ReleaseEventKind.FORCED if is_refused or is_new_to_it else ReleaseEventKind.PROMOTED
-        end_running_challenge(connection, project_id, name, who=who, reason=f"{release} was promoted")
-        add_release_event(connection, stored, kind, who=who, reason=forced_for)
+        put_in_force(connection, stored, kind, who=who, reason=forced_for)
     return release
 
 
@@ -136,8 +136,7 @@ def roll_back(
         hold_releases(connection, project_id)
         if number_in_force(connection, project_id, name) == release.number:
             raise ConfigError(f"the release {release} came into force meanwhile", remedy="nothing has to be done")
-        end_running_challenge(connection, project_id, name, who=who, reason=f"rolled back to {release}")
-        add_release_event(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
+        put_in_force(connection, stored, ReleaseEventKind.ROLLED_BACK, who=who, reason=reason)
     return release
 
 
@@ -153,12 +152,26 @@ def _is_compared_with(connection: Connection, release: Release, in_force: int) -
     return any((one.challenger_number, one.incumbent_number, one.decision) == sides for one in challenges)
 
 
-def end_running_challenge(connection: Connection, project_id: str, name: str, *, who: str, reason: str) -> bool:
-    """End the challenge of a name undecided; False: none runs.
+def put_in_force(
+    connection: Connection, stored: StoredRelease, kind: ReleaseEventKind, *, who: str, reason: str | None
+) -> None:
+    """Let a release answer to its name from now on, and end the challenge of the name: it compares with what is in force no longer.
 
-    To be called before the event that puts another release in force, in its transaction: a challenge compares with the release
-    that was in force when it began.
+    Args:
+        connection: Within the transaction in which its project's releases are held.
+        stored: The release.
+        kind: How it comes into force.
+        who: Puts it there.
+        reason: Why.
     """
+    name = f"{stored.name}@{stored.number}"
+    why = f"rolled back to {name}" if kind is ReleaseEventKind.ROLLED_BACK else f"{name} was promoted"
+    end_running_challenge(connection, stored.project_id, stored.name, who=who, reason=why)
+    add_release_event(connection, stored, kind, who=who, reason=reason)
+
+
+def end_running_challenge(connection: Connection, project_id: str, name: str, *, who: str, reason: str) -> bool:
+    """End the challenge of a name undecided; False: none runs."""
     running = open_challenge(connection, project_id, name)
     held = None if running is None else hold_challenge(connection, running.id)
     if held is None:
