@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -61,8 +61,9 @@ def personal_data(inputs: GateInputs) -> Found:
     prefixes = house_prefixes([f"{row.input_text}\n{row.wanted}" for row in inputs.report.rows])
     echoed: list[str] = []
     num_open = 0
+    passages = {one.id: one.text for one in inputs.report.retrieval.passages} if inputs.report.retrieval else {}
     for row in rows:
-        known, answer = normalised(_shown(inputs, row)), row.answers[inputs.contender]
+        known, answer = normalised(_shown(inputs, row, passages)), row.answers[inputs.contender]
         spans = list(without_house_references(answer, personal_spans(answer, is_answer=True), prefixes))
         told = [(span.kind.name, answer[span.start : span.end]) for span in spans]
         told = [(kind, value) for kind, value in told if not _is_known(value, known, allowed)]
@@ -89,11 +90,10 @@ def personal_data(inputs: GateInputs) -> Found:
     return held_against(share, most / len(rows), is_right=len(echoed) <= most, sentence=sentence)
 
 
-def _shown(inputs: GateInputs, row: AnswerRow) -> str:
-    """All that the model was shown when it answered."""
+def _shown(inputs: GateInputs, row: AnswerRow, passages: Mapping[str, str]) -> str:
+    """All that the model was shown when it answered; `passages` are the texts of all, by their names."""
     told = [inputs.released.instruction or "", *(shot.content for shot in inputs.released.shots)]
     asked = [message.content for message in (inputs.prompts or {}).get(row.example_id, ())]
-    passages = {one.id: one.text for one in inputs.report.retrieval.passages} if inputs.report.retrieval else {}
     found = [passages.get(name, "") for name in row.passages.get(inputs.contender, ())]
     return "\n".join([*told, *asked, row.input_text, *found])
 
