@@ -97,7 +97,7 @@ class Errand:
         log_probs = (
             *piece.log_probs,
             *piece.other_log_probs,
-        )  # of every token, as in a study, or it is another measure
+        )  # of all tokens, as in a study: else it is another measure
         return Answer(
             example_id="",
             text=piece.text,

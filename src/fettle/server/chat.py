@@ -189,13 +189,9 @@ def _begin(context: Context, question: Question) -> BegunAnswer | Answering:
         return _begun_by(context, answering, question)
     try:
         return _begun_by(context, answering, question)
-    except (
-        ApiError,
-        FettleError,
-    ) as error:  # what is wrong with the server was recorded, with the request is told below
+    except (ApiError, FettleError) as error:  # faults of the server were recorded, those of the request are told below
         _logger.warning("the challenger of %s does not begin, and is left out: %s", question.name, type(error).__name__)
-        in_force = context.answering.find(question.name, question.owner.project_id)
-        return _begun_by(context, in_force, question)
+        return _begun_by(context, _answering(context, question, is_challenged=False), question)
 
 
 def _begun_by(context: Context, answering: Answering, question: Question) -> BegunAnswer | Answering:
@@ -230,10 +226,10 @@ def _begun_by(context: Context, answering: Answering, question: Question) -> Beg
         ) from error
 
 
-def _answering(context: Context, question: Question) -> Answering:
-    """Who answers to a name, asked for once: from here on the request does not look at the name again."""
+def _answering(context: Context, question: Question, *, is_challenged: bool = True) -> Answering:
+    """Who answers to a name: asked for once, unless a challenger cannot begin, which is then left out (`is_challenged`)."""
     name, owner, asked = question.name, question.owner, question.request
-    key = assignment_key(asked.messages, key_id=owner.key_id, end_user=asked.end_user)
+    key = assignment_key(asked.messages, key_id=owner.key_id, end_user=asked.end_user) if is_challenged else None
     try:
         return context.answering.find(name, owner.project_id, key)
     except NoSuchReleaseError as error:

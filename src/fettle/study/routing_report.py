@@ -117,14 +117,7 @@ def routing_report(
         is_target_derived=settings.target is None,
         level=level,
         is_promised=found.is_promised,
-        rule=_rule(
-            plan,
-            small,
-            measure,
-            found.threshold,
-            foresight if measure is Measure.FORESEEN else None,
-            samples if measure is Measure.SELF_CONSISTENCY else None,
-        ),
+        rule=_rule(plan, small, measure, found.threshold, foresight, samples),
         share_to_large=mean_interval(to_large.tolist(), clusters),
         quality=curve_point(of_test[measure], test.pairs, found.threshold).quality,
         small_quality=mean_interval(test.pairs.small.tolist(), clusters),
@@ -204,7 +197,9 @@ def _rule(
     foresight: Foresight | None,
     samples: Samples | None,
 ) -> RoutingRule:
-    """The rule, with how the small contender's label was read; None: `foresight` or `samples` are not what is measured."""
+    """The rule, with what its measure takes, and how the small contender's label was read."""
+    foresight = foresight if measure is Measure.FORESEEN else None
+    samples = samples if measure is Measure.SELF_CONSISTENCY else None
     reading = small.rung.reading
     is_calibrated = reading is not None and reading.kind is Reading.CALIBRATED
     return RoutingRule(

@@ -17,7 +17,7 @@ from fettle.routing_records import RoutingReport
 from fettle.study.answers import read_answers
 from fettle.study.report import read_report
 from fettle.study.run import run_study
-from fettle.study.settings import RemoteModel, RoutingSettings
+from fettle.study.settings import RemoteModel, RoutingSettings, StudySettings
 from local_endpoint import Reply, completion, endpoint
 from tiny_models import save_tiny_model
 
@@ -38,6 +38,19 @@ def knowing(body: dict[str, Any], number: int) -> Reply:
     asked = body["messages"][-1]["content"]
     label = next((label for question, label in ROWS if question in asked), "billing")
     return completion(f'{{"label": "{label}"}}' if "response_format" in body else label)
+
+
+def written(bench: Bench, url: str, out: Path, *, num_samples: int = 0) -> StudySettings:
+    """A study of texts beside the endpoint."""
+    return replace(
+        bench.settings,
+        task=TaskKind.TEXT,
+        graders=("exact_text",),
+        max_new_tokens=6,
+        remote=RemoteModel(url=url, model="large"),
+        routing=RoutingSettings(target=0.6, level=0.8, num_samples=num_samples),
+        out=out,
+    )
 
 
 def assert_benchmark_agrees(bench: Bench, routing: RoutingReport) -> None:
@@ -80,15 +93,7 @@ def test_labels_are_trusted_for_their_likelihoods_and_another_target_asks_nothin
 
 def test_written_answers_tell_their_probabilities_where_a_target_was_named(bench: Bench, tmp_path: Path) -> None:
     with endpoint(knowing) as served:
-        settings = replace(
-            bench.settings,
-            task=TaskKind.TEXT,
-            graders=("exact_text",),
-            max_new_tokens=6,
-            remote=RemoteModel(url=served.url, model="large"),
-            routing=RoutingSettings(target=0.6, level=0.8),
-            out=tmp_path / "written",
-        )
+        settings = written(bench, served.url, tmp_path / "written")
         report = run_study(settings).report
         assert report.routing is not None
         assert report.routing.rule.measure == "mean_token_log_probability"
@@ -101,15 +106,7 @@ def test_written_answers_tell_their_probabilities_where_a_target_was_named(bench
 
 def test_samples_are_drawn_once_and_their_agreement_is_one_more_measure(bench: Bench, tmp_path: Path) -> None:
     with endpoint(knowing) as served:
-        settings = replace(
-            bench.settings,
-            task=TaskKind.TEXT,
-            graders=("exact_text",),
-            max_new_tokens=6,
-            remote=RemoteModel(url=served.url, model="large"),
-            routing=RoutingSettings(target=0.6, level=0.8, num_samples=3),
-            out=tmp_path / "study",
-        )
+        settings = written(bench, served.url, tmp_path / "study", num_samples=3)
         report = run_study(settings).report
         assert report.routing is not None
         measures = {one.measure for one in report.routing.measures}
