@@ -38,6 +38,8 @@ _NUM_PROBES = 40
 """Parts of the graph that are walked."""
 _NUM_COMPARED_AGAIN = 5
 """Times as many as are asked for, by their whole vectors."""
+_MOST_TIES = 10_000
+"""That are put in the order of their keys."""
 
 
 def build_lance(
@@ -173,19 +175,39 @@ class LanceIndex:
         if len(self._keys_N) == 0:
             return []
         if allowed_N is None:
-            return _ranked(search(k, None), k)
+            return _with_ties(lambda num_wanted: search(num_wanted, None), k)
         allowed_M = self._keys_N[allowed_N]
         if len(allowed_M) == 0:
             return []
         if len(allowed_M) <= _EXACT_UP_TO:
-            return _ranked(search(k, f"key IN ({', '.join(map(str, allowed_M.tolist()))})"), k)
-        num_wanted = k
-        while True:
-            found_2M = search(num_wanted, None)
-            fitting_2M = found_2M[:, np.isin(found_2M[0], allowed_M)]
-            if fitting_2M.shape[1] >= k or found_2M.shape[1] < num_wanted:
-                return _ranked(fitting_2M, k)
-            num_wanted *= 4
+            among = f"key IN ({', '.join(map(str, allowed_M.tolist()))})"
+            return _with_ties(lambda num_wanted: search(num_wanted, among), k)
+        return _with_ties(lambda num_wanted: search(num_wanted, None), k, allowed_M)
+
+
+def _with_ties(
+    search: Callable[[int], NDArray[Any]], k: int, allowed_M: NDArray[np.int64] | None = None
+) -> list[Ranked]:
+    """The best `k`. Of equally good ones Lance gives any, so more are asked for until one is worse, or none is left.
+
+    Args:
+        search: The keys and scores, [2, M], of the best so many.
+        k: How many.
+        allowed_M: Keys that count; None: all.
+    """
+    num_wanted = k + 1
+    while True:
+        found_2M = search(num_wanted)
+        fitting_2M = found_2M if allowed_M is None else found_2M[:, np.isin(found_2M[0], allowed_M)]
+        ranked = _ranked(fitting_2M, k)
+        is_all = found_2M.shape[1] < num_wanted
+        if (
+            is_all
+            or len(ranked) == k
+            and (num_wanted > _MOST_TIES or _ranked(found_2M, num_wanted)[-1].score < ranked[-1].score)
+        ):
+            return ranked
+        num_wanted *= 4
 
 
 def _ranked(found_2M: NDArray[Any], k: int) -> list[Ranked]:
