@@ -55,7 +55,11 @@ class PassageIndex(Protocol):
         ...
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages whose words fit best, the best first; those that share no word with the query are not found."""
+        """The `k` passages whose words fit best, the best first; those that share no telling word with the query are not found."""
+        ...
+
+    def language(self) -> str | None:
+        """Whose endings `matching` leaves out of account; None: of none."""
         ...
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:

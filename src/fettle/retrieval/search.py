@@ -20,12 +20,15 @@ from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
+from fettle.retrieval.words import share_of_words
 
 _METHODS_IN_WORDS = {
     SearchMethod.VECTOR: "by meaning",
     SearchMethod.FULL_TEXT: "by words",
     SearchMethod.HYBRID: "by meaning and by words",
 }
+_EDITION = 2
+"""Of words, fusion and choice: rises whenever the same index would find other passages."""
 _MOST_LOOKED_AT = 20
 """Times as many passages as are wanted, where most of them repeat each other."""
 
@@ -88,11 +91,11 @@ class IndexSearch:
         return f"{name} ({size}), searched {how}: {settings.num_passages} passages{bound}"
 
     def identity(self) -> str:
-        """The hash of the index's content, the embedder, the settings and the reranker."""
+        """The hash of the index's content, the embedder, the settings, the reranker, and how all of it is searched."""
         made_of = self.index.description
         reranker = self._reranker.identity() if self._reranker else None
         return sha256_of_json(
-            [made_of.sha256, made_of.backend, made_of.embedder_revision, asdict(self.settings), reranker]
+            [_EDITION, made_of.sha256, made_of.backend, made_of.embedder_revision, asdict(self.settings), reranker]
         )
 
     def _embedded(self, questions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
@@ -129,7 +132,7 @@ class IndexSearch:
         read: set[str] = set()
         while True:
             rankings = self._rankings(question, query_D, where, length)
-            ranked = fuse(rankings) if len(rankings) > 1 else rankings[0]
+            ranked = self._fused(question, rankings) if len(rankings) > 1 else rankings[0]
             new = [one for one in ranked if one.key not in looked_at]
             looked_at.update(one.key for one in new)
             for start in range(0, len(new), at_once):
@@ -160,6 +163,16 @@ class IndexSearch:
         if self.settings.method is not SearchMethod.VECTOR:
             rankings.append(self.index.matching(question, length, where))
         return rankings
+
+    def _fused(self, question: str, rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
+        """Those found by meaning and those found by words together."""
+        nearest, matching = rankings
+        share = 0.0
+        for one in matching:  # the first, unless it was deleted
+            if passages := self.index.passages([one.key]):
+                share = share_of_words(question, passages[0].embedded_text, self.index.language())
+                break
+        return fuse(nearest, matching, share)
 
     def _read(self, ranked: Sequence[Ranked]) -> list[tuple[Ranked, Passage]]:
         """The passages in this order, without those that were deleted; halves are read alone until it is known which those are."""

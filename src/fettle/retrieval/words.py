@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from fettle.errors import ConfigError
 
@@ -20,6 +21,11 @@ _UNSPACED = (
 _SPACED = r"\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
 """Letters and digits, and the vowel signs of Indian scripts, which Python counts as neither."""
 _RUN = re.compile(f"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[{_SPACED}])+")
+
+_UNSEEN = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")
+"""Soft hyphens and marks without width, which documents are rid of when they are read."""
+FREQUENT_COUNT = 0.5
+"""What a language's most frequent words count in a question, where the others count 1 (docs/design/022-search.md)."""
 
 _SMALLEST_SHARE = 0.2
 """Of the running words, that a language's own most frequent words have to make up."""
@@ -32,7 +38,7 @@ def words_of(text: str) -> list[str]:
     (['grösse', '12', '5', 'fins'], ['東京', '京都', 'tower'])
     """
     found: list[str] = []
-    for run in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
+    for run in _RUN.finditer(unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()):
         piece = run[0]
         if run["unspaced"] is None or len(piece) == 1:
             found.append(piece)
@@ -62,18 +68,54 @@ def stems_of(words: Sequence[str], language: str | None) -> list[str]:
     return list(snowballstemmer.stemmer(language).stemWords(list(words)))
 
 
-def telling_words(words: Sequence[str], language: str | None) -> list[str]:
-    """Without the language's most frequent words, of which questions are full; all where nothing else is left.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedWords:
+    """The words of a question without their endings, each once."""
+
+    telling: tuple[str, ...]
+    """A passage has at least one of them, or is not found."""
+    frequent: tuple[str, ...]
+    """The language's most frequent words, of which questions are full: they count `FREQUENT_COUNT` in passages that are found."""
+
+
+def asked_words(question: str, language: str | None) -> AskedWords:
+    """What passages are looked for by. Where a question has none but frequent words, these are what tells.
 
     Args:
-        words: Folded and not stemmed, as `words_of` gives them.
+        question: As it was asked.
         language: As `language_of` says it.
 
-    >>> telling_words(["what", "did", "normans", "speak"], "english"), telling_words(["who", "is", "it"], "english")
-    (['normans', 'speak'], ['who', 'is', 'it'])
+    >>> asked_words("What did Normans speak?", "english").telling, asked_words("who is it", "english").telling
+    (('norman', 'speak'), ('who', 'is', 'it'))
     """
-    frequent = _frequent_words().get(language or "", frozenset())
-    return [word for word in words if word not in frequent] or list(words)
+    words = words_of(question)
+    listed = _frequent_words().get(language or "", frozenset())
+    telling = dict.fromkeys(stem_of(word, language) for word in words if word not in listed)
+    frequent = dict.fromkeys(stem_of(word, language) for word in words if word in listed)
+    if not telling:
+        return AskedWords(telling=tuple(frequent), frequent=())
+    return AskedWords(telling=tuple(telling), frequent=tuple(stem for stem in frequent if stem not in telling))
+
+
+def share_of_words(question: str, text: str, language: str | None) -> float:
+    """Which share of a question's telling words a text has, from 0 to 1; 0 where the question has no word.
+
+    >>> share_of_words("Which refunds are late?", "A refund takes five days.", "english")
+    0.5
+    """
+    telling = asked_words(question, language).telling
+    in_text = {stem_of(word, language) for word in words_of(text)}
+    return sum(stem in in_text for stem in telling) / len(telling) if telling else 0.0
+
+
+@lru_cache(maxsize=1 << 17)
+def stem_of(word: str, language: str | None) -> str:
+    """One word without its ending: a stemmer in plain Python takes longer for a passage than everything else.
+
+    Raises:
+        ConfigError: There is no stemmer for the language.
+    """
+    return stems_of([word], language)[0]
 
 
 def language_of(num_by_word: Mapping[str, int]) -> str | None:

@@ -17,7 +17,22 @@ from fettle.store.database import Store
 from fettle.store.indexes import list_documents
 from stored_indexes import Written, keys_by_document, new_index, put
 
-_WORDS = "alpha beta refund parcel order late card Straße café 東京 42 x-1 the and of".split()
+_WORDS = [
+    "alpha",
+    "beta",
+    "refund",
+    "parcel",
+    "order",
+    "late",
+    "card",
+    "Straße",
+    "café",
+    "東京",
+    "42",
+    "x-1",
+    "the",
+    "of",
+]
 _VALUES: tuple[AttributeValue, ...] = ("a", "b", "", "1", "é", 1, 2, 2.5, True, False)
 _ALL = 1_000
 

@@ -22,7 +22,7 @@ from fettle.retrieval.indexes.batches import AllowedRows, PassageBatch, PassageR
 from fettle.retrieval.indexes.folder_files import Manifest, new_content, open_content, publish
 from fettle.retrieval.indexes.top import best_of
 from fettle.retrieval.records import Passage, Ranked
-from fettle.retrieval.words import language_of, stems_of, words_of
+from fettle.retrieval.words import FREQUENT_COUNT, AskedWords, asked_words, language_of, stems_of, words_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,19 +140,24 @@ class LanceIndex:
         return self._best(search, k, where)
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages with the highest BM25 scores, equal ones by key; those without a word of the query are left out."""
-        words = " ".join(stems_of(words_of(query), self._language))
-        if not words:
+        """The `k` passages with the highest BM25 scores, equal ones by key, among those that have a telling word."""
+        asked = asked_words(query, self._language)
+        if not asked.telling:
             return []
+        wanted = _lance_query(asked)
 
         def search(num_wanted: int, among: str | None) -> NDArray[Any]:
-            found = self._table.search(words, query_type="fts").select(["key", "_score"]).limit(num_wanted)
+            found = self._table.search(wanted, query_type="fts").select(["key", "_score"]).limit(num_wanted)
             if among:
                 found = found.where(among, prefilter=True)
             table = found.to_arrow()
             return np.stack([table["key"].to_numpy(), table["_score"].to_numpy()])
 
         return self._best(search, k, where)
+
+    def language(self) -> str | None:
+        """Whose endings full-text search leaves out of account; None: of none."""
+        return self._language
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted since the index was opened."""
@@ -185,6 +190,18 @@ class LanceIndex:
         return _with_ties(lambda num_wanted: search(num_wanted, None), k, allowed_M)
 
 
+def _lance_query(asked: AskedWords) -> Any:
+    """Passages with a word that tells; the frequent ones count less."""
+    from lancedb import query
+
+    match_query: Any = query.MatchQuery  # a dataclass of pydantic, whose defaults pyright does not see
+    telling = match_query(" ".join(asked.telling), "words")
+    if not asked.frequent:
+        return telling
+    frequent = match_query(" ".join(asked.frequent), "words", boost=FREQUENT_COUNT)
+    return query.BooleanQuery([(query.Occur.MUST, telling), (query.Occur.SHOULD, frequent)])
+
+
 def _with_ties(
     search: Callable[[int], NDArray[Any]], k: int, allowed_M: NDArray[np.int64] | None = None
 ) -> list[Ranked]:
@@ -200,14 +217,15 @@ def _with_ties(
         found_2M = search(num_wanted)
         fitting_2M = found_2M if allowed_M is None else found_2M[:, np.isin(found_2M[0], allowed_M)]
         ranked = _ranked(fitting_2M, k)
-        is_all = found_2M.shape[1] < num_wanted
-        if (
-            is_all
-            or len(ranked) == k
-            and (num_wanted > _MOST_TIES or _ranked(found_2M, num_wanted)[-1].score < ranked[-1].score)
-        ):
+        if found_2M.shape[1] < num_wanted:
+            return ranked
+        if len(ranked) == k and (num_wanted > _MOST_TIES or _worst(found_2M) < ranked[-1].score):
             return ranked
         num_wanted *= 4
+
+
+def _worst(found_2M: NDArray[Any]) -> float:
+    return _ranked(found_2M, found_2M.shape[1])[-1].score
 
 
 def _ranked(found_2M: NDArray[Any], k: int) -> list[Ranked]:

@@ -39,9 +39,10 @@ from fettle.retrieval.indexes.pgvector_tables import (
     passage_words,
     pgvector_version,
 )
-from fettle.retrieval.indexes.pgvector_words import as_tsquery, stems_asked_for
+from fettle.retrieval.indexes.pgvector_words import as_tsquery, words_asked_for
 from fettle.retrieval.records import Passage, Ranked
 from fettle.retrieval.stored import StoredPassages
+from fettle.retrieval.words import FREQUENT_COUNT
 from fettle.store.database import Store
 from fettle.store.tables import indexes
 
@@ -104,8 +105,9 @@ class PgVectorIndex:
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
         """The `k` passages whose words weigh most, equal ones by key; those that share no word with the query are left out.
 
-        The most frequent words of the language are not looked for, unless the query has no others. Where the other ones are in more
-        than `_MOST_WEIGHED` passages together, those that have the rarest of them are weighed, as many as are needed for `k`.
+        The most frequent words of the language are not looked for, unless the query has no others, and weigh half in passages that
+        are found. Where the other ones are in more than `_MOST_WEIGHED` passages together, those that have the rarest of them are
+        weighed, as many as are needed for `k`.
 
         Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond". For a word that occurs n
         times, n (k1 + 1) / (n + k1) is replaced by the sum of 1/i² up to n, of which `ts_rank` is a multiple: for k1 = 0.65 the
@@ -113,10 +115,13 @@ class PgVectorIndex:
         """
         with self._store.snapshot() as connection:
             state = self._state(connection)
-            num_with = self._num_passages_with(connection, state, stems_asked_for(query, state.language))
-            weight_by_word = {
-                word: math.log1p((state.num_passages - num + 0.5) / (num + 0.5)) for word, num in num_with.items()
-            }
+            asked = words_asked_for(query, state.language)
+            num_with = self._num_passages_with(connection, state, asked.telling)
+            if not num_with:
+                return []
+            frequent = self._num_passages_with(connection, state, asked.frequent)
+            weight_by_word = {word: _rarity(num, state) for word, num in num_with.items()}
+            weight_by_word |= {word: FREQUENT_COUNT * _rarity(num, state) for word, num in frequent.items()}
             found: list[Ranked] = []
             num_sought, most = 0, _MOST_WEIGHED
             while num_sought < len(num_with) and len(found) < k:
@@ -124,6 +129,11 @@ class PgVectorIndex:
                 sought = list(num_with)[:num_sought]
                 found = _ranked(connection, _by_weight(state, self._words_of(state, where), sought, weight_by_word, k))
             return found
+
+    def language(self) -> str | None:
+        """Whose endings full-text search leaves out of account at this moment; None: of none."""
+        with self._store.reading() as connection:
+            return self._state(connection).language or None
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted meanwhile."""
@@ -203,6 +213,8 @@ class PgVectorIndex:
 
     def _num_passages_with(self, connection: Connection, state: _State, stems: Sequence[str]) -> dict[str, int]:
         """In how many passages each of the words is that is in any, the rarest first."""
+        if not stems:
+            return {}
         wanted = (
             select(index_words.c.word, index_words.c.num_passages)
             .where(
@@ -245,6 +257,11 @@ def _by_weight(
     weight /= 1 - _LENGTH_COUNTS + _LENGTH_COUNTS * passage_words.c.num_words / mean_length
     has_any = words.op("@@")(cast(as_tsquery(sought), TSQUERY))
     return select(key, weight).where(*conditions, has_any).order_by(weight.desc(), key).limit(k)
+
+
+def _rarity(num_passages: int, state: _State) -> float:
+    """The weight of a word that so many passages have."""
+    return math.log1p((state.num_passages - num_passages + 0.5) / (num_passages + 0.5))
 
 
 def _num_within(counts: Sequence[int], most: int) -> int:
