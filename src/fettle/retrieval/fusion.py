@@ -1,8 +1,8 @@
 """What was found by meaning and what was found by words as one ranking.
 
-A passage is worth its reciprocal rank and its score, half and half, in each of the two rankings. Ranks alone forget how far the
-first is ahead of the second; scores alone depend on one search's scale. How much the words count depends on the question: the more
-of its words the passage has that fits best by words, the more. A quoted phrase is found by its words, a paraphrase by its meaning.
+In each of the two a passage is worth its reciprocal rank, a quarter, and its score between those of the last and the first, three
+quarters: ranks alone forget how far the first is ahead of the second. How much the words count depends on the question: the more of
+its words the passage has that fits best by words, the more. A number is found by its digits, a paraphrase by its meaning.
 
 Source: Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods" (k of
 60, for many rankings); Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval" (scores).
@@ -18,6 +18,8 @@ from fettle.retrieval.records import Ranked
 
 _RANK_OFFSET = 10
 """k of the paper: the smaller, the more the first few ranks count."""
+_SCORES_COUNT = 0.75
+"""Beside ranks."""
 _LEAST_OF_WORDS, _MOST_OF_WORDS = 0.25, 0.75
 """Their weight where the best passage by words has none of the question's words, and where it has all."""
 _SMALLEST_SPREAD = 0.1
@@ -36,7 +38,7 @@ def fuse(nearest: Sequence[Ranked], matching: Sequence[Ranked], share_of_words: 
 
     >>> by_meaning, by_words = [Ranked(7, 0.9), Ranked(4, 0.8), Ranked(5, 0.1)], [Ranked(4, 11.0)]
     >>> [(ranked.key, round(ranked.score, 2)) for ranked in fuse(by_meaning, by_words, 1.0)]
-    [(4, 0.97), (7, 0.25), (5, 0.11)]
+    [(4, 0.97), (7, 0.25), (5, 0.05)]
     """
     weight = _LEAST_OF_WORDS + (_MOST_OF_WORDS - _LEAST_OF_WORDS) * share_of_words
     if not matching or not nearest:
@@ -48,7 +50,7 @@ def fuse(nearest: Sequence[Ranked], matching: Sequence[Ranked], share_of_words: 
     ):
         for rank, (ranked, score) in enumerate(zip(ranking, scaled, strict=True), start=1):
             by_rank = (1 + _RANK_OFFSET) / (rank + _RANK_OFFSET)
-            score_by_key[ranked.key] += of_ranking * (by_rank + score) / 2
+            score_by_key[ranked.key] += of_ranking * (_SCORES_COUNT * score + (1 - _SCORES_COUNT) * by_rank)
     best_first = sorted(score_by_key.items(), key=lambda item: (-item[1], item[0]))
     return [Ranked(key, score) for key, score in best_first]
 

@@ -58,8 +58,15 @@ class PassageIndex(Protocol):
         """The `k` passages whose words fit best, the best first; those that share no telling word with the query are not found."""
         ...
 
-    def language(self) -> str | None:
-        """Whose endings `matching` leaves out of account; None: of none."""
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of a query's telling words a passage has, from 0 to 1, rare words counting more.
+
+        Words that no passage has do not count.
+
+        Args:
+            query: As `matching` takes it.
+            key: Of a passage that `matching` has found for it.
+        """
         ...
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:

@@ -20,7 +20,6 @@ from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
-from fettle.retrieval.words import share_of_words
 
 _METHODS_IN_WORDS = {
     SearchMethod.VECTOR: "by meaning",
@@ -167,11 +166,7 @@ class IndexSearch:
     def _fused(self, question: str, rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
         """Those found by meaning and those found by words together."""
         nearest, matching = rankings
-        share = 0.0
-        for one in matching:  # the first, unless it was deleted
-            if passages := self.index.passages([one.key]):
-                share = share_of_words(question, passages[0].embedded_text, self.index.language())
-                break
+        share = self.index.share_of_words(question, matching[0].key) if matching else 0.0
         return fuse(nearest, matching, share)
 
     def _read(self, ranked: Sequence[Ranked]) -> list[tuple[Ranked, Passage]]:

@@ -6,9 +6,10 @@ not here: compound words are not taken apart, and nothing knows synonyms; the ve
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -97,15 +98,27 @@ def asked_words(question: str, language: str | None) -> AskedWords:
     return AskedWords(telling=tuple(telling), frequent=tuple(stem for stem in frequent if stem not in telling))
 
 
-def share_of_words(question: str, text: str, language: str | None) -> float:
-    """Which share of a question's telling words a text has, from 0 to 1; 0 where the question has no word.
+def share_found(rarity_by_word: Mapping[str, float], found: Collection[str]) -> float:
+    """Which share of the weight of some words a passage has, from 0 to 1: a rare word counts more. 0 where there is no word.
 
-    >>> share_of_words("Which refunds are late?", "A refund takes five days.", "english")
-    0.5
+    Args:
+        rarity_by_word: Of the words that any passage has, at least 0.
+        found: Those that the passage has.
+
+    >>> share_found({"sku4411": 3.0, "warranty": 1.0}, {"sku4411", "red"})
+    0.75
     """
-    telling = asked_words(question, language).telling
-    in_text = {stem_of(word, language) for word in words_of(text)}
-    return sum(stem in in_text for stem in telling) / len(telling) if telling else 0.0
+    total = sum(rarity_by_word.values())
+    return sum(rarity for word, rarity in rarity_by_word.items() if word in found) / total if total > 0 else 0.0
+
+
+def rarity(num_passages: int, num_with: int) -> float:
+    """How much a word counts in BM25 that so many of all passages have.
+
+    >>> round(rarity(1000, 2), 2), round(rarity(1000, 900), 2)
+    (5.99, 0.11)
+    """
+    return math.log1p((num_passages - num_with + 0.5) / (num_with + 0.5))
 
 
 @lru_cache(maxsize=1 << 17)

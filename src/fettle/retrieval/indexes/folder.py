@@ -98,9 +98,9 @@ class FolderIndex:
         rows_M = np.flatnonzero(is_found_N if allowed_N is None else is_found_N & allowed_N)
         return best_of(scores_N[rows_M], self._keys_N[rows_M], k)
 
-    def language(self) -> str | None:
-        """Whose endings full-text search leaves out of account; None: of none."""
-        return self._words.language
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count."""
+        return self._words.share_of_words(query, int(np.searchsorted(self._keys_N, key)))
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted since the index was opened."""

@@ -22,7 +22,7 @@ from fettle.retrieval.indexes.batches import AllowedRows, PassageBatch, PassageR
 from fettle.retrieval.indexes.folder_files import Manifest, new_content, open_content, publish
 from fettle.retrieval.indexes.top import best_of
 from fettle.retrieval.records import Passage, Ranked
-from fettle.retrieval.words import FREQUENT_COUNT, AskedWords, asked_words, language_of, stems_of, words_of
+from fettle.retrieval.words import FREQUENT_COUNT, AskedWords, asked_words, language_of, share_found, stems_of, words_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,9 +155,17 @@ class LanceIndex:
 
         return self._best(search, k, where)
 
-    def language(self) -> str | None:
-        """Whose endings full-text search leaves out of account; None: of none."""
-        return self._language
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count.
+
+        Lance does not say in how many passages a word is. The score of the passage that it fits best is about as telling.
+        """
+        rarity_by_word: dict[str, float] = {}
+        for word in asked_words(query, self._language).telling:
+            best = self._table.search(word, query_type="fts").select(["_score"]).limit(1).to_arrow()
+            rarity_by_word[word] = sum(best["_score"].to_pylist())  # 0 where no passage has it
+        row = self._table.search().where(f"key = {key}").select(["words"]).limit(1).to_arrow()
+        return share_found(rarity_by_word, " ".join(row["words"].to_pylist()).split(" "))
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted since the index was opened."""

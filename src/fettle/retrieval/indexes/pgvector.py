@@ -6,7 +6,6 @@ this way, 0.937 by its best (docs/design/023-postgres.md).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,7 @@ from fettle.retrieval.indexes.pgvector_tables import (
 from fettle.retrieval.indexes.pgvector_words import as_tsquery, words_asked_for
 from fettle.retrieval.records import Passage, Ranked
 from fettle.retrieval.stored import StoredPassages
-from fettle.retrieval.words import FREQUENT_COUNT
+from fettle.retrieval.words import FREQUENT_COUNT, rarity, share_found
 from fettle.store.database import Store
 from fettle.store.tables import indexes
 
@@ -120,8 +119,8 @@ class PgVectorIndex:
             if not num_with:
                 return []
             frequent = self._num_passages_with(connection, state, asked.frequent)
-            weight_by_word = {word: _rarity(num, state) for word, num in num_with.items()}
-            weight_by_word |= {word: FREQUENT_COUNT * _rarity(num, state) for word, num in frequent.items()}
+            weight_by_word = {word: rarity(state.num_passages, num) for word, num in num_with.items()}
+            weight_by_word |= {word: FREQUENT_COUNT * rarity(state.num_passages, num) for word, num in frequent.items()}
             found: list[Ranked] = []
             num_sought, most = 0, _MOST_WEIGHED
             while num_sought < len(num_with) and len(found) < k:
@@ -130,10 +129,17 @@ class PgVectorIndex:
                 found = _ranked(connection, _by_weight(state, self._words_of(state, where), sought, weight_by_word, k))
             return found
 
-    def language(self) -> str | None:
-        """Whose endings full-text search leaves out of account at this moment; None: of none."""
-        with self._store.reading() as connection:
-            return self._state(connection).language or None
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count."""
+        with self._store.snapshot() as connection:
+            state = self._state(connection)
+            num_with = self._num_passages_with(connection, state, words_asked_for(query, state.language).telling)
+            wanted = select(func.tsvector_to_array(passage_words.c.words)).where(
+                passage_words.c.passage_number == key, passage_words.c.language == state.language
+            )
+            found = connection.execute(wanted).scalar()
+        rarity_by_word = {word: rarity(state.num_passages, num) for word, num in num_with.items()}
+        return share_found(rarity_by_word, found or [])
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted meanwhile."""
@@ -257,11 +263,6 @@ def _by_weight(
     weight /= 1 - _LENGTH_COUNTS + _LENGTH_COUNTS * passage_words.c.num_words / mean_length
     has_any = words.op("@@")(cast(as_tsquery(sought), TSQUERY))
     return select(key, weight).where(*conditions, has_any).order_by(weight.desc(), key).limit(k)
-
-
-def _rarity(num_passages: int, state: _State) -> float:
-    """The weight of a word that so many passages have."""
-    return math.log1p((state.num_passages - num_passages + 0.5) / (num_passages + 0.5))
 
 
 def _num_within(counts: Sequence[int], most: int) -> int:
