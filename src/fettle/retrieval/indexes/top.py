@@ -27,4 +27,6 @@ def best_of(scores_N: NDArray[np.float32], keys_N: NDArray[np.int64], k: int) ->
         near_M = np.arange(len(scores_N))
     rounded_M = np.round(scores_N[near_M].astype(np.float64), _DECIMALS)
     order = np.lexsort((keys_N[near_M], -rounded_M))[:k]
-    return [Ranked(int(keys_N[near_M[place]]), float(rounded_M[place])) for place in order if rounded_M[place] > -np.inf]
+    return [
+        Ranked(int(keys_N[near_M[place]]), float(rounded_M[place])) for place in order if rounded_M[place] > -np.inf
+    ]
