@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +18,16 @@ from fettle.cli.tables import one_line
 from fettle.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fettle.retrieval.filters import Filter
+    from fettle.retrieval.filters import Condition
     from fettle.retrieval.records import AttributeValue, Found
+    from fettle.retrieval.stored import StoredPassages
 
 _CONDITION = re.compile(r"\s*(?P<key>[^=!<>]+?)\s*(?P<operator>!=|>=|<=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
 _QUOTED = re.compile(r"(['\"])(?P<text>.*)\1", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
 _WIDTH = 100
 _MOST_HEADING_CHARACTERS = 200
+_MOST_NAMED = 20
 
 
 class MethodOption(StrEnum):
@@ -65,13 +67,15 @@ def search(
     from fettle.cli.progress import ProgressBars
     from fettle.cli.store import open_store
     from fettle.retrieval.embedders.registry import embedder_by_name
+    from fettle.retrieval.filters import AllOf
     from fettle.retrieval.indexes.registry import open_index
     from fettle.retrieval.indexing import make_searchable
     from fettle.retrieval.records import SearchMethod, SearchSettings
     from fettle.retrieval.search import IndexSearch
+    from fettle.retrieval.stored import StoredPassages
     from fettle.store.indexes import use_index
 
-    conditions = _filter(where or ())
+    conditions = tuple(map(_condition, where or ()))
     if not question.strip():
         raise ConfigError("the question is empty", where="QUESTION", remedy="say what is looked for")
     store = open_store()
@@ -82,25 +86,37 @@ def search(
         make_searchable(store, index, bars)
     settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
     retriever = IndexSearch(open_index(store, index), embedder_by_name(index.embedder), settings)
-    found = retriever.search(question, where=conditions)
+    found = retriever.search(question, where=AllOf(filters=conditions) if conditions else None)
     if as_json:
         typer.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=1))
     else:
         _print(found)
+        for hint in () if found else _unfulfilled(conditions, StoredPassages(store, index.id)):
+            typer.echo(hint)
 
 
-def _filter(conditions: Sequence[str]) -> Filter | None:
-    """All of some conditions.
+def _unfulfilled(conditions: Sequence[Condition], passages: StoredPassages) -> Iterator[str]:
+    """Why a condition leaves nothing of any document, where it is that its attribute is not there, or never of its kind."""
+    if not conditions:
+        return
+    attributes = list(passages.attributes().values())
+    for condition in conditions:
+        values = [of_one[condition.key] for of_one in attributes if condition.key in of_one]
+        kinds = sorted({_kind(value) for value in values})
+        if not values:
+            known = ", ".join(sorted({key for of_one in attributes for key in of_one})[:_MOST_NAMED]) or "none"
+            yield f"No document has the attribute {condition.key!r}. There are: {known}."
+        elif _kind(condition.value) not in kinds:
+            spelled = "; a text that reads like a number needs quotation marks" if kinds == ["a text"] else ""
+            is_kept_as = f"{condition.key!r} is {' or '.join(kinds)} in documents"
+            yield f"{is_kept_as}, and compared with {_kind(condition.value)} here{spelled}."
 
-    Raises:
-        ConfigError: One is no condition.
-    """
-    from fettle.retrieval.filters import AllOf
 
-    return AllOf(filters=tuple(map(_condition, conditions))) if conditions else None
+def _kind(value: object) -> str:
+    return "true or false" if isinstance(value, bool) else "a text" if isinstance(value, str) else "a number"
 
 
-def _condition(text: str) -> Filter:
+def _condition(text: str) -> Condition:
     from fettle.retrieval.filters import Condition, Operator
 
     parts = _CONDITION.fullmatch(text)

@@ -132,6 +132,22 @@ def test_a_question_without_an_answer_finds_nothing(run: Run, folder: Path) -> N
     assert run("search", "handbook", "zeppelin", "--method", "full_text") == "Nothing was found.\n"
 
 
+@pytest.mark.parametrize(("condition", "hint"), [
+    ("language=en", "No document has the attribute 'language'. There are: lang, year."),
+    ("year='2024'", "'year' is a number in documents, and compared with a text here."),
+    ("lang=7", "'lang' is a text in documents, and compared with a number here; a text that reads like a number needs quotation"),
+    ("lang=fr", None),
+])  # fmt: skip
+def test_a_filter_that_no_document_can_fulfil_says_why(
+    run: Run, tmp_path: Path, condition: str, hint: str | None
+) -> None:
+    (tmp_path / "one.md").write_text("---\nlang: en\nyear: 2024\n---\nRefunds take fourteen days.\n")
+    run("index", tmp_path / "one.md", "--name", "handbook")
+    printed = run("search", "handbook", "refunds", "--where", condition)
+    assert printed.startswith("Nothing was found.\n")
+    assert hint in printed if hint else printed == "Nothing was found.\n"
+
+
 def test_a_document_cannot_steer_the_terminal(run: Run, store: Store, folder: Path) -> None:
     run("index", folder, "--name", "handbook")
     with store.reading() as connection:

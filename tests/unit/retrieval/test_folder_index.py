@@ -12,12 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from fettle.retrieval.filters import AllOf, Condition, Filter, Operator, fulfils
+from fettle.retrieval.indexes import vector_files
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
-from fettle.retrieval.indexes.vector_files import EXACT_UP_TO
+from fettle.retrieval.indexes.vector_files import EXACT_UP_TO, VectorForm
 from fettle.retrieval.records import Ranked
 from searched import Batch, PassagesInMemory, description, passage, unit_vectors
 
-NUM_DIMENSIONS = 16
+NUM_DIMENSIONS = 64
 NUM_MANY = EXACT_UP_TO + 2_000
 
 
@@ -33,11 +34,19 @@ def built(folder: Path, texts: list[str], vectors_ND: NDArray[np.float32], *, fi
     return FolderIndex(folder, description(len(texts), vectors_ND.shape[1]), reader)
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[FolderIndex, NDArray[np.float32]]:
+@pytest.fixture(scope="module", params=[VectorForm.CODES, VectorForm.GRAPH])
+def many(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[FolderIndex, NDArray[np.float32]]:
     vectors_ND = unit_vectors(NUM_MANY, NUM_DIMENSIONS)
     texts = [f"word{number % 50} row{number}" for number in range(NUM_MANY)]
-    return built(tmp_path_factory.mktemp("many"), texts, vectors_ND), vectors_ND
+    folder = tmp_path_factory.mktemp("many")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param is VectorForm.GRAPH:
+            patch.setattr(vector_files, "SCANNED_UP_TO", 0)
+        index = built(folder, texts, vectors_ND)
+    assert [path.name for path in folder.rglob("*.faiss")] == [f"{request.param}.faiss"]
+    return index, vectors_ND
 
 
 def brute_force(

@@ -35,7 +35,7 @@ def build_folder(
         folder: Of this index alone; made where it does not exist.
         batches: All passages, in the order of their keys. Looked at once, and never all in memory.
         num_dimensions: Of every vector.
-        on_progress: Told the number of passages that are in the graph of vectors, which takes longest (none where there are few).
+        on_progress: Told the number of passages whose vectors are in codes or a graph (none where there are few).
 
     Raises:
         StudyConflictError: Another process is building here.

@@ -20,12 +20,13 @@ def best_of(scores_N: NDArray[np.float32], keys_N: NDArray[np.int64], k: int) ->
     >>> best_of(np.array([0.5, 0.9, 0.5], np.float32), np.array([7, 3, 2]), 2)
     [Ranked(key=3, score=0.9), Ranked(key=2, score=0.5)]
     """
-    rounded_N = np.round(scores_N.astype(np.float64), _DECIMALS)
-    if k < len(rounded_N):
-        bound = np.partition(rounded_N, -k)[-k]
-        chosen_M = np.flatnonzero(rounded_N >= bound)
+    if k < len(scores_N):
+        bound = np.partition(scores_N, -k)[-k] - 10.0**-_DECIMALS
+        near_M = np.flatnonzero(scores_N >= bound)  # all whose rounded score can be among the highest
     else:
-        chosen_M = np.arange(len(rounded_N))
-    chosen_M = chosen_M[rounded_N[chosen_M] > -np.inf]
-    order = np.lexsort((keys_N[chosen_M], -rounded_N[chosen_M]))[:k]
-    return [Ranked(int(keys_N[row]), float(rounded_N[row])) for row in chosen_M[order]]
+        near_M = np.arange(len(scores_N))
+    rounded_M = np.round(scores_N[near_M].astype(np.float64), _DECIMALS)
+    order = np.lexsort((keys_N[near_M], -rounded_M))[:k]
+    return [
+        Ranked(int(keys_N[near_M[place]]), float(rounded_M[place])) for place in order if rounded_M[place] > -np.inf
+    ]
