@@ -11,38 +11,56 @@ from fettle.retrieval.records import Found, Ranked, SearchSettings
 from fettle.retrieval.search import chosen
 from searched import passage
 
-rankings = st.lists(st.integers(0, 30), unique=True, max_size=20).map(
-    lambda keys: [Ranked(key, float(-place)) for place, key in enumerate(keys)]
+scores = st.lists(st.floats(-1, 40, width=32), max_size=20).map(lambda drawn: sorted(drawn, reverse=True))
+rankings = st.tuples(st.permutations(range(30)), scores).map(
+    lambda drawn: [Ranked(key, score) for key, score in zip(drawn[0], drawn[1], strict=False)]
 )
+found_by_words = rankings.map(lambda ranking: [one for one in ranking if one.score > 0])
+shares = st.floats(0, 1)
 
 
-@given(st.lists(rankings, max_size=4))
-def test_fusion_loses_and_invents_nothing_and_asks_in_no_order(lists: list[list[Ranked]]) -> None:
-    fused = fuse(lists)
-    assert sorted(ranked.key for ranked in fused) == sorted({ranked.key for ranking in lists for ranked in ranking})
-    assert [(-ranked.score, ranked.key) for ranked in fused] == sorted((-ranked.score, ranked.key) for ranked in fused)
-    backwards = fuse(lists[::-1])
-    assert {ranked.key: round(ranked.score, 12) for ranked in fused} == {
-        ranked.key: round(ranked.score, 12) for ranked in backwards
-    }
-
-
-@given(rankings)
-def test_equal_rankings_fuse_to_themselves(ranking: list[Ranked]) -> None:
-    assert [ranked.key for ranked in fuse([ranking, ranking])] == [ranked.key for ranked in ranking]
-
-
-@given(rankings, rankings, st.data())
-def test_a_passage_that_every_ranking_puts_before_another_stays_before_it(
-    first: list[Ranked], second: list[Ranked], data: st.DataObject
+@given(rankings, found_by_words, shares)
+def test_fusion_loses_and_invents_nothing_and_scores_lie_between_0_and_1(
+    nearest: list[Ranked], matching: list[Ranked], share: float
 ) -> None:
-    both = {ranked.key for ranked in first} & {ranked.key for ranked in second}
-    places = [{ranked.key: place for place, ranked in enumerate(ranking)} for ranking in (first, second)]
-    order = {ranked.key: place for place, ranked in enumerate(fuse([first, second]))}
+    fused = fuse(nearest, matching, share)
+    assert sorted(ranked.key for ranked in fused) == sorted({one.key for one in [*nearest, *matching]})
+    assert [(-ranked.score, ranked.key) for ranked in fused] == sorted((-ranked.score, ranked.key) for ranked in fused)
+    assert all(0 < ranked.score <= 1 + 1e-9 for ranked in fused)
+    if nearest and matching and nearest[0].key == matching[0].key:
+        assert fused[0].key == nearest[0].key
+        assert abs(fused[0].score - 1) < 1e-9
+
+
+@given(rankings, shares)
+def test_one_ranking_keeps_its_order_whatever_the_other_lacks(ranking: list[Ranked], share: float) -> None:
+    keys = [ranked.key for ranked in ranking]
+    assert [one.key for one in fuse(ranking, [], share)] == keys
+    found = [one for one in ranking if one.score > 0]
+    assert [one.key for one in fuse([], found, share)] == [one.key for one in found]
+
+
+@given(rankings, found_by_words, shares)
+def test_a_passage_that_both_rankings_put_before_another_stays_before_it(
+    nearest: list[Ranked], matching: list[Ranked], share: float
+) -> None:
+    places = [{ranked.key: place for place, ranked in enumerate(ranking)} for ranking in (nearest, matching)]
+    order = {ranked.key: place for place, ranked in enumerate(fuse(nearest, matching, share))}
+    both = places[0].keys() & places[1].keys()
     for better in both:
         for worse in both:
             if all(place[better] < place[worse] for place in places):
                 assert order[better] < order[worse]
+
+
+@given(found_by_words, found_by_words)
+def test_the_more_of_the_question_is_found_the_more_its_words_count(
+    nearest: list[Ranked], matching: list[Ranked]
+) -> None:
+    if nearest and matching and nearest[0].key != matching[0].key:
+        of_words = [{one.key: one.score for one in fuse(nearest, matching, share)} for share in (0.0, 0.5, 1.0)]
+        leads = [scores[matching[0].key] - scores[nearest[0].key] for scores in of_words]
+        assert leads[0] < leads[1] < leads[2]
 
 
 sizes = st.lists(st.integers(1, 50), max_size=12)

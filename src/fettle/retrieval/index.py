@@ -55,7 +55,18 @@ class PassageIndex(Protocol):
         ...
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages whose words fit best, the best first; those that share no word with the query are not found."""
+        """The `k` passages whose words fit best, the best first; those that share no telling word with the query are not found."""
+        ...
+
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of a query's telling words a passage has, from 0 to 1, rare words counting more.
+
+        Words that no passage has do not count.
+
+        Args:
+            query: As `matching` takes it.
+            key: Of a passage that `matching` has found for it.
+        """
         ...
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:

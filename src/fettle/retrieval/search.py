@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +20,16 @@ from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
-from fettle.retrieval.words import words_of
 
 _METHODS_IN_WORDS = {
     SearchMethod.VECTOR: "by meaning",
     SearchMethod.FULL_TEXT: "by words",
     SearchMethod.HYBRID: "by meaning and by words",
 }
+_EDITION = 2
+"""Of words, fusion and choice: rises whenever the same index would find other passages."""
+_MOST_LOOKED_AT = 20
+"""Times as many passages as are wanted, where most of them repeat each other."""
 
 
 class IndexSearch:
@@ -85,11 +90,11 @@ class IndexSearch:
         return f"{name} ({size}), searched {how}: {settings.num_passages} passages{bound}"
 
     def identity(self) -> str:
-        """The hash of the index's content, the embedder, the settings and the reranker."""
+        """The hash of the index's content, the embedder, the settings, the reranker, and how all of it is searched."""
         made_of = self.index.description
         reranker = self._reranker.identity() if self._reranker else None
         return sha256_of_json(
-            [made_of.sha256, made_of.backend, made_of.embedder_revision, asdict(self.settings), reranker]
+            [_EDITION, made_of.sha256, made_of.backend, made_of.embedder_revision, asdict(self.settings), reranker]
         )
 
     def _embedded(self, questions: Sequence[str]) -> Sequence[NDArray[np.float32] | None]:
@@ -108,10 +113,11 @@ class IndexSearch:
     def _candidates(
         self, question: str, query_D: NDArray[np.float32] | None, where: Filter | None, *, at_once: int
     ) -> Iterator[Found]:
-        """As many as the settings want, the best first.
+        """As many as the settings want, the best first and each once.
 
-        Passages that were deleted since search files were made are passed over. Where there were some, rankings twice as long are
-        asked for until enough are found or no ranking has more; what only those have found comes after what was found before.
+        Passages that were deleted since search files were made are passed over, and so are those that read like a better one. Where
+        there were some, rankings twice as long are asked for until enough are found, no ranking has more, or
+        `_MOST_LOOKED_AT` times as many as are wanted were looked at; what only those have found comes after what was found before.
 
         Args:
             question: For the search by words.
@@ -120,23 +126,30 @@ class IndexSearch:
             at_once: How many are read from the store together.
         """
         num_wanted = max(self.settings.num_candidates, self.settings.num_passages)
-        length, num_found, has_deleted = num_wanted, 0, False
+        length, num_found, num_deleted = num_wanted, 0, 0
         looked_at: set[int] = set()
+        read: set[str] = set()
         while True:
             rankings = self._rankings(question, query_D, where, length)
-            ranked = fuse(rankings) if len(rankings) > 1 else rankings[0]
+            ranked = self._fused(question, rankings) if len(rankings) > 1 else rankings[0]
             new = [one for one in ranked if one.key not in looked_at]
             looked_at.update(one.key for one in new)
             for start in range(0, len(new), at_once):
                 some = new[start : start + at_once]
                 kept = self._read(some)
-                has_deleted |= len(kept) < len(some)
+                num_deleted += len(some) - len(kept)
                 for one, passage in kept:
+                    if (reads := _as_read(passage)) in read:
+                        continue
+                    read.add(reads)
                     num_found += 1
                     yield Found(passage=passage, rank=num_found, score=one.score)
                     if num_found == num_wanted:
                         return
-            if not has_deleted or all(len(ranking) < length for ranking in rankings):
+            has_passed_over = num_found < len(looked_at)
+            if not has_passed_over or all(len(ranking) < length for ranking in rankings):
+                return
+            if len(looked_at) - num_deleted >= _MOST_LOOKED_AT * num_wanted:
                 return
             length *= 2
 
@@ -149,6 +162,12 @@ class IndexSearch:
         if self.settings.method is not SearchMethod.VECTOR:
             rankings.append(self.index.matching(question, length, where))
         return rankings
+
+    def _fused(self, question: str, rankings: Sequence[Sequence[Ranked]]) -> list[Ranked]:
+        """Those found by meaning and those found by words together."""
+        nearest, matching = rankings
+        share = self.index.share_of_words(question, matching[0].key) if matching else 0.0
+        return fuse(nearest, matching, share)
 
     def _read(self, ranked: Sequence[Ranked]) -> list[tuple[Ranked, Passage]]:
         """The passages in this order, without those that were deleted; halves are read alone until it is known which those are."""
@@ -173,21 +192,29 @@ def _reranked(question: str, candidates: Iterator[Found], reranker: Reranker) ->
 def chosen(candidates: Iterable[Found], settings: SearchSettings) -> Iterator[Found]:
     """The candidates that are shown, in their order and ranked anew from 1.
 
-    A passage with the same words as one before it is left out, and so is one that no longer fits whole into what is left of the
-    budget; a shorter one after it may still fit. Passages that differ in anything are all kept, since that may be what was asked.
+    One that no longer fits whole into what is left of the budget is left out; a shorter one after it may still fit.
     """
-    shown: set[tuple[str, ...]] = set()
-    num_tokens_left = settings.max_tokens
+    num_shown, num_tokens_left = 0, settings.max_tokens
     for candidate in candidates:
-        words = tuple(words_of(candidate.passage.text))
-        if words in shown or (num_tokens_left is not None and candidate.passage.num_tokens > num_tokens_left):
-            continue
         if num_tokens_left is not None:
+            if candidate.passage.num_tokens > num_tokens_left:
+                continue
             num_tokens_left -= candidate.passage.num_tokens
-        shown.add(words)
-        yield replace(candidate, rank=len(shown))
-        if len(shown) == settings.num_passages:
+        num_shown += 1
+        yield replace(candidate, rank=num_shown)
+        if num_shown == settings.num_passages:
             return
+
+
+def _as_read(passage: Passage) -> str:
+    """A passage as people read it: its headings and its text, whatever white space is in them.
+
+    The name of the file does not count where it stands for a title, so that copies of a file are shown once. Everything else does:
+    "5 $" is not "5 €", and two questions may have one answer.
+    """
+    is_named_after_file = passage.title == PurePosixPath(passage.source).stem
+    headings = passage.title_path if is_named_after_file else (passage.heading,)
+    return unicodedata.normalize("NFC", "\n".join(" ".join(part.split()) for part in (*headings, passage.text)))
 
 
 def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> None:

@@ -6,10 +6,12 @@ not here: compound words are not taken apart, and nothing knows synonyms; the ve
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from fettle.errors import ConfigError
 
@@ -20,6 +22,11 @@ _UNSPACED = (
 _SPACED = r"\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff"
 """Letters and digits, and the vowel signs of Indian scripts, which Python counts as neither."""
 _RUN = re.compile(f"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[{_SPACED}])+")
+
+_UNSEEN = str.maketrans("", "", "\u00ad\u200b\u2060\ufeff")
+"""Soft hyphens and marks without width, which documents are rid of when they are read."""
+FREQUENT_COUNT = 0.5
+"""What a language's most frequent words count in a question, where the others count 1 (docs/design/022-search.md)."""
 
 _SMALLEST_SHARE = 0.2
 """Of the running words, that a language's own most frequent words have to make up."""
@@ -32,7 +39,7 @@ def words_of(text: str) -> list[str]:
     (['grösse', '12', '5', 'fins'], ['東京', '京都', 'tower'])
     """
     found: list[str] = []
-    for run in _RUN.finditer(unicodedata.normalize("NFKC", text).casefold()):
+    for run in _RUN.finditer(unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()):
         piece = run[0]
         if run["unspaced"] is None or len(piece) == 1:
             found.append(piece)
@@ -62,18 +69,66 @@ def stems_of(words: Sequence[str], language: str | None) -> list[str]:
     return list(snowballstemmer.stemmer(language).stemWords(list(words)))
 
 
-def telling_words(words: Sequence[str], language: str | None) -> list[str]:
-    """Without the language's most frequent words, of which questions are full; all where nothing else is left.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedWords:
+    """The words of a question without their endings, each once."""
+
+    telling: tuple[str, ...]
+    """A passage has at least one of them, or is not found."""
+    frequent: tuple[str, ...]
+    """The language's most frequent words, of which questions are full: they count `FREQUENT_COUNT` in passages that are found."""
+
+
+def asked_words(question: str, language: str | None) -> AskedWords:
+    """What passages are looked for by. Where a question has none but frequent words, these are what tells.
 
     Args:
-        words: Folded and not stemmed, as `words_of` gives them.
+        question: As it was asked.
         language: As `language_of` says it.
 
-    >>> telling_words(["what", "did", "normans", "speak"], "english"), telling_words(["who", "is", "it"], "english")
-    (['normans', 'speak'], ['who', 'is', 'it'])
+    >>> asked_words("What did Normans speak?", "english").telling, asked_words("who is it", "english").telling
+    (('norman', 'speak'), ('who', 'is', 'it'))
     """
-    frequent = _frequent_words().get(language or "", frozenset())
-    return [word for word in words if word not in frequent] or list(words)
+    words = words_of(question)
+    listed = _frequent_words().get(language or "", frozenset())
+    telling = dict.fromkeys(stem_of(word, language) for word in words if word not in listed)
+    frequent = dict.fromkeys(stem_of(word, language) for word in words if word in listed)
+    if not telling:
+        return AskedWords(telling=tuple(frequent), frequent=())
+    return AskedWords(telling=tuple(telling), frequent=tuple(stem for stem in frequent if stem not in telling))
+
+
+def share_found(rarity_by_word: Mapping[str, float], found: Collection[str]) -> float:
+    """Which share of the weight of some words a passage has, from 0 to 1: a rare word counts more. 0 where there is no word.
+
+    Args:
+        rarity_by_word: Of the words that any passage has, at least 0.
+        found: Those that the passage has.
+
+    >>> share_found({"sku4411": 3.0, "warranty": 1.0}, {"sku4411", "red"})
+    0.75
+    """
+    total = sum(rarity_by_word.values())
+    return sum(rarity for word, rarity in rarity_by_word.items() if word in found) / total if total > 0 else 0.0
+
+
+def rarity(num_passages: int, num_with: int) -> float:
+    """How much a word counts in BM25 that so many of all passages have.
+
+    >>> round(rarity(1000, 2), 2), round(rarity(1000, 900), 2)
+    (5.99, 0.11)
+    """
+    return math.log1p((num_passages - num_with + 0.5) / (num_with + 0.5))
+
+
+@lru_cache(maxsize=1 << 17)
+def stem_of(word: str, language: str | None) -> str:
+    """One word without its ending: a stemmer in plain Python takes longer for a passage than everything else.
+
+    Raises:
+        ConfigError: There is no stemmer for the language.
+    """
+    return stems_of([word], language)[0]
 
 
 def language_of(num_by_word: Mapping[str, int]) -> str | None:

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fettle.retrieval.filters import Filter
-from fettle.retrieval.fusion import RANK_OFFSET
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.retrieval.search import IndexSearch
 from fettle.server.context import Context
 from fettle.store.database import now
 from fettle.store.indexes import StoredIndex, use_index
 
-_BEST_FUSED_SCORE = 2 / (1 + RANK_OFFSET)
-"""First in both searches."""
 _SECONDS_BETWEEN_NOTES = 60
 """That an index is used is noted no more often: a search would wait for a write otherwise."""
 
@@ -62,21 +59,14 @@ def _merged(found: Sequence[Sequence[Found]]) -> list[Found]:
 def _from_0_to_1(score: float, settings: SearchSettings) -> float:
     """A score as OpenAI's API gives them, in the same order.
 
-    Cosine similarities and rerankers' scores stay as they are; of fused ranks, what both searches rank first has 1; BM25 has no
+    Cosine similarities, fused scores (what both searches rank first has 1) and rerankers' scores stay as they are; BM25 has no
     greatest score, and becomes `s / (1 + s)`.
 
-    >>> _from_0_to_1(2 / 11, SearchSettings()), _from_0_to_1(3.0, SearchSettings(method=SearchMethod.FULL_TEXT))
+    >>> _from_0_to_1(1.0, SearchSettings()), _from_0_to_1(3.0, SearchSettings(method=SearchMethod.FULL_TEXT))
     (1.0, 0.75)
     """
-    if settings.reranker is not None:
-        return min(max(score, 0.0), 1.0)
-    match settings.method:
-        case SearchMethod.VECTOR:
-            scaled = score
-        case SearchMethod.HYBRID:
-            scaled = score / _BEST_FUSED_SCORE
-        case SearchMethod.FULL_TEXT:
-            scaled = score / (1 + max(score, 0.0))
+    is_by_words = settings.reranker is None and settings.method is SearchMethod.FULL_TEXT
+    scaled = score / (1 + max(score, 0.0)) if is_by_words else score
     return min(max(scaled, 0.0), 1.0)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fettle.errors import ConfigError
 from fettle.retrieval.filters import Condition, Filter, Operator
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
-from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
+from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.search import IndexSearch
 from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
 
@@ -23,7 +23,7 @@ TEXTS = [
     "two 2 wine and more wine",
     "three 3 a stone that is quite a bit longer",
     "one 1 bread",
-    "ONE 1, bread!",
+    "one  1\nbread",
 ]
 
 
@@ -33,6 +33,13 @@ def index(tmp_path: Path) -> FolderIndex:
     build_folder(tmp_path, [Batch(keys, TEXTS, NumberedEmbedder().embed(TEXTS))], num_dimensions=4)
     passages = {key: passage(key, text, attributes={"key": key}) for key, text in zip(keys, TEXTS, strict=True)}
     return FolderIndex(tmp_path, description(len(TEXTS)), PassagesInMemory(passages))
+
+
+def _indexed(folder: Path, passages: Sequence[Passage]) -> FolderIndex:
+    texts = [one.embedded_text for one in passages]
+    batch = Batch(range(len(texts)), texts, NumberedEmbedder().embed(texts))
+    build_folder(folder, [batch], num_dimensions=4)
+    return FolderIndex(folder, description(len(texts)), PassagesInMemory(dict(enumerate(passages))))
 
 
 def ids(found: Sequence[Found]) -> list[str]:
@@ -75,10 +82,48 @@ def test_words_that_are_nowhere_find_nothing_by_words(index: FolderIndex) -> Non
     assert search(index, "unheard-of", method=SearchMethod.FULL_TEXT) == []
 
 
-def test_a_passage_with_the_same_words_is_shown_once(index: FolderIndex) -> None:
+def test_a_passage_that_reads_like_a_better_one_is_shown_once(index: FolderIndex) -> None:
     found = search(index, "one bread 1", method=SearchMethod.FULL_TEXT, num_passages=6)
     assert "d5" in found
     assert "d6" not in found
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("The deposit is 5 €.", "The deposit is 5 $."),
+        ("Plugins are written in C++.", "Plugins are written in C#."),
+        ("Store it at -5 degrees.", "Store it at 5 degrees."),
+        ("It draws 5 MW.", "It draws 5 mW."),
+        ("Discounts: 10 < 20 pieces", "Discounts: 10 > 20 pieces"),
+        ("😀", "😢"),
+    ],
+)
+def test_passages_that_differ_in_a_sign_alone_are_both_shown(tmp_path: Path, texts: tuple[str, str]) -> None:
+    opened = _indexed(tmp_path, [passage(key, text) for key, text in enumerate(texts)])
+    assert sorted(search(opened, texts[0], method=SearchMethod.VECTOR)) == ["d0", "d1"]
+
+
+def test_one_answer_to_many_questions_is_shown_under_each(tmp_path: Path) -> None:
+    questions = ["Can I return shoes?", "Can I return food?", "Can I return films?"]
+    opened = _indexed(tmp_path, [passage(key, "Within 14 days.", title=one) for key, one in enumerate(questions)])
+    assert sorted(search(opened, "return")) == ["d0", "d1", "d2"]
+    sections = [passage(key, "Ten euros.", title_path=(name, "Price")) for key, name in enumerate(["Basic", "Gold"])]
+    assert sorted(search(_indexed(tmp_path, sections), "price")) == ["d0", "d1"]
+
+
+def test_copies_of_a_file_are_shown_once_whatever_their_names(tmp_path: Path) -> None:
+    names = ["returns.txt", "old/returns.txt", "returns (2).txt"]
+    copies = [passage(key, "Within 14 days.", source=name, title=Path(name).stem) for key, name in enumerate(names)]
+    assert len(search(_indexed(tmp_path, copies), "days")) == 1
+
+
+def test_many_repeats_of_one_passage_take_no_place_of_others(tmp_path: Path) -> None:
+    repeated = [passage(key, "1 wine", num_tokens=2) for key in range(200)]
+    others = [passage(key, f"1 wine {'2 ' * (key - 199)}bread") for key in range(200, 210)]
+    opened = _indexed(tmp_path, repeated + others)
+    for method in SearchMethod:
+        assert search(opened, "1 wine", method=method, num_passages=6) == ["d0", "d200", "d201", "d202", "d203", "d204"]
 
 
 def test_passages_fill_the_budget_whole_and_in_their_order(index: FolderIndex) -> None:

@@ -93,6 +93,46 @@ def test_passages_without_a_word_of_the_query_are_not_found(
     assert opened.matching("", 4) == []
 
 
+def test_frequent_words_find_nothing_by_themselves_and_help_to_order(store: Store, index: StoredIndex) -> None:
+    index = put(
+        store,
+        index,
+        [
+            Written(id="with", text="Where do I find the form for refunds of zebras at sea?", vector=(1, 0, 0, 0)),
+            Written(
+                id="without",
+                text="Big zebras, small zebras, striped animals, four grazing gnus nearby.",
+                vector=(1, 0, 0, 0),
+            ),
+        ],
+    )
+    opened = open_index(store, index)
+    assert set(_names(store, index, opened.matching("Where are the zebras?", 9))) == {"with", "without"}
+    assert _names(store, index, opened.matching("Where do I go for gnus?", 9)) == ["without"]
+    assert _names(store, index, opened.matching("Where do I?", 9))[0] == "with"
+    alone, helped = (
+        {one.key: one.score for one in opened.matching(question, 9)}
+        for question in ("zebras", "where do I find zebras")
+    )
+    key = keys_by_document(store, index)["with"]
+    assert helped[key] > alone[key]
+
+
+def test_a_word_that_is_asked_twice_counts_once(opened: PassageIndex) -> None:
+    assert opened.matching("parcel late parcel late", 4) == opened.matching("late parcel", 4)
+
+
+def test_the_share_of_a_questions_words_that_a_passage_has(
+    store: Store, index: StoredIndex, opened: PassageIndex
+) -> None:
+    keys = keys_by_document(store, index)
+    assert opened.share_of_words("Where are refunds?", keys["refunds"]) == pytest.approx(1)
+    assert opened.share_of_words("Where are refunds?", keys["cards"]) == 0
+    assert opened.share_of_words("refunds of zebras", keys["refunds"]) == pytest.approx(1)  # zebras are nowhere
+    assert 0 < opened.share_of_words("refunds, five parcels", keys["parcels"]) < 1
+    assert opened.share_of_words("zebras", keys["refunds"]) == opened.share_of_words("", keys["refunds"]) == 0
+
+
 def test_words_of_scripts_without_spaces_are_found(store: Store, index: StoredIndex, opened: PassageIndex) -> None:
     assert _names(store, index, opened.matching("東京の営業時間", 4)) == ["tokyo"]
 

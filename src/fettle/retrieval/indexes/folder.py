@@ -89,7 +89,7 @@ class FolderIndex:
         return best_of(scores_M, self._keys_N[rows_M], k)
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages with the highest BM25 scores, equal ones by key; those without a word of the query are left out."""
+        """The `k` passages with the highest BM25 scores, equal ones by key, among those that have a telling word."""
         scores_N = self._words.scores(query)
         if scores_N is None:
             return []
@@ -97,6 +97,10 @@ class FolderIndex:
         allowed_N = self._allowed.of(where)
         rows_M = np.flatnonzero(is_found_N if allowed_N is None else is_found_N & allowed_N)
         return best_of(scores_N[rows_M], self._keys_N[rows_M], k)
+
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count."""
+        return self._words.share_of_words(query, int(np.searchsorted(self._keys_N, key)))
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted since the index was opened."""

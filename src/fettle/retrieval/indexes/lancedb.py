@@ -22,7 +22,7 @@ from fettle.retrieval.indexes.batches import AllowedRows, PassageBatch, PassageR
 from fettle.retrieval.indexes.folder_files import Manifest, new_content, open_content, publish
 from fettle.retrieval.indexes.top import best_of
 from fettle.retrieval.records import Passage, Ranked
-from fettle.retrieval.words import language_of, stems_of, words_of
+from fettle.retrieval.words import FREQUENT_COUNT, AskedWords, asked_words, language_of, share_found, stems_of, words_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +38,8 @@ _NUM_PROBES = 40
 """Parts of the graph that are walked."""
 _NUM_COMPARED_AGAIN = 5
 """Times as many as are asked for, by their whole vectors."""
+_MOST_TIES = 10_000
+"""That are put in the order of their keys."""
 
 
 def build_lance(
@@ -138,19 +140,32 @@ class LanceIndex:
         return self._best(search, k, where)
 
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
-        """The `k` passages with the highest BM25 scores, equal ones by key; those without a word of the query are left out."""
-        words = " ".join(stems_of(words_of(query), self._language))
-        if not words:
+        """The `k` passages with the highest BM25 scores, equal ones by key, among those that have a telling word."""
+        asked = asked_words(query, self._language)
+        if not asked.telling:
             return []
+        wanted = _lance_query(asked)
 
         def search(num_wanted: int, among: str | None) -> NDArray[Any]:
-            found = self._table.search(words, query_type="fts").select(["key", "_score"]).limit(num_wanted)
+            found = self._table.search(wanted, query_type="fts").select(["key", "_score"]).limit(num_wanted)
             if among:
                 found = found.where(among, prefilter=True)
             table = found.to_arrow()
             return np.stack([table["key"].to_numpy(), table["_score"].to_numpy()])
 
         return self._best(search, k, where)
+
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count.
+
+        Lance does not say in how many passages a word is. The score of the passage that it fits best is about as telling.
+        """
+        rarity_by_word: dict[str, float] = {}
+        for word in asked_words(query, self._language).telling:
+            best = self._table.search(word, query_type="fts").select(["_score"]).limit(1).to_arrow()
+            rarity_by_word[word] = sum(best["_score"].to_pylist())  # 0 where no passage has it
+        row = self._table.search().where(f"key = {key}").select(["words"]).limit(1).to_arrow()
+        return share_found(rarity_by_word, " ".join(row["words"].to_pylist()).split(" "))
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted since the index was opened."""
@@ -173,19 +188,52 @@ class LanceIndex:
         if len(self._keys_N) == 0:
             return []
         if allowed_N is None:
-            return _ranked(search(k, None), k)
+            return _with_ties(lambda num_wanted: search(num_wanted, None), k)
         allowed_M = self._keys_N[allowed_N]
         if len(allowed_M) == 0:
             return []
         if len(allowed_M) <= _EXACT_UP_TO:
-            return _ranked(search(k, f"key IN ({', '.join(map(str, allowed_M.tolist()))})"), k)
-        num_wanted = k
-        while True:
-            found_2M = search(num_wanted, None)
-            fitting_2M = found_2M[:, np.isin(found_2M[0], allowed_M)]
-            if fitting_2M.shape[1] >= k or found_2M.shape[1] < num_wanted:
-                return _ranked(fitting_2M, k)
-            num_wanted *= 4
+            among = f"key IN ({', '.join(map(str, allowed_M.tolist()))})"
+            return _with_ties(lambda num_wanted: search(num_wanted, among), k)
+        return _with_ties(lambda num_wanted: search(num_wanted, None), k, allowed_M)
+
+
+def _lance_query(asked: AskedWords) -> Any:
+    """Passages with a word that tells; the frequent ones count less."""
+    from lancedb import query
+
+    match_query: Any = query.MatchQuery  # a dataclass of pydantic, whose defaults pyright does not see
+    telling = match_query(" ".join(asked.telling), "words")
+    if not asked.frequent:
+        return telling
+    frequent = match_query(" ".join(asked.frequent), "words", boost=FREQUENT_COUNT)
+    return query.BooleanQuery([(query.Occur.MUST, telling), (query.Occur.SHOULD, frequent)])
+
+
+def _with_ties(
+    search: Callable[[int], NDArray[Any]], k: int, allowed_M: NDArray[np.int64] | None = None
+) -> list[Ranked]:
+    """The best `k`. Of equally good ones Lance gives any, so more are asked for until one is worse, or none is left.
+
+    Args:
+        search: The keys and scores, [2, M], of the best so many.
+        k: How many.
+        allowed_M: Keys that count; None: all.
+    """
+    num_wanted = k + 1
+    while True:
+        found_2M = search(num_wanted)
+        fitting_2M = found_2M if allowed_M is None else found_2M[:, np.isin(found_2M[0], allowed_M)]
+        ranked = _ranked(fitting_2M, k)
+        if found_2M.shape[1] < num_wanted:
+            return ranked
+        if len(ranked) == k and (num_wanted > _MOST_TIES or _worst(found_2M) < ranked[-1].score):
+            return ranked
+        num_wanted *= 4
+
+
+def _worst(found_2M: NDArray[Any]) -> float:
+    return _ranked(found_2M, found_2M.shape[1])[-1].score
 
 
 def _ranked(found_2M: NDArray[Any], k: int) -> list[Ranked]:

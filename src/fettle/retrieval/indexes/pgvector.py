@@ -6,7 +6,6 @@ this way, 0.937 by its best (docs/design/023-postgres.md).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +38,10 @@ from fettle.retrieval.indexes.pgvector_tables import (
     passage_words,
     pgvector_version,
 )
-from fettle.retrieval.indexes.pgvector_words import as_tsquery, stems_asked_for
+from fettle.retrieval.indexes.pgvector_words import as_tsquery, words_asked_for
 from fettle.retrieval.records import Passage, Ranked
 from fettle.retrieval.stored import StoredPassages
+from fettle.retrieval.words import FREQUENT_COUNT, rarity, share_found
 from fettle.store.database import Store
 from fettle.store.tables import indexes
 
@@ -104,8 +104,9 @@ class PgVectorIndex:
     def matching(self, query: str, k: int, where: Filter | None = None) -> list[Ranked]:
         """The `k` passages whose words weigh most, equal ones by key; those that share no word with the query are left out.
 
-        The most frequent words of the language are not looked for, unless the query has no others. Where the other ones are in more
-        than `_MOST_WEIGHED` passages together, those that have the rarest of them are weighed, as many as are needed for `k`.
+        The most frequent words of the language are not looked for, unless the query has no others, and weigh half in passages that
+        are found. Where the other ones are in more than `_MOST_WEIGHED` passages together, those that have the rarest of them are
+        weighed, as many as are needed for `k`.
 
         Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond". For a word that occurs n
         times, n (k1 + 1) / (n + k1) is replaced by the sum of 1/i² up to n, of which `ts_rank` is a multiple: for k1 = 0.65 the
@@ -113,10 +114,13 @@ class PgVectorIndex:
         """
         with self._store.snapshot() as connection:
             state = self._state(connection)
-            num_with = self._num_passages_with(connection, state, stems_asked_for(query, state.language))
-            weight_by_word = {
-                word: math.log1p((state.num_passages - num + 0.5) / (num + 0.5)) for word, num in num_with.items()
-            }
+            asked = words_asked_for(query, state.language)
+            num_with = self._num_passages_with(connection, state, asked.telling)
+            if not num_with:
+                return []
+            frequent = self._num_passages_with(connection, state, asked.frequent)
+            weight_by_word = {word: rarity(state.num_passages, num) for word, num in num_with.items()}
+            weight_by_word |= {word: FREQUENT_COUNT * rarity(state.num_passages, num) for word, num in frequent.items()}
             found: list[Ranked] = []
             num_sought, most = 0, _MOST_WEIGHED
             while num_sought < len(num_with) and len(found) < k:
@@ -124,6 +128,18 @@ class PgVectorIndex:
                 sought = list(num_with)[:num_sought]
                 found = _ranked(connection, _by_weight(state, self._words_of(state, where), sought, weight_by_word, k))
             return found
+
+    def share_of_words(self, query: str, key: int) -> float:
+        """Which share of the query's telling words a passage has, rare words counting more; those of no passage do not count."""
+        with self._store.snapshot() as connection:
+            state = self._state(connection)
+            num_with = self._num_passages_with(connection, state, words_asked_for(query, state.language).telling)
+            wanted = select(func.tsvector_to_array(passage_words.c.words)).where(
+                passage_words.c.passage_number == key, passage_words.c.language == state.language
+            )
+            found = connection.execute(wanted).scalar()
+        rarity_by_word = {word: rarity(state.num_passages, num) for word, num in num_with.items()}
+        return share_found(rarity_by_word, found or [])
 
     def passages(self, keys: Sequence[int]) -> list[Passage]:
         """The passages of these keys, in this order, without those that were deleted meanwhile."""
@@ -203,6 +219,8 @@ class PgVectorIndex:
 
     def _num_passages_with(self, connection: Connection, state: _State, stems: Sequence[str]) -> dict[str, int]:
         """In how many passages each of the words is that is in any, the rarest first."""
+        if not stems:
+            return {}
         wanted = (
             select(index_words.c.word, index_words.c.num_passages)
             .where(

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 
-from fettle.retrieval.words import stems_of, telling_words, words_of
+from fettle.retrieval.words import AskedWords, asked_words, stem_of, words_of
 
 _MOST_LETTERS = 200  # a word of PostgreSQL has less than 2 kB
 _MOST_TIMES = 50  # that count; the fiftieth adds a thousandth
@@ -19,16 +18,18 @@ def stems_in(text: str, language: str) -> list[str]:
     return [_stem(word, language) for word in words_of(text)]
 
 
-def stems_asked_for(question: str, language: str) -> list[str]:
-    """The words that passages are looked for by, each once."""
-    words = telling_words(words_of(question), language or None)
-    return list(dict.fromkeys(_stem(word, language) for word in words))
+def words_asked_for(question: str, language: str) -> AskedWords:
+    """The words that passages are looked for by, as they stand in the table."""
+    asked = asked_words(question, language or None)
+    return AskedWords(telling=_shortened(asked.telling), frequent=_shortened(asked.frequent))
 
 
-@lru_cache(maxsize=1 << 17)
 def _stem(word: str, language: str) -> str:
-    """Of a word alone: a stemmer in plain Python takes longer for a passage than all the rest."""
-    return stems_of([word], language or None)[0][:_MOST_LETTERS]
+    return stem_of(word, language or None)[:_MOST_LETTERS]
+
+
+def _shortened(stems: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(stem[:_MOST_LETTERS] for stem in stems))
 
 
 def as_tsvector(stems: Sequence[str]) -> str:

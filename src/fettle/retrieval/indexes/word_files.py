@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle.retrieval.words import language_of, stems_of, words_of
+from fettle.retrieval.words import FREQUENT_COUNT, asked_words, language_of, rarity, share_found, stems_of, words_of
 
 _K1, _B = 1.5, 0.75
 """Tried on SQuAD: nothing between 0.9 and 2, 0.4 and 0.75 was better (docs/design/022-search.md)."""
@@ -78,8 +78,36 @@ class WordFiles:
             self._scorer = BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32] | None:
-        """The BM25 score of every row, 0 for one that shares no word with the query; None where no row does."""
-        if self._scorer is None:
+        """The BM25 score of every row, 0 for one that has none of the words that tell; None where no row has one.
+
+        The most frequent words of the language count half, and find nothing by themselves unless the query has no others.
+        """
+        asked = asked_words(query, self._language)
+        scores_N = self._scores_of(asked.telling)
+        if scores_N is None:
             return None
-        numbers = self._scorer.get_tokens_ids(stems_of(words_of(query), self._language))
+        frequent_N = self._scores_of(asked.frequent)
+        if frequent_N is None:
+            return scores_N
+        return np.where(scores_N > 0, scores_N + FREQUENT_COUNT * frequent_N, 0).astype(np.float32)
+
+    def share_of_words(self, query: str, row: int) -> float:
+        """Which share of the query's telling words a row has, rare ones counting more; those that no row has do not count."""
+        if self._scorer is None:
+            return 0.0
+        rarity_by_word: dict[str, float] = {}
+        found: set[str] = set()
+        starts_W, rows = self._scorer.scores["indptr"], self._scorer.scores["indices"]
+        for word in asked_words(query, self._language).telling:
+            for number in self._scorer.get_tokens_ids([word]):
+                rows_M = rows[starts_W[number] : starts_W[number + 1]]
+                rarity_by_word[word] = rarity(self._scorer.scores["num_docs"], len(rows_M))
+                if (rows_M == row).any():
+                    found.add(word)
+        return share_found(rarity_by_word, found)
+
+    def _scores_of(self, stems: Sequence[str]) -> NDArray[np.float32] | None:
+        if self._scorer is None or not stems:
+            return None
+        numbers = self._scorer.get_tokens_ids(list(stems))
         return self._scorer.get_scores_from_ids(numbers) if numbers else None
