@@ -177,6 +177,7 @@ def use_index(connection: Connection, index_id: str) -> None:
 def remove_index(connection: Connection, index_id: str) -> None:
     """Delete an index with all that is in it, and what is being made in its place. Its search files are the backend's to delete."""
     ids = [*connection.execute(select(indexes.c.id).where(indexes.c.replaces == index_id)).scalars(), index_id]
+    connection.execute(select(indexes.c.id).where(indexes.c.id.in_(ids)).with_for_update())  # nobody adds to them now
     connection.execute(delete(passages).where(passages.c.index_id.in_(ids)))
     connection.execute(delete(index_documents).where(index_documents.c.index_id.in_(ids)))
     connection.execute(delete(indexes).where(indexes.c.id.in_(ids)))
@@ -217,6 +218,19 @@ def change_document(connection: Connection, number: int, **values: object) -> No
     connection.execute(update(index_documents).where(index_documents.c.number == number).values(**values))
 
 
+def hold_waiting(connection: Connection, index_id: str, number: int) -> StoredDocument | None:
+    """A document in progress, kept so until the transaction ends; None: it was cancelled or taken out, or its index is gone."""
+    hold_index(connection, index_id)
+    where = (*_of_index(index_id, DocumentStatus.IN_PROGRESS), index_documents.c.number == number)
+    row = connection.execute(select(index_documents).where(*where).with_for_update()).first()
+    return None if row is None else _document(row)
+
+
+def hold_index(connection: Connection, index_id: str) -> None:
+    """Let nobody delete an index until the transaction ends. Who holds documents, too, holds their index first."""
+    connection.execute(select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(read=True, key_share=True))
+
+
 def list_documents(
     connection: Connection,
     index_id: str,
@@ -246,6 +260,8 @@ def list_documents(
 def remove_documents(connection: Connection, numbers: Collection[int]) -> None:
     """Delete documents with their passages."""
     for some in _pieces(numbers):
+        held = select(index_documents.c.number).where(index_documents.c.number.in_(some)).with_for_update()
+        connection.execute(held).all()  # nobody adds passages to them now
         connection.execute(delete(passages).where(passages.c.document_number.in_(some)))
         connection.execute(delete(index_documents).where(index_documents.c.number.in_(some)))
 
@@ -267,7 +283,7 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
     Args:
         connection: In a transaction.
         index: As it was when the change was prepared.
-        new: Numbers of documents that were in progress.
+        new: Numbers of documents that were in progress; those that were cancelled or taken out since stay so.
         gone: Numbers of documents that are deleted with their passages.
 
     Raises:
@@ -286,7 +302,11 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
         )
     remove_documents(connection, gone)
     for some in _pieces(new):
-        completed = update(index_documents).where(index_documents.c.number.in_(some))
+        completed = update(index_documents).where(
+            index_documents.c.number.in_(some),
+            index_documents.c.status == DocumentStatus.IN_PROGRESS.value,
+            index_documents.c.sha256 != "",  # else it was cancelled and attached again: nothing was read since
+        )
         connection.execute(completed.values(status=DocumentStatus.COMPLETED.value))
     return replace(index, generation=index.generation + 1)
 
