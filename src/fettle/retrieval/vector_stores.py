@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fettle.errors import BusyError, ResourceError
 from fettle.progress import SilentListener
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import backend_named
@@ -23,14 +24,26 @@ _SECONDS_A_DAY = 24 * 3600
 def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:
     """The present generation of an index, made searchable first where it is not: after a restore, or on another machine.
 
+    Args:
+        store: Where it is.
+        index: As it was a moment ago; a newer generation may have taken the place of what it is searched with.
+
     Raises:
-        BusyError: It is not, and another process changes the index.
+        NoSuchIndexError: It was deleted.
+        BusyError: It is not searchable, and another process changes the index.
         ResourceError: What it is searched with is damaged.
     """
     backend = backend_named(index.backend)
-    if not backend.is_prepared(store, index):
-        make_searchable(store, index, SilentListener())
-    return backend.open(store, index)
+    try:
+        if not backend.is_prepared(store, index):
+            make_searchable(store, index, SilentListener())
+        return backend.open(store, index)
+    except (BusyError, ResourceError):
+        with store.reading() as connection:
+            present = find_index(connection, index.project_id, index.id)
+        if present.generation == index.generation:
+            raise
+    return open_searchable(store, present)
 
 
 def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:

@@ -40,8 +40,8 @@ def search_index(
     if index.generation == 0:
         return ()
     started = time.monotonic()
-    embedder = context.embedders.named(index.embedder)
     with context.indexes.opened(context.store, index) as opened:
+        embedder = context.embedders.named(opened.description.embedder)  # an index that was rebuilt has another one
         search = IndexSearch(opened, embedder, settings)
         found = [search.search(query, where=where) for query in queries]
     context.metrics.on_search(time.monotonic() - started)

@@ -101,10 +101,9 @@ def change(
     vector_store_id: str, file_id: str, body: ChangeAttributes, context: ContextOf, owner: OwnerOf
 ) -> VectorStoreFileBody:
     """Give a file other attributes."""
-    found, file = _file(context, owner, vector_store_id, file_id)
+    _, file = _file(context, owner, vector_store_id, file_id)
     with context.store.writing() as connection:
         set_attributes(connection, file, body.attributes or {})
-    context.indexes.forget(found.id)
     return file_body(*_file(context, owner, vector_store_id, file_id))
 
 

@@ -15,7 +15,7 @@ from fettle.errors import FettleError
 from fettle.store.database import now
 from fettle.store.files import StoredFile
 from fettle.store.ids import new_id
-from fettle.store.indexes import DocumentStatus, hold_waiting
+from fettle.store.indexes import DocumentStatus, hold_waiting, note_changed_attributes
 from fettle.store.pages import Page, PageRequest, UnknownPageError
 from fettle.store.tables import index_attempts, index_batches, index_documents, passages
 
@@ -100,6 +100,7 @@ def attach_file(
             connection.execute(delete(index_attempts).where(index_attempts.c.document_number == found.number))
         if changed:
             connection.execute(update(index_documents).where(*where).values(**changed))
+            note_changed_attributes(connection, index_id)
     return find_file_of_index(connection, index_id, file.id)
 
 
@@ -174,6 +175,7 @@ def set_attributes(connection: Connection, file: IndexedFile, attributes: Mappin
     """Have other attributes for a file."""
     where = index_documents.c.number == file.number
     connection.execute(update(index_documents).where(where).values(attributes=dict(attributes)))
+    note_changed_attributes(connection, file.index_id)
 
 
 # ------------------------------------------------------------------------------------------------ taking in

@@ -66,6 +66,8 @@ class StoredIndex:
     metadata: Mapping[str, str] | None = None
     generation: int = 0
     """Rises with every change of what can be found; 0: nothing was put in yet."""
+    attributes_version: int = 0
+    """Rises with every change of the attributes of documents that can be found, where it comes with no new generation."""
     replaces: str | None = None
     """The id of the index in whose place this one is being made; such an index is in no list."""
 
@@ -167,6 +169,11 @@ def find_replacement(connection: Connection, index_id: str) -> StoredIndex | Non
 def change_index(connection: Connection, index_id: str, **values: object) -> None:
     """Change columns of an index, such as its name. What is in it is changed by `publish` alone."""
     connection.execute(update(indexes).where(indexes.c.id == index_id).values(**values))
+
+
+def note_changed_attributes(connection: Connection, index_id: str) -> None:
+    """Note that documents have other attributes, so that every process that has the index open filters by these."""
+    change_index(connection, index_id, attributes_version=indexes.c.attributes_version + 1)
 
 
 def use_index(connection: Connection, index_id: str) -> None:
