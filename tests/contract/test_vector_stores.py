@@ -414,8 +414,14 @@ def test_an_index_of_another_embedder_is_refused_cleanly(search_server: SearchSe
     key = search_server.new_key("default")
     other = WordEmbedder(num_dimensions=64, revision="second")
     made = indexed(search_server.context.store, [document("a", "b c")], name="of another", embedder=other, passages=CUT)
-    with search_server.client(key) as client, pytest.raises(openai.BadRequestError, match="embedder"):
-        client.vector_stores.search(made.index.id, query="b")
+    tool: Any = {"type": "file_search", "vector_store_ids": [made.index.id]}
+    with search_server.client(key) as client:
+        with pytest.raises(openai.BadRequestError, match="embedder") as refused:
+            client.vector_stores.search(made.index.id, query="b")
+        with pytest.raises(openai.BadRequestError, match="embedder"):
+            client.responses.create(model=search_server.model, input="b", tools=[tool])
+    assert refused.value.code == "embedder_not_available"
+    assert other.revision not in refused.value.message
 
 
 def test_searches_are_counted(search_server: SearchServer, search_client: openai.OpenAI) -> None:
