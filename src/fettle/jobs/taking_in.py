@@ -29,7 +29,14 @@ from fettle.store.attached_files import (
 )
 from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
-from fettle.store.indexes import ChangedMeanwhileError, DocumentStatus, StoredIndex, list_all_indexes, remove_documents
+from fettle.store.indexes import (
+    ChangedMeanwhileError,
+    DocumentStatus,
+    StoredIndex,
+    hold_index,
+    list_all_indexes,
+    remove_documents,
+)
 from fettle.store.locks import alone_in_store
 
 _logger = logging.getLogger("fettle.worker")
@@ -167,6 +174,7 @@ class TakingIn:
     def _was_deleted_meanwhile(self, index: StoredIndex, file: IndexedFile, staged: Staged) -> bool:
         """Whether a file is gone that was read just now; what was made of it goes as well. From here on deleting it finds that."""
         with self._store.writing() as connection:
+            hold_index(connection, index.id)
             try:
                 find_file(connection, index.project_id, file.id)
             except NoSuchFileError:

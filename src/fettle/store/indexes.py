@@ -234,8 +234,22 @@ def hold_waiting(connection: Connection, index_id: str, number: int) -> StoredDo
 
 
 def hold_index(connection: Connection, index_id: str) -> None:
-    """Let nobody delete an index until the transaction ends. Who holds documents, too, holds their index first."""
+    """Let nobody delete an index until the transaction ends. Who holds documents, too, holds their index first.
+
+    Writers of SQLite take turns, and need none of this.
+    """
     connection.execute(select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(read=True, key_share=True))
+
+
+def take_turns(connection: Connection, index_id: str) -> None:
+    """As `hold_index`, with one after the other: who changes which documents an index has, or what is said of them.
+
+    Raises:
+        NoSuchIndexError: It was deleted meanwhile.
+    """
+    turn = select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(key_share=True)
+    if connection.execute(turn).first() is None:
+        raise NoSuchIndexError(f"No vector store found with id '{index_id}'")
 
 
 def list_documents(
@@ -267,8 +281,10 @@ def list_documents(
 def remove_documents(connection: Connection, numbers: Collection[int]) -> None:
     """Delete documents with their passages."""
     for some in _pieces(numbers):
-        held = select(index_documents.c.number).where(index_documents.c.number.in_(some)).with_for_update()
-        connection.execute(held).all()  # nobody adds passages to them now
+        held = select(index_documents.c.number).where(index_documents.c.number.in_(some))
+        connection.execute(
+            held.order_by(index_documents.c.number).with_for_update()
+        )  # nobody adds passages to them now
         connection.execute(delete(passages).where(passages.c.document_number.in_(some)))
         connection.execute(delete(index_documents).where(index_documents.c.number.in_(some)))
 
