@@ -42,16 +42,16 @@ class At(SilentListener):
 
 
 def at_every_moment(store: Store, change: Change) -> Iterator[tuple[StoredIndex, list[str]]]:
-    """Indexes that were changed while three files were taken in, each at another moment; then nothing waits any more."""
+    """Indexes that were changed while two files were taken in, each at another moment; then nothing waits any more."""
     for moment in range(1, 100):
         index = empty_index(store)
-        ids = attached(store, index, *TEXTS)
+        ids = attached(store, index, *TEXTS[:2])
         changing = At(moment, lambda index=index, ids=ids: change(store, index, ids))
         worker = TakingIn(store, lambda _: WordEmbedder(), changing)
         while worker.do_next():
             pass
         if changing.num_left > 0:
-            assert moment > 10
+            assert moment > 7
             return
         yield index, ids
 
@@ -76,10 +76,9 @@ def attach_again(store: Store, index: StoredIndex, ids: list[str]) -> None:
 
 def test_a_file_that_is_cancelled_is_there_once_and_found_by_nobody(store: Store) -> None:
     for index, ids in at_every_moment(store, cancel):
-        others = dict.fromkeys([ids[0], ids[2]], DocumentStatus.COMPLETED)
-        assert statuses(store, index) == others | {ids[ROADS]: DocumentStatus.CANCELLED}
+        assert statuses(store, index) == {ids[0]: DocumentStatus.COMPLETED, ids[ROADS]: DocumentStatus.CANCELLED}
         assert searched(store, index, "roads") == []
-        assert searched(store, index, "ice") == [ids[2]]
+        assert searched(store, index, "storms") == [ids[0]]
 
 
 def test_one_that_is_cancelled_and_attached_again_is_found(store: Store) -> None:
@@ -97,9 +96,9 @@ def test_a_file_that_is_taken_out_does_not_come_back_and_stops_nobody(store: Sto
         take_out_file(store, state_of(store, index, ids[ROADS]))
 
     for index, ids in at_every_moment(store, change):
-        assert statuses(store, index) == dict.fromkeys([ids[0], ids[2]], DocumentStatus.COMPLETED)
+        assert statuses(store, index) == {ids[0]: DocumentStatus.COMPLETED}
         assert searched(store, index, "roads") == []
-        assert searched(store, index, "ice") == [ids[2]]
+        assert searched(store, index, "storms") == [ids[0]]
 
 
 def test_attributes_that_are_changed_meanwhile_are_kept(store: Store) -> None:
@@ -109,7 +108,7 @@ def test_attributes_that_are_changed_meanwhile_are_kept(store: Store) -> None:
 
     for index, ids in at_every_moment(store, change):
         kinds = [state_of(store, index, file_id).attributes for file_id in ids]
-        assert kinds == [{"kind": "part"}, {"kind": "changed"}, {"kind": "part"}]
+        assert kinds == [{"kind": "part"}, {"kind": "changed"}]
         assert searched(store, index, "roads") == [ids[ROADS]]
 
 
