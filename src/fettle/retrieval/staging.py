@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fettle.progress import Listener, Stage
 from fettle.records import Action, Finding, Severity
@@ -18,6 +18,7 @@ from fettle.store.indexes import (
     StoredDocument,
     StoredIndex,
     add_document,
+    hold_waiting,
     list_documents,
     remove_documents,
     replace_document,
@@ -83,6 +84,7 @@ def stage_documents(
     embedder: PassageEmbedder,
     listener: Listener,
     file_id: str | None,
+    waiting_number: int | None = None,
 ) -> Staged:
     """Put documents that are new or changed beside those that can be found, with their passages, in transactions of their own.
 
@@ -93,8 +95,10 @@ def stage_documents(
         embedder: Counts tokens.
         listener: Told of every document.
         file_id: The attached file that they come from; None: a folder. Documents that come from elsewhere are left alone.
+        waiting_number: Of the document that waits for what was read. It keeps the attributes that it has by now; where it waits no
+            longer, since it was cancelled or taken out meanwhile, nothing is put in its place. None: new documents are added.
     """
-    staging = _Staging(store, index, embedder, file_id)
+    staging = _Staging(store, index, embedder, file_id, waiting_number)
     num_read = 0
     for item in read:
         if isinstance(item, Finding):
@@ -109,8 +113,16 @@ def stage_documents(
 
 
 class _Staging:
-    def __init__(self, store: Store, index: StoredIndex, embedder: PassageEmbedder, file_id: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: StoredIndex,
+        embedder: PassageEmbedder,
+        file_id: str | None,
+        waiting_number: int | None,
+    ) -> None:
         self._store, self._index, self._embedder, self._file_id = store, index, embedder, file_id
+        self._waiting_number = waiting_number
         self._settings = passage_settings(index)
         with store.reading() as connection:
             known = list_documents(connection, index.id)
@@ -177,7 +189,14 @@ class _Staging:
         with self._store.writing() as connection:
             for read, passages in self._waiting:
                 document = _as_new(read, self._file_id)
-                if (begun := self._begun.pop(document.document_id, None)) is None:
+                if self._waiting_number is not None:
+                    self._begun.pop(document.document_id, None)
+                    waits = hold_waiting(connection, self._index.id, self._waiting_number)
+                    if waits is None:
+                        continue
+                    number = self._waiting_number
+                    replace_document(connection, number, replace(document, attributes=waits.attributes))
+                elif (begun := self._begun.pop(document.document_id, None)) is None:
                     number = add_document(connection, self._index.id, document)
                 else:
                     number = begun.number

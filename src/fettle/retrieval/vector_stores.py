@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fettle.errors import BusyError, ResourceError
 from fettle.progress import SilentListener
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import backend_named
@@ -11,10 +12,12 @@ from fettle.store.database import Store, now
 from fettle.store.indexes import (
     StoredIndex,
     find_index,
+    hold_index,
     list_all_indexes,
     list_documents,
     remove_documents,
     remove_index,
+    take_turns,
 )
 
 _SECONDS_A_DAY = 24 * 3600
@@ -23,14 +26,26 @@ _SECONDS_A_DAY = 24 * 3600
 def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:
     """The present generation of an index, made searchable first where it is not: after a restore, or on another machine.
 
+    Args:
+        store: Where it is.
+        index: As it was a moment ago; a newer generation may have taken the place of what it is searched with.
+
     Raises:
-        BusyError: It is not, and another process changes the index.
+        NoSuchIndexError: It was deleted.
+        BusyError: It is not searchable, and another process changes the index.
         ResourceError: What it is searched with is damaged.
     """
     backend = backend_named(index.backend)
-    if not backend.is_prepared(store, index):
-        make_searchable(store, index, SilentListener())
-    return backend.open(store, index)
+    try:
+        if not backend.is_prepared(store, index):
+            make_searchable(store, index, SilentListener())
+        return backend.open(store, index)
+    except (BusyError, ResourceError):
+        with store.reading() as connection:
+            present = find_index(connection, index.project_id, index.id)
+        if present.generation == index.generation:
+            raise
+    return open_searchable(store, present)
 
 
 def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:
@@ -46,8 +61,13 @@ def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:
 
 
 def take_out_file(store: Store, file: IndexedFile) -> None:
-    """Let a file be found no longer. Search files may name its passages until the index changes next, and are not believed."""
+    """Let a file be found no longer. Search files may name its passages until the index changes next, and are not believed.
+
+    Raises:
+        NoSuchIndexError: The index was deleted meanwhile.
+    """
     with store.writing() as connection:
+        take_turns(connection, file.index_id)
         remove_documents(connection, [file.number])
 
 
@@ -69,5 +89,6 @@ def empty_expired_indexes(store: Store) -> None:
         expired = [index for index in list_all_indexes(connection) if is_expired(index)]
     for index in expired:
         with store.writing() as connection:
+            hold_index(connection, index.id)
             remove_documents(connection, [document.number for document in list_documents(connection, index.id)])
         backend_named(index.backend).discard(store, index.id, keep=None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from fettle.store.database import Store
-from fettle.store.indexes import DocumentStatus
+from fettle.store.indexes import DocumentStatus, hold_index
 from fettle.store.tables import index_documents, passages
 
 _ROWS_AT_ONCE = 1000
@@ -106,6 +106,14 @@ def find_passages(connection: Connection, index_id: str, numbers: Collection[int
         rows = connection.execute(_WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.number.in_(some)))
         found |= {row["number"]: _passage(row) for row in rows.mappings()}
     return found
+
+
+def hold_passages(connection: Connection, index_id: str, numbers: Collection[int]) -> None:
+    """Let nobody delete passages, their documents or their index until the transaction ends."""
+    hold_index(connection, index_id)
+    theirs = select(passages.c.document_number).where(passages.c.number.in_(numbers))
+    documents = select(index_documents.c.number).where(index_documents.c.number.in_(theirs))
+    connection.execute(documents.order_by(index_documents.c.number).with_for_update(read=True, key_share=True))
 
 
 def iterate_passages(store: Store, index_id: str) -> Iterator[tuple[StoredPassage, ...]]:

@@ -153,8 +153,16 @@ class SentenceTransformerEmbedder:
 
 
 def revision_of(folder: Path) -> str:
-    """Hash of all files of a model that decide what it computes."""
+    """Hash of all files of a model that decide what it computes.
+
+    Raises:
+        ModelError: They are gone.
+    """
     deciding = [path for path in iter_files(folder) if path.suffix in _DECIDING]
+    if not any(path.suffix == _WEIGHTS for path in deciding):
+        raise ModelError(
+            "the model's weights are gone", where=str(folder), remedy="put them back, or name another model"
+        )
     return sha256_of_json([[str(path.relative_to(folder)), sha256_of_file(path)] for path in deciding])
 
 
