@@ -52,7 +52,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
 def _documents_note(plan: StudyPlan, seconds: float) -> str:
     assert plan.documents is not None, "asked where there are documents"
     trains = ", one of them trained with them," if plan.documents.settings.trains and plan.given is None else ""
-    return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take about {_duration(seconds)} more"
+    return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take {_duration(seconds)} more"
 
 
 def _grader_lines(plan: StudyPlan) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fettle.answering.answer_with import EngineKind
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.language_model import fitted, leaves_room
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
@@ -109,8 +110,13 @@ class StudyPlan:
         )
 
     def prompt(self, example: Example) -> Prompt:
-        """What the tuned contender is asked about an example."""
-        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
+        """What the tuned contender is asked about an example, shortened as it is there."""
+        renderer, room = self.loaded.renderer, self.loaded.max_tokens - self.options.max_new_tokens
+
+        def num_tokens(prompt: Prompt) -> int:
+            return len(renderer.prompt_tokens(prompt.messages, prompt.tools))
+
+        return fitted(self.style, example, lambda prompt: leaves_room(prompt, num_tokens=num_tokens, room=room))[1]
 
 
 def plan_study(settings: StudySettings, listener: Listener | None = None) -> StudyPlan:
