@@ -8,12 +8,14 @@ from fettle.examples.duplicates import plain_words
 from fettle.examples.notes import warning
 from fettle.records import Example, Finding, Split
 from fettle.retrieval.question import question_of_example
-from fettle.retrieval.records import SearchMethod
+from fettle.retrieval.records import Passage, SearchMethod
 from fettle.study.documents import StudyDocuments
 
 UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS = "unknown-documents", "answer-in-documents"
 _NUM_LOOKED_AT = 3
 """Passages that fit a question best by its words: one that holds it word for word is among them."""
+_FEWEST_WORDS = 12
+"""Of a passage that is no more than a part of a long answer."""
 
 
 def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
@@ -51,7 +53,7 @@ def _told(test: Sequence[Example], documents: StudyDocuments) -> Iterator[Findin
         (example, one.passage)
         for example, some in zip(test, found, strict=True)
         for one in some
-        if _holds(one.passage.embedded_text, example)
+        if _holds(one.passage, example)
     ]
     if told:
         number = len({example.id for example, _ in told})
@@ -67,6 +69,11 @@ def _told(test: Sequence[Example], documents: StudyDocuments) -> Iterator[Findin
         yield warning(ANSWER_IN_DOCUMENTS, text, remedy).at(example.source)
 
 
-def _holds(text: str, example: Example) -> bool:
-    words, question, answer = (f" {plain_words(one)} " for one in (text, example.user_text, example.answer))
-    return question.strip() != "" and answer.strip() != "" and question in words and answer in words
+def _holds(passage: Passage, example: Example) -> bool:
+    """Whether a passage has the question with its answer, or with a part of one that is longer than a passage."""
+    held, text, question, answer = (
+        f" {plain_words(one)} " for one in (passage.embedded_text, passage.text, example.user_text, example.answer)
+    )
+    if not question.strip() or not answer.strip() or question not in held:
+        return False
+    return answer in held or (len(text.split()) >= _FEWEST_WORDS and text.removeprefix(question[:-1]) in answer)

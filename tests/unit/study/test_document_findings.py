@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_test_questions_that_the_documents_repeat_with_their_answers_are_told() 
     assert (finding.code, finding.line) == ("answer-in-documents", 1)
     assert "1 of 4 test questions" in finding.message
     assert "faq.csv:2#0" in finding.message
+
+
+def test_answers_that_are_cut_into_several_passages_are_told_too() -> None:
+    steps = [f"Step {number}: take the red form to the desk on floor {number} and sign it." for number in range(9)]
+    parts = [replace(Shelf.PASSAGE, id=f"faq.csv:2#{place}", text=" ".join(steps[3 * place :][:3])) for place in range(3)]
+
+    class LongShelf(Shelf):
+        def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:
+            return tuple(tuple(Found(passage=one, rank=1, score=1.0) for one in parts) for _ in questions)
+
+    told = question(1, "Where is the key?", " ".join(steps))
+    other = question(2, "Where is the key?", " ".join(reversed(steps)))
+    elsewhere = question(3, "How do I get a key?", " ".join(steps))
+    [finding] = document_findings(split(other, elsewhere, told), LongShelf())  # pyright: ignore[reportArgumentType]
+    assert (finding.code, finding.line) == ("answer-in-documents", 1)
+    assert "1 of 3 test questions" in finding.message
 
 
 def test_a_search_of_an_index_that_has_changed_finds_nothing() -> None:
