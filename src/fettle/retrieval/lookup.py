@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from fettle.errors import IntegrityError
 from fettle.retrieval.records import Passage
+from fettle.retrieval.words import words_of
+
+
+def shown_words(passage: Passage) -> tuple[str, ...]:
+    """What a passage says, headings included: of passages that say the same, one is shown."""
+    return tuple(words_of(passage.embedded_text))
+
+
+class PassageSet:
+    """Some passages, with all that say the same: which of several copies search shows is chance.
+
+    Args:
+        passages: Any.
+    """
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        self.document_of = {shown_words(passage): passage.document_id for passage in passages}
+        """The document of each, by what it says."""
+
+    def __contains__(self, passage: Passage) -> bool:
+        return shown_words(passage) in self.document_of
 
 
 class PassageLookup(Protocol):

@@ -18,7 +18,7 @@ from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
-from fettle.retrieval.words import words_of
+from fettle.retrieval.lookup import shown_words
 
 _METHODS_IN_WORDS = {
     SearchMethod.VECTOR: "by meaning",
@@ -173,13 +173,14 @@ def _reranked(question: str, candidates: Iterator[Found], reranker: Reranker) ->
 def chosen(candidates: Iterable[Found], settings: SearchSettings) -> Iterator[Found]:
     """The candidates that are shown, in their order and ranked anew from 1.
 
-    A passage with the same words as one before it is left out, and so is one that no longer fits whole into what is left of the
-    budget; a shorter one after it may still fit. Passages that differ in anything are all kept, since that may be what was asked.
+    A passage with the same words as one before it, headings included, is left out, and so is one that no longer fits whole into
+    what is left of the budget; a shorter one after it may still fit. Passages that differ in anything are all kept, since that may
+    be what was asked: the same sentence under the headings of two towns says something of each.
     """
     shown: set[tuple[str, ...]] = set()
     num_tokens_left = settings.max_tokens
     for candidate in candidates:
-        words = tuple(words_of(candidate.passage.text))
+        words = shown_words(candidate.passage)
         if words in shown or (num_tokens_left is not None and candidate.passage.num_tokens > num_tokens_left):
             continue
         if num_tokens_left is not None:

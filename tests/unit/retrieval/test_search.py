@@ -14,7 +14,9 @@ from fettle.errors import ConfigError
 from fettle.retrieval.filters import Condition, Filter, Operator
 from fettle.retrieval.indexes.folder import FolderIndex, build_folder
 from fettle.retrieval.records import Found, Ranked, SearchMethod, SearchSettings
-from fettle.retrieval.search import IndexSearch
+from fettle.retrieval.search import IndexSearch, chosen
+from found_passages import found as listed
+from found_passages import passage as of_document
 from searched import Batch, NumberedEmbedder, PassagesInMemory, description, passage
 
 TEXTS = [
@@ -79,6 +81,14 @@ def test_a_passage_with_the_same_words_is_shown_once(index: FolderIndex) -> None
     found = search(index, "one bread 1", method=SearchMethod.FULL_TEXT, num_passages=6)
     assert "d5" in found
     assert "d6" not in found
+
+
+def test_the_same_sentence_under_other_headings_is_another_passage() -> None:
+    """Of the opening hours of five towns, those of the town that was asked for would else be left out."""
+    towns = [of_document(f"{town}.md", "Open from nine to five.", title=town) for town in ("Oslo", "Lima", "Quito")]
+    copy = of_document("copy/Lima.md", "Open from nine to five!", title="Lima")
+    shown = chosen(listed(towns[0], towns[1], copy, towns[2]), SearchSettings(num_passages=4))
+    assert [one.passage.id for one in shown] == ["Oslo.md#0", "Lima.md#0", "Quito.md#0"]
 
 
 def test_passages_fill_the_budget_whole_and_in_their_order(index: FolderIndex) -> None:

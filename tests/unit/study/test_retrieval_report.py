@@ -97,12 +97,44 @@ def test_what_the_documents_answer_is_told_apart_from_what_they_do_not() -> None
 def test_recall_is_that_of_the_first_passages() -> None:
     known = known_questions(QUESTIONS, frozenset({"q3"}))
     clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
-    quality = search_quality(Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True)
+    quality = search_quality(Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True, lookup=Documents())
     recalls = {at.depth: at.recall.estimate for at in quality.recalls}
     # a is the first, d the fourth, z is nowhere: of three questions one, one, two and two
     assert recalls == pytest.approx({1: 1 / 3, 3: 1 / 3, 5: 2 / 3, 10: 2 / 3})
     assert quality.reciprocal_rank.estimate == pytest.approx((1 + 1 / 4) / 3)
     assert quality.is_used
+
+
+class Copied(Documents):
+    """Documents of which d and e say the same."""
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        return tuple(copied(one) for one in super().of_document(document_id))
+
+
+def copied(one: Passage) -> Passage:
+    return replace(one, title="D", text="About d.") if one.document_id in ("d", "e") else one
+
+
+class SearchingCopies(Searching):
+    """Shows one of several passages that say the same, as searches do."""
+
+    def search(self, question: str, *, where: object = None) -> tuple[Found, ...]:
+        return tuple(replace(one, passage=copied(one.passage)) for one in super().search(question))
+
+
+def test_a_copy_of_the_right_passage_counts_as_found_and_shown() -> None:
+    example = QUESTIONS[1]  # d answers it, and e is found
+    clusters = {example.id: 0}
+    quality = search_quality(
+        SearchingCopies("aeb"), [example], clusters, method="Vector", is_used=True, lookup=Copied()
+    )
+    assert [at.recall.estimate for at in quality.recalls] == [0, 1, 1, 1]
+    assert quality.reciprocal_rank.estimate == 1 / 2
+    arm = arm_of([answered(example, "blue", "ae")], Reading())  # pyright: ignore[reportArgumentType]
+    known = known_questions([example], frozenset())
+    lost = lost_score(arm, [example], known, clusters, grader=ExactText(), lookup=Copied())
+    assert [group.num_questions for group in lost.groups if group.seen is Seen.SHOWN] == [1]
 
 
 def answered(example: Example, text: str, documents: str) -> Answer:
