@@ -42,6 +42,7 @@ from fettle.study.power import power_of
 from fettle.study.prepare import StudyData, prepare
 from fettle.study.router_samples import require_samples
 from fettle.study.settings import StudySettings
+from fettle.study.told_answers import told_findings, with_told_answers
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
 from fettle.version import fettle_version
@@ -179,6 +180,8 @@ def _planned(
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
+    if documents is not None and data.task.kind is TaskKind.TEXT:
+        split = with_told_answers(split, documents)
     data = replace(data, split=split)
     graders = study_graders(
         settings.graders,
@@ -214,6 +217,7 @@ def _planned(
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
             *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
+            *told_findings(split),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",

@@ -181,10 +181,7 @@ def search_quality(
     """
     right = [PassageSet(passages_of(question, lookup)) for question in questions]
     found = retriever.search_all([question_of_example(question) for question in questions])
-    measured = {
-        depth: [_measured(one, *of, depth) for one, *of in zip(found, questions, right, strict=True)]
-        for depth in DEPTHS
-    }
+    measured = {depth: [_measured(*of, depth) for of in zip(found, questions, right, strict=True)] for depth in DEPTHS}
     groups = [clusters[question.id] for question in questions]
     deepest = measured[DEPTHS[-1]]
     return SearchQuality(

@@ -207,7 +207,9 @@ def test_where_enough_is_unanswered_nothing_is_left_out() -> None:
 
 def test_what_is_not_known_makes_nobody_abstain_more() -> None:
     """The share is of the examples of which it is known: else all of a few known ones would be left out, and none cited."""
-    unknown = [asked(f"why {number}", "Because of a reason that no passage gives.", id_=f"w{number}") for number in range(160)]
+    unknown = [
+        asked(f"why {number}", "Because of a reason that no passage gives.", id_=f"w{number}") for number in range(160)
+    ]
     passages = {f"bridge {number}": everything(number) for number in range(40)}
     arm = reader(passages | {f"why {number}": distractors(number % 40) for number in range(160)})
     counts = made([*ALL, *unknown], RaftSettings(unanswered_share=0.2, put_in_probability=1), arm).counts

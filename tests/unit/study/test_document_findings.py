@@ -91,7 +91,9 @@ def test_test_questions_that_the_documents_repeat_with_their_answers_are_told() 
 
 def test_answers_that_are_cut_into_several_passages_are_told_too() -> None:
     steps = [f"Step {number}: take the red form to the desk on floor {number} and sign it." for number in range(9)]
-    parts = [replace(Shelf.PASSAGE, id=f"faq.csv:2#{place}", text=" ".join(steps[3 * place :][:3])) for place in range(3)]
+    parts = [
+        replace(Shelf.PASSAGE, id=f"faq.csv:2#{place}", text=" ".join(steps[3 * place :][:3])) for place in range(3)
+    ]
 
     class LongShelf(Shelf):
         def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:

@@ -97,7 +97,9 @@ def test_what_the_documents_answer_is_told_apart_from_what_they_do_not() -> None
 def test_recall_is_that_of_the_first_passages() -> None:
     known = known_questions(QUESTIONS, frozenset({"q3"}))
     clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
-    quality = search_quality(Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True, lookup=Documents())
+    quality = search_quality(
+        Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True, lookup=Documents()
+    )
     recalls = {at.depth: at.recall.estimate for at in quality.recalls}
     # a is the first, d the fourth, z is nowhere: of three questions one, one, two and two
     assert recalls == pytest.approx({1: 1 / 3, 3: 1 / 3, 5: 2 / 3, 10: 2 / 3})
