@@ -79,8 +79,8 @@ class Example:
     references: tuple[str, ...] = ()
     """Other answers that would be as right, for graders alone."""
     is_told: bool = False
-    """Its answer sounds as if there were none ("The handbook does not cover pets.") and stands so in the documents of a study: it is
-    an answer like others."""
+    """Its answer sounds as if there were none ("The handbook does not cover pets.") and stands so in the documents of a study:
+    it is an answer like others."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

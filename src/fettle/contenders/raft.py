@@ -173,7 +173,7 @@ def _looked_up(example: Example, reader: PassageReader, lookup: KeptLookup, abst
 
 
 def _left_out(looked_up: Sequence[_LookedUp], settings: RaftSettings) -> frozenset[str]:
-    """Ids of the examples whose right passage was found and is left out, so that of all that are known the wanted share has none."""
+    """Ids of the examples whose right passage is found and left out, so that of all that are known the wanted share has none."""
     found = [one for one in looked_up if one.is_found]
     num_missed = sum(bool(one.right) and not one.is_found and not one.is_put_in(settings) for one in looked_up)
     num_known = sum(one.is_unanswered or bool(one.right) for one in looked_up)

@@ -15,10 +15,10 @@ from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.fusion import fuse
 from fettle.retrieval.index import PassageIndex
+from fettle.retrieval.lookup import shown_words
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
-from fettle.retrieval.lookup import shown_words
 
 _METHODS_IN_WORDS = {
     SearchMethod.VECTOR: "by meaning",

@@ -35,7 +35,7 @@ class Abstentions:
         return is_short and len(SENTENCE_END.split(text.strip())) == 1 and says_no_answer(text)
 
     def is_wanted(self, example: Example) -> bool:
-        """Whether saying that there is none is right: the wanted answer does, and not in words of the documents; or none answers."""
+        """Whether saying that there is none is right: no document answers, or the wanted answer says so, in words of its own."""
         return example.document_ids == () or (not example.is_told and self.is_abstention(example.answer))
 
 

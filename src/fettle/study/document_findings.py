@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from fettle.examples.duplicates import plain_words
 from fettle.examples.notes import warning
 from fettle.records import Example, Finding, Split
+from fettle.retrieval.citations import read_citations
 from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Passage, SearchMethod
 from fettle.study.documents import StudyDocuments
 
-UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS = "unknown-documents", "answer-in-documents"
+UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS = "unknown-documents", "answer-in-documents", "own-numbers"
 _NUM_LOOKED_AT = 3
 """Passages that fit a question best by its words: one that holds it word for word is among them."""
 _FEWEST_WORDS = 12
 """Of a passage that is no more than a part of a long answer."""
+_SHARE_NUMBERED = 0.05
+"""Of training answers, from which on numbers in brackets are theirs."""
 
 
 def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
@@ -24,9 +27,30 @@ def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Findi
     yield from _told(split.test, documents)
 
 
+def number_findings(train: Sequence[Example]) -> Iterator[Finding]:
+    """Training answers that end with numbers in brackets, as other answers do that name their passages."""
+    if has_own_numbers(train):
+        numbered = _numbered(train)
+        text = (
+            f"{len(numbered):,} of {len(train):,} training answers, this one first, have numbers in brackets where answers name "
+            "their passages; so answers are not asked to name passages, and keep their numbers"
+        )
+        remedy = "if the numbers are of passages that another search has found, take them out of the answers"
+        yield warning(OWN_NUMBERS, text, remedy).at(numbered[0].source)
+
+
+def has_own_numbers(train: Sequence[Example]) -> bool:
+    """Whether numbers in brackets belong to the wanted answers themselves, which would be taken for those of passages."""
+    return len(_numbered(train)) > _SHARE_NUMBERED * len(train)
+
+
 def is_known(example: Example, documents: StudyDocuments) -> bool:
     """Whether the index has a document that answers an example."""
     return any(documents.lookup.of_document(one) for one in example.document_ids or ())
+
+
+def _numbered(train: Sequence[Example]) -> list[Example]:
+    return [example for example in train if read_citations(example.answer).numbers]
 
 
 def _unknown(examples: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from fettle.records import Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
-from fettle.study.document_findings import document_findings
+from fettle.study.document_findings import document_findings, number_findings
 from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
@@ -43,6 +43,7 @@ from fettle.study.prepare import StudyData, prepare
 from fettle.study.router_samples import require_samples
 from fettle.study.settings import StudySettings
 from fettle.study.told_answers import told_findings, with_told_answers
+from fettle.study.wording import wording_of
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
 from fettle.version import fettle_version
@@ -208,7 +209,13 @@ def _planned(
         loaded=loaded,
         tokens=tokens,
         graders=graders,
-        options=generation_options(settings, data.task, split, loaded.renderer),
+        options=generation_options(
+            settings,
+            data.task,
+            split,
+            loaded.renderer,
+            None if documents is None else wording_of(data.task, split.train),
+        ),
         detectable=power_of(split, is_binary=graders[0].is_binary),
         findings=(
             *data.findings,
@@ -218,6 +225,7 @@ def _planned(
             *wanted.findings,
             *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
             *told_findings(split),
+            *(number_findings(split.train) if documents is not None and data.task.kind is TaskKind.TEXT else ()),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",

@@ -29,7 +29,7 @@ from fettle.scoring.containment import holds
 from fettle.scoring.grader import Grader, score_answers
 from fettle.scoring.graders.text import right_answers
 from fettle.statistics.intervals import mean_interval
-from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, UNKNOWN_DOCUMENTS, is_known
+from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, OWN_NUMBERS, UNKNOWN_DOCUMENTS, is_known
 
 if TYPE_CHECKING:
     from fettle.retrieval.retriever import Retriever
@@ -122,7 +122,7 @@ def warnings_of_documents(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(
         f"{one.message}. {one.remedy[:1].upper()}{one.remedy[1:]}."
         for one in findings
-        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS)
+        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS)
     )
 
 

@@ -1,4 +1,4 @@
-"""Answers that sound as if there were none, and stand in the documents: "The handbook does not cover pets."
+"""Answers such as "The handbook does not cover pets." that sound as if there were none, and stand in the documents.
 
 They are told by looking, once the documents of a study can be searched: in the documents that an example names or, where it names
 none, in the passages that have the words of its question.

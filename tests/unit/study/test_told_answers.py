@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
+from small_studies import answer, split
+
 from fettle.records import Example, Split
 from fettle.retrieval.records import SearchMethod
 from fettle.scoring.abstention import Abstentions, learn_abstentions, usual_abstention
@@ -13,7 +15,6 @@ from fettle.scoring.graders.answer_or_abstention import AnswerOrAbstention
 from fettle.scoring.graders.text import ExactText
 from fettle.study.told_answers import told_findings, with_told_answers
 from found_passages import ListedLookup, ListedRetriever, asked, passage
-from small_studies import answer, split
 
 PETS = passage("pets.md", "Animals. The handbook does not cover pets! Ask the desk.", title="Pets")
 HOURS = passage("hours.md", "We open at nine.", title="Hours")
