@@ -185,9 +185,21 @@ def test_what_is_lost_is_lost_in_searching_or_in_answering() -> None:
     assert groups[Seen.SHOWN].score.estimate == 1
     sentence = loss_sentence(lost, "Retrieval").replace("\u00a0", " ")
     assert sentence.startswith(
-        "Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
+        "On 5 test questions, Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
     )
     assert [one.id for one in shown_passages([arm], passages)] == ["a#0", "b#0", "z#1"]
+
+
+def test_where_no_question_names_its_documents_nothing_is_lost_in_searching_or_answering() -> None:
+    """All that is known is how questions without an answer went: a few of many, so there is no distance to a perfect score."""
+    known = known_questions([replace(one, document_ids=None) for one in QUESTIONS], frozenset({"q3", "q6"}))
+    arm = arm_of([answered(one, ABSTENTION, "a") for one in QUESTIONS], Reading())  # pyright: ignore[reportArgumentType]
+    grader = AnswerOrAbstention(inner=ExactText(), abstentions=Abstentions())
+    clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
+    lost = lost_score(arm, QUESTIONS, known, clusters, grader=grader, lookup=Documents())
+    sentence = loss_sentence(lost, "Retrieval").replace("\u00a0", " ")
+    assert sentence.startswith("Retrieval scores 100.0 % on 2 test questions that the documents do not answer. Where")
+    assert "perfect" not in sentence
 
 
 def test_another_passage_of_the_right_document_is_not_the_answer() -> None:
