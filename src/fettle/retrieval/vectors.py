@@ -55,8 +55,8 @@ def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, l
 def require_same_vectors(store: Store, index: StoredIndex, embedder: PassageEmbedder) -> None:
     """Refuse an endpoint that gives a text of the index another vector than before: its model is known by its name alone.
 
-    Other embedders are known by the hash of their weights, and are not asked. Of an index that is being made in
-    another one's place the old vectors are forgotten instead.
+    Other embedders are known by the hash of their weights, and are not asked. Of an index that is being made in another one's
+    place the old vectors are forgotten instead.
 
     Raises:
         ConfigError: The vectors differ by more than another batch, precision or processor makes them differ.
