@@ -102,6 +102,13 @@ class Outline:
             self._blocks.append(text)
             self._is_told = True
 
+    def leave(self, level: int) -> None:
+        """What follows stands no longer under a heading of this level or a lower one, and under none of its own."""
+        self._finish(next_level=level)
+        while self._path and self._path[-1][0] >= level:
+            self._path.pop()
+        self._is_told = True
+
     def begin_page(self, page: int) -> None:
         """What follows is on this page, counted from 1."""
         self._finish(next_level=None)
