@@ -218,5 +218,5 @@ def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> Non
             f"expected its own embedder, {made_of.embedder} of revision {made_of.embedder_revision[:12]} with "
             f"{made_of.num_dimensions} dimensions, and it is {came}",
             where=f"index {made_of.name or made_of.id}",
-            remedy=f"search with --embedder {made_of.embedder}, or index the documents again with --rebuild",
+            remedy="bring back the embedder that it was made with, or index the documents again with --rebuild",
         )

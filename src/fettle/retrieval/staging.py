@@ -44,6 +44,8 @@ class Staged:
     """From files attached over the API where a folder was read, and the other way round."""
     replaced: frozenset[int]
     removed: frozenset[int]
+    ids: frozenset[str]
+    """Of all documents that were read."""
     findings: tuple[Finding, ...]
 
     @property
@@ -72,6 +74,7 @@ def joined(parts: Sequence[Staged]) -> Staged:
         elsewhere=frozenset(),
         replaced=replaced,
         removed=removed,
+        ids=frozenset[str]().union(*(part.ids for part in parts)),
         findings=tuple(finding for part in parts for finding in part.findings),
     )
 
@@ -160,10 +163,10 @@ class _Staging:
         self._write()
         ours = [one for one in self._found.values() if one.file_id == self._file_id]
         missing = [one for one in ours if one.document_id not in self._seen]
-        unread_files = {one.number: file for one in missing if (file := self._unread_file_of(one)) is not None}
-        unread = frozenset(unread_files)
+        files = unread_files(missing, self.findings)
+        unread = frozenset(files)
         self._forget_begun()
-        self.findings += [_kept_as_it_was(file) for file in sorted(set(unread_files.values()))]
+        self.findings += [_kept_as_it_was(file) for file in sorted(set(files.values()))]
         changed = {document_id for document_id in self._numbers if document_id in self._found}
         return Staged(
             added=frozenset(self._numbers[document_id] for document_id in self._numbers.keys() - changed),
@@ -173,6 +176,7 @@ class _Staging:
             elsewhere=frozenset(one.number for one in self._found.values() if one.file_id != self._file_id),
             replaced=frozenset(self._found[document_id].number for document_id in changed),
             removed=frozenset(one.number for one in missing) - unread,
+            ids=frozenset(self._seen),
             findings=tuple(self.findings),
         )
 
@@ -214,18 +218,29 @@ class _Staging:
         with self._store.writing() as connection:
             remove_documents(connection, left_over)
 
-    def _unread_file_of(self, document: StoredDocument) -> str | None:
-        """The file of a document that is there and could not be read; None: the document is gone."""
-        unread = (one for one in self.findings if (one.severity, one.action) == (Severity.ERROR, Action.LEFT_OUT))
-        return next((finding.file for finding in unread if _is_about(finding, document)), None)
 
+def unread_files(documents: Iterable[StoredDocument], findings: Iterable[Finding]) -> dict[int, str]:
+    """The files of documents that are there and could not be read, or not all of it, by the documents' numbers.
 
-def _is_about(finding: Finding, document: StoredDocument) -> bool:
-    """Whether a document came from what a finding is about: a folder, a file, or a row of it."""
-    if finding.line is not None:
-        return document.source == f"{finding.file}:{finding.line}"
-    is_inside = document.source.startswith(finding.file if finding.file.endswith("/") else f"{finding.file}:")
-    return is_inside or document.source == finding.file
+    Args:
+        documents: That were not read this time.
+        findings: An error that left something out names a folder with a `/` at its end, a file, or a row of it.
+    """
+    unread = {
+        one.file if one.line is None else f"{one.file}:{one.line}"
+        for one in findings
+        if (one.severity, one.action) == (Severity.ERROR, Action.LEFT_OUT)
+    }
+    folders = tuple(sorted(name for name in unread if name.endswith("/")))
+    found: dict[int, str] = {}
+    for document in documents:
+        file, _, row = document.source.rpartition(":")
+        file = file if row.isdigit() else document.source
+        if document.source in unread or file in unread:
+            found[document.number] = file
+        elif folder := next((folder for folder in folders if document.source.startswith(folder)), None):
+            found[document.number] = folder
+    return found
 
 
 def _as_new(read: Document, file_id: str | None) -> NewDocument:

@@ -318,15 +318,12 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
         .values(generation=index.generation + 1, last_active_at=now())
     )
     if not changed.rowcount:
-        raise ChangedMeanwhileError(
-            "the index was changed or deleted by another process meanwhile; nothing of this change can be found",
-            where=index.name or index.id,
-            remedy="run the same command again: what was embedded is kept",
-        )
+        raise _changed_meanwhile(index)
     remove_documents(connection, gone)
     for some in _pieces(new):
         completed = update(index_documents).where(
             index_documents.c.number.in_(some),
+            index_documents.c.index_id == index.id,
             index_documents.c.status == DocumentStatus.IN_PROGRESS.value,
             index_documents.c.sha256 != "",  # else it was cancelled and attached again: nothing was read since
         )
@@ -337,15 +334,36 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
 def take_place(connection: Connection, made: StoredIndex, index: StoredIndex) -> None:
     """Let what was made in an index's place be that index: its documents are deleted, those of `made` become its own, in progress.
 
-    To be followed by `publish` in the same transaction.
+    Files that were attached meanwhile and wait to be read stay. To be followed by `publish` in the same transaction.
+
+    Raises:
+        ChangedMeanwhileError: A file was attached and read meanwhile, or `made` is no longer there.
     """
-    old = connection.execute(select(index_documents.c.number).where(*_of_index(index.id, None))).scalars().all()
-    remove_documents(connection, old)
+    of_index = _of_index(index.id, None)
+    attached = (*of_index, index_documents.c.file_id.is_not(None))
+    waiting = (DocumentStatus.IN_PROGRESS.value, DocumentStatus.FAILED.value, DocumentStatus.CANCELLED.value)
+    if connection.execute(
+        select(index_documents.c.number).where(*attached, index_documents.c.status.not_in(waiting)).limit(1)
+    ).first():
+        raise _changed_meanwhile(index)
+    from_folder = select(index_documents.c.number).where(*of_index, index_documents.c.file_id.is_(None))
+    remove_documents(connection, connection.execute(from_folder).scalars().all())
+    connection.execute(delete(passages).where(passages.c.index_id == index.id))  # of other sizes, or with other vectors
+    connection.execute(update(index_documents).where(*attached).values(sha256=""))
     for table in (index_documents, passages):
         connection.execute(update(table).where(table.c.index_id == made.id).values(index_id=index.id))
-    connection.execute(delete(indexes).where(indexes.c.id == made.id))
+    if not connection.execute(delete(indexes).where(indexes.c.id == made.id)).rowcount:
+        raise _changed_meanwhile(index)
     settings = ("embedder", "embedder_revision", "num_dimensions", "passage_tokens", "overlap_tokens", "backend")
     change_index(connection, index.id, **{name: getattr(made, name) for name in settings})
+
+
+def _changed_meanwhile(index: StoredIndex) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(
+        "the index was changed or deleted by another process meanwhile; nothing of this change can be found",
+        where=index.name or index.id,
+        remedy="run the same command again: what was embedded is kept",
+    )
 
 
 def _of_project(project_id: str) -> list[ColumnElement[bool]]:

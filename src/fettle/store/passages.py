@@ -88,6 +88,18 @@ def list_unembedded(connection: Connection, index_id: str) -> list[Unembedded]:
     return [Unembedded(*row) for row in connection.execute(wanted)]
 
 
+def first_embedded(connection: Connection, index_id: str) -> StoredPassage | None:
+    """The passage with the lowest number that has a vector; None: there is none."""
+    wanted = _WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.vector.is_not(None))
+    row = connection.execute(wanted.order_by(passages.c.number).limit(1)).mappings().first()
+    return None if row is None else _passage(row)
+
+
+def forget_vectors(connection: Connection, index_id: str) -> None:
+    """Have all passages of an index embedded again."""
+    connection.execute(update(passages).where(passages.c.index_id == index_id).values(vector=None))
+
+
 def set_vectors(connection: Connection, index_id: str, vectors: Mapping[str, bytes]) -> None:
     """Keep the vectors of texts, by the hashes of these, with all passages that have none yet."""
     changed = update(passages).where(

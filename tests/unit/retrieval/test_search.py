@@ -261,7 +261,7 @@ def test_candidates_that_the_reranker_does_not_look_at_come_after_the_others(ind
 @pytest.mark.parametrize("embedder", [NumberedEmbedder(revision="second"), NumberedEmbedder(num_dimensions=5)])
 def test_the_embedder_of_another_index_is_refused(index: FolderIndex, embedder: NumberedEmbedder) -> None:
     with pytest.raises(
-        ConfigError, match=r"expected its own embedder, numbered of revision first.*--embedder numbered"
+        ConfigError, match=r"expected its own embedder, numbered of revision first.*bring back the embedder"
     ):
         IndexSearch(index, embedder, SearchSettings())
 
