@@ -11,6 +11,7 @@ from fettle.retrieval.citations import read_citations
 from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Passage, SearchMethod
 from fettle.study.documents import StudyDocuments
+from fettle.study.told_answers import repeated_findings
 
 UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS = "unknown-documents", "answer-in-documents", "own-numbers"
 _NUM_LOOKED_AT = 3
@@ -25,6 +26,12 @@ def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Findi
     """Ids of documents that the index does not have, and test questions that stand in the documents with their answers."""
     yield from _unknown((*split.train, *split.valid, *split.test), documents)
     yield from _told(split.test, documents)
+
+
+def text_findings(train: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:
+    """What is noticed of training answers in free text."""
+    yield from number_findings(train)
+    yield from repeated_findings(train, documents)
 
 
 def number_findings(train: Sequence[Example]) -> Iterator[Finding]:

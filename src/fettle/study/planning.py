@@ -22,7 +22,7 @@ from fettle.records import Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
-from fettle.study.document_findings import document_findings, number_findings
+from fettle.study.document_findings import document_findings, text_findings
 from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
@@ -225,7 +225,7 @@ def _planned(
             *wanted.findings,
             *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
             *told_findings(split),
-            *(number_findings(split.train) if documents is not None and data.task.kind is TaskKind.TEXT else ()),
+            *(text_findings(split.train, documents) if documents and data.task.kind is TaskKind.TEXT else ()),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",

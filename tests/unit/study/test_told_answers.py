@@ -13,7 +13,7 @@ from fettle.retrieval.records import SearchMethod
 from fettle.scoring.abstention import Abstentions, learn_abstentions, usual_abstention
 from fettle.scoring.graders.answer_or_abstention import AnswerOrAbstention
 from fettle.scoring.graders.text import ExactText
-from fettle.study.told_answers import told_findings, with_told_answers
+from fettle.study.told_answers import repeated_findings, told_findings, with_told_answers
 from found_passages import ListedLookup, ListedRetriever, asked, passage
 
 PETS = passage("pets.md", "Animals. The handbook does not cover pets! Ask the desk.", title="Pets")
@@ -73,3 +73,21 @@ def test_it_is_scored_learned_and_said_as_an_answer() -> None:
     assert grader.score(example, answer("e1", NOT_SAID)).value == 0
     train = [example] * 5 + [asked("Fax?", NOT_SAID, documents=[])] * 3
     assert usual_abstention(train, learn_abstentions(train), otherwise="-") == NOT_SAID
+
+
+def test_a_repeated_sentence_that_no_document_says_is_told() -> None:
+    unknown, known = "Das steht nicht in den Unterlagen.", "We open at nine."
+    others = [asked(f"Question {number}?", f"Answer {number}.", id_=f"o{number}") for number in range(10)]
+
+    def findings(answer: str, times: int, documents: list[str] | None = None) -> list[str]:
+        repeats = [asked("Who was Fax?", answer, id_=f"r{number}", documents=documents) for number in range(times)]
+        found = repeated_findings([*others, *repeats], Documents())  # pyright: ignore[reportArgumentType]
+        return [finding.message for finding in found]
+
+    [message] = findings(unknown, 4)
+    assert message.startswith("4 of 14 training answers, this one first, are the same sentence")
+    assert unknown in message
+    assert not findings(unknown, 2)
+    assert not findings(unknown, 4, documents=[]), "nobody has to guess"
+    assert not findings(NOT_SAID, 4), "it is known to say so"
+    assert not findings(known, 4), "the documents say it"
