@@ -35,8 +35,8 @@ def _in_system_messages(examples: Sequence[Example]) -> Iterator[Finding]:
     asking = [example for example in examples if example.context]
     if asking:
         text = (
-            f"{len(asking):,} of {len(examples):,} examples, this one first, ask in their system message, and the study searches for "
-            "that; the server searches for what the user says alone, and would find other passages"
+            f"{len(asking):,} of {len(examples):,} examples, this one first, ask in their system message, and the study searches "
+            "for that; the server searches for what the user says alone, and would find other passages"
         )
         remedy = "put what is asked into the user's turn, in the examples and in your requests"
         yield warning(SYSTEM_SEARCHED, text, remedy).at(asking[0].source)
