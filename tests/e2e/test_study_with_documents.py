@@ -103,6 +103,9 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
 
 def test_a_study_stands_on_an_index_that_was_made_before(fettle: Runner, tmp_path: Path) -> None:
     (fettle.folder / "manual" / "rows.jsonl").write_text((fettle.folder / "questions.jsonl").read_text())
+    (fettle.folder / "manual" / "broken.pdf").write_text("%PDF-1.4 no more")
+    read = fettle(*COMMAND, "--documents", "manual", "--out", tmp_path / "study", "--dry-run")
+    assert "Documents, note: broken.pdf: " in read.everything  # the study goes on without it, and says so first
     made = fettle("index", "manual", "--name", "handbook", "--project", "sales")
     assert made.code == 0, made.everything
     command = (*COMMAND, "--index", "handbook", "--out", tmp_path / "study", "--dry-run")
