@@ -25,9 +25,8 @@ from fettle.retrieval_records import (
     ShownPassage,
 )
 from fettle.scoring.abstention import learn_abstentions
-from fettle.scoring.containment import holds
 from fettle.scoring.grader import Grader, score_answers
-from fettle.scoring.graders.text import right_answers
+from fettle.scoring.right_passages import answering_passages
 from fettle.statistics.intervals import mean_interval
 from fettle.study.document_findings import (
     ANSWER_IN_DOCUMENTS,
@@ -242,10 +241,11 @@ def shown_passages(tested: Sequence[TestedRung], passages: Mapping[str, Passage]
 
 
 def right_passages(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
-    """The passages of the right documents that hold the answer; all of them, where none does word for word or it is long."""
+    """The passages of the right documents that hold the answer word for word, or the one that supports it best, as training has it;
+    all of them, where none clearly does.
+    """
     of_documents = passages_of(example, lookup)
-    holding = tuple(one for one in of_documents if holds(one.text, right_answers(example)))
-    return holding or of_documents
+    return answering_passages(example, of_documents) or of_documents
 
 
 def passages_of(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
