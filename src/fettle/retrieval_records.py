@@ -10,7 +10,7 @@ from fettle.records import Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallAt:
-    """The share of questions of which a right document is among the first found, mean over questions."""
+    """The share of the right documents that are among the first passages found, mean over questions."""
 
     depth: int
     """How many passages are looked at."""
@@ -28,7 +28,7 @@ class SearchQuality:
     recalls: tuple[RecallAt, ...]
     """The smallest depth first."""
     reciprocal_rank: Interval
-    """Mean of 1 / rank of the first passage of a right document, 0 where it is not found (MRR)."""
+    """Mean of 1 / rank of the first right document among the documents found, 0 where it is not found (MRR)."""
     ndcg: Interval
     """Normalised discounted cumulative gain at the greatest depth of `recalls`."""
 
@@ -37,7 +37,8 @@ class Seen(StrEnum):
     """Whether a contender could have known the answer from its passages."""
 
     SHOWN = "shown"
-    """A passage of a right document that holds the answer stood in its prompt; any of it, where none holds it word for word."""
+    """A passage of a right document that holds the answer stood in its prompt, or else the one that supports it best; any of that
+    document, where none clearly does."""
     MISSED = "missed"
     """The documents answer the question, and no such passage stood in its prompt."""
     ABSENT = "absent"

@@ -102,12 +102,20 @@ def test_five_arms_answer_and_the_report_says_where_they_fail(fettle: Runner, tm
 
 
 def test_a_study_stands_on_an_index_that_was_made_before(fettle: Runner, tmp_path: Path) -> None:
-    made = fettle("index", "manual", "--name", "handbook")
+    (fettle.folder / "manual" / "rows.jsonl").write_text((fettle.folder / "questions.jsonl").read_text())
+    (fettle.folder / "manual" / "broken.pdf").write_text("%PDF-1.4 no more")
+    read = fettle(*COMMAND, "--documents", "manual", "--out", tmp_path / "study", "--dry-run")
+    assert "Documents, note: broken.pdf: " in read.everything  # the study goes on without it, and says so first
+    made = fettle("index", "manual", "--name", "handbook", "--project", "sales")
     assert made.code == 0, made.everything
-    planned = fettle(*COMMAND, "--index", "handbook", "--out", tmp_path / "study", "--dry-run")
+    command = (*COMMAND, "--index", "handbook", "--out", tmp_path / "study", "--dry-run")
+    planned = fettle(*command, "--project", "sales")
     assert planned.code == 0, planned.everything
     assert "handbook (" in planned.everything
-    assert "contenders with passages, one of them trained with them, take about" in planned.everything
+    assert "contenders with passages, one of them trained with them, take " in planned.everything
+    assert "take about about" not in planned.everything
+    assert "test questions, this one first, stand in the documents word for word" in planned.everything
+    require_refused(fettle(*command), "no index called 'handbook' in the project 'default'", "--project")
 
 
 def test_documents_that_cannot_be_used_are_refused(fettle: Runner, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def errors_of_search(report: StudyReport) -> Iterator[NextStep]:
 
 def _lost_with_passages(report: StudyReport) -> Iterator[NextStep]:
     retrieval = report.retrieval
-    if retrieval is None or not retrieval.losses:
+    if retrieval is None or not retrieval.losses or not retrieval.num_searched:  # nobody has said where answers stand
         return
     scores = {one.name: one.metrics[0].interval.estimate for one in report.contenders if one.metrics}
     number, best = max(enumerate(retrieval.losses), key=lambda one: (scores.get(one[1].contender, 0.0), -one[0]))

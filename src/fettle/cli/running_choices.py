@@ -46,6 +46,14 @@ SeedOption = Annotated[
 StudyFolderOption = Annotated[
     Path | None, typer.Option(help="Folder of the study. Default: one under FETTLE_HOME.", rich_help_panel=_PANEL)
 ]
+StudyProjectOption = Annotated[
+    str,
+    typer.Option(
+        "--project",
+        help="Whose index is searched, and whose the tuned model will be; made where there is none.",
+        rich_help_panel=_PANEL,
+    ),
+]
 FreshOption = Annotated[bool, typer.Option("--fresh", help="Start over instead of going on.", rich_help_panel=_PANEL)]
 DryRunOption = Annotated[
     bool,

@@ -74,6 +74,7 @@ from fettle.cli.running_choices import (
     PricePerHourOption,
     SeedOption,
     StudyFolderOption,
+    StudyProjectOption,
     WorthwhileOption,
 )
 from fettle.cli.study_choices import CheckpointingOption, MethodOption, PrecisionOption, ScheduleOption, VariantOption
@@ -176,6 +177,7 @@ def study(
     harness_limit: HarnessLimitOption = None,
     seed: SeedOption = 0,
     out: StudyFolderOption = None,
+    project: StudyProjectOption = "default",
     fresh: FreshOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -257,6 +259,7 @@ def study(
         leave_out_long=leave_out_long,
         seed=seed,
         out=out,
+        project=project,
         fresh=fresh,
     )
     judge = judge_source(judge_url, judge_model, rubric)

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from fettle.records import Action
+from fettle.records import Action, Severity
 
 if TYPE_CHECKING:
     from fettle.report_records import TrainingCost
     from fettle.study.plan import Estimate
     from fettle.study.planning import StudyPlan
+
+_MOST_UNREAD = 5
+"""Files of documents that are named."""
 
 
 def print_plan(console: Console, plan: StudyPlan) -> Estimate:
@@ -34,7 +37,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         *[("Grader", line) for line in _grader_lines(plan)],
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
         *([("Documents", _documents_note(plan, expected.passages_seconds))] if plan.documents else []),
-        *[("Documents, note", text) for text in warnings_of_documents(plan.findings)],
+        *[("Documents, note", text) for text in (*_unread_notes(plan), *warnings_of_documents(plan.findings))],
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         ("Training", _training_note(plan, expected.training)),
         *([("Tried", _tried_note(plan, expected.tried_seconds))] if expected.tried_seconds else []),
@@ -55,6 +58,17 @@ def _documents_note(plan: StudyPlan, seconds: float) -> str:
     assert plan.documents is not None, "asked where there are documents"
     trains = ", one of them trained with them," if plan.documents.settings.trains and plan.given is None else ""
     return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take {_duration(seconds)} more"
+
+
+def _unread_notes(plan: StudyPlan) -> list[str]:
+    """What was not read of the documents, the first of it."""
+    findings = (
+        [] if plan.documents is None else [one for one in plan.documents.findings if one.severity is not Severity.INFO]
+    )
+    notes = [f"{one.file}: {one.message}" for one in findings[:_MOST_UNREAD]]
+    if left := len(findings) - len(notes):
+        notes.append(f"{left:,} more findings about files; `fettle index` shows all")
+    return notes
 
 
 def _grader_lines(plan: StudyPlan) -> list[str]:
@@ -165,7 +179,8 @@ def _findings_line(plan: StudyPlan) -> str:
     check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
     leaked = sum(finding.code.startswith("leak") and finding.action is Action.LEFT_OUT for finding in plan.findings)
     left_out = f"; {counted(leaked, 'row')} left out, for a held-out part asks the same" if leaked else ""
-    others = " (but for those of the documents)" if warnings_of_documents(plan.findings) else ""
+    has_notes = _unread_notes(plan) or warnings_of_documents(plan.findings)
+    others = " (but for those of the documents)" if has_notes else ""
     return f"{counts}{left_out}; {check} lists them{others}, and so does the report"
 
 

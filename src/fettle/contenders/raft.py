@@ -29,13 +29,11 @@ from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Found, Passage
 from fettle.scoring.abstention import Abstentions
 from fettle.scoring.containment import holds, is_short
-from fettle.scoring.graders.groundedness import groundedness
 from fettle.scoring.graders.text import right_answers
+from fettle.scoring.right_passages import answering_passages, support_of
 
-_SUPPORTING = 0.5
-"""Groundedness of an answer in a passage of a right document from which on that passage is taken to answer."""
 _CLEARLY_SUPPORTING = 0.8
-"""The same of a passage of any document."""
+"""Groundedness of a long answer in a passage of any document from which on that passage is taken to answer."""
 
 
 class PassageCase(StrEnum):
@@ -159,7 +157,7 @@ class _LookedUp:
         """Whether a passage holds the answer all the same, or, where that is long, clearly supports it."""
         if passage in self.right_ones or holds(passage.text, right_answers(self.example)):
             return True
-        return not is_short(self.example.answer) and _support(self.example, passage) >= _CLEARLY_SUPPORTING
+        return not is_short(self.example.answer) and support_of(self.example, passage) >= _CLEARLY_SUPPORTING
 
 
 def _looked_up(example: Example, reader: PassageReader, lookup: KeptLookup, abstentions: Abstentions) -> _LookedUp:
@@ -254,26 +252,12 @@ def _right(example: Example, candidates: Sequence[Passage], lookup: KeptLookup) 
     """The passages that answer, where that is clear."""
     if example.document_ids:
         of_documents = [one for document in example.document_ids for one in lookup.of_document(document)]
-        return _answering(example, of_documents) or of_documents
+        return answering_passages(example, of_documents) or of_documents
     if is_short(example.answer):
         clear = [passage for passage in candidates if holds(passage.text, right_answers(example))]
     else:
-        clear = [one for one in candidates if _support(example, one) >= _CLEARLY_SUPPORTING]
+        clear = [one for one in candidates if support_of(example, one) >= _CLEARLY_SUPPORTING]
     return clear if len(clear) == 1 else ()
-
-
-def _answering(example: Example, passages: Sequence[Passage]) -> list[Passage]:
-    """Of the passages of the right documents those that hold the answer, or else the one that supports it best; none: not clear."""
-    if holding := [passage for passage in passages if holds(passage.text, right_answers(example))]:
-        return holding
-    supports = [(_support(example, passage), -place) for place, passage in enumerate(passages)]
-    best, place = max(supports, default=(0.0, 0))
-    return [passages[-place]] if best >= _SUPPORTING else []
-
-
-def _support(example: Example, passage: Passage) -> float:
-    found = groundedness(example.answer, passages=[passage.embedded_text], question=example.user_text)
-    return 0.0 if found is None else found
 
 
 def _found(passages: Sequence[Passage]) -> tuple[Found, ...]:

@@ -42,7 +42,7 @@ from fettle.store.jobs import (
     read_job,
     require_held,
 )
-from fettle.store.keys import DEFAULT_PROJECT, ensure_project
+from fettle.store.keys import ensure_project
 from fettle.store.model_indexes import AttachedIndex, attach_index
 from fettle.store.models import TunedModel, add_tuned_model, list_base_models, put_base_model
 from fettle.store.pages import PageRequest
@@ -187,7 +187,7 @@ class StudyJob:
 
     def _project_id(self) -> str:
         with self._store.writing() as connection:
-            return ensure_project(connection, DEFAULT_PROJECT).id
+            return ensure_project(connection, self._plan.settings.project).id
 
     def _job(self) -> Job:
         """The study's job: that of an earlier run of the same command, else a new one."""

@@ -14,6 +14,7 @@ from fettle.study.documents import StudyDocuments
 from fettle.study.told_answers import repeated_findings
 
 UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS = "unknown-documents", "answer-in-documents", "own-numbers"
+SYSTEM_SEARCHED = "system-message-searched"
 _NUM_LOOKED_AT = 3
 """Passages that fit a question best by its words: one that holds it word for word is among them."""
 _FEWEST_WORDS = 12
@@ -23,7 +24,10 @@ _SHARE_NUMBERED = 0.05
 
 
 def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
-    """Ids of documents that the index does not have, and test questions that stand in the documents with their answers."""
+    """What does not go together: ids that the index does not have, test questions that stand in the documents with their answers,
+    and questions that stand in system messages, which the server does not search for.
+    """
+    yield from _in_system_messages((*split.train, *split.valid, *split.test))
     yield from _unknown((*split.train, *split.valid, *split.test), documents)
     yield from _told(split.test, documents)
 
@@ -32,6 +36,17 @@ def text_findings(train: Sequence[Example], documents: StudyDocuments) -> Iterat
     """What is noticed of training answers in free text."""
     yield from number_findings(train)
     yield from repeated_findings(train, documents)
+
+
+def _in_system_messages(examples: Sequence[Example]) -> Iterator[Finding]:
+    asking = [example for example in examples if example.context]
+    if asking:
+        text = (
+            f"{len(asking):,} of {len(examples):,} examples, this one first, ask in their system message, and the study searches "
+            "for that; the server searches for what the user says alone, and would find other passages"
+        )
+        remedy = "put what is asked into the user's turn, in the examples and in your requests"
+        yield warning(SYSTEM_SEARCHED, text, remedy).at(asking[0].source)
 
 
 def number_findings(train: Sequence[Example]) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex, find_index, find_named_index
-from fettle.store.keys import DEFAULT_PROJECT, ensure_project
+from fettle.store.keys import ensure_project
 from fettle.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -127,8 +127,13 @@ class SteadySearch:
         return self._search.identity()
 
 
-def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocuments:
+def study_documents(settings: DocumentSettings, project: str, listener: Listener) -> StudyDocuments:
     """The documents, searchable: an index of this name, or one that is made and brought up to date from a place.
+
+    Args:
+        settings: Which documents.
+        project: The name of the project whose index it is; made where there is none.
+        listener: Is told how far the indexing is.
 
     Raises:
         ConfigError: There is no such index, or the place has no documents.
@@ -136,7 +141,7 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
     """
     store = open_store()
     with store.writing() as connection:
-        project_id = ensure_project(connection, DEFAULT_PROJECT).id
+        project_id = ensure_project(connection, project).id
     findings: tuple[Finding, ...] = ()
     if settings.place is not None:
         embedder = embedder_by_name(settings.embedder or DEFAULT_EMBEDDER)
@@ -150,9 +155,9 @@ def study_documents(settings: DocumentSettings, listener: Listener) -> StudyDocu
             found = find_named_index(connection, project_id, settings.index)
         if found is None:
             raise ConfigError(
-                f"there is no index called {settings.index!r}",
+                f"there is no index called {settings.index!r} in the project {project!r}",
                 where="--index",
-                remedy="make it with `fettle index DOCUMENTS --name NAME`, or give --documents",
+                remedy="make it with `fettle index DOCUMENTS --name NAME`, name its --project, or give --documents",
             )
         index, embedder = found, embedder_by_name(found.embedder)
         make_searchable(store, index, listener)

@@ -151,7 +151,9 @@ def plan_study(settings: StudySettings, listener: Listener | None = None) -> Stu
     harness = _harness(settings)
     data = prepare(settings, () if given is None else given.taught)
     documents = (
-        None if settings.documents is None else study_documents(settings.documents, listener or SilentListener())
+        None
+        if settings.documents is None
+        else study_documents(settings.documents, settings.project, listener or SilentListener())
     )
     loaded = _loaded(source, settings)
     try:

@@ -25,11 +25,16 @@ from fettle.retrieval_records import (
     ShownPassage,
 )
 from fettle.scoring.abstention import learn_abstentions
-from fettle.scoring.containment import holds
 from fettle.scoring.grader import Grader, score_answers
-from fettle.scoring.graders.text import right_answers
+from fettle.scoring.right_passages import answering_passages
 from fettle.statistics.intervals import mean_interval
-from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, OWN_NUMBERS, UNKNOWN_DOCUMENTS, is_known
+from fettle.study.document_findings import (
+    ANSWER_IN_DOCUMENTS,
+    OWN_NUMBERS,
+    SYSTEM_SEARCHED,
+    UNKNOWN_DOCUMENTS,
+    is_known,
+)
 
 if TYPE_CHECKING:
     from fettle.retrieval.retriever import Retriever
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 3, 5, 10)
 """At which recall is told."""
+_TOLD = (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS, SYSTEM_SEARCHED)
 _TITLES = {SearchMethod.VECTOR: "Vector", SearchMethod.FULL_TEXT: "Full text", SearchMethod.HYBRID: "Hybrid"}
 
 
@@ -119,11 +125,7 @@ def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions)
 
 def warnings_of_documents(findings: Sequence[Finding]) -> tuple[str, ...]:
     """What a reader must know of examples and documents before trusting the figures."""
-    return tuple(
-        f"{one.message}. {one.remedy[:1].upper()}{one.remedy[1:]}."
-        for one in findings
-        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS)
-    )
+    return tuple(f"{one.message}. {one.remedy[:1].upper()}{one.remedy[1:]}." for one in findings if one.code in _TOLD)
 
 
 def clusters_of(questions: Sequence[Example], cluster_by_id: Mapping[str, int]) -> dict[str, int]:
@@ -239,10 +241,11 @@ def shown_passages(tested: Sequence[TestedRung], passages: Mapping[str, Passage]
 
 
 def right_passages(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
-    """The passages of the right documents that hold the answer; all of them, where none does word for word or it is long."""
+    """The passages of the right documents that hold the answer word for word, or the one that supports it best, as training has it;
+    all of them, where none clearly does.
+    """
     of_documents = passages_of(example, lookup)
-    holding = tuple(one for one in of_documents if holds(one.text, right_answers(example)))
-    return holding or of_documents
+    return answering_passages(example, of_documents) or of_documents
 
 
 def passages_of(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:

@@ -20,6 +20,7 @@ from fettle.records import Task, TaskKind
 from fettle.retrieval.records import PassageSettings, SearchSettings
 from fettle.retrieval.rerankers.registry import LATE_INTERACTION
 from fettle.scoring.grader_files import grader_reference
+from fettle.store.keys import DEFAULT_PROJECT
 from fettle.training.settings import MAX_SEED, TrainingSettings
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -184,6 +185,8 @@ class StudySettings:
     """Folder of the study; None: one under FETTLE_HOME, named after the examples and these settings."""
     fresh: bool = False
     """Start over, even where an earlier run of this study can be continued."""
+    project: str = DEFAULT_PROJECT
+    """Whose index is searched or made, and whose the study's job and its model are; made where there is none."""
 
     def __post_init__(self) -> None:
         """Refuse what no study can be made of.
@@ -252,7 +255,8 @@ class StudySettings:
             "grader_prices",
             "routing",
             "economics",
-        ):  # read once all is answered
+            "project",
+        ):  # read once all is answered, or who may see it
             del parts[irrelevant]
         for irrelevant in (
             "processes",

@@ -17,6 +17,7 @@ from fettle.advice_records import Measurement, NextAdvice, NextStep
 from fettle.economics_records import Assumptions
 from fettle.records import Decision, Interval
 from fettle.report_records import BudgetDecision, StudyReport
+from fettle.retrieval_records import LostScore, RetrievalReport, Seen, SeenScores
 from fettle.settings import get_settings
 from fettle.study.economics_report import economics_report, read_prices
 from fettle.study.report import print_report
@@ -40,6 +41,31 @@ def step_of(report: StudyReport, start: str) -> NextStep:
 
 def with_decision(report: StudyReport, decision: Decision, more: int | None = None) -> StudyReport:
     return replace(report, verdict=replace(report.verdict, decision=decision, num_more_test_examples=more))
+
+
+def with_losses(report: StudyReport, *, num_searched: int) -> StudyReport:
+    """A report of a study with documents, whose best contender loses most where no document answers."""
+    lost = (SeenScores(seen=Seen.ABSENT, num_questions=7, score=None, lost=0.5),)
+    losses = (LostScore(contender=report.contenders[0].name, groups=lost),)
+    retrieval = RetrievalReport(
+        place="manual",
+        index_sha256="",
+        num_documents=1,
+        num_passages=1,
+        description="",
+        num_shown=1,
+        num_searched=num_searched,
+        num_absent=7,
+        losses=losses,
+    )
+    return replace(report, retrieval=retrieval)
+
+
+def test_where_no_question_names_its_documents_neither_search_nor_answering_is_blamed() -> None:
+    report = text_report()
+    blamed = "Improve the answering: the search is not what fails"
+    assert blamed in titles(with_losses(report, num_searched=20))
+    assert blamed not in titles(with_losses(report, num_searched=0))
 
 
 def with_money(report: StudyReport, tmp_path: Path) -> StudyReport:

@@ -107,6 +107,13 @@ def test_answers_that_are_cut_into_several_passages_are_told_too() -> None:
     assert "1 of 3 test questions" in finding.message
 
 
+def test_questions_in_system_messages_are_told_since_the_server_does_not_search_for_them() -> None:
+    asking = replace(question(2, "Answer this.", "So."), context="Where is the lift?")
+    [finding] = document_findings(split(question(1, "Where?", "There."), train=(asking,)), Shelf())  # pyright: ignore[reportArgumentType]
+    assert (finding.code, finding.line) == ("system-message-searched", 2)
+    assert "1 of 2 examples" in finding.message
+
+
 def test_answers_with_numbers_of_their_own_are_told_and_name_no_passages() -> None:
     """They may come from another search: its numbers would be taken off what a model says, and stay in what is wanted."""
     plain = [question(number, "How long?", "Five days, see a[2] of it.") for number in range(19)]

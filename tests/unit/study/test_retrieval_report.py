@@ -208,6 +208,21 @@ def test_another_passage_of_the_right_document_is_not_the_answer() -> None:
     assert [one.id for one in right_passages(QUESTIONS[0], Documents())] == ["a#0"]  # nothing holds it word for word
 
 
+def test_where_no_passage_holds_a_long_answer_the_one_that_supports_it_answers() -> None:
+    parts = [
+        replace(passage("w", n), text=text)
+        for n, text in enumerate(["Painted in red.", "The warranty of it lasts 24 months."])
+    ]
+
+    class Long(Documents):
+        def of_document(self, document_id: str) -> tuple[Passage, ...]:
+            return tuple(parts) if document_id == "w" else ()
+
+    example = question(1, "The warranty lasts 24 months.", ("w",))
+    assert [one.id for one in right_passages(example, Long())] == ["w#1"]
+    assert len(right_passages(question(2, "Nobody has ever said who.", ("w",)), Long())) == 2
+
+
 def test_searches_for_one_document_are_one_cluster() -> None:
     several = [
         question(1, "x", ("a",)),
