@@ -70,8 +70,8 @@ def search(
     from fettle.retrieval.filters import AllOf
     from fettle.retrieval.records import SearchMethod, SearchSettings
     from fettle.retrieval.search import IndexSearch
-    from fettle.retrieval.vector_stores import open_searchable
     from fettle.retrieval.stored import StoredPassages
+    from fettle.retrieval.vector_stores import open_searchable
     from fettle.store.indexes import use_index
 
     conditions = tuple(map(_condition, where or ()))
