@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/retrieval_sets.py --shared ../shared --into sets
     .venv/bin/python benchmarks/retrieval_quality.py --data sets/catalogue_asked --split all
 
-Each folder has `docs.jsonl` (id, title, text) and `questions.jsonl` (question, doc_ids, split, answerable). Only `train` and `valid`
-are taken, but for BoolQ, which has few. The catalogue is made up. Manual pages (German, Spanish, English) are read from folders such as
-`usr/share/man/de` of Debian's `manpages-de`, where `--manual-pages` names one.
+Each folder has `docs.jsonl` (id, title, text) and `questions.jsonl` (question, doc_ids, split, answerable). Only `train` and
+`valid` are taken, but for BoolQ, which has few. The catalogue is made up. Manual pages (German, Spanish, English) are read from
+folders such as `usr/share/man/de` of Debian's `manpages-de`, where `--manual-pages` names one.
 """
 
 from __future__ import annotations
