@@ -78,6 +78,9 @@ class Example:
     """The documents that answer it, for training and measuring: no contender may look; empty: none does; None: nobody has said."""
     references: tuple[str, ...] = ()
     """Other answers that would be as right, for graders alone."""
+    is_told: bool = False
+    """Its answer sounds as if there were none ("The handbook does not cover pets.") and stands so in the documents of a study:
+    it is an answer like others."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

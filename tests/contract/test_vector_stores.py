@@ -15,9 +15,11 @@ from pydantic import BaseModel
 from search_server import SearchServer
 
 from fettle.retrieval.records import PassageSettings
+from fettle.store.attached_files import list_files_of_index, set_attributes
 from fettle.store.database import now
 from fettle.store.indexes import change_index
 from fettle.store.keys import owner_of
+from fettle.store.pages import PageRequest
 from indexed import WordEmbedder, document, indexed
 
 RETURNS = b"# Returns\n\nParcels come back within thirty days.\n\n# Refunds\n\nRefunds take five working days.\n"
@@ -53,6 +55,11 @@ def filled(client: openai.OpenAI, **options: Any) -> VectorStore:
 
 def found(client: openai.OpenAI, store_id: str, query: Any, **options: Any) -> list[VectorStoreSearchResponse]:
     return [fitting(one) for one in client.vector_stores.search(store_id, query=query, **options)]
+
+
+def names_where(client: openai.OpenAI, store_id: str, country: str) -> list[str]:
+    where: Any = {"type": "eq", "key": "country", "value": country}
+    return [one.filename for one in found(client, store_id, "bridges in winter", filters=where)]
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +243,29 @@ class TestFiles:
         assert (again.status, again.attributes) == ("completed", roads.attributes)
         assert search_client.vector_stores.retrieve(store.id).file_counts.total == 2
 
+    def test_attached_again_with_other_attributes_it_is_filtered_by_these(self, search_client: openai.OpenAI) -> None:
+        store = filled(search_client)
+        roads, _ = search_client.vector_stores.files.list(store.id)
+        assert names_where(search_client, store.id, "no") == ["roads.md"]
+        search_client.vector_stores.files.create(store.id, file_id=roads.id, attributes={"country": "se"})
+        assert names_where(search_client, store.id, "no") == []
+        assert names_where(search_client, store.id, "se") == ["roads.md"]
+        again: Any = [{"file_id": roads.id, "attributes": {"country": "fi"}}]
+        search_client.vector_stores.file_batches.create(store.id, files=again)
+        assert names_where(search_client, store.id, "se") == []
+        assert names_where(search_client, store.id, "fi") == ["roads.md"]
+
+    def test_attributes_that_another_process_has_changed_hold(
+        self, search_client: openai.OpenAI, search_server: SearchServer
+    ) -> None:
+        store = filled(search_client)
+        assert names_where(search_client, store.id, "se") == []
+        with search_server.context.store.writing() as connection:
+            roads = list_files_of_index(connection, store.id, PageRequest(limit=1)).items[0]
+            set_attributes(connection, roads, {"country": "se"})
+        assert names_where(search_client, store.id, "se") == ["roads.md"]
+        assert names_where(search_client, store.id, "no") == []
+
     def test_a_file_that_is_deleted_is_in_no_vector_store(self, search_client: openai.OpenAI) -> None:
         store, other = filled(search_client), filled(search_client)
         roads, returns = search_client.vector_stores.files.list(store.id)
@@ -384,8 +414,14 @@ def test_an_index_of_another_embedder_is_refused_cleanly(search_server: SearchSe
     key = search_server.new_key("default")
     other = WordEmbedder(num_dimensions=64, revision="second")
     made = indexed(search_server.context.store, [document("a", "b c")], name="of another", embedder=other, passages=CUT)
-    with search_server.client(key) as client, pytest.raises(openai.BadRequestError, match="embedder"):
-        client.vector_stores.search(made.index.id, query="b")
+    tool: Any = {"type": "file_search", "vector_store_ids": [made.index.id]}
+    with search_server.client(key) as client:
+        with pytest.raises(openai.BadRequestError, match="embedder") as refused:
+            client.vector_stores.search(made.index.id, query="b")
+        with pytest.raises(openai.BadRequestError, match="embedder"):
+            client.responses.create(model=search_server.model, input="b", tools=[tool])
+    assert refused.value.code == "embedder_not_available"
+    assert other.revision not in refused.value.message
 
 
 def test_searches_are_counted(search_server: SearchServer, search_client: openai.OpenAI) -> None:

@@ -71,7 +71,7 @@ def index(
         project_id,
         name,
         embedder=chosen,
-        passages=_passages(passage_tokens, overlap_tokens),
+        passages=_passages(store, project_id, name, passage_tokens, overlap_tokens),
         is_rebuilt=rebuild,
     )
     with ProgressBars(Console(stderr=as_json)) as bars:
@@ -102,11 +102,20 @@ def _embedder(store: Store, project_id: str, name: str, chosen: str | None, url:
     return embedder_by_name(chosen or (found.embedder if found else DEFAULT_EMBEDDER))
 
 
-def _passages(tokens: int | None, overlap: int | None) -> PassageSettings | None:
+def _passages(
+    store: Store, project_id: str, name: str, tokens: int | None, overlap: int | None
+) -> PassageSettings | None:
+    """The sizes that were chosen, what was left out as it is in the index, else by default; None: nothing was chosen."""
     from fettle.retrieval.records import PassageSettings
+    from fettle.retrieval.stored import passage_settings
+    from fettle.store.indexes import find_named_index
 
-    given = {name: size for name, size in (("max_tokens", tokens), ("overlap_tokens", overlap)) if size is not None}
-    return PassageSettings(**given) if given else None
+    given = {field: size for field, size in (("max_tokens", tokens), ("overlap_tokens", overlap)) if size is not None}
+    if not given:
+        return None
+    with store.reading() as connection:
+        found = find_named_index(connection, project_id, name)
+    return dataclasses.replace(passage_settings(found) if found else PassageSettings(), **given)
 
 
 def _as_json(update: IndexUpdate, sizes: Sizes) -> dict[str, object]:

@@ -20,6 +20,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
     from fettle.study.figures import byte_size
     from fettle.study.planning import estimate_study
     from fettle.study.power import power_lines
+    from fettle.study.retrieval_report import warnings_of_documents
 
     with console.status("Measuring one training step"):
         expected = estimate_study(plan)
@@ -33,6 +34,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
         *[("Grader", line) for line in _grader_lines(plan)],
         *([("Divided", _divided_note(plan, byte_size(expected.base_bytes)))] if plan.settings.training.shard else []),
         *([("Documents", _documents_note(plan, expected.passages_seconds))] if plan.documents else []),
+        *[("Documents, note", text) for text in warnings_of_documents(plan.findings)],
         *([("Engine", _engine_note(plan))] if not _is_local(plan) else []),
         ("Training", _training_note(plan, expected.training)),
         *([("Tried", _tried_note(plan, expected.tried_seconds))] if expected.tried_seconds else []),
@@ -52,7 +54,7 @@ def print_plan(console: Console, plan: StudyPlan) -> Estimate:
 def _documents_note(plan: StudyPlan, seconds: float) -> str:
     assert plan.documents is not None, "asked where there are documents"
     trains = ", one of them trained with them," if plan.documents.settings.trains and plan.given is None else ""
-    return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take about {_duration(seconds)} more"
+    return f"{plan.documents.retriever().describe()}; contenders with passages{trains} take {_duration(seconds)} more"
 
 
 def _grader_lines(plan: StudyPlan) -> list[str]:
@@ -154,6 +156,7 @@ def _duration(seconds: float) -> str:
 
 def _findings_line(plan: StudyPlan) -> str:
     from fettle.study.figures import counted
+    from fettle.study.retrieval_report import warnings_of_documents
 
     if not plan.findings:
         return "none"
@@ -162,7 +165,8 @@ def _findings_line(plan: StudyPlan) -> str:
     check = "`fettle check`" if plan.settings.test is None else "`fettle check` with the same --valid and --test"
     leaked = sum(finding.code.startswith("leak") and finding.action is Action.LEFT_OUT for finding in plan.findings)
     left_out = f"; {counted(leaked, 'row')} left out, for a held-out part asks the same" if leaked else ""
-    return f"{counts}{left_out}; {check} lists them, and so does the report"
+    others = " (but for those of the documents)" if warnings_of_documents(plan.findings) else ""
+    return f"{counts}{left_out}; {check} lists them{others}, and so does the report"
 
 
 def _plain_note(plan: StudyPlan) -> str:

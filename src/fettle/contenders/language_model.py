@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fettle.answering.engine import Engine, GenerationOptions
@@ -64,23 +64,14 @@ class LanguageModel:
 
     def fitting(self, example: Example) -> tuple[PromptStyle, Prompt]:
         """What the engine is asked, and the style, shortened until it fits."""
-        style = self.style
-        while True:
-            prompt = Prompt(example_id=example.id, messages=style.messages(example), tools=example.tools)
-            shorter = style.shorter()
-            if shorter is None or self.fits(prompt):
-                return style, prompt
-            style = shorter
+        return fitted(self.style, example, self.fits)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether a prompt leaves room for an answer."""
         limit = self.engine.max_tokens
-        if limit is None:
-            return True
-        room = limit - self.options.max_new_tokens
-        if num_text_bytes(prompt.messages, prompt.tools) < room // 2:
-            return True  # a token is at least one byte, and the template adds less than this leaves
-        return self.engine.count_prompt_tokens(prompt) <= room
+        return limit is None or leaves_room(
+            prompt, num_tokens=self.engine.count_prompt_tokens, room=limit - self.options.max_new_tokens
+        )
 
     def batches(self, examples: Sequence[Example]) -> tuple[tuple[int, ...], ...]:
         """As the engine divides the prompts."""
@@ -92,6 +83,24 @@ class LanguageModel:
         if self.task.kind is TaskKind.LABELS:
             return self.engine.choose(prompts, self.task.labels)
         return self.engine.generate(prompts, self.options)
+
+
+def fitted(style: PromptStyle, example: Example, fits: Callable[[Prompt], bool]) -> tuple[PromptStyle, Prompt]:
+    """A prompt in the style, shortened until it fits or nothing is left to be taken away; and the style that made it."""
+    while True:
+        prompt = Prompt(example_id=example.id, messages=style.messages(example), tools=example.tools)
+        shorter = style.shorter()
+        if shorter is None or fits(prompt):
+            return style, prompt
+        style = shorter
+
+
+def leaves_room(prompt: Prompt, *, num_tokens: Callable[[Prompt], int], room: int) -> bool:
+    """Whether a prompt has at most `room` tokens; they are counted only where the bytes do not tell.
+
+    A token is at least one byte, and a template adds less than half of the room.
+    """
+    return num_text_bytes(prompt.messages, prompt.tools) < room // 2 or num_tokens(prompt) <= room
 
 
 def json_separators(answers: Sequence[str]) -> tuple[str | None, str | None]:

@@ -24,7 +24,7 @@ from fettle.contenders.retrieval import PassageReader
 from fettle.errors import IntegrityError, require_range
 from fettle.records import Example, Message
 from fettle.retrieval.citations import with_citations
-from fettle.retrieval.lookup import KeptLookup, PassageLookup
+from fettle.retrieval.lookup import KeptLookup, PassageLookup, PassageSet
 from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Found, Passage
 from fettle.scoring.abstention import Abstentions
@@ -54,8 +54,8 @@ class RaftSettings:
     """How training prompts differ from those that search alone would make."""
 
     unanswered_share: float = 0.2
-    """Of the examples, those whose passages do not answer: as many right passages are left out as it takes, and none where
-    there are enough without. The paper leaves out 1 - P = 0.2."""
+    """Of the examples of which it is known whether their passages answer, those whose passages do not: as many right passages are
+    left out as it takes, and none where there are enough without. The paper leaves out 1 - P = 0.2."""
     put_in_probability: float = 0.5
     """That a right passage which search has not found is shown, at a random place."""
     seed: int = 0
@@ -121,8 +121,8 @@ def raft_examples(
     reader.style.search.begin([question_of_example(example) for example in examples])
     kept = KeptLookup(lookup)
     looked_up = [_looked_up(example, reader, kept, abstentions) for example in examples]
-    leaves_out = _leave_out_probability(looked_up, settings)
-    made = [_Maker(reader, settings, leaves_out, one).make() for one in looked_up]
+    left_out = _left_out(looked_up, settings) if reader.style.wording.abstention is not None else frozenset()
+    made = [_Maker(reader, settings, left_out, one).make() for one in looked_up]
     return RaftExamples(
         examples=tuple(example for example, _, _ in made),
         cases=tuple(case for _, case, _ in made),
@@ -141,30 +141,47 @@ class _LookedUp:
     """All that search finds."""
     right: tuple[Passage, ...]
     """Those that answer; none: it is not known."""
+    right_ones: PassageSet
+    """The same with their copies."""
     is_found: bool
     """One of these is among those that would be shown."""
 
-    def is_right(self, passage: Passage) -> bool:
-        """Whether a passage is one of those that answer."""
-        return any(passage.id == right.id for right in self.right)
+    def is_put_in(self, settings: RaftSettings) -> bool:
+        """Whether a right passage that was not found is shown."""
+        return bool(self.right) and not self.is_found and self.random(settings).random() < settings.put_in_probability
+
+    def random(self, settings: RaftSettings) -> np.random.Generator:
+        """What is drawn for this example, the same every time."""
+        digest = hashlib.sha256(self.example.id.encode()).digest()
+        return np.random.default_rng([settings.seed, int.from_bytes(digest[:8])])
+
+    def is_told_by(self, passage: Passage) -> bool:
+        """Whether a passage holds the answer all the same, or, where that is long, clearly supports it."""
+        if passage in self.right_ones or holds(passage.text, right_answers(self.example)):
+            return True
+        return not is_short(self.example.answer) and _support(self.example, passage) >= _CLEARLY_SUPPORTING
 
 
 def _looked_up(example: Example, reader: PassageReader, lookup: KeptLookup, abstentions: Abstentions) -> _LookedUp:
     candidates = tuple(one.passage for one in reader.style.candidates(example))
     is_unanswered = abstentions.is_wanted(example)
-    right = () if is_unanswered else tuple(_right(example, candidates, lookup))
-    ids = {passage.id for passage in right}
-    is_found = any(passage.id in ids for passage in candidates[: reader.style.num_passages])
-    return _LookedUp(example, is_unanswered, candidates, right, is_found)
+    is_text = not example.messages[-1].tool_calls
+    right = tuple(_right(example, candidates, lookup)) if is_text and not is_unanswered else ()
+    right_ones = PassageSet(right)
+    is_found = any(passage in right_ones for passage in candidates[: reader.style.num_passages])
+    return _LookedUp(example, is_unanswered, candidates, right, right_ones, is_found)
 
 
-def _leave_out_probability(looked_up: Sequence[_LookedUp], settings: RaftSettings) -> float:
-    """That a right passage which was found is left out, so that the wanted share of all examples has none."""
-    num_found = sum(one.is_found for one in looked_up)
-    num_not_found = sum(bool(one.right) and not one.is_found for one in looked_up)
-    num_without = sum(one.is_unanswered for one in looked_up) + (1 - settings.put_in_probability) * num_not_found
-    num_wanted = settings.unanswered_share * len(looked_up) - num_without
-    return min(1.0, max(0.0, num_wanted / num_found)) if num_found else 0.0
+def _left_out(looked_up: Sequence[_LookedUp], settings: RaftSettings) -> frozenset[str]:
+    """Ids of the examples whose right passage is found and left out, so that of all that are known the wanted share has none."""
+    found = [one for one in looked_up if one.is_found]
+    num_missed = sum(bool(one.right) and not one.is_found and not one.is_put_in(settings) for one in looked_up)
+    num_known = sum(one.is_unanswered or bool(one.right) for one in looked_up)
+    num_without = sum(one.is_unanswered for one in looked_up) + num_missed
+    drawn = sorted(found, key=lambda one: (one.random(settings).random(), one.example.id))
+    return frozenset(
+        one.example.id for one in drawn[: max(0, round(settings.unanswered_share * num_known) - num_without)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +190,7 @@ class _Maker:
 
     reader: PassageReader
     settings: RaftSettings
-    leave_out_probability: float
+    left_out: frozenset[str]
     looked_up: _LookedUp
 
     def make(self) -> tuple[Example, PassageCase, tuple[str, ...]]:
@@ -193,14 +210,14 @@ class _Maker:
         known, num_shown = self.looked_up, self.reader.style.num_passages
         if not known.right:
             return PassageCase.UNANSWERED if known.is_unanswered else PassageCase.UNKNOWN, known.candidates
-        random = _random(self.settings.seed, known.example.id)
-        draw = random.random()
         if known.is_found:
-            if draw >= self.leave_out_probability or self.reader.style.wording.abstention is None:
-                return PassageCase.KEPT, known.candidates
-            return PassageCase.LEFT_OUT, self._distractors()
-        if draw < self.settings.put_in_probability:
+            if known.example.id in self.left_out:
+                return PassageCase.LEFT_OUT, self._distractors()
+            return PassageCase.KEPT, known.candidates
+        if known.is_put_in(self.settings):
             shown = self._distractors()[: num_shown - 1]
+            random = known.random(self.settings)
+            random.random()  # which has said that it is put in
             place = int(random.integers(len(shown) + 1))
             return PassageCase.PUT_IN, [*shown[:place], known.right[0], *shown[place:]]
         return PassageCase.NOT_FOUND, known.candidates
@@ -209,9 +226,10 @@ class _Maker:
         """The case, once a prompt that was too long has lost its last passages, and where others hold the answer by chance."""
         if case in (PassageCase.KEPT, PassageCase.PUT_IN) and not self._numbers(shown):
             case = PassageCase.NOT_FOUND
-        is_told = any(holds(passage.text, right_answers(self.looked_up.example)) for passage in shown)
-        cannot_abstain = self.reader.style.wording.abstention is None
-        return PassageCase.UNKNOWN if case is PassageCase.NOT_FOUND and (is_told or cannot_abstain) else case
+        if case is not PassageCase.NOT_FOUND:
+            return case
+        is_told = any(map(self.looked_up.is_told_by, shown))
+        return PassageCase.UNKNOWN if is_told or self.reader.style.wording.abstention is None else case
 
     def _answer(self, case: PassageCase, shown: Sequence[Passage]) -> Message:
         wanted, wording = self.looked_up.example.messages[-1], self.reader.style.wording
@@ -223,14 +241,13 @@ class _Maker:
 
     def _numbers(self, shown: Sequence[Passage]) -> list[int]:
         """Of the right passages, as they are shown."""
-        return [number for number, passage in enumerate(shown, start=1) if self.looked_up.is_right(passage)]
+        return [number for number, passage in enumerate(shown, start=1) if passage in self.looked_up.right_ones]
 
     def _distractors(self) -> list[Passage]:
         """The candidates without those of the right documents, and without those that hold the answer all the same."""
         documents = {passage.document_id for passage in self.looked_up.right}
-        answers = right_answers(self.looked_up.example)
         others = (one for one in self.looked_up.candidates if one.document_id not in documents)
-        return [one for one in others if not holds(one.text, answers)]
+        return [one for one in others if not self.looked_up.is_told_by(one)]
 
 
 def _right(example: Example, candidates: Sequence[Passage], lookup: KeptLookup) -> Sequence[Passage]:
@@ -265,10 +282,6 @@ def _found(passages: Sequence[Passage]) -> tuple[Found, ...]:
 
 def _unlearned(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(replace(one, weight=0) if one.role == "assistant" else one for one in messages)
-
-
-def _random(seed: int, example_id: str) -> np.random.Generator:
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8])])
 
 
 def _require_as_said(example: Example, made: Example, abstention: str | None) -> None:

@@ -29,7 +29,14 @@ from fettle.store.attached_files import (
 )
 from fettle.store.database import Store
 from fettle.store.files import NoSuchFileError, content_of, find_file
-from fettle.store.indexes import ChangedMeanwhileError, DocumentStatus, StoredIndex, list_all_indexes, remove_documents
+from fettle.store.indexes import (
+    ChangedMeanwhileError,
+    DocumentStatus,
+    StoredIndex,
+    hold_index,
+    list_all_indexes,
+    remove_documents,
+)
 from fettle.store.locks import alone_in_store
 
 _logger = logging.getLogger("fettle.worker")
@@ -99,7 +106,10 @@ class TakingIn:
     def _take_in(self, index: StoredIndex) -> None:
         with self._store.reading() as connection:
             files = waiting_files(connection, index.id, _FILES_AT_ONCE)
-            index = next(one for one in list_all_indexes(connection) if one.id == index.id)
+            present = next((one for one in list_all_indexes(connection) if one.id == index.id), None)
+        if present is None:  # deleted meanwhile
+            return
+        index = present
         try:
             embedder = self._embedder(index)
         except (ConfigError, ModelError) as error:
@@ -121,10 +131,12 @@ class TakingIn:
         return embedder
 
     def _stage(self, index: StoredIndex, file: IndexedFile, embedder: PassageEmbedder) -> Staged | None:
-        """Read a file and have its passages in the store; None: it has failed."""
+        """Read a file and have its passages in the store; None: it has failed, or waits no longer."""
         self._listener.on_stage(Stage(name=file.source, num_done=0, num_total=1))
         with self._store.writing() as connection:
             num_attempts = begin_file(connection, file)
+        if num_attempts is None:
+            return None
         if num_attempts > _MOST_ATTEMPTS:
             message = f"The worker ended {_MOST_ATTEMPTS} times while it read this file. Make it smaller, or divide it."
             return self._fail(file, FileFailure(code="server_error", message=message))
@@ -136,11 +148,17 @@ class TakingIn:
             )
             _tell(index, file, findings)
             staged = stage_documents(
-                self._store, index, [document], embedder=embedder, listener=self._listener, file_id=file.id
+                self._store,
+                index,
+                [document],
+                embedder=embedder,
+                listener=self._listener,
+                file_id=file.id,
+                waiting_number=file.number,
             )
             with self._store.writing() as connection:
                 forget_attempts(connection, index.id, file.id)
-            return None if self._was_deleted_meanwhile(index, file, staged) else staged
+            return None if not staged.is_change or self._was_deleted_meanwhile(index, file, staged) else staged
         except (NoSuchFileError, FileNotFoundError):
             failure = FileFailure(code="invalid_file", message="The file was deleted before it was read.")
             return self._fail(file, failure)
@@ -156,6 +174,7 @@ class TakingIn:
     def _was_deleted_meanwhile(self, index: StoredIndex, file: IndexedFile, staged: Staged) -> bool:
         """Whether a file is gone that was read just now; what was made of it goes as well. From here on deleting it finds that."""
         with self._store.writing() as connection:
+            hold_index(connection, index.id)
             try:
                 find_file(connection, index.project_id, file.id)
             except NoSuchFileError:

@@ -38,6 +38,17 @@ def read_citations(text: str) -> CitedText:
     return CitedText(text=_CITED.sub("", text).strip() if numbers else text, numbers=tuple(dict.fromkeys(numbers)))
 
 
+def unnumbered(text: str) -> str:
+    """A text in which no number would be read as one of a passage.
+
+    >>> unnumbered("Opened in 1931.[2][3] It has a[4] and b[5].")
+    'Opened in 1931.[ 2][ 3] It has a[4] and b[ 5].'
+    """
+    while _CITED.search(text):
+        text = _CITED.sub(lambda found: found[0].replace("[", "[ "), text)
+    return text
+
+
 def citation_places(text: str) -> tuple[tuple[int, int], ...]:
     """The same numbers, each time with where its brackets begin, in characters.
 

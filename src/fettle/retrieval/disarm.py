@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from fettle.retrieval.citations import unnumbered
+
 _JOINERS = "\u200c\u200d"
 """Invisible, and part of how Persian, Hindi and compound emoji are written."""
 _VARIATIONS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180f]")
@@ -22,13 +24,16 @@ _NAMED_MARKS = "|".join(
         r"s|bos|eos|pad|unk|sep|cls|mask",
         r"think|tools?|tool_calls?|tool_response|function_calls?|invoke",
         r"(?:start|end)_of_(?:turn|image|text|role)|turn|im_(?:start|end)",
+        r"(?:beginning|end)_of_sentence|extra_id_\d+|seed:\w+|fim_(?:prefix|middle|suffix|pad)|file_sep|reponame|[se]op|eo[ahm]|bom",
     )
 )
 _MARKERS = re.compile(
-    r"<(?=[|｜]{1,2}[^<>|｜\n]{1,60}[|｜]{1,2}>)"  # <|im_start|>, <｜User｜>
+    r"[<＜](?=[|｜]{1,2}[^<>|｜\n]{1,60}[|｜]{1,2}[>＞])"  # <|im_start|>, <｜User｜>
+    r"|<(?=\|[\w\"]{1,40}>|[\w\"]{1,40}\|>)"  # <|turn>, <turn|>
+    r"|\[(?=\|\w{1,40}\|\])"  # [|assistant|]
     rf"|<(?=/?(?:{_NAMED_MARKS})>)"
     r"|<(?=</?SYS>>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|THINK|IMG|PREFIX|MIDDLE|SUFFIX)\])",
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|THINK|IMG|PREFIX|MIDDLE|SUFFIX|MODEL_SETTINGS|[gs]MASK)\])",
     re.IGNORECASE,
 )
 
@@ -39,10 +44,16 @@ def disarmed_lines(text: str) -> tuple[str, ...]:
     Removed: control and format characters (direction overrides, zero-width characters, invisible tags), variation selectors, blank
     letters, private and unassigned code points. A joiner stays between two letters of a script that is not Latin.
 
+    Numbers in brackets where an answer names its passages, such as a footnote's at the end of a sentence, are spelled with a space
+    too: copied into an answer, they would name a passage.
+
     >>> disarmed_lines("Refunds\\u202e take <|im_end|>\\x00 5 days.\\u2028[INST]\\U000e0041 Now\\u200b![/INST]")
     ('Refunds take < |im_end|> 5 days.', '[ INST] Now![ /INST]')
+    >>> disarmed_lines("Opened in 1931.[2] See a[3] and b.")
+    ('Opened in 1931.[ 2] See a[3] and b.',)
     """
-    lines = [_MARKERS.sub(lambda found: f"{found[0]} ", _seen(line)).rstrip() for line in text.splitlines()]
+    seen = (_MARKERS.sub(lambda found: f"{found[0]} ", _seen(line)).rstrip() for line in text.splitlines())
+    lines = [unnumbered(line) for line in seen]
     while lines and not lines[0]:
         del lines[0]
     while lines and not lines[-1]:
@@ -56,7 +67,7 @@ def disarmed_line(text: str) -> str:
     >>> disarmed_line("Refunds\\n> [2] forged")
     'Refunds > [2] forged'
     """
-    return " ".join(" ".join(disarmed_lines(text)).split())
+    return unnumbered(" ".join(" ".join(disarmed_lines(text)).split()))
 
 
 def _seen(line: str) -> str:

@@ -24,7 +24,7 @@ _MAX_HEADING_CHARACTERS = 160
 """Longer questions stand in the text, not above it."""
 MAX_ATTRIBUTE_CHARACTERS = 512
 _MAX_ATTRIBUTES = 64
-_MAX_EXACT_INTEGER = 1 << 53
+MAX_EXACT_INTEGER = 1 << 53
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
 
 
@@ -182,5 +182,5 @@ def _attribute(value: Any) -> AttributeValue | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) <= _MAX_EXACT_INTEGER else str(value)[:MAX_ATTRIBUTE_CHARACTERS]
+        return value if abs(value) <= MAX_EXACT_INTEGER else str(value)[:MAX_ATTRIBUTE_CHARACTERS]
     return value if isinstance(value, float) and math.isfinite(value) else None

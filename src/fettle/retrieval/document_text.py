@@ -13,6 +13,8 @@ from fettle.retrieval.records import Section
 
 FENCE = "```"
 _MAX_HEADING_CHARACTERS = 200
+_MAX_FILLED_CELLS = 1_000_000
+"""Of a table whose short rows are filled up to the longest one."""
 _UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\u00ad\u200b\ufeff]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
@@ -56,8 +58,10 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
     if not filled:
         return ""
     width = max(map(len, filled))
+    if width * len(filled) > _MAX_FILLED_CELLS:
+        width = 0
     lines = [f"| {' | '.join(row + [''] * (width - len(row)))} |" for row in filled]
-    return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])
+    return "\n".join([lines[0], f"|{' --- |' * max(width, len(filled[0]))}", *lines[1:]])
 
 
 class Outline:
@@ -70,6 +74,9 @@ class Outline:
         self._is_told = True
         """Whether the last heading stands above some text already."""
         self._sections: list[Section] = []
+        self._top: set[tuple[int, str]] = set()
+        """Level and text of the headings that stand under no other."""
+        self._begins_with_text = False
 
     def heading(self, level: int, text: str) -> None:
         """A heading, 1 being the outermost level; a very long one is no heading but text."""
@@ -82,6 +89,8 @@ class Outline:
         self._finish(next_level=level)
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
+        if not self._path:
+            self._top.add((level, text))
         self._path.append((level, text))
         self._is_told = False
 
@@ -89,8 +98,16 @@ class Outline:
         """A paragraph, list, table or piece of code."""
         text = clean_text(text).strip("\n ")
         if text:
+            self._begins_with_text |= not self._path
             self._blocks.append(text)
             self._is_told = True
+
+    def leave(self, level: int) -> None:
+        """What follows stands no longer under a heading of this level or a lower one, and under none of its own."""
+        self._finish(next_level=level)
+        while self._path and self._path[-1][0] >= level:
+            self._path.pop()
+        self._is_told = True
 
     def begin_page(self, page: int) -> None:
         """What follows is on this page, counted from 1."""
@@ -101,6 +118,13 @@ class Outline:
         """All that was collected. A heading that nothing stands under is text itself."""
         self._finish(next_level=0)
         return tuple(self._sections)
+
+    def title(self) -> str:
+        """The only heading that stands under no other; "" where there are several, or where text before it is not its own."""
+        if len(self._top) != 1:
+            return ""
+        ((level, text),) = self._top
+        return text if level == 1 or not self._begins_with_text else ""
 
     def _finish(self, next_level: int | None) -> None:
         """End the section; `next_level` is that of the heading that follows, None where a page ends."""
@@ -120,9 +144,3 @@ def without_title(sections: Sequence[Section], title: str) -> tuple[Section, ...
         else section
         for section in sections
     )
-
-
-def sole_top_heading(sections: Sequence[Section]) -> str:
-    """The heading that all sections with a heading stand under; "" where there is none."""
-    tops = {section.title_path[0] for section in sections if section.title_path}
-    return tops.pop() if len(tops) == 1 else ""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from fettle.errors import DataError
-from fettle.examples.notes import Note, repaired, warning
+from fettle.examples.notes import Note, repaired
 from fettle.records import Action, Finding, Location, Severity
 from fettle.retrieval.document_places import files_at
 from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, with_hash
@@ -24,8 +24,8 @@ def read_documents(place: str) -> Iterator[Document | Finding]:
 
     The first one is read at once: where there is nothing to read, nothing has to be made for it.
 
-    A finding that is an error and left something out names the file or, with a `/` at its end, the folder that could not be read,
-    as `Document.source` does: what an index has from there may still be right.
+    A finding that is an error and left something out names the row, the file or, with a `/` at its end, the folder that could not
+    be read, as `Document.source` does: what an index has from there may still be right.
 
     Args:
         place: A file, a folder, or an fsspec URL (`s3://bucket/folder`, `zip://::manual.zip`).
@@ -75,17 +75,19 @@ def read_file(file: DocumentFile) -> Iterator[Document | Finding]:
 
 def _folded(items: Iterator[Document | Finding], file: str) -> Iterator[Document | Finding]:
     """What is found in a file; of findings of one kind about rows the first ones alone, and how many more there are."""
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, Severity, Action]] = Counter()
     for item in items:
         if isinstance(item, Finding) and item.line is not None:
-            counts[item.code] += 1
-            if counts[item.code] > _NUM_TOLD_OF_A_KIND:
+            kind = (item.code, item.severity, item.action)
+            counts[kind] += 1
+            if counts[kind] > _NUM_TOLD_OF_A_KIND:
                 continue
         yield item
-    for code, count in counts.items():
+    for (code, severity, action), count in counts.items():
         if count > _NUM_TOLD_OF_A_KIND:
             text = f"{count - _NUM_TOLD_OF_A_KIND:,} more rows like the {_NUM_TOLD_OF_A_KIND} that were named"
-            yield warning(code, text, "mend those, and the others in the same way").about(file)
+            remedy = "mend those, and the others in the same way"
+            yield Note(code=code, severity=severity, action=action, message=text, remedy=remedy).about(file)
 
 
 def _named_once(document: Document, taken: set[str]) -> Iterator[Document | Finding]:

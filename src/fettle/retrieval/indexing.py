@@ -10,7 +10,7 @@ Four steps, each of which a kill may interrupt; the same call goes on from there
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fettle.errors import ConfigError
@@ -21,14 +21,16 @@ from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.indexes.registry import backend_named, backend_of
 from fettle.retrieval.passages import MIN_TOKENS
 from fettle.retrieval.records import Document, PassageSettings
-from fettle.retrieval.staging import Staged, stage_documents
+from fettle.retrieval.staging import Staged, stage_documents, unread_files
 from fettle.retrieval.stored import passage_settings
-from fettle.retrieval.vectors import embed_missing
+from fettle.retrieval.vectors import embed_missing, require_same_vectors
 from fettle.store.database import Store, now
 from fettle.store.indexes import (
     DocumentStatus,
+    StoredDocument,
     StoredIndex,
     add_index,
+    change_index,
     find_index,
     find_named_index,
     find_replacement,
@@ -107,6 +109,7 @@ def index_for(
         is_rebuilt: Whether all documents shall be cut and embedded anew, with these settings. Until then it is searched as it is.
 
     Raises:
+        BusyError: Another process makes the index, or changes one that is to be rebuilt.
         ConfigError: The index was made with another embedder or other settings, or they are impossible; or the name is blank.
     """
     if not name.strip():
@@ -123,8 +126,9 @@ def index_for(
             require_same(index, embedder, passages)
             return index
         settings = passages or passage_settings(index)
-        made = _possible(store, project_id, None, embedder, settings)
-        return _replacement(store, index, replace(made, replaces=index.id))
+        made = replace(_possible(store, project_id, None, embedder, settings), replaces=index.id)
+        with alone_in_store(store, index.id, doing="changing this index", remedy=_REMEDY_WHILE_BUSY):
+            return _replacement(store, index, made)
 
 
 def update_index(
@@ -148,16 +152,20 @@ def update_index(
 
     Raises:
         BusyError: Another process changes the index.
-        ConfigError: The embedder is another one, or a place has become empty.
+        ConfigError: The embedder is another one, or a place has become empty, or all of an index is made anew and something that is
+            in it cannot be read.
         ChangedMeanwhileError: The index was deleted meanwhile.
     """
     require_same(index, embedder)
     goal_id = index.replaces or index.id
     with alone_in_store(store, goal_id, doing="changing this index", remedy=_REMEDY_WHILE_BUSY):
+        index = _where_it_is_now(store, index, embedder)
         with store.reading() as connection:
             goal = find_index(connection, index.project_id, goal_id)
+            known = list_documents(connection, goal_id, status=DocumentStatus.COMPLETED) if index.replaces else ()
         staged = stage_documents(store, index, documents, embedder=embedder, listener=listener, file_id=file_id)
         _require_something(staged, goal, file_id)
+        _require_all_read(staged, goal, known)
         num_embedded = embed_missing(store, index, embedder, listener)
         goal = publish_staged(store, goal, index, staged, listener)
     return IndexUpdate(
@@ -247,6 +255,7 @@ def publish_staged(
     if not staged.is_change and not is_replaced:
         if not backend.is_prepared(store, goal):
             backend.prepare(_generation(store, goal, kept_as, staged, goal.generation), listener)
+        backend.discard(store, goal.id, keep=goal.generation)  # of a run that was killed
         return goal
     backend.prepare(_generation(store, goal, kept_as, staged, goal.generation + 1), listener)
     with store.writing() as connection:
@@ -272,6 +281,46 @@ def _require_something(staged: Staged, index: StoredIndex, file_id: str | None) 
             remedy="see that the place is the right one and can be read; to have the index no longer, "
             "`fettle indexes remove`",
         )
+
+
+def _require_all_read(staged: Staged, index: StoredIndex, known: Sequence[StoredDocument]) -> None:
+    """Where all is made anew, refuse to lose what cannot be read this time: there is nothing that it could be made from.
+
+    Args:
+        staged: What was read.
+        index: In whose place the new one is made.
+        known: What is found in it; nothing where it is not made anew.
+    """
+    problems = unread_files(known, staged.findings)
+    lost = sorted(
+        {problems[one.number] for one in known if one.number in problems and one.document_id not in staged.ids}
+    )
+    if lost:
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise ConfigError(
+            f"{lost[0]}{more} cannot be read this time and is in the index, which would lose it when it is made anew: "
+            "nothing was changed",
+            where=index.name or index.id,
+            remedy="run the same command without --rebuild to see why; mend the file, or delete it, and run it again: what is "
+            "embedded is kept",
+        )
+    if known and not staged.documents:
+        raise ConfigError(
+            f"no document was found, and the index has {len(known)}: nothing was changed",
+            where=index.name or index.id,
+            remedy="see that the place is the right one and can be read; to have the index no longer, "
+            "`fettle indexes remove`",
+        )
+
+
+def _where_it_is_now(store: Store, index: StoredIndex, embedder: PassageEmbedder) -> StoredIndex:
+    """The index with the present place of its embedder, where the same one lies in another folder or at another address by now."""
+    if index.embedder == embedder.name:
+        return index
+    require_same_vectors(store, index, embedder)
+    with store.writing() as connection:
+        change_index(connection, index.id, embedder=embedder.name)
+    return replace(index, embedder=embedder.name)
 
 
 def _replacement(store: Store, index: StoredIndex, made: StoredIndex) -> StoredIndex:

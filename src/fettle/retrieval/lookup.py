@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from fettle.errors import IntegrityError
 from fettle.retrieval.records import Passage
+
+
+def as_read(passage: Passage) -> str:
+    """A passage as people read it: its headings and its text, whatever white space is in them.
+
+    Of passages that read alike one is shown. Everything else counts: "5 $" is not "5 €", two questions may have one answer, and the
+    same sentence in the files of two towns says something of each.
+    """
+    return unicodedata.normalize("NFC", "\n".join(" ".join(part.split()) for part in (passage.heading, passage.text)))
+
+
+class PassageSet:
+    """Some passages, with all that read alike: which of several copies search shows is chance.
+
+    Args:
+        passages: Any.
+    """
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        self.document_of = {as_read(passage): passage.document_id for passage in passages}
+        """The document of each, by how it reads."""
+
+    def __contains__(self, passage: Passage) -> bool:
+        return as_read(passage) in self.document_of
 
 
 class PassageLookup(Protocol):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from fettle.retrieval.lookup import PassageSet, as_read
 from fettle.retrieval.records import Found
 
 
@@ -27,9 +28,16 @@ class SearchMeasures:
     """Discounted gain over that of the best ranking possible."""
 
 
-def documents_of(found: Sequence[Found]) -> tuple[str, ...]:
-    """The ids of the documents of some passages, each once and at its best passage, the best first."""
-    return tuple(dict.fromkeys(one.passage.document_id for one in found))
+def documents_of(found: Sequence[Found], right: PassageSet | None = None) -> tuple[str, ...]:
+    """The ids of the documents of some passages, each once and at its best passage, the best first.
+
+    Args:
+        found: In rank order.
+        right: Passages whose document counts where another with the same words was found, since search shows one of several copies.
+    """
+    of_copies = {} if right is None else right.document_of
+    ids = (of_copies.get(as_read(one.passage), one.passage.document_id) for one in found)
+    return tuple(dict.fromkeys(ids))
 
 
 def measure(ranked_ids: Sequence[str], right_ids: Collection[str], *, k: int) -> SearchMeasures:

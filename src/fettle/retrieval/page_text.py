@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 _LIGATURES = str.maketrans(
@@ -16,10 +16,17 @@ _LIGATURES = str.maketrans(
 )
 _NUM_EDGE_LINES = 2
 """Lines at the top and at the bottom of a page that may be its header or footer."""
+_FULL_PAGE_LINES, _FEWEST_LINES = 12, 3
+"""Pages of fewer lines are slides, forms, receipts: only their outermost lines may be, and no number but a page's."""
+_PAGE_WORD = re.compile(
+    "pages?|p|pg|pp|of|seiten?|s|von|blatt|folie|slide|sheet|sur|de|páginas?|pág|paginas?|pag|di|sidan?|side|av|af|strona|str|z|"
+    "stránka|oldal|[第页頁共]+|ページ"
+)
 _MIN_REPEATS = 3
 _MIN_SHARE_OF_PAGES = 0.5
 _INTEGER = re.compile(r"\d{1,6}")
 _MAX_NUMBERS_IN_LINE = 4
+_LETTERS = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010]$")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"[.!?:;…。！？][\"'”’»)\]]*$")
@@ -31,10 +38,16 @@ _SHORT_LINE, _FULL_LINE = 0.6, 0.85
 """Of the width that most lines have."""
 
 
-def lines_of_pages(texts: Sequence[str]) -> list[list[str]]:
-    """The lines of each page, without repeated headers and footers; a sentence that runs on stands on the page it begins on."""
+def lines_of_pages(texts: Sequence[str], is_running: Callable[[int, str], bool] | None = None) -> list[list[str]]:
+    """The lines of each page, without repeated headers and footers; a sentence that runs on stands on the page it begins on.
+
+    Args:
+        texts: Of the pages.
+        is_running: Whether a line at the edge of a page (counted from 0) is known to repeat what stands on an earlier one;
+            None: nothing is known.
+    """
     pages = [[line.strip() for line in text.translate(_LIGATURES).split("\n")] for text in texts]
-    pages = _without_running_lines(pages)
+    pages = _without_running_lines(pages, is_running)
     for earlier, later in pairwise(pages):
         _move_rest_of_sentence(earlier, later)
     return pages
@@ -81,11 +94,11 @@ def _append(parts: list[str], line: str, words: frozenset[str], *, is_short: boo
     parts.append(line)
 
 
-def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
+def _without_running_lines(pages: list[list[str]], is_running: Callable[[int, str], bool] | None) -> list[list[str]]:
     pages_by_key: dict[str, list[int]] = defaultdict(list)
     for page, lines in enumerate(pages):
         for position in _edge_positions(lines):
-            for key in _running_keys(lines[position], page):
+            for key in _running_keys(lines[position], page, is_full=_is_full(lines)):
                 pages_by_key[key].append(page)
     running = {
         key: found[0]
@@ -97,7 +110,10 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
         gone = {
             position
             for position in _edge_positions(lines)
-            if any(running.get(key, page) < page for key in _running_keys(lines[position], page))
+            if (is_running is not None and is_running(page, lines[position]))
+            or any(
+                running.get(key, page) < page for key in _running_keys(lines[position], page, is_full=_is_full(lines))
+            )
         }
         kept.append([line for position, line in enumerate(lines) if position not in gone])
     return kept
@@ -105,14 +121,21 @@ def _without_running_lines(pages: list[list[str]]) -> list[list[str]]:
 
 def _edge_positions(lines: Sequence[str]) -> list[int]:
     filled = [position for position, line in enumerate(lines) if line]
-    return sorted({*filled[:_NUM_EDGE_LINES], *filled[-_NUM_EDGE_LINES:]})
+    num_edge_lines = _NUM_EDGE_LINES if _is_full(lines) else 1 if len(filled) >= _FEWEST_LINES else 0
+    return sorted({*filled[:num_edge_lines], *filled[len(filled) - num_edge_lines :]})
 
 
-def _running_keys(line: str, page: int) -> list[str]:
+def _is_full(lines: Sequence[str]) -> bool:
+    return sum(map(bool, lines)) >= _FULL_PAGE_LINES
+
+
+def _running_keys(line: str, page: int, *, is_full: bool) -> list[str]:
     """What a header has in common on all its pages: itself, or itself with one number as its distance from the page's."""
     keys = [line]
     numbers = list(_INTEGER.finditer(line))
-    if len(numbers) <= _MAX_NUMBERS_IN_LINE:
+    if len(numbers) <= _MAX_NUMBERS_IN_LINE and (
+        is_full or all(map(_PAGE_WORD.fullmatch, _LETTERS.findall(line.lower())))
+    ):
         keys += [
             f"{line[: number.start()]}\0{int(number.group()) - page}\0{line[number.end() :]}" for number in numbers
         ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import islice
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.fusion import fuse
 from fettle.retrieval.index import PassageIndex
+from fettle.retrieval.lookup import as_read
 from fettle.retrieval.records import Found, Passage, Ranked, SearchMethod, SearchSettings
 from fettle.retrieval.reranker import Reranker
 from fettle.retrieval.rerankers.registry import reranker_named
@@ -139,7 +138,7 @@ class IndexSearch:
                 kept = self._read(some)
                 num_deleted += len(some) - len(kept)
                 for one, passage in kept:
-                    if (reads := _as_read(passage)) in read:
+                    if (reads := as_read(passage)) in read:
                         continue
                     read.add(reads)
                     num_found += 1
@@ -206,17 +205,6 @@ def chosen(candidates: Iterable[Found], settings: SearchSettings) -> Iterator[Fo
             return
 
 
-def _as_read(passage: Passage) -> str:
-    """A passage as people read it: its headings and its text, whatever white space is in them.
-
-    The name of the file does not count where it stands for a title, so that copies of a file are shown once. Everything else does:
-    "5 $" is not "5 €", and two questions may have one answer.
-    """
-    is_named_after_file = passage.title == PurePosixPath(passage.source).stem
-    headings = passage.title_path if is_named_after_file else (passage.heading,)
-    return unicodedata.normalize("NFC", "\n".join(" ".join(part.split()) for part in (*headings, passage.text)))
-
-
 def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> None:
     """Refuse to compare questions with the vectors of another embedder.
 
@@ -230,5 +218,5 @@ def require_same_embedder(index: PassageIndex, embedder: PassageEmbedder) -> Non
             f"expected its own embedder, {made_of.embedder} of revision {made_of.embedder_revision[:12]} with "
             f"{made_of.num_dimensions} dimensions, and it is {came}",
             where=f"index {made_of.name or made_of.id}",
-            remedy=f"search with --embedder {made_of.embedder}, or index the documents again with --rebuild",
+            remedy="bring back the embedder that it was made with, or index the documents again with --rebuild",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fettle.progress import Listener, Stage
 from fettle.records import Action, Finding, Severity
@@ -18,6 +18,7 @@ from fettle.store.indexes import (
     StoredDocument,
     StoredIndex,
     add_document,
+    hold_waiting,
     list_documents,
     remove_documents,
     replace_document,
@@ -43,6 +44,8 @@ class Staged:
     """From files attached over the API where a folder was read, and the other way round."""
     replaced: frozenset[int]
     removed: frozenset[int]
+    ids: frozenset[str]
+    """Of all documents that were read."""
     findings: tuple[Finding, ...]
 
     @property
@@ -71,6 +74,7 @@ def joined(parts: Sequence[Staged]) -> Staged:
         elsewhere=frozenset(),
         replaced=replaced,
         removed=removed,
+        ids=frozenset[str]().union(*(part.ids for part in parts)),
         findings=tuple(finding for part in parts for finding in part.findings),
     )
 
@@ -83,6 +87,7 @@ def stage_documents(
     embedder: PassageEmbedder,
     listener: Listener,
     file_id: str | None,
+    waiting_number: int | None = None,
 ) -> Staged:
     """Put documents that are new or changed beside those that can be found, with their passages, in transactions of their own.
 
@@ -93,8 +98,10 @@ def stage_documents(
         embedder: Counts tokens.
         listener: Told of every document.
         file_id: The attached file that they come from; None: a folder. Documents that come from elsewhere are left alone.
+        waiting_number: Of the document that waits for what was read. It keeps the attributes that it has by now; where it waits no
+            longer, since it was cancelled or taken out meanwhile, nothing is put in its place. None: new documents are added.
     """
-    staging = _Staging(store, index, embedder, file_id)
+    staging = _Staging(store, index, embedder, file_id, waiting_number)
     num_read = 0
     for item in read:
         if isinstance(item, Finding):
@@ -109,8 +116,16 @@ def stage_documents(
 
 
 class _Staging:
-    def __init__(self, store: Store, index: StoredIndex, embedder: PassageEmbedder, file_id: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: StoredIndex,
+        embedder: PassageEmbedder,
+        file_id: str | None,
+        waiting_number: int | None,
+    ) -> None:
         self._store, self._index, self._embedder, self._file_id = store, index, embedder, file_id
+        self._waiting_number = waiting_number
         self._settings = passage_settings(index)
         with store.reading() as connection:
             known = list_documents(connection, index.id)
@@ -148,10 +163,10 @@ class _Staging:
         self._write()
         ours = [one for one in self._found.values() if one.file_id == self._file_id]
         missing = [one for one in ours if one.document_id not in self._seen]
-        unread_files = {one.number: file for one in missing if (file := self._unread_file_of(one)) is not None}
-        unread = frozenset(unread_files)
+        files = unread_files(missing, self.findings)
+        unread = frozenset(files)
         self._forget_begun()
-        self.findings += [_kept_as_it_was(file) for file in sorted(set(unread_files.values()))]
+        self.findings += [_kept_as_it_was(file) for file in sorted(set(files.values()))]
         changed = {document_id for document_id in self._numbers if document_id in self._found}
         return Staged(
             added=frozenset(self._numbers[document_id] for document_id in self._numbers.keys() - changed),
@@ -161,6 +176,7 @@ class _Staging:
             elsewhere=frozenset(one.number for one in self._found.values() if one.file_id != self._file_id),
             replaced=frozenset(self._found[document_id].number for document_id in changed),
             removed=frozenset(one.number for one in missing) - unread,
+            ids=frozenset(self._seen),
             findings=tuple(self.findings),
         )
 
@@ -177,7 +193,14 @@ class _Staging:
         with self._store.writing() as connection:
             for read, passages in self._waiting:
                 document = _as_new(read, self._file_id)
-                if (begun := self._begun.pop(document.document_id, None)) is None:
+                if self._waiting_number is not None:
+                    self._begun.pop(document.document_id, None)
+                    waits = hold_waiting(connection, self._index.id, self._waiting_number)
+                    if waits is None:
+                        continue
+                    number = self._waiting_number
+                    replace_document(connection, number, replace(document, attributes=waits.attributes))
+                elif (begun := self._begun.pop(document.document_id, None)) is None:
                     number = add_document(connection, self._index.id, document)
                 else:
                     number = begun.number
@@ -195,18 +218,29 @@ class _Staging:
         with self._store.writing() as connection:
             remove_documents(connection, left_over)
 
-    def _unread_file_of(self, document: StoredDocument) -> str | None:
-        """The file of a document that is there and could not be read; None: the document is gone."""
-        unread = (one for one in self.findings if (one.severity, one.action) == (Severity.ERROR, Action.LEFT_OUT))
-        return next((finding.file for finding in unread if _is_about(finding, document)), None)
 
+def unread_files(documents: Iterable[StoredDocument], findings: Iterable[Finding]) -> dict[int, str]:
+    """The files of documents that are there and could not be read, or not all of it, by the documents' numbers.
 
-def _is_about(finding: Finding, document: StoredDocument) -> bool:
-    """Whether a document came from what a finding is about: a folder, a file, or a row of it."""
-    if finding.line is not None:
-        return document.source == f"{finding.file}:{finding.line}"
-    is_inside = document.source.startswith(finding.file if finding.file.endswith("/") else f"{finding.file}:")
-    return is_inside or document.source == finding.file
+    Args:
+        documents: That were not read this time.
+        findings: An error that left something out names a folder with a `/` at its end, a file, or a row of it.
+    """
+    unread = {
+        one.file if one.line is None else f"{one.file}:{one.line}"
+        for one in findings
+        if (one.severity, one.action) == (Severity.ERROR, Action.LEFT_OUT)
+    }
+    folders = tuple(sorted(name for name in unread if name.endswith("/")))
+    found: dict[int, str] = {}
+    for document in documents:
+        file, _, row = document.source.rpartition(":")
+        file = file if row.isdigit() else document.source
+        if document.source in unread or file in unread:
+            found[document.number] = file
+        elif folder := next((folder for folder in folders if document.source.startswith(folder)), None):
+            found[document.number] = folder
+    return found
 
 
 def _as_new(read: Document, file_id: str | None) -> NewDocument:

@@ -12,10 +12,12 @@ from fettle.store.database import Store, now
 from fettle.store.indexes import (
     StoredIndex,
     find_index,
+    hold_index,
     list_all_indexes,
     list_documents,
     remove_documents,
     remove_index,
+    take_turns,
 )
 
 _SECONDS_A_DAY = 24 * 3600
@@ -32,7 +34,8 @@ def open_searchable(store: Store, index: StoredIndex, listener: Listener | None 
         listener: Told what is made; None: nobody.
 
     Raises:
-        BusyError: It is not, and another process changes the index.
+        NoSuchIndexError: It was deleted.
+        BusyError: It is not searchable, and another process changes the index.
         ResourceError: What it is searched with is damaged.
     """
     backend = backend_named(index.backend)
@@ -62,8 +65,13 @@ def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:
 
 
 def take_out_file(store: Store, file: IndexedFile) -> None:
-    """Let a file be found no longer. Search files may name its passages until the index changes next, and are not believed."""
+    """Let a file be found no longer. Search files may name its passages until the index changes next, and are not believed.
+
+    Raises:
+        NoSuchIndexError: The index was deleted meanwhile.
+    """
     with store.writing() as connection:
+        take_turns(connection, file.index_id)
         remove_documents(connection, [file.number])
 
 
@@ -85,5 +93,6 @@ def empty_expired_indexes(store: Store) -> None:
         expired = [index for index in list_all_indexes(connection) if is_expired(index)]
     for index in expired:
         with store.writing() as connection:
+            hold_index(connection, index.id)
             remove_documents(connection, [document.number for document in list_documents(connection, index.id)])
         backend_named(index.backend).discard(store, index.id, keep=None)

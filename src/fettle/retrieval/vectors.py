@@ -8,16 +8,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fettle.errors import IntegrityError
+from fettle.errors import ConfigError, IntegrityError
 from fettle.progress import Listener, Stage
 from fettle.retrieval.embedder import PassageEmbedder
+from fettle.retrieval.embedders.registry import is_endpoint
 from fettle.retrieval.stored import as_bytes, as_passage
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
-from fettle.store.passages import Unembedded, find_passages, list_unembedded, set_vectors
+from fettle.store.passages import (
+    Unembedded,
+    find_passages,
+    first_embedded,
+    forget_vectors,
+    list_unembedded,
+    set_vectors,
+)
 
 _TEXTS_AT_ONCE = 256  # in one transaction: what a kill may cost
 _STAGE = "embed passages"
+_SAME_VECTOR = 0.98
+"""Cosine similarity of what one model gives for one text twice, at least: half precision and other kernels cost less than 0.01."""
 
 
 def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, listener: Listener) -> int:
@@ -27,8 +37,11 @@ def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, l
         IntegrityError: The embedder gave something that is no vector of this index.
         ModelError: The embedder cannot be loaded.
         RemoteError: An endpoint does not answer.
+        ConfigError: An endpoint has another model by now.
     """
     progress = _Progress(listener)
+    if _missing(store, index):
+        require_same_vectors(store, index, embedder)
     while missing := _missing(
         store, index
     ):  # again where a passage was deleted on whose behalf a text was to be embedded
@@ -37,6 +50,39 @@ def embed_missing(store: Store, index: StoredIndex, embedder: PassageEmbedder, l
             batch = missing[start : start + _TEXTS_AT_ONCE]
             progress.add(_embed(store, index, embedder, batch), num_over=len(batch))
     return progress.num_embedded
+
+
+def require_same_vectors(store: Store, index: StoredIndex, embedder: PassageEmbedder) -> None:
+    """Refuse an endpoint that gives a text of the index another vector than before: its model is known by its name alone.
+
+    Other embedders are known by the hash of their weights, and are not asked. Of an index that is being made in another one's
+    place the old vectors are forgotten instead.
+
+    Raises:
+        ConfigError: The vectors differ by more than another batch, precision or processor makes them differ.
+        RemoteError: The endpoint does not answer.
+    """
+    if not is_endpoint(index.embedder):
+        return
+    with store.reading() as connection:
+        known = first_embedded(connection, index.id)
+    if known is None:
+        return
+    before_D = np.frombuffer(known.vector or b"", dtype=np.dtype("<f4"))
+    now_D = _checked(embedder.embed([as_passage(known).embedded_text]), 1, index)[0]
+    similarity = float(before_D @ now_D)
+    if similarity >= _SAME_VECTOR:
+        return
+    if index.replaces is None:
+        raise ConfigError(
+            f"{embedder.name} embeds a passage of the index in another way than when it was made (similarity {similarity:.2f}, "
+            "where the same model gives 1.00): there is another model under the same name",
+            where=index.name or index.id,
+            remedy="have the endpoint serve the model that the index was made with, choose another --name, or make all of it "
+            "anew with --rebuild",
+        )
+    with store.writing() as connection:  # of a run that was killed
+        forget_vectors(connection, index.id)
 
 
 def _missing(store: Store, index: StoredIndex) -> list[Unembedded]:

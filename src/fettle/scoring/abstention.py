@@ -35,8 +35,8 @@ class Abstentions:
         return is_short and len(SENTENCE_END.split(text.strip())) == 1 and says_no_answer(text)
 
     def is_wanted(self, example: Example) -> bool:
-        """Whether saying that there is none is right: the wanted answer does, or no document answers."""
-        return example.document_ids == () or self.is_abstention(example.answer)
+        """Whether saying that there is none is right: no document answers, or the wanted answer says so, in words of its own."""
+        return example.document_ids == () or (not example.is_told and self.is_abstention(example.answer))
 
 
 def learn_abstentions(train: Sequence[Example]) -> Abstentions:
@@ -52,7 +52,8 @@ def learn_abstentions(train: Sequence[Example]) -> Abstentions:
 
 def usual_abstention(train: Sequence[Example], abstentions: Abstentions, *, otherwise: str) -> str:
     """The sentence by which training answers mostly say it, word for word; `otherwise`, where hardly any does."""
-    counts = Counter(example.answer.strip() for example in train if abstentions.is_abstention(example.answer))
+    abstaining = (one for one in train if not one.is_told and abstentions.is_abstention(one.answer))
+    counts = Counter(example.answer.strip() for example in abstaining)
     [(sentence, count)] = counts.most_common(1) or [(otherwise, 0)]
     return sentence if count >= FEWEST_REPEATS else otherwise
 

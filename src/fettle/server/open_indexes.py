@@ -88,9 +88,10 @@ class OpenEmbedders:
 
 @dataclass(slots=True, eq=False)
 class _Opened:
-    """One generation of an index."""
+    """One state of an index."""
 
-    generation: int
+    version: tuple[int, int]
+    """Of what can be found, and of what filters look at: filters remember which documents fulfil them."""
     opening: threading.Lock = field(default_factory=threading.Lock)
     index: PassageIndex | None = None
     num_users: int = 0
@@ -126,14 +127,6 @@ class OpenIndexes:
         finally:
             self._leave(entry)
 
-    def forget(self, index_id: str) -> None:
-        """Open an index anew the next time: something of it has changed that its generation does not tell."""
-        with self._lock:
-            entry = self._by_id.pop(index_id, None)
-            is_unused = entry is not None and self._drop(entry)
-        if entry is not None and is_unused:
-            _close([entry])
-
     def close(self) -> None:
         """Close all of them, those that are being searched once that is done."""
         with self._lock:
@@ -146,10 +139,11 @@ class OpenIndexes:
         unused: list[_Opened] = []
         with self._lock:
             entry = self._by_id.get(index.id)
-            if entry is None or entry.generation < index.generation:
+            version = (index.generation, index.attributes_version)
+            if entry is None or entry.version < version:
                 if entry is not None and self._drop(entry):
                     unused.append(entry)
-                entry = self._by_id[index.id] = _Opened(index.generation)
+                entry = self._by_id[index.id] = _Opened(version)
             entry.num_users += 1
             self._by_id.move_to_end(index.id)
             while len(self._by_id) > self._most:

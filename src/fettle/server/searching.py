@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fettle.errors import ConfigError, ModelError
 from fettle.retrieval.filters import Filter
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.retrieval.search import IndexSearch
 from fettle.server.context import Context
+from fettle.server.errors import ApiError
 from fettle.store.database import now
 from fettle.store.indexes import StoredIndex, use_index
 
+_logger = logging.getLogger("fettle.server")
 _SECONDS_BETWEEN_NOTES = 60
 """That an index is used is noted no more often: a search would wait for a write otherwise."""
 
@@ -30,17 +34,25 @@ def search_index(
         where: What the documents' attributes must fulfil.
 
     Raises:
-        ConfigError: The index was made with another revision of its embedder.
-        ModelError: Its embedder is not there.
+        ApiError: Its embedder is another one by now, or its embedder or the reranker is not there; the log says which.
+        NoSuchIndexError: It was deleted meanwhile.
         ResourceError: It cannot be read.
     """
     if index.generation == 0:
         return ()
     started = time.monotonic()
-    embedder = context.embedders.named(index.embedder)
-    with context.indexes.opened(context.store, index) as opened:
-        search = IndexSearch(opened, embedder, settings)
-        found = [search.search(query, where=where) for query in queries]
+    try:
+        with context.indexes.opened(context.store, index) as opened:
+            embedder = context.embedders.named(opened.description.embedder)  # an index that was rebuilt has another one
+            search = IndexSearch(opened, embedder, settings)
+            found = [search.search(query, where=where) for query in queries]
+    except (ConfigError, ModelError) as error:  # who asks can do nothing about it, and is not told where it lies
+        _logger.error("the vector store %s cannot be searched: %s", index.id, error.describe())
+        raise ApiError(
+            f"The vector store '{index.id}' cannot be searched: its embedder is another one than it was made with, or its embedder "
+            "or reranker is not on this server. What is wrong was recorded.",
+            code="embedder_not_available",
+        ) from error
     context.metrics.on_search(time.monotonic() - started)
     _note_use(context, index)
     return tuple(

@@ -33,7 +33,7 @@ def create(vector_store_id: str, body: CreateFileBatch, context: ContextOf, owne
     with context.store.writing() as connection:
         found = usable(find_index(connection, owner.project_id, vector_store_id))
         for attached in wanted.values():
-            require_settings_of(found, attached.chunking_strategy, context)
+            require_settings_of(found, attached.chunking_strategy)
             file = find_file(connection, owner.project_id, attached.file_id)
             attach_file(connection, found.id, file, attached.attributes)
         return _body(connection, add_batch(connection, found.id, list(wanted)))

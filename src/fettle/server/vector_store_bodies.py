@@ -13,7 +13,7 @@ from fettle.server.wire import Attributes, Metadata, RequestBody, Text
 from fettle.store.indexes import DocumentStatus
 
 _DEFAULT = PassageSettings()
-_LEAST_TOKENS, _MOST_TOKENS = 100, 4096
+_LEAST_TOKENS, MOST_TOKENS = 100, 4096
 _MOST_FILES = 2000
 """In one request."""
 Limit = Annotated[int, Field(ge=1, le=100)]
@@ -30,7 +30,7 @@ class ExpiresAfter(RequestBody):
 class StaticStrategy(RequestBody):
     """How files are cut, in tokens of the embedder."""
 
-    max_chunk_size_tokens: Annotated[StrictInt, Field(ge=_LEAST_TOKENS, le=_MOST_TOKENS)]
+    max_chunk_size_tokens: Annotated[StrictInt, Field(ge=_LEAST_TOKENS, le=MOST_TOKENS)]
     chunk_overlap_tokens: Annotated[StrictInt, Field(ge=0)]
 
 
@@ -40,12 +40,11 @@ class ChunkingStrategy(RequestBody):
     type: Literal["auto", "static"]
     static: StaticStrategy | None = None
 
-    def settings(self, most_tokens: int, embedder: str) -> PassageSettings:
+    def settings(self, most_tokens: int) -> PassageSettings:
         """The same for our own passages.
 
         Args:
-            most_tokens: What the embedder reads of a passage.
-            embedder: Its name.
+            most_tokens: What the embedder reads of a passage. Its name, which may be a place on the server, is told to nobody.
 
         Raises:
             ApiError: The embedder reads less, passages would repeat more than a half, or what `static` says is missing.
@@ -59,7 +58,7 @@ class ChunkingStrategy(RequestBody):
             raise invalid(f"Missing required parameter: '{where}'.", where, "missing_required_parameter")
         size, overlap = self.static.max_chunk_size_tokens, self.static.chunk_overlap_tokens
         if size > most_tokens:
-            message = f"Passages of {size} tokens are longer than the {most_tokens} that the embedder {embedder} reads."
+            message = f"Passages of {size} tokens are longer than the {most_tokens} that the embedder reads."
             raise invalid(message, f"{where}.max_chunk_size_tokens", "integer_above_max_value")
         if overlap * 2 > size:
             message = f"An overlap of {overlap} tokens is more than half of a passage of {size}."

@@ -12,6 +12,7 @@ from fettle.retrieval.vector_stores import take_out_file
 from fettle.server.context import Context, ContextOf, OwnerOf
 from fettle.server.errors import invalid
 from fettle.server.vector_store_bodies import (
+    MOST_TOKENS,
     AttachedFile,
     ChangeAttributes,
     ChunkingStrategy,
@@ -55,7 +56,7 @@ def create(vector_store_id: str, body: AttachedFile, context: ContextOf, owner: 
     """Attach a file; it is read in the background."""
     with context.store.writing() as connection:
         found = usable(find_index(connection, owner.project_id, vector_store_id))
-        require_settings_of(found, body.chunking_strategy, context)
+        require_settings_of(found, body.chunking_strategy)
         file = find_file(connection, owner.project_id, body.file_id)
         attached = attach_file(connection, found.id, file, body.attributes)
     return file_body(found, attached)
@@ -101,10 +102,9 @@ def change(
     vector_store_id: str, file_id: str, body: ChangeAttributes, context: ContextOf, owner: OwnerOf
 ) -> VectorStoreFileBody:
     """Give a file other attributes."""
-    found, file = _file(context, owner, vector_store_id, file_id)
+    _, file = _file(context, owner, vector_store_id, file_id)
     with context.store.writing() as connection:
         set_attributes(connection, file, body.attributes or {})
-    context.indexes.forget(found.id)
     return file_body(*_file(context, owner, vector_store_id, file_id))
 
 
@@ -116,7 +116,7 @@ def delete(vector_store_id: str, file_id: str, context: ContextOf, owner: OwnerO
     return DeletedVectorStoreFile(id=file_id)
 
 
-def require_settings_of(index: StoredIndex, strategy: ChunkingStrategy | None, context: Context) -> None:
+def require_settings_of(index: StoredIndex, strategy: ChunkingStrategy | None) -> None:
     """See that a file is to be cut as all files of its store are.
 
     Raises:
@@ -124,8 +124,7 @@ def require_settings_of(index: StoredIndex, strategy: ChunkingStrategy | None, c
     """
     if strategy is None or strategy.type == "auto":
         return
-    embedder = context.embedders.named(index.embedder)
-    if strategy.settings(embedder.max_tokens, embedder.name) != passage_settings(index):
+    if strategy.settings(MOST_TOKENS) != passage_settings(index):
         message = (
             f"All files of a vector store are cut alike here, those of '{index.id}' into passages of {index.passage_tokens} "
             f"tokens with {index.overlap_tokens} of overlap. Leave `chunking_strategy` out, or make another vector store."

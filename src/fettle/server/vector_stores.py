@@ -56,7 +56,7 @@ def create(body: CreateVectorStore, context: ContextOf, owner: OwnerOf) -> Vecto
         context.store,
         owner.project_id,
         embedder=embedder,
-        passages=strategy.settings(embedder.max_tokens, embedder.name),
+        passages=strategy.settings(embedder.max_tokens),
         name=body.name,
         expires_after_days=_days(body.expires_after),
         metadata=body.metadata,

@@ -15,9 +15,9 @@ from fettle.errors import FettleError
 from fettle.store.database import now
 from fettle.store.files import StoredFile
 from fettle.store.ids import new_id
-from fettle.store.indexes import DocumentStatus
+from fettle.store.indexes import DocumentStatus, hold_waiting, note_changed_attributes, take_turns
 from fettle.store.pages import Page, PageRequest, UnknownPageError
-from fettle.store.tables import index_attempts, index_batches, index_documents
+from fettle.store.tables import index_attempts, index_batches, index_documents, passages
 
 _IDS_AT_ONCE = 500
 
@@ -76,7 +76,12 @@ class FileBatch:
 def attach_file(
     connection: Connection, index_id: str, file: StoredFile, attributes: Mapping[str, Any] | None
 ) -> IndexedFile:
-    """Have a file in an index, to be read in the background; one that is there already is read again unless it is completed."""
+    """Have a file in an index, to be read in the background; one that is there already is read again unless it is completed.
+
+    Raises:
+        NoSuchIndexError: The index was deleted meanwhile.
+    """
+    take_turns(connection, index_id)
     where = (index_documents.c.index_id == index_id, index_documents.c.document_id == file.id)
     found = connection.execute(select(index_documents).where(*where)).first()
     if found is None:
@@ -100,6 +105,7 @@ def attach_file(
             connection.execute(delete(index_attempts).where(index_attempts.c.document_number == found.number))
         if changed:
             connection.execute(update(index_documents).where(*where).values(**changed))
+            note_changed_attributes(connection, index_id)
     return find_file_of_index(connection, index_id, file.id)
 
 
@@ -171,9 +177,15 @@ def count_files(
 
 
 def set_attributes(connection: Connection, file: IndexedFile, attributes: Mapping[str, Any]) -> None:
-    """Have other attributes for a file."""
+    """Have other attributes for a file.
+
+    Raises:
+        NoSuchIndexError: Its index was deleted meanwhile.
+    """
+    take_turns(connection, file.index_id)
     where = index_documents.c.number == file.number
     connection.execute(update(index_documents).where(where).values(attributes=dict(attributes)))
+    note_changed_attributes(connection, file.index_id)
 
 
 # ------------------------------------------------------------------------------------------------ taking in
@@ -194,8 +206,10 @@ def waiting_files(connection: Connection, index_id: str, limit: int) -> tuple[In
     return tuple(map(_record, connection.execute(wanted.order_by(index_documents.c.number).limit(limit))))
 
 
-def begin_file(connection: Connection, file: IndexedFile) -> int:
-    """Count that a file is begun; how often it has been, this time included."""
+def begin_file(connection: Connection, file: IndexedFile) -> int | None:
+    """Count that a file is begun; how often it has been, this time included. None: it waits no longer, or is not there."""
+    if hold_waiting(connection, file.index_id, file.number) is None:
+        return None
     where = index_attempts.c.document_number == file.number
     if not connection.execute(
         update(index_attempts).where(where).values(num_attempts=index_attempts.c.num_attempts + 1)
@@ -247,10 +261,19 @@ def find_batch(connection: Connection, index_id: str, batch_id: str) -> FileBatc
 
 
 def cancel_batch(connection: Connection, batch: FileBatch) -> None:
-    """Take in no more files of a batch; those that are completed stay."""
+    """Take in no more files of a batch; those that are completed stay. What was read of the others goes.
+
+    Raises:
+        NoSuchIndexError: Its index was deleted meanwhile.
+    """
+    take_turns(connection, batch.index_id)
     for ids in _portions(batch.file_ids):
         where = (index_documents.c.index_id == batch.index_id, index_documents.c.document_id.in_(ids), _waits())
-        connection.execute(update(index_documents).where(*where).values(status=DocumentStatus.CANCELLED.value))
+        waiting = select(index_documents.c.number).where(*where).order_by(index_documents.c.number).with_for_update()
+        numbers = connection.execute(waiting).scalars().all()
+        cancelled = {"status": DocumentStatus.CANCELLED.value, "sha256": "", "num_bytes": 0}
+        connection.execute(update(index_documents).where(index_documents.c.number.in_(numbers)).values(cancelled))
+        connection.execute(delete(passages).where(passages.c.document_number.in_(numbers)))
 
 
 def _portions(ids: Sequence[str]) -> list[Sequence[str]]:

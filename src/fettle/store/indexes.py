@@ -66,6 +66,8 @@ class StoredIndex:
     metadata: Mapping[str, str] | None = None
     generation: int = 0
     """Rises with every change of what can be found; 0: nothing was put in yet."""
+    attributes_version: int = 0
+    """Rises with every change of the attributes of documents that can be found, where it comes with no new generation."""
     replaces: str | None = None
     """The id of the index in whose place this one is being made; such an index is in no list."""
 
@@ -169,6 +171,11 @@ def change_index(connection: Connection, index_id: str, **values: object) -> Non
     connection.execute(update(indexes).where(indexes.c.id == index_id).values(**values))
 
 
+def note_changed_attributes(connection: Connection, index_id: str) -> None:
+    """Note that documents have other attributes, so that every process that has the index open filters by these."""
+    change_index(connection, index_id, attributes_version=indexes.c.attributes_version + 1)
+
+
 def use_index(connection: Connection, index_id: str) -> None:
     """Note that an index was used just now."""
     change_index(connection, index_id, last_active_at=now())
@@ -177,6 +184,7 @@ def use_index(connection: Connection, index_id: str) -> None:
 def remove_index(connection: Connection, index_id: str) -> None:
     """Delete an index with all that is in it, and what is being made in its place. Its search files are the backend's to delete."""
     ids = [*connection.execute(select(indexes.c.id).where(indexes.c.replaces == index_id)).scalars(), index_id]
+    connection.execute(select(indexes.c.id).where(indexes.c.id.in_(ids)).with_for_update())  # nobody adds to them now
     connection.execute(delete(passages).where(passages.c.index_id.in_(ids)))
     connection.execute(delete(index_documents).where(index_documents.c.index_id.in_(ids)))
     connection.execute(delete(indexes).where(indexes.c.id.in_(ids)))
@@ -217,6 +225,33 @@ def change_document(connection: Connection, number: int, **values: object) -> No
     connection.execute(update(index_documents).where(index_documents.c.number == number).values(**values))
 
 
+def hold_waiting(connection: Connection, index_id: str, number: int) -> StoredDocument | None:
+    """A document in progress, kept so until the transaction ends; None: it was cancelled or taken out, or its index is gone."""
+    hold_index(connection, index_id)
+    where = (*_of_index(index_id, DocumentStatus.IN_PROGRESS), index_documents.c.number == number)
+    row = connection.execute(select(index_documents).where(*where).with_for_update()).first()
+    return None if row is None else _document(row)
+
+
+def hold_index(connection: Connection, index_id: str) -> None:
+    """Let nobody delete an index until the transaction ends. Who holds documents, too, holds their index first.
+
+    Writers of SQLite take turns, and need none of this.
+    """
+    connection.execute(select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(read=True, key_share=True))
+
+
+def take_turns(connection: Connection, index_id: str) -> None:
+    """As `hold_index`, with one after the other: who changes which documents an index has, or what is said of them.
+
+    Raises:
+        NoSuchIndexError: It was deleted meanwhile.
+    """
+    turn = select(indexes.c.id).where(indexes.c.id == index_id).with_for_update(key_share=True)
+    if connection.execute(turn).first() is None:
+        raise NoSuchIndexError(f"No vector store found with id '{index_id}'")
+
+
 def list_documents(
     connection: Connection,
     index_id: str,
@@ -246,6 +281,10 @@ def list_documents(
 def remove_documents(connection: Connection, numbers: Collection[int]) -> None:
     """Delete documents with their passages."""
     for some in _pieces(numbers):
+        held = select(index_documents.c.number).where(index_documents.c.number.in_(some))
+        connection.execute(
+            held.order_by(index_documents.c.number).with_for_update()
+        )  # nobody adds passages to them now
         connection.execute(delete(passages).where(passages.c.document_number.in_(some)))
         connection.execute(delete(index_documents).where(index_documents.c.number.in_(some)))
 
@@ -267,7 +306,7 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
     Args:
         connection: In a transaction.
         index: As it was when the change was prepared.
-        new: Numbers of documents that were in progress.
+        new: Numbers of documents that were in progress; those that were cancelled or taken out since stay so.
         gone: Numbers of documents that are deleted with their passages.
 
     Raises:
@@ -279,14 +318,15 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
         .values(generation=index.generation + 1, last_active_at=now())
     )
     if not changed.rowcount:
-        raise ChangedMeanwhileError(
-            "the index was changed or deleted by another process meanwhile; nothing of this change can be found",
-            where=index.name or index.id,
-            remedy="run the same command again: what was embedded is kept",
-        )
+        raise _changed_meanwhile(index)
     remove_documents(connection, gone)
     for some in _pieces(new):
-        completed = update(index_documents).where(index_documents.c.number.in_(some))
+        completed = update(index_documents).where(
+            index_documents.c.number.in_(some),
+            index_documents.c.index_id == index.id,
+            index_documents.c.status == DocumentStatus.IN_PROGRESS.value,
+            index_documents.c.sha256 != "",  # else it was cancelled and attached again: nothing was read since
+        )
         connection.execute(completed.values(status=DocumentStatus.COMPLETED.value))
     return replace(index, generation=index.generation + 1)
 
@@ -294,15 +334,36 @@ def publish(connection: Connection, index: StoredIndex, *, new: Collection[int],
 def take_place(connection: Connection, made: StoredIndex, index: StoredIndex) -> None:
     """Let what was made in an index's place be that index: its documents are deleted, those of `made` become its own, in progress.
 
-    To be followed by `publish` in the same transaction.
+    Files that were attached meanwhile and wait to be read stay. To be followed by `publish` in the same transaction.
+
+    Raises:
+        ChangedMeanwhileError: A file was attached and read meanwhile, or `made` is no longer there.
     """
-    old = connection.execute(select(index_documents.c.number).where(*_of_index(index.id, None))).scalars().all()
-    remove_documents(connection, old)
+    of_index = _of_index(index.id, None)
+    attached = (*of_index, index_documents.c.file_id.is_not(None))
+    waiting = (DocumentStatus.IN_PROGRESS.value, DocumentStatus.FAILED.value, DocumentStatus.CANCELLED.value)
+    if connection.execute(
+        select(index_documents.c.number).where(*attached, index_documents.c.status.not_in(waiting)).limit(1)
+    ).first():
+        raise _changed_meanwhile(index)
+    from_folder = select(index_documents.c.number).where(*of_index, index_documents.c.file_id.is_(None))
+    remove_documents(connection, connection.execute(from_folder).scalars().all())
+    connection.execute(delete(passages).where(passages.c.index_id == index.id))  # of other sizes, or with other vectors
+    connection.execute(update(index_documents).where(*attached).values(sha256=""))
     for table in (index_documents, passages):
         connection.execute(update(table).where(table.c.index_id == made.id).values(index_id=index.id))
-    connection.execute(delete(indexes).where(indexes.c.id == made.id))
+    if not connection.execute(delete(indexes).where(indexes.c.id == made.id)).rowcount:
+        raise _changed_meanwhile(index)
     settings = ("embedder", "embedder_revision", "num_dimensions", "passage_tokens", "overlap_tokens", "backend")
     change_index(connection, index.id, **{name: getattr(made, name) for name in settings})
+
+
+def _changed_meanwhile(index: StoredIndex) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(
+        "the index was changed or deleted by another process meanwhile; nothing of this change can be found",
+        where=index.name or index.id,
+        remedy="run the same command again: what was embedded is kept",
+    )
 
 
 def _of_project(project_id: str) -> list[ColumnElement[bool]]:

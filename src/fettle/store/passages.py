@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from fettle.store.database import Store
-from fettle.store.indexes import DocumentStatus
+from fettle.store.indexes import DocumentStatus, hold_index
 from fettle.store.tables import index_documents, passages
 
 _ROWS_AT_ONCE = 1000
@@ -88,6 +88,18 @@ def list_unembedded(connection: Connection, index_id: str) -> list[Unembedded]:
     return [Unembedded(*row) for row in connection.execute(wanted)]
 
 
+def first_embedded(connection: Connection, index_id: str) -> StoredPassage | None:
+    """The passage with the lowest number that has a vector; None: there is none."""
+    wanted = _WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.vector.is_not(None))
+    row = connection.execute(wanted.order_by(passages.c.number).limit(1)).mappings().first()
+    return None if row is None else _passage(row)
+
+
+def forget_vectors(connection: Connection, index_id: str) -> None:
+    """Have all passages of an index embedded again."""
+    connection.execute(update(passages).where(passages.c.index_id == index_id).values(vector=None))
+
+
 def set_vectors(connection: Connection, index_id: str, vectors: Mapping[str, bytes]) -> None:
     """Keep the vectors of texts, by the hashes of these, with all passages that have none yet."""
     changed = update(passages).where(
@@ -106,6 +118,14 @@ def find_passages(connection: Connection, index_id: str, numbers: Collection[int
         rows = connection.execute(_WITH_DOCUMENT.where(passages.c.index_id == index_id, passages.c.number.in_(some)))
         found |= {row["number"]: _passage(row) for row in rows.mappings()}
     return found
+
+
+def hold_passages(connection: Connection, index_id: str, numbers: Collection[int]) -> None:
+    """Let nobody delete passages, their documents or their index until the transaction ends."""
+    hold_index(connection, index_id)
+    theirs = select(passages.c.document_number).where(passages.c.number.in_(numbers))
+    documents = select(index_documents.c.number).where(index_documents.c.number.in_(theirs))
+    connection.execute(documents.order_by(index_documents.c.number).with_for_update(read=True, key_share=True))
 
 
 def iterate_passages(store: Store, index_id: str) -> Iterator[tuple[StoredPassage, ...]]:

@@ -233,6 +233,7 @@ indexes = Table(  # of passages; the API calls them vector stores
     Column("passage_tokens", Integer, nullable=False),
     Column("overlap_tokens", Integer, nullable=False),
     Column("generation", BigInteger, nullable=False),  # rises with every change of what is in it
+    Column("attributes_version", BigInteger, nullable=False, server_default="0"),  # rises where attributes alone change
     Column("replaces", ID),  # of one that is being made in another's place: whose; it is in no list
 )
 

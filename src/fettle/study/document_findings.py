@@ -7,13 +7,18 @@ from collections.abc import Iterator, Sequence
 from fettle.examples.duplicates import plain_words
 from fettle.examples.notes import warning
 from fettle.records import Example, Finding, Split
+from fettle.retrieval.citations import read_citations
 from fettle.retrieval.question import question_of_example
-from fettle.retrieval.records import SearchMethod
+from fettle.retrieval.records import Passage, SearchMethod
 from fettle.study.documents import StudyDocuments
 
-UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS = "unknown-documents", "answer-in-documents"
+UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS = "unknown-documents", "answer-in-documents", "own-numbers"
 _NUM_LOOKED_AT = 3
 """Passages that fit a question best by its words: one that holds it word for word is among them."""
+_FEWEST_WORDS = 12
+"""Of a passage that is no more than a part of a long answer."""
+_SHARE_NUMBERED = 0.05
+"""Of training answers, from which on numbers in brackets are theirs."""
 
 
 def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
@@ -22,9 +27,30 @@ def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Findi
     yield from _told(split.test, documents)
 
 
+def number_findings(train: Sequence[Example]) -> Iterator[Finding]:
+    """Training answers that end with numbers in brackets, as other answers do that name their passages."""
+    if has_own_numbers(train):
+        numbered = _numbered(train)
+        text = (
+            f"{len(numbered):,} of {len(train):,} training answers, this one first, have numbers in brackets where answers name "
+            "their passages; so answers are not asked to name passages, and keep their numbers"
+        )
+        remedy = "if the numbers are of passages that another search has found, take them out of the answers"
+        yield warning(OWN_NUMBERS, text, remedy).at(numbered[0].source)
+
+
+def has_own_numbers(train: Sequence[Example]) -> bool:
+    """Whether numbers in brackets belong to the wanted answers themselves, which would be taken for those of passages."""
+    return len(_numbered(train)) > _SHARE_NUMBERED * len(train)
+
+
 def is_known(example: Example, documents: StudyDocuments) -> bool:
     """Whether the index has a document that answers an example."""
     return any(documents.lookup.of_document(one) for one in example.document_ids or ())
+
+
+def _numbered(train: Sequence[Example]) -> list[Example]:
+    return [example for example in train if read_citations(example.answer).numbers]
 
 
 def _unknown(examples: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:
@@ -45,13 +71,13 @@ def _unknown(examples: Sequence[Example], documents: StudyDocuments) -> Iterator
 
 def _told(test: Sequence[Example], documents: StudyDocuments) -> Iterator[Finding]:
     """Documents may have been made of the examples: then retrieval looks up the answer, which it cannot do in production."""
-    search = documents.retriever(method=SearchMethod.FULL_TEXT, num_passages=_NUM_LOOKED_AT)
+    search = documents.retriever(method=SearchMethod.FULL_TEXT, num_passages=_NUM_LOOKED_AT, is_bounded=False)
     found = search.search_all([question_of_example(example) for example in test])
     told = [
         (example, one.passage)
         for example, some in zip(test, found, strict=True)
         for one in some
-        if _holds(one.passage.embedded_text, example)
+        if _holds(one.passage, example)
     ]
     if told:
         number = len({example.id for example, _ in told})
@@ -67,6 +93,11 @@ def _told(test: Sequence[Example], documents: StudyDocuments) -> Iterator[Findin
         yield warning(ANSWER_IN_DOCUMENTS, text, remedy).at(example.source)
 
 
-def _holds(text: str, example: Example) -> bool:
-    words, question, answer = (f" {plain_words(one)} " for one in (text, example.user_text, example.answer))
-    return question.strip() != "" and answer.strip() != "" and question in words and answer in words
+def _holds(passage: Passage, example: Example) -> bool:
+    """Whether a passage has the question with its answer, or with a part of one that is longer than a passage."""
+    held, text, question, answer = (
+        f" {plain_words(one)} " for one in (passage.embedded_text, passage.text, example.user_text, example.answer)
+    )
+    if not question.strip() or not answer.strip() or question not in held:
+        return False
+    return answer in held or (len(text.split()) >= _FEWEST_WORDS and text.removeprefix(question[:-1]) in answer)

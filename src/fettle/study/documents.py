@@ -62,7 +62,12 @@ class StudyDocuments:
             )
 
     def retriever(
-        self, *, method: SearchMethod | None = None, reranker: str | None = None, num_passages: int | None = None
+        self,
+        *,
+        method: SearchMethod | None = None,
+        reranker: str | None = None,
+        num_passages: int | None = None,
+        is_bounded: bool = True,
     ) -> SteadySearch:
         """A search of its own, which refuses to find anything once the index has changed.
 
@@ -70,12 +75,15 @@ class StudyDocuments:
             method: None: as the user chose, as the reranker is then.
             reranker: None: there is none.
             num_passages: None: as the user chose.
+            is_bounded: Whether passages stop at the user's budget of tokens; not where the ranking itself is looked at.
         """
         chosen = self.settings.search
         if method is not None:
             chosen = replace(chosen, method=method, reranker=reranker)
         if num_passages is not None:
             chosen = replace(chosen, num_passages=num_passages)
+        if not is_bounded:
+            chosen = replace(chosen, max_tokens=None)
         return SteadySearch(IndexSearch(self.index, self.embedder, chosen), self.require_unchanged)
 
 

@@ -13,12 +13,12 @@ from fettle.contenders.raft import AS_ASKED, RaftSettings, raft_examples
 from fettle.contenders.retrieval import PassageReader, RememberedSearch, RetrievedPassages
 from fettle.files import sha256_of_json
 from fettle.progress import Listener
-from fettle.records import TaskKind
-from fettle.retrieval.fence import ABSTENTION, Wording
-from fettle.scoring.abstention import learn_abstentions, usual_abstention
+from fettle.retrieval.fence import Wording
+from fettle.scoring.abstention import learn_abstentions
 from fettle.study.documents import StudyDocuments
 from fettle.study.ladder import Ladder, Rung
 from fettle.study.plan import NUM_LOCAL_ANSWER_RUNS, Estimate, TokenisedSplit
+from fettle.study.wording import wording_of
 
 if TYPE_CHECKING:
     from fettle.study.planning import StudyPlan
@@ -91,11 +91,8 @@ def passages_seconds(plan: StudyPlan, expected: Estimate) -> float:
 
 
 def wording_for(plan: StudyPlan) -> Wording:
-    """What a model is told about the passages: to name them and to say when they do not answer, where an answer is free text."""
-    if plan.data.task.kind is not TaskKind.TEXT:
-        return Wording(abstention=None, asks_for_citations=False)
-    train = plan.split.train
-    return Wording(abstention=usual_abstention(train, learn_abstentions(train), otherwise=ABSTENTION))
+    """What a model is told about the passages in a study."""
+    return wording_of(plan.data.task, plan.split.train)
 
 
 def _style(plan: StudyPlan, *, num_passages: int, hint: str | None) -> RetrievedPassages:

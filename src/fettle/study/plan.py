@@ -22,6 +22,8 @@ from fettle.models.resolve import ResolvedModel
 from fettle.progress import SilentListener
 from fettle.records import Example, Split, Task, TaskKind, TokenisedExample, num_text_bytes
 from fettle.report_records import TrainingCost
+from fettle.retrieval.citations import with_citations
+from fettle.retrieval.fence import Wording
 from fettle.study.settings import CURVE_PARTS, SEARCH_PARTS, SEARCHED_EPOCHS, STRENGTHS, StudySettings
 from fettle.training.expected import expected_cost
 
@@ -126,15 +128,29 @@ def fit_to_context(
     return replace(split, train=parts["train"], valid=parts["valid"], test=parts["test"]), long
 
 
-def generation_options(settings: StudySettings, task: Task, split: Split, renderer: ChatRenderer) -> GenerationOptions:
+def generation_options(
+    settings: StudySettings, task: Task, split: Split, renderer: ChatRenderer, wording: Wording | None = None
+) -> GenerationOptions:
     """How long an answer may be and which form it is kept in, from the training answers.
 
     Twice the longest training answer, so that what is cut runs on, and no answer of usual length is cut short (`cut_answers.py`).
     What is kept in a form ends by itself.
+
+    Args:
+        settings: The study.
+        task: What kind of answer is wanted.
+        split: Whose training answers are looked at.
+        renderer: Turns them into tokens.
+        wording: How contenders are shown passages, where some are: there is room to abstain, and to name each of the passages.
     """
     form = None
     longest = max(len(renderer.answer_tokens(example.answer)) for example in split.train)
     limit = 2 * longest + 8
+    if wording is not None and settings.documents is not None:
+        numbers = range(1, settings.documents.search.num_passages + 1) if wording.asks_for_citations else ()
+        said = "" if wording.abstention is None else wording.abstention
+        longest = max(longest, len(renderer.answer_tokens(said)))
+        limit = max(limit, longest + len(renderer.encode(with_citations("", numbers))) + 8)
     if task.kind is TaskKind.JSON and task.json_schema is not None:
         limit = int(longest * 1.5) + 16
         item, key = json_separators([example.answer for example in split.train])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fettle.answering.answer_with import EngineKind
 from fettle.answering.engine import GenerationOptions
+from fettle.contenders.language_model import fitted, leaves_room
 from fettle.contenders.prompt import OwnPrompt, PromptStyle
 from fettle.errors import ConfigError, memory_errors_explained
 from fettle.files import sha256_of_json
@@ -21,7 +22,7 @@ from fettle.records import Example, Finding, Prompt, Split, TaskKind
 from fettle.report_records import DetectableDifference
 from fettle.scoring.grader import Grader
 from fettle.settings import get_launch, get_settings
-from fettle.study.document_findings import document_findings
+from fettle.study.document_findings import document_findings, number_findings
 from fettle.study.documents import StudyDocuments, study_documents
 from fettle.study.engines import require_usable
 from fettle.study.given_model import GivenModel, as_trained, given_model
@@ -41,6 +42,8 @@ from fettle.study.power import power_of
 from fettle.study.prepare import StudyData, prepare
 from fettle.study.router_samples import require_samples
 from fettle.study.settings import StudySettings
+from fettle.study.told_answers import told_findings, with_told_answers
+from fettle.study.wording import wording_of
 from fettle.study.workspace import refuse_foreign
 from fettle.training.led_division import load_led
 from fettle.version import fettle_version
@@ -109,8 +112,13 @@ class StudyPlan:
         )
 
     def prompt(self, example: Example) -> Prompt:
-        """What the tuned contender is asked about an example."""
-        return Prompt(example_id=example.id, messages=self.style.messages(example), tools=example.tools)
+        """What the tuned contender is asked about an example, shortened as it is there."""
+        renderer, room = self.loaded.renderer, self.loaded.max_tokens - self.options.max_new_tokens
+
+        def num_tokens(prompt: Prompt) -> int:
+            return len(renderer.prompt_tokens(prompt.messages, prompt.tools))
+
+        return fitted(self.style, example, lambda prompt: leaves_room(prompt, num_tokens=num_tokens, room=room))[1]
 
 
 def plan_study(settings: StudySettings, listener: Listener | None = None) -> StudyPlan:
@@ -173,6 +181,8 @@ def _planned(
     split, long = fit_to_context(
         data.split, loaded.renderer, max_tokens=loaded.max_tokens, leave_out=settings.leave_out_long
     )
+    if documents is not None and data.task.kind is TaskKind.TEXT:
+        split = with_told_answers(split, documents)
     data = replace(data, split=split)
     graders = study_graders(
         settings.graders,
@@ -199,7 +209,13 @@ def _planned(
         loaded=loaded,
         tokens=tokens,
         graders=graders,
-        options=generation_options(settings, data.task, split, loaded.renderer),
+        options=generation_options(
+            settings,
+            data.task,
+            split,
+            loaded.renderer,
+            None if documents is None else wording_of(data.task, split.train),
+        ),
         detectable=power_of(split, is_binary=graders[0].is_binary),
         findings=(
             *data.findings,
@@ -208,6 +224,8 @@ def _planned(
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
             *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
+            *told_findings(split),
+            *(number_findings(split.train) if documents is not None and data.task.kind is TaskKind.TEXT else ()),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",

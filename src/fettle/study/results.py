@@ -147,8 +147,8 @@ def warnings_of(results: Sequence[ContenderResult], num_test: int) -> tuple[str,
             )
         if result.num_shortened:
             found.append(
-                f"{result.title}: {result.num_shortened} of {num_test} prompts were too long for the model and were shown fewer "
-                "examples than described, or no hint. A model with a longer context might do better here."
+                f"{result.title}: {result.num_shortened} of {num_test} prompts were too long for the model and were shown less "
+                "than described: fewer examples or passages, or no hint. A model with a longer context might do better here."
             )
     return tuple(found)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fettle.contenders.retrieval import PassageReader
 from fettle.records import Example, Finding, Interval
-from fettle.retrieval.lookup import PassageLookup
+from fettle.retrieval.lookup import KeptLookup, PassageLookup, PassageSet
 from fettle.retrieval.measures import SearchMeasures, documents_of, measure
 from fettle.retrieval.question import question_of_example
 from fettle.retrieval.records import Found, Passage, SearchMethod
@@ -29,7 +29,7 @@ from fettle.scoring.containment import holds
 from fettle.scoring.grader import Grader, score_answers
 from fettle.scoring.graders.text import right_answers
 from fettle.statistics.intervals import mean_interval
-from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, UNKNOWN_DOCUMENTS, is_known
+from fettle.study.document_findings import ANSWER_IN_DOCUMENTS, OWN_NUMBERS, UNKNOWN_DOCUMENTS, is_known
 
 if TYPE_CHECKING:
     from fettle.retrieval.retriever import Retriever
@@ -106,11 +106,12 @@ def _qualities(plan: StudyPlan, documents: StudyDocuments, questions: Questions)
         ways.append((used.method, used.reranker))
     return tuple(
         search_quality(
-            documents.retriever(method=method, reranker=reranker, num_passages=DEPTHS[-1]),
+            documents.retriever(method=method, reranker=reranker, num_passages=DEPTHS[-1], is_bounded=False),
             questions.answered,
             clusters,
             method=_TITLES[method] + (f", reranked by {reranker}" if reranker else ""),
             is_used=(method, reranker) == (used.method, used.reranker),
+            lookup=documents.lookup,
         )
         for method, reranker in ways
     )
@@ -121,7 +122,7 @@ def warnings_of_documents(findings: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(
         f"{one.message}. {one.remedy[:1].upper()}{one.remedy[1:]}."
         for one in findings
-        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS)
+        if one.code in (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS)
     )
 
 
@@ -166,6 +167,7 @@ def search_quality(
     *,
     method: str,
     is_used: bool,
+    lookup: PassageLookup,
 ) -> SearchQuality:
     """How well a search finds the documents of some questions.
 
@@ -175,11 +177,11 @@ def search_quality(
         clusters: Of each example, as in `records.Split`.
         method: The search as people read it.
         is_used: Whether the contenders search so.
+        lookup: All passages: a copy of a right document's passage that is found in its place counts as that.
     """
+    right = [PassageSet(passages_of(question, lookup)) for question in questions]
     found = retriever.search_all([question_of_example(question) for question in questions])
-    measured = {
-        depth: [_measured(one, of, depth) for one, of in zip(found, questions, strict=True)] for depth in DEPTHS
-    }
+    measured = {depth: [_measured(*of, depth) for of in zip(found, questions, right, strict=True)] for depth in DEPTHS}
     groups = [clusters[question.id] for question in questions]
     deepest = measured[DEPTHS[-1]]
     return SearchQuality(
@@ -213,13 +215,14 @@ def lost_score(
         grader: The primary one.
         lookup: All passages.
     """
+    kept = KeptLookup(lookup)
     scores = {score.example_id: score.value for score in score_answers(grader, test, tested.answers)}
     answers = {answer.example_id: answer for answer in tested.answers}
     by_seen: dict[Seen, list[Example]] = {seen: [] for seen in Seen}
     by_seen[Seen.ABSENT] = list(questions.absent)
     for example in questions.answered:
-        right = {one.id for one in right_passages(example, lookup)}
-        is_shown = any(id_ in right for id_ in answers[example.id].passages)
+        right = PassageSet(right_passages(example, kept))
+        is_shown = any(one in right for one in kept.with_ids(answers[example.id].passages))
         by_seen[Seen.SHOWN if is_shown else Seen.MISSED].append(example)
     num_scored = sum(scores[example.id] is not None for some in by_seen.values() for example in some)
     return LostScore(
@@ -237,14 +240,19 @@ def shown_passages(tested: Sequence[TestedRung], passages: Mapping[str, Passage]
 
 def right_passages(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
     """The passages of the right documents that hold the answer; all of them, where none does word for word or it is long."""
-    of_documents = tuple(one for document in example.document_ids or () for one in lookup.of_document(document))
+    of_documents = passages_of(example, lookup)
     holding = tuple(one for one in of_documents if holds(one.text, right_answers(example)))
     return holding or of_documents
 
 
-def _measured(found: Sequence[Found], question: Example, depth: int) -> SearchMeasures:
+def passages_of(example: Example, lookup: PassageLookup) -> tuple[Passage, ...]:
+    """All passages of the right documents."""
+    return tuple(one for document in example.document_ids or () for one in lookup.of_document(document))
+
+
+def _measured(found: Sequence[Found], question: Example, right: PassageSet, depth: int) -> SearchMeasures:
     assert question.document_ids, "asked of questions that documents answer"
-    return measure(documents_of(found[:depth]), question.document_ids, k=depth)
+    return measure(documents_of(found[:depth], right), question.document_ids, k=depth)
 
 
 def _seen_scores(

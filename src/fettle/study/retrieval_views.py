@@ -18,6 +18,7 @@ class LossLine:
 
     sentence: str
     bar: Markup
+    """Empty where no question says which documents answer it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +51,27 @@ def view_retrieval(retrieval: RetrievalReport, titles: Mapping[str, str]) -> Ret
 
 def loss_sentence(loss: LostScore, title: str) -> str:
     """Where a contender loses, in one sentence."""
-    by_seen = {group.seen: group.lost for group in loss.groups}
-    total, *parts = (
-        figures.fixed(100 * lost, 1)
-        for lost in (sum(by_seen.values()), *(by_seen[seen] for seen in (Seen.MISSED, Seen.SHOWN, Seen.ABSENT)))
-    )
+    by_seen = {group.seen: group for group in loss.groups}
+    if not _is_known_where(loss):
+        absent = by_seen[Seen.ABSENT]
+        scored = "–" if absent.score is None else figures.percent(absent.score.estimate)
+        return (
+            f"{title} scores {scored} on {figures.counted(absent.num_questions, 'test question')} that the documents do not "
+            "answer. Where it fails on others cannot be told: none says which documents answer it."
+        )
+    lost = [by_seen[seen].lost for seen in (Seen.MISSED, Seen.SHOWN, Seen.ABSENT)]
+    total, *parts = (figures.fixed(100 * one, 1) for one in (sum(lost), *lost))
+    num_questions = sum(group.num_questions for group in loss.groups)
     return (
-        f"{title} lacks {total}{figures.NO_BREAK}points to a perfect score: {parts[0]} in searching, {parts[1]} in answering "
-        f"what it was shown, {parts[2]} on questions that the documents do not answer."
+        f"On {figures.counted(num_questions, 'test question')}, {title} lacks {total}{figures.NO_BREAK}points to a perfect score: "
+        f"{parts[0]} in searching, {parts[1]} in answering what it was shown, {parts[2]} on questions that the documents do not "
+        "answer."
     )
+
+
+def _is_known_where(loss: LostScore) -> bool:
+    """Whether some questions say which documents answer them."""
+    return any(group.num_questions for group in loss.groups if group.seen is not Seen.ABSENT)
 
 
 def _depth_shown(retrieval: RetrievalReport) -> int:
@@ -73,6 +86,8 @@ def _loss_line(loss: LostScore, title: str) -> LossLine:
         ("search", loss.lost_in_search),
         ("answering", loss.lost_in_answering),
     )
+    if not _is_known_where(loss):
+        return LossLine(sentence=loss_sentence(loss, title), bar=Markup(""))
     parts, start = [], 0.0
     for kind, share in shares:
         rect = Markup('<rect class="{kind}" x="{x}%" width="{width}%" height="100%"/>')

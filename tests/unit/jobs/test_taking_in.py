@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,36 +10,28 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from attached import TEXTS, attached, empty_index, searched, state_of
 from databases import fresh_store
 from fettle.errors import RemoteError
 from fettle.jobs import taking_in as taking_in_module
 from fettle.jobs.taking_in import StopsWhenAsked, TakingIn
 from fettle.progress import SilentListener, Stage
 from fettle.records import Finding
-from fettle.retrieval.indexing import new_index
-from fettle.retrieval.records import Document, PassageSettings
-from fettle.retrieval.vector_stores import empty_expired_indexes, open_searchable, take_out_file
+from fettle.retrieval.records import Document
+from fettle.retrieval.vector_stores import empty_expired_indexes, take_out_file
 from fettle.store.attached_files import (
-    IndexedFile,
     NoSuchAttachedFileError,
     attach_file,
-    find_file_of_index,
     list_files_of_index,
 )
 from fettle.store.database import Store, now
-from fettle.store.files import StoredFile, find_file, incoming_place, keep_file, remove_expired_files, remove_file
-from fettle.store.ids import new_id
-from fettle.store.indexes import DocumentStatus, StoredIndex, add_index, change_index, find_index, remove_attached
+from fettle.store.files import find_file, remove_expired_files, remove_file
+from fettle.store.indexes import DocumentStatus, StoredIndex, change_index, find_index, remove_attached
 from fettle.store.locks import alone_in_store
 from fettle.store.pages import PageRequest
 from fettle.store.tables import files
-from indexed import WordEmbedder, document, indexed, project_of, texts_of
+from indexed import WordEmbedder, document, indexed, texts_of
 from indexed import content_of as content_of_index
-
-TEXTS = [
-    f"# Part {number}\n\nPart {number} is about {word}.\n" for number, word in enumerate(("storms", "roads", "ice"))
-]
-CUT = PassageSettings(max_tokens=40)
 
 
 @pytest.fixture
@@ -54,58 +45,8 @@ def index(store: Store) -> StoredIndex:
     return empty_index(store)
 
 
-def empty_index(store: Store) -> StoredIndex:
-    index = new_index(
-        store,
-        project_of(store),
-        embedder=WordEmbedder(),
-        passages=CUT,
-        name=None,
-        expires_after_days=None,
-        metadata=None,
-    )
-    with store.writing() as connection:
-        add_index(connection, index)
-    return index
-
-
-def attached(store: Store, index: StoredIndex, *texts: str, name: str = "a.md") -> list[str]:
-    """Files with these texts, attached; their ids."""
-    ids = []
-    for text in texts:
-        content = text.encode()
-        place = incoming_place(store)
-        place.write_bytes(content)
-        file = StoredFile(
-            id=new_id("file-"),
-            project_id=index.project_id,
-            filename=name,
-            purpose="assistants",
-            num_bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            created_at=now(),
-        )
-        keep_file(store, place, file)
-        with store.writing() as connection:
-            attach_file(connection, index.id, file, {"kind": "part"})
-        ids.append(file.id)
-    return ids
-
-
-def state_of(store: Store, index: StoredIndex, file_id: str) -> IndexedFile:
-    with store.reading() as connection:
-        return find_file_of_index(connection, index.id, file_id)
-
-
 def taking_in(store: Store, embedder: WordEmbedder | None = None) -> TakingIn:
     return TakingIn(store, lambda _: embedder or WordEmbedder(), SilentListener())
-
-
-def searched(store: Store, index: StoredIndex, word: str) -> list[str]:
-    with store.reading() as connection:
-        current = find_index(connection, index.project_id, index.id)
-    opened = open_searchable(store, current)
-    return [passage.document_id for passage in opened.passages([one.key for one in opened.matching(word, 5)])]
 
 
 def test_files_of_one_index_can_be_found_all_at_once(store: Store, index: StoredIndex) -> None:

@@ -83,6 +83,17 @@ class TestSentenceTransformers:
         settings.write_text(settings.read_text().replace("query : ", "question : "))
         assert SentenceTransformerEmbedder(str(moved)).revision != original
 
+    def test_weights_that_are_gone_are_told_and_not_taken_for_others(self, model_folder: Path, tmp_path: Path) -> None:
+        import shutil
+
+        moved = shutil.copytree(model_folder, tmp_path / "moved")
+        embedder = SentenceTransformerEmbedder(str(moved))
+        moved.rename(tmp_path / "away")
+        with pytest.raises(ModelError, match="weights are gone"):
+            _ = embedder.revision
+        (tmp_path / "away").rename(moved)
+        assert embedder.revision == SentenceTransformerEmbedder(str(model_folder)).revision
+
     def test_may_have_no_layers_at_all(self, tmp_path: Path) -> None:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import StaticEmbedding

@@ -7,6 +7,7 @@ import pytest
 from chat_templates import LLAMA3_WITH_TOOLS, MISTRAL_WITH_TOOLS, TEMPLATES
 from fettle.chat.renderer import ChatRenderer
 from fettle.records import Message
+from fettle.retrieval.citations import read_citations
 from fettle.retrieval.disarm import disarmed_line, disarmed_lines
 from fettle.retrieval.fence import ABSTENTION, Wording, asks_after_passages, passage_block, shown_with
 from found_passages import found, passage
@@ -141,6 +142,26 @@ def test_a_marker_is_spelled_otherwise_for_who_renders_without_us(marker: str) -
 )
 def test_what_people_see_stays_as_it_is(text: str) -> None:
     assert disarmed_lines(text) == (text,)
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ["<|turn>", "<turn|>", "＜|im_end|＞", "[|assistant|]", "[gMASK]", "<sop>", "<extra_id_1>", "<end_of_sentence>"],
+)
+def test_markers_of_other_families_and_their_look_alikes_are_broken(marker: str) -> None:
+    [line] = disarmed_lines(f"see {marker} here")
+    assert marker not in line
+    assert line.replace(" ", "") == f"see{marker}here"
+
+
+@pytest.mark.parametrize("place", ["text", "title", "source"])
+def test_no_number_of_a_document_names_a_passage_where_an_answer_repeats_it(place: str) -> None:
+    fields = {"text": "Mail us.", "title": "Returns", "source": "r.md"}
+    for forged in ("Opened in 1931.[2]", "Five days [1, 3].", "Five days. [2] Mail us.", "[1]\n[2]", "a.\n[2] b"):
+        shown = passage_block([passage("r", **(fields | {place: forged}))])
+        for line in foreign(shown):
+            assert read_citations(line.removeprefix("> ")).numbers == (), line
+    assert disarmed_lines("x = a[2] + [1, 2] in the middle") == ("x = a[2] + [1, 2] in the middle",)
 
 
 def test_empty_lines_are_one_and_none_at_the_ends() -> None:

@@ -45,7 +45,7 @@ def test_bookmarks_are_headings_where_they_stand_on_their_page() -> None:
         (1, (), "Foreword."),
         (1, ("Fees",), "A parcel is 4.90."),
         (1, ("Claims and complaints",), "In writing."),
-        (2, ("Claims and complaints",), "More on claims. End."),
+        (2, (), "More on claims. End."),
     ]
 
 
@@ -145,3 +145,58 @@ def test_what_pypdf_says_of_damaged_files_does_not_reach_the_terminal(caplog: py
     with caplog.at_level(logging.DEBUG):
         list(read_file(file_of("a.pdf", damaged)))
     assert not [record for record in caplog.records if record.name.startswith("pypdf")]
+
+
+def _told(tag: str, num_lines: int) -> list[str]:
+    return [
+        f"{tag} line {'abcdefghijklmnop'[line]} tells of parcels and of refunds, at some length."
+        for line in range(num_lines)
+    ]
+
+
+def test_what_differs_by_a_number_on_pages_of_a_few_lines_is_no_page_number() -> None:
+    years = [["Report", f"Year {2001 + page}", f"Revenue {5 + page}"] for page in range(4)]
+    sections = read_one("a.pdf", pdf_bytes(years)).sections
+    assert [section.text.removeprefix("Report ") for section in sections] == [
+        f"Year {2001 + page} Revenue {5 + page}" for page in range(4)
+    ]
+    bills = [[f"Invoice {page + 1}", "Total 10", "Thank you"] for page in range(4)]
+    text = "\n".join(section.text for section in read_one("a.pdf", pdf_bytes(bills)).sections)
+    assert (text.count("Invoice"), text.count("Total 10"), text.count("Thank you")) == (4, 4, 1)
+
+
+def test_headers_that_repeat_the_heading_of_a_chapter_go_though_they_are_on_few_pages() -> None:
+    pages, bookmarks = [], []
+    for chapter in range(5):
+        bookmarks.append((f"Chapter {'ABCDE'[chapter]}", 2 * chapter))
+        pages += [
+            [f"Chapter {'ABCDE'[chapter]}", *_told(f"{chapter}x", 8), "It goes"],
+            [f"{2 * chapter + 2} Chapter {'ABCDE'[chapter]}", "on here.", *_told(f"{chapter}y", 8)],
+        ]
+    document = read_one("a.pdf", pdf_bytes(pages, bookmarks=bookmarks))
+    assert all("Chapter" not in section.text for section in document.sections)
+    assert [section.title_path for section in document.sections[:3]] == [("Chapter A",), ("Chapter A",), ("Chapter B",)]
+    assert document.sections[0].text.endswith("It goes\non here.")
+
+
+def test_a_heading_is_not_the_header_of_its_page_and_bookmarks_need_no_order() -> None:
+    pages = [
+        ["Refunds", "The end of the fees.", "Refunds", "Fourteen days."],
+        ["Bees", "text of b", "Ants", "text of a"],
+    ]
+    bookmarks = [("Refunds", 0), ("Ants", 1), ("Bees", 1)]
+    document = read_one("a.pdf", pdf_bytes(pages, bookmarks=bookmarks))
+    assert [(section.title_path, section.text) for section in document.sections] == [
+        ((), "Refunds The end of the fees."),
+        (("Refunds",), "Fourteen days."),
+        (("Bees",), "text of b"),
+        (("Ants",), "text of a"),
+    ]
+
+
+def test_what_follows_a_bookmark_that_is_not_on_its_page_stands_not_under_the_one_before() -> None:
+    pages = [["Terms", "General.", "Returns", "In writing."], ["Chapter Two: Warranty", "Two years."]]
+    writer_bookmarks = [("Terms", 0), ("Returns", 0), ("2. Warranty terms", 1)]
+    document = read_one("a.pdf", pdf_bytes(pages, bookmarks=writer_bookmarks))
+    assert document.sections[-1].title_path == ()
+    assert document.sections[-1].text == "Chapter Two: Warranty Two years."

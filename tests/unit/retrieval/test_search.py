@@ -112,10 +112,18 @@ def test_one_answer_to_many_questions_is_shown_under_each(tmp_path: Path) -> Non
     assert sorted(search(_indexed(tmp_path, sections), "price")) == ["d0", "d1"]
 
 
-def test_copies_of_a_file_are_shown_once_whatever_their_names(tmp_path: Path) -> None:
-    names = ["returns.txt", "old/returns.txt", "returns (2).txt"]
+def test_copies_of_a_file_are_shown_once_wherever_they_lie(tmp_path: Path) -> None:
+    names = ["returns.txt", "old/returns.txt", "2025/returns.txt"]
     copies = [passage(key, "Within 14 days.", source=name, title=Path(name).stem) for key, name in enumerate(names)]
     assert len(search(_indexed(tmp_path, copies), "days")) == 1
+
+
+def test_one_sentence_in_the_files_of_several_towns_is_shown_of_each(tmp_path: Path) -> None:
+    names = ["Oslo.md", "Lima.md", "Quito.md"]
+    towns = [
+        passage(key, "Open from nine to five.", source=name, title=Path(name).stem) for key, name in enumerate(names)
+    ]
+    assert len(search(_indexed(tmp_path, towns), "open")) == 3
 
 
 def test_many_repeats_of_one_passage_take_no_place_of_others(tmp_path: Path) -> None:
@@ -253,7 +261,7 @@ def test_candidates_that_the_reranker_does_not_look_at_come_after_the_others(ind
 @pytest.mark.parametrize("embedder", [NumberedEmbedder(revision="second"), NumberedEmbedder(num_dimensions=5)])
 def test_the_embedder_of_another_index_is_refused(index: FolderIndex, embedder: NumberedEmbedder) -> None:
     with pytest.raises(
-        ConfigError, match=r"expected its own embedder, numbered of revision first.*--embedder numbered"
+        ConfigError, match=r"expected its own embedder, numbered of revision first.*bring back the embedder"
     ):
         IndexSearch(index, embedder, SearchSettings())
 

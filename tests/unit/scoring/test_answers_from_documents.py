@@ -213,6 +213,14 @@ def test_each_passage_that_is_named_counts_and_false_numbers_too() -> None:
     assert scores(opened(), said("1931", shown=BOTH, cited=BOTH[:1]))["citation_support"] == 0.0
 
 
+def test_a_copy_of_a_right_passage_is_of_a_right_document() -> None:
+    copy = replace(BRIDGE, id="old/bridge.md#0", document_id="old/bridge.md")
+    graders = passage_graders(ListedLookup(BRIDGE, PAINT, copy), Abstentions())
+    answer = said("1931", shown=[copy.id, PAINT.id], cited=[copy.id])
+    found = {grader.name: grader.score(opened(), answer).value for grader in graders}
+    assert found["citation_precision"] == found["citation_recall"] == 1.0
+
+
 def test_questions_without_an_answer_have_no_right_passage() -> None:
     found = reasons(opened(ABSTENTION), said("1931", shown=BOTH, cited=BOTH))
     assert (

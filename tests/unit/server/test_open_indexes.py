@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -84,13 +85,10 @@ def test_the_least_recently_used_is_closed(opened: list[Opened]) -> None:
     assert [one.is_closed for one in opened] == [False, True, False]
 
 
-def test_what_is_forgotten_is_opened_anew(opened: list[Opened]) -> None:
-    indexes = OpenIndexes()
-    search(indexes, index())
-    indexes.forget("a")
-    indexes.forget("nothing")
-    search(indexes, index())
-    assert [one.is_closed for one in opened] == [True, False]
+def test_an_index_is_opened_anew_where_attributes_alone_have_changed(opened: list[Opened]) -> None:
+    indexes, later = OpenIndexes(), replace(index(), attributes_version=1)
+    search(indexes, index(), later, later, index(), index(generation=2))
+    assert [(one.generation, one.is_closed) for one in opened] == [(1, True), (1, True), (2, False)]
 
 
 def test_one_that_cannot_be_opened_is_tried_again(monkeypatch: pytest.MonkeyPatch, opened: list[Opened]) -> None:

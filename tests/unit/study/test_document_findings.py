@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from fettle.errors import StudyConflictError
 from fettle.records import Example, Location, Message, Split
 from fettle.retrieval.records import Found, Passage, PassageSettings
-from fettle.study.document_findings import document_findings, is_known
+from fettle.study.document_findings import document_findings, has_own_numbers, is_known, number_findings
 from fettle.study.documents import SteadySearch, _name_of
 from fettle.study.settings import DocumentSettings
 
@@ -86,6 +87,38 @@ def test_test_questions_that_the_documents_repeat_with_their_answers_are_told() 
     assert (finding.code, finding.line) == ("answer-in-documents", 1)
     assert "1 of 4 test questions" in finding.message
     assert "faq.csv:2#0" in finding.message
+
+
+def test_answers_that_are_cut_into_several_passages_are_told_too() -> None:
+    steps = [f"Step {number}: take the red form to the desk on floor {number} and sign it." for number in range(9)]
+    parts = [
+        replace(Shelf.PASSAGE, id=f"faq.csv:2#{place}", text=" ".join(steps[3 * place :][:3])) for place in range(3)
+    ]
+
+    class LongShelf(Shelf):
+        def search_all(self, questions: Sequence[str]) -> tuple[tuple[Found, ...], ...]:
+            return tuple(tuple(Found(passage=one, rank=1, score=1.0) for one in parts) for _ in questions)
+
+    told = question(1, "Where is the key?", " ".join(steps))
+    other = question(2, "Where is the key?", " ".join(reversed(steps)))
+    elsewhere = question(3, "How do I get a key?", " ".join(steps))
+    [finding] = document_findings(split(other, elsewhere, told), LongShelf())  # pyright: ignore[reportArgumentType]
+    assert (finding.code, finding.line) == ("answer-in-documents", 1)
+    assert "1 of 3 test questions" in finding.message
+
+
+def test_answers_with_numbers_of_their_own_are_told_and_name_no_passages() -> None:
+    """They may come from another search: its numbers would be taken off what a model says, and stay in what is wanted."""
+    plain = [question(number, "How long?", "Five days, see a[2] of it.") for number in range(19)]
+    numbered = question(20, "How long?", "Five days [2].")
+    assert not has_own_numbers([*plain, numbered])
+    assert not list(number_findings([*plain, numbered]))
+    train = [*plain, numbered, question(21, "And then?", "Ask us. [1][3]")]
+    assert has_own_numbers(train)
+    [finding] = number_findings(train)
+    assert (finding.code, finding.line) == ("own-numbers", 20)
+    assert "2 of 21 training answers" in finding.message
+    assert not has_own_numbers([])
 
 
 def test_a_search_of_an_index_that_has_changed_finds_nothing() -> None:

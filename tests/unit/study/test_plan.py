@@ -12,9 +12,12 @@ from fettle.chat.renderer import ChatRenderer
 from fettle.errors import DataError
 from fettle.records import Message, Task, TaskKind, Tool, ToolCall, num_text_bytes
 from fettle.report_records import TrainingCost
+from fettle.retrieval.fence import ABSTENTION, Wording
+from fettle.retrieval.records import SearchSettings
 from fettle.study.plan import Estimate, fit_to_context, generation_options, tokenise
 from fettle.study.power import power_of
-from fettle.study.settings import StudySettings
+from fettle.study.settings import DocumentSettings, StudySettings
+from fettle.study.wording import wording_of
 from tiny_models import tiny_tokenizer
 
 SETTINGS = StudySettings(examples=Path("small.jsonl"))
@@ -83,6 +86,28 @@ def test_answers_may_be_a_quarter_longer_than_the_longest_training_answer(render
     assert options.json_form is None
     told = StudySettings(examples=Path("small.jsonl"), max_new_tokens=5)
     assert generation_options(told, LABEL_TASK, data, renderer).max_new_tokens == 5
+
+
+def test_there_is_room_to_abstain_and_to_name_passages_however_short_the_answers_are(renderer: ChatRenderer) -> None:
+    data = split(train=[example(0, "no"), example(1, "yes")], valid=[], test=[])
+    settings = replace(SETTINGS, documents=DocumentSettings(place="manual", search=SearchSettings(num_passages=5)))
+    text = Task(kind=TaskKind.TEXT, reason="")
+    wording = wording_of(text, data.train)
+    limit = generation_options(settings, text, data, renderer, wording).max_new_tokens
+    assert limit >= len(renderer.answer_tokens(ABSTENTION))
+    assert limit >= len(renderer.answer_tokens("yes [1][2][3][4][5]"))
+    assert limit > generation_options(SETTINGS, text, data, renderer).max_new_tokens
+    labels = generation_options(settings, LABEL_TASK, data, renderer, wording_of(LABEL_TASK, data.train))
+    assert labels.max_new_tokens == generation_options(SETTINGS, LABEL_TASK, data, renderer).max_new_tokens
+
+
+def test_what_models_are_told_comes_from_the_training_answers() -> None:
+    text = Task(kind=TaskKind.TEXT, reason="")
+    own = [example(number, "The manual does not say.") for number in range(3)]
+    assert wording_of(text, own) == Wording(abstention="The manual does not say.")
+    numbered = [example(number, "Five days [2].") for number in range(3)]
+    assert wording_of(text, numbered) == Wording(asks_for_citations=False)
+    assert wording_of(LABEL_TASK, own) == Wording(abstention=None, asks_for_citations=False)
 
 
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])

@@ -21,11 +21,14 @@ import fettle.study.tuned_arms as tuned_arms
 from adapters import write_adapter
 from chat_templates import CHATML
 from fettle.answering.engines.local import LocalEngine
+from fettle.contenders.language_model import LanguageModel
 from fettle.contenders.prompt import OwnPrompt
+from fettle.contenders.retrieval import RememberedSearch, RetrievedPassages
 from fettle.errors import FettleError, ModelError
 from fettle.models.adapter import put_on
 from fettle.models.strength import tuned_sha256
 from fettle.records import Example, Message, TokenisedExample
+from fettle.retrieval.question import question_of_example
 from fettle.study.arms import (
     ArmFault,
     require_all_answered,
@@ -38,6 +41,7 @@ from fettle.study.planning import StudyPlan
 from fettle.study.run import StudyResult, run_study
 from fettle.training.result import TrainingResult
 from fettle.training.settings import Method, TrainingSettings
+from found_passages import ListedRetriever, passage
 from tiny_models import load_tiny_model, save_tiny_model
 
 
@@ -87,6 +91,24 @@ def test_a_healthy_study_is_told_of_no_fault(
     assert "Empty answers" not in told
     require_fair_rows(plan.tokens.train, plan.loaded, plan.split, plan.style)
     require_nothing_leaked(plan.split)
+
+
+def test_prompts_with_more_passages_than_fit_are_checked_as_they_are_asked(plan: StudyPlan) -> None:
+    """The checks before the tuned arm answers would else ask the model for more than it takes, and end the study."""
+    example = plan.split.valid[0]
+    many = [passage(f"{number}.md", f"Paragraph {number}. " * 30) for number in range(20)]
+    search = RememberedSearch(ListedRetriever({question_of_example(example): many}))
+    style = RetrievedPassages(search, num_passages=len(many))
+    shown = replace(plan, style=style)
+    prompt, renderer = shown.prompt(example), plan.loaded.renderer
+    room = plan.loaded.max_tokens - plan.options.max_new_tokens
+    assert len(renderer.prompt_tokens(style.messages(example))) > room
+    assert len(renderer.prompt_tokens(prompt.messages)) <= room
+    assert "[1]" in prompt.messages[-1].content
+    model = LanguageModel(
+        name="a", title="A", engine=LocalEngine(plan.loaded), style=style, task=plan.data.task, options=plan.options
+    )
+    assert prompt == model.prompt(example)
 
 
 # The tuned arm.

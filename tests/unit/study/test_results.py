@@ -184,7 +184,10 @@ def test_prompts_that_had_to_be_shortened_are_counted() -> None:
     result = contender_result(arm, SPLIT, LABEL_TASK, [GRADER], seed=0)
     assert result.num_shortened == 2
     [warning] = warnings_of([result], 8)
-    assert "2 of 8 prompts were too long for the model and were shown fewer examples" in warning
+    assert (
+        "2 of 8 prompts were too long for the model and were shown less than described: fewer examples or passages"
+        in warning
+    )
 
 
 def test_a_contender_that_beat_the_baseline_and_the_tuned_model_is_warned_of() -> None:

@@ -97,12 +97,46 @@ def test_what_the_documents_answer_is_told_apart_from_what_they_do_not() -> None
 def test_recall_is_that_of_the_first_passages() -> None:
     known = known_questions(QUESTIONS, frozenset({"q3"}))
     clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
-    quality = search_quality(Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True)
+    quality = search_quality(
+        Searching("abcdefghijk"), known.answered, clusters, method="Vector", is_used=True, lookup=Documents()
+    )
     recalls = {at.depth: at.recall.estimate for at in quality.recalls}
     # a is the first, d the fourth, z is nowhere: of three questions one, one, two and two
     assert recalls == pytest.approx({1: 1 / 3, 3: 1 / 3, 5: 2 / 3, 10: 2 / 3})
     assert quality.reciprocal_rank.estimate == pytest.approx((1 + 1 / 4) / 3)
     assert quality.is_used
+
+
+class Copied(Documents):
+    """Documents of which d and e say the same."""
+
+    def of_document(self, document_id: str) -> tuple[Passage, ...]:
+        return tuple(copied(one) for one in super().of_document(document_id))
+
+
+def copied(one: Passage) -> Passage:
+    return replace(one, title="D", text="About d.") if one.document_id in ("d", "e") else one
+
+
+class SearchingCopies(Searching):
+    """Shows one of several passages that say the same, as searches do."""
+
+    def search(self, question: str, *, where: object = None) -> tuple[Found, ...]:
+        return tuple(replace(one, passage=copied(one.passage)) for one in super().search(question))
+
+
+def test_a_copy_of_the_right_passage_counts_as_found_and_shown() -> None:
+    example = QUESTIONS[1]  # d answers it, and e is found
+    clusters = {example.id: 0}
+    quality = search_quality(
+        SearchingCopies("aeb"), [example], clusters, method="Vector", is_used=True, lookup=Copied()
+    )
+    assert [at.recall.estimate for at in quality.recalls] == [0, 1, 1, 1]
+    assert quality.reciprocal_rank.estimate == 1 / 2
+    arm = arm_of([answered(example, "blue", "ae")], Reading())  # pyright: ignore[reportArgumentType]
+    known = known_questions([example], frozenset())
+    lost = lost_score(arm, [example], known, clusters, grader=ExactText(), lookup=Copied())
+    assert [group.num_questions for group in lost.groups if group.seen is Seen.SHOWN] == [1]
 
 
 def answered(example: Example, text: str, documents: str) -> Answer:
@@ -151,9 +185,21 @@ def test_what_is_lost_is_lost_in_searching_or_in_answering() -> None:
     assert groups[Seen.SHOWN].score.estimate == 1
     sentence = loss_sentence(lost, "Retrieval").replace("\u00a0", " ")
     assert sentence.startswith(
-        "Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
+        "On 5 test questions, Retrieval lacks 40.0 points to a perfect score: 20.0 in searching, 0.0 in answering what"
     )
     assert [one.id for one in shown_passages([arm], passages)] == ["a#0", "b#0", "z#1"]
+
+
+def test_where_no_question_names_its_documents_nothing_is_lost_in_searching_or_answering() -> None:
+    """All that is known is how questions without an answer went: a few of many, so there is no distance to a perfect score."""
+    known = known_questions([replace(one, document_ids=None) for one in QUESTIONS], frozenset({"q3", "q6"}))
+    arm = arm_of([answered(one, ABSTENTION, "a") for one in QUESTIONS], Reading())  # pyright: ignore[reportArgumentType]
+    grader = AnswerOrAbstention(inner=ExactText(), abstentions=Abstentions())
+    clusters = {one.id: number for number, one in enumerate(QUESTIONS)}
+    lost = lost_score(arm, QUESTIONS, known, clusters, grader=grader, lookup=Documents())
+    sentence = loss_sentence(lost, "Retrieval").replace("\u00a0", " ")
+    assert sentence.startswith("Retrieval scores 100.0 % on 2 test questions that the documents do not answer. Where")
+    assert "perfect" not in sentence
 
 
 def test_another_passage_of_the_right_document_is_not_the_answer() -> None:

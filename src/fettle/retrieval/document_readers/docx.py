@@ -10,27 +10,28 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import mammoth
 
 from fettle.records import Finding
 from fettle.retrieval.document_reader import DocumentFile, UnreadableDocumentError, whole_content
 from fettle.retrieval.document_readers.html import page_document
+from fettle.retrieval.document_readers.word_xml import heading_styles_of, with_all_text
 from fettle.retrieval.document_text import clean_text
 from fettle.retrieval.records import Document
 
 _MAX_XML_BYTES = 16 << 20
 """Of all XML in the archive together: parsed, it takes about thirty times as much memory, and a second for each MiB."""
 _MAX_MEMBERS = 20_000
+_STYLES_PART = "word/styles.xml"
+_TEXT_PARTS = ("word/document.xml", "word/footnotes.xml", "word/endnotes.xml")
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _DOCUMENT_TYPE = re.compile(rb"<!\s*(doctype|entity)", re.IGNORECASE)
-_STYLES = "\n".join(
-    ["p[style-name='Title'] => h1:fresh", "p[style-name='Subtitle'] => p:fresh"]
-    + [
-        f"p[style-name='{name} {level}'] => h{min(6, level + 1)}:fresh"
-        for level in range(1, 7)
-        for name in ("Heading", "heading")
-    ]
+_BASIC_STYLES = (
+    "p[style-name='Title'] => h1:fresh",
+    "p[style-name='Subtitle'] => p:fresh",
+    *(f"p[style-name='Heading {level}'] => h{level + 1}:fresh" for level in range(1, 10)),
 )
 
 
@@ -51,9 +52,10 @@ class DocxReader:
                 "save it as .docx without a password",
             )
         try:
+            archive = _checked_xml(data)
             markup = mammoth.convert_to_html(
-                _checked_xml(data),
-                style_map=_STYLES,
+                archive.file,
+                style_map="\n".join((*archive.heading_styles, *_BASIC_STYLES)),
                 include_embedded_style_map=False,
                 convert_image=mammoth.images.img_element(lambda image: {"alt": image.alt_text or ""}),
                 ignore_empty_paragraphs=True,
@@ -69,13 +71,23 @@ class DocxReader:
         yield page_document(file, clean_text(markup))
 
 
-def _checked_xml(data: bytes) -> io.BytesIO:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Archive:
+    """What of a document is parsed."""
+
+    file: io.BytesIO
+    heading_styles: tuple[str, ...]
+    """Which styles are headings, in mammoth's words."""
+
+
+def _checked_xml(data: bytes) -> _Archive:
     """The archive with its XML alone, every part of it checked, so that nothing else can be parsed.
 
     Raises:
         UnreadableDocumentError: It unpacks to more than the bound, is encrypted, or declares a document type.
     """
     checked = io.BytesIO()
+    heading_styles: tuple[str, ...] = ()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(checked, "w") as copy:
         members = {info.filename: info for info in archive.infolist() if info.filename.endswith((".xml", ".rels"))}
         if sum(info.file_size for info in members.values()) > _MAX_XML_BYTES or len(members) > _MAX_MEMBERS:
@@ -92,6 +104,8 @@ def _checked_xml(data: bytes) -> io.BytesIO:
                     "its XML declares a document type, which Word never writes and attacks do",
                     "open it in Word and save it again, if you trust whoever made it",
                 )
-            copy.writestr(name, part)
+            if name == _STYLES_PART:
+                heading_styles = heading_styles_of(part)
+            copy.writestr(name, with_all_text(part) if name in _TEXT_PARTS else part)
     checked.seek(0)
-    return checked
+    return _Archive(file=checked, heading_styles=heading_styles)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue] (compiled, without stubs)
 
@@ -19,24 +19,32 @@ from fettle.retrieval.document_reader import (
     text_of,
     whole_content,
 )
-from fettle.retrieval.document_text import Outline, clean_line, fenced, sole_top_heading, table_text, without_title
+from fettle.retrieval.document_text import Outline, clean_line, fenced, table_text, without_title
 from fettle.retrieval.records import Document
 
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_HEADINGS = {f"h{level}": level for level in range(1, 11)}
+"""Beyond `h6` they are Word's, which has nine and a title."""
 _UNSEEN = frozenset(
     {
-        "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "nav", "aside", "button", "select",
+        "script", "style", "noscript", "template", "svg", "iframe", "object", "canvas", "nav", "button", "select",
         "input", "textarea", "dialog", "audio", "video", "title", "link", "meta"
     }
 )  # fmt: skip
-_UNSEEN_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "dialog"})
+_UNSEEN_ROLES = frozenset({"navigation", "banner", "contentinfo", "search", "dialog"})
 _INLINE = frozenset(
     {
         "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "img", "ins", "kbd",
         "label", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr"
     }
 )  # fmt: skip
-_BLOCKS_IN_TABLES = "(.//table | .//h1 | .//h2 | .//h3 | .//h4 | .//h5 | .//h6 | .//pre)[1]"
+_ANY_HEADING = " | ".join(f".//{heading}" for heading in _HEADINGS)
+_BLOCKS_IN_TABLES = f"(.//table | .//pre | {_ANY_HEADING})[1]"
+_OF_SITE = ("header", "footer", "aside")
+_ANCHOR_MARKS = ("¶", "#", "§", "🔗", "\uf0c1")
+_MAX_SPAN = 100
+"""Rows or columns that a cell may take; beyond that it is nonsense, or an attack."""
+_MAX_CELLS = 200_000
+"""Of a table, after which no cell takes more than one place."""
 _MAX_DEPTH = 200
 """Elements that lie deeper are read as plain text."""
 _NO_TEXT = "no-text"
@@ -75,18 +83,18 @@ def page_document(file: DocumentFile, markup: str) -> Document:
         else:
             outline.block(text)
     sections = outline.sections()
-    title = sole_top_heading(sections) or own_title
+    title = outline.title() or own_title
     return document_from(file, title=title, sections=without_title(sections, title))
 
 
-def text_of_fragment(markup: str) -> str:
-    """The text of a piece of HTML inside another format; "" where there is none."""
+def blocks_of_fragment(markup: str) -> list[tuple[int, str]]:
+    """(level of the heading, or 0, and text) of a piece of HTML inside another format; none where there is no text."""
     try:
-        return "\n\n".join(text for _, text in _blocks_of(_parsed(markup)))
+        return _blocks_of(_parsed(markup))
     except UnreadableDocumentError as error:
         if error.note.code != _NO_TEXT:
             raise
-        return ""
+        return []
 
 
 def _as_utf8(data: bytes) -> bytes:
@@ -133,12 +141,21 @@ def _blocks_of(root: html.HtmlElement) -> list[tuple[int, str]]:
 
 
 def _is_unseen(element: html.HtmlElement) -> bool:
-    if element.tag in _UNSEEN or element.get("role") in _UNSEEN_ROLES:
+    if element.tag in _UNSEEN or element.get("role") in _UNSEEN_ROLES or _is_anchor(element):
         return True
-    if element.tag in ("header", "footer"):  # of the site, unless it is a part's own
+    if element.tag in _OF_SITE or element.get("role") == "complementary":  # unless it is a part's own
         return not any(parent.tag in ("article", "main", "section") for parent in element.iterancestors())
     style = (element.get("style") or "").replace(" ", "").lower()
     return element.get("hidden") is not None or element.get("aria-hidden") == "true" or "display:none" in style
+
+
+def _is_anchor(element: html.HtmlElement) -> bool:
+    """Whether it is the mark beside a heading that is a link to it."""
+    return (
+        element.tag == "a"
+        and element.get("href", "").startswith("#")
+        and (element.text_content().strip() in _ANCHOR_MARKS or "headerlink" in element.get("class", "").split())
+    )
 
 
 class _Blocks:
@@ -158,12 +175,13 @@ class _Blocks:
         elif tag == "img":
             self._words.append(element.get("alt") or "")
         elif tag in _HEADINGS:
-            self._add(_HEADINGS[tag], clean_line(element.text_content()))
+            self._add(_HEADINGS[tag], _one_line(element))
         elif tag == "pre":
-            self._add(0, fenced(element.text_content()) if element.text_content().strip() else "")
+            code = _with_line_breaks(element)
+            self._add(0, fenced(code) if code.strip() else "")
         elif tag == "table" and not element.xpath(_BLOCKS_IN_TABLES):
             self._add(0, _table(element))
-        elif tag in ("ul", "ol") and not element.xpath(".//h1 | .//h2 | .//h3 | .//h4 | .//h5 | .//h6"):
+        elif tag in ("ul", "ol") and not element.xpath(_ANY_HEADING):
             self._add(0, _list(element, depth))
         elif tag in _INLINE:
             self._visit_content(element, depth)
@@ -171,6 +189,11 @@ class _Blocks:
             self.end_paragraph()
             self._visit_content(element, depth)
             self.end_paragraph()
+
+    def visit_inside(self, element: html.HtmlElement) -> None:
+        """Take in what is in an element, whatever that is."""
+        self._visit_content(element, 0)
+        self.end_paragraph()
 
     def end_paragraph(self) -> None:
         """What follows begins a new block."""
@@ -193,24 +216,85 @@ class _Blocks:
 
 def _table(table: html.HtmlElement) -> str:
     caption = clean_line(table.findtext("caption") or "")
-    rows = [[_cell(cell) for cell in row.xpath("./td | ./th")] for row in table.iter("tr")]
-    return "\n\n".join(filter(None, (caption, table_text(rows))))
+    rows = list(_rows(table))
+    around = [
+        child.tail for child in table.iter("table", "thead", "tbody", "tfoot", "tr", "td", "th") if child is not table
+    ]
+    stray = clean_line(" ".join(filter(None, (table.text, *around))))
+    return "\n\n".join(filter(None, (caption, stray, table_text(rows))))
 
 
-def _cell(cell: html.HtmlElement) -> str:
-    return clean_line(" ".join(cell.itertext()))
+def _rows(table: html.HtmlElement) -> Iterator[list[str]]:
+    """The cells of each row, each in the column that it stands in: one that takes several rows is repeated in each of them."""
+    running: dict[int, tuple[int, str]] = {}  # by column: rows that a cell above still takes, and its text
+    num_cells = 0
+    for row in table.iter("tr"):
+        if num_cells > _MAX_CELLS:
+            running = {}
+        cells: list[str] = []
+        begun: dict[int, tuple[int, str]] = {}
+        for cell in row.xpath("./td | ./th"):
+            cells += _cells_from_above(len(cells), running)
+            text, num_rows, num_columns = _one_line(cell), _span(cell, "rowspan"), _span(cell, "colspan")
+            if num_cells + len(cells) > _MAX_CELLS:
+                num_rows = num_columns = 1
+            for number in range(num_columns):
+                if num_rows > 1:
+                    begun[len(cells)] = (num_rows, "" if number else text)
+                cells.append("" if number else text)
+        cells += _cells_from_above(len(cells), running)
+        num_cells += len(cells)
+        running = {column: (left - 1, text) for column, (left, text) in (running | begun).items() if left > 1}
+        yield cells
+
+
+def _cells_from_above(column: int, running: Mapping[int, tuple[int, str]]) -> list[str]:
+    """The texts of the cells that reach down into a row, from a column on until one is free."""
+    texts: list[str] = []
+    while column + len(texts) in running:
+        texts.append(running[column + len(texts)][1])
+    return texts
+
+
+def _span(cell: html.HtmlElement, name: str) -> int:
+    number = (cell.get(name) or "1").strip()
+    return min(int(number), _MAX_SPAN) if number.isdecimal() and int(number[:9]) else 1
+
+
+def _one_line(element: html.HtmlElement) -> str:
+    """What is in a heading or in a cell: words are divided by blocks and line breaks, not by changes of the font."""
+    blocks = _Blocks()
+    blocks.visit_inside(element)
+    return clean_line(" ".join(text for _, text in blocks.found))
+
+
+def _with_line_breaks(element: html.HtmlElement) -> str:
+    """The text of preformatted lines as it stands."""
+    for line_break in element.iter("br"):
+        line_break.tail = "\n" + (line_break.tail or "")
+    return element.text_content()
 
 
 def _list(element: html.HtmlElement, depth: int) -> str:
-    points: list[str] = []
-    for number, item in enumerate(element, start=1):
+    points = [clean_line(element.text or "")]
+    number = _first_number(element)
+    for item in element:
         blocks = _Blocks()
         blocks.visit(item, depth=depth + 1)
         blocks.end_paragraph()
+        if (own := (item.get("value") or "").strip()).isdecimal():
+            number = int(own[:9])
         lines = "\n".join(text for _, text in blocks.found).split("\n")
         mark = f"{number}. " if element.tag == "ol" else "- "
         if item.tag != "li" and item.tag in ("ul", "ol"):  # a list right inside a list
             mark = "  "
         if any(lines):
             points.append(mark + "\n".join([lines[0], *(f"{' ' * len(mark)}{line}" for line in lines[1:])]))
-    return "\n".join(points)
+        points.append(clean_line(item.tail or ""))
+        number += item.tag == "li"
+    return "\n".join(filter(None, points))
+
+
+def _first_number(element: html.HtmlElement) -> int:
+    start = (element.get("start") or "1").strip()
+    return int(start[:9]) if start.isdecimal() else 1

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, reference
 from markdown_it.tree import SyntaxTreeNode
 
 from fettle.examples.notes import Note, warning
 from fettle.records import Finding
 from fettle.retrieval.document_reader import DocumentFile, document_from, text_of, whole_content
-from fettle.retrieval.document_text import Outline, fenced, sole_top_heading, table_text, without_title
+from fettle.retrieval.document_rows import MAX_ATTRIBUTE_CHARACTERS, MAX_EXACT_INTEGER
+from fettle.retrieval.document_text import Outline, fenced, table_text, without_title
 from fettle.retrieval.records import AttributeValue, Document
 
 _MAX_FRONT_MATTER_CHARACTERS = 1 << 16
-_BLOCKS_OF_TEXT = ("paragraph", "inline")
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
 class MarkdownReader:
@@ -37,22 +40,39 @@ class MarkdownReader:
         attributes, text, note = _front_matter(text)
         yield from (note.about(file.name) for note in (*notes, *([note] if note else [])))
         outline = Outline()
-        parser = MarkdownIt("commonmark").enable("table")
-        for node in SyntaxTreeNode(parser.parse(text)).children:
+        for node in SyntaxTreeNode(_parser().parse(text)).children:
             if node.type == "heading":
                 outline.heading(int(node.tag[1:]), _inline_text(node))
+            elif node.type == "html_block":
+                for level, block in _blocks_of_html(node.content):
+                    if level:
+                        outline.heading(level, block)
+                    else:
+                        outline.block(block)
             else:
                 outline.block(_block_text(node))
         sections = outline.sections()
-        title = str(attributes.pop("title", "")) or sole_top_heading(sections)
+        title = str(attributes.pop("title", "")) or outline.title()
         yield document_from(file, title=title, sections=without_title(sections, title), attributes=attributes)
+
+
+def _parser() -> MarkdownIt:
+    """CommonMark with tables, in which `[^1]: text` is a footnote, whose text is kept, and no address of a link."""
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.block.ruler.at("reference", _reference, {"alt": []})
+    return parser
+
+
+def _reference(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    start = state.bMarks[start_line] + state.tShift[start_line]
+    return not state.src.startswith("[^", start) and reference(state, start_line, end_line, silent)
 
 
 def _front_matter(text: str) -> tuple[dict[str, AttributeValue], str, Note | None]:
     """The plain values between `---` lines at the beginning, what follows, and what is wrong with them."""
     if not text.startswith("---\n"):
         return {}, text, None
-    end = text.find("\n---\n", 3, _MAX_FRONT_MATTER_CHARACTERS)
+    end = f"{text[:_MAX_FRONT_MATTER_CHARACTERS]}\n".find("\n---\n", 3)
     if end < 0:
         return {}, text, None
     try:
@@ -81,6 +101,8 @@ def _plain(value: Any) -> AttributeValue | None:
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
+        return str(value)[:MAX_ATTRIBUTE_CHARACTERS]
     return value if isinstance(value, str | int | float | bool) else None
 
 
@@ -96,7 +118,7 @@ def _block_text(node: SyntaxTreeNode) -> str:
         case "blockquote" | "list_item":
             return "\n\n".join(filter(None, map(_block_text, node.children)))
         case "html_block":
-            return _text_of_html(node.content)
+            return "\n\n".join(text for _, text in _blocks_of_html(node.content))
         case "hr":
             return ""
         case _:
@@ -123,14 +145,14 @@ def _inline_text(node: SyntaxTreeNode) -> str:
         case "hardbreak":
             return "\n"
         case "html_inline":
-            return ""
+            return "\n" if _LINE_BREAK.fullmatch(node.content) else ""
         case "image":
             return node.content
         case _:
             return "".join(map(_inline_text, node.children))
 
 
-def _text_of_html(markup: str) -> str:
-    from fettle.retrieval.document_readers.html import text_of_fragment
+def _blocks_of_html(markup: str) -> list[tuple[int, str]]:
+    from fettle.retrieval.document_readers.html import blocks_of_fragment
 
-    return text_of_fragment(markup)
+    return blocks_of_fragment(markup)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _MAX_CHARACTERS = 32 << 20
 _MAX_OUTLINE_ENTRIES = 10_000
 _NUM_LISTED_PAGES = 10
 _LETTER = re.compile(r"\w")
+_PAGE_NUMBER = re.compile(r"^\d{1,4}\s{1,8}(?=\D)|(?<=\D)\s{1,8}\d{1,4}$")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -128,13 +130,26 @@ def _notes(pages: Sequence[str], broken: dict[int, Exception]) -> Iterator[Note]
 
 def _outline_of(printed: _Printed) -> Outline:
     outline = Outline()
-    pages = lines_of_pages(printed.pages)
+    bookmarks_of_page: dict[int, list[_Bookmark]] = defaultdict(list)
+    for bookmark in printed.bookmarks:
+        bookmarks_of_page[bookmark.page].append(bookmark)
+    first_pages: dict[str, int] = {}
+    for bookmark in printed.bookmarks:
+        first_pages[_plain(bookmark.text)] = min(bookmark.page, first_pages.get(_plain(bookmark.text), bookmark.page))
+
+    def is_running(page: int, line: str) -> bool:
+        plain = _plain(_PAGE_NUMBER.sub("", line))
+        is_heading = any(_plain(bookmark.text) == plain for bookmark in bookmarks_of_page[page])
+        return first_pages.get(plain, page) < page and not is_heading
+
+    pages = lines_of_pages(printed.pages, is_running)
     words = known_words(pages)
     for number, lines in enumerate(pages):
         outline.begin_page(number + 1)
         done = 0
-        for bookmark in (bookmark for bookmark in printed.bookmarks if bookmark.page == number):
-            if (place := _place_of(bookmark.text, lines, done)) is None:
+        for bookmark, place in _placed(bookmarks_of_page[number], lines):
+            if place is None:
+                outline.leave(bookmark.level)
                 continue
             _add_paragraphs(outline, lines[done : place[0]], words)
             outline.heading(bookmark.level, bookmark.text)
@@ -143,20 +158,41 @@ def _outline_of(printed: _Printed) -> Outline:
     return outline
 
 
+def _placed(bookmarks: Sequence[_Bookmark], lines: Sequence[str]) -> list[tuple[_Bookmark, tuple[int, int] | None]]:
+    """The bookmarks of a page with their lines (from, to), from its top to its bottom; first those that stand on none (None)."""
+    placed: list[tuple[_Bookmark, tuple[int, int] | None]] = []
+    taken: set[int] = set()
+    done = 0
+    for bookmark in bookmarks:
+        places = [place for place in _places_of(bookmark.text, lines) if taken.isdisjoint(range(*place))]
+        place = next((place for place in places if place[0] >= done), places[0] if places else None)
+        if place is not None and len(places) > 1 and not any(lines[: place[0]]):
+            place = places[1]  # the page's header names what begins on it
+        if place is not None:
+            taken.update(range(*place))
+            done = place[1]
+        placed.append((bookmark, place))
+    return sorted(placed, key=lambda one: (-1, -1) if one[1] is None else one[1])
+
+
 def _add_paragraphs(outline: Outline, lines: Sequence[str], words: frozenset[str]) -> None:
     for paragraph in paragraphs_of(lines, words):
         outline.block(paragraph)
 
 
-def _place_of(heading: str, lines: Sequence[str], start: int) -> tuple[int, int] | None:
-    """The lines (from, to) that are this heading, with its number perhaps; None where there are none."""
+def _places_of(heading: str, lines: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """All lines (from, to) that are this heading, with its number perhaps."""
     wanted = _plain(heading)
-    for position in range(start, len(lines)):
-        for end in range(position + 1, min(position + 3, len(lines)) + 1):
+    position = 0
+    while wanted and position < len(lines):
+        ends = range(position + 1, min(position + 3, len(lines)) + 1) if lines[position] else ()
+        for end in ends:
             found = _plain("".join(lines[position:end]))
-            if wanted and (found == wanted or (found.endswith(wanted) and found.removesuffix(wanted).isdigit())):
-                return position, end
-    return None
+            if found == wanted or (found.endswith(wanted) and found.removesuffix(wanted).isdigit()):
+                yield position, end
+                position = end - 1
+                break
+        position += 1
 
 
 def _bookmarks_of(pdf: PdfFile) -> tuple[_Bookmark, ...]:

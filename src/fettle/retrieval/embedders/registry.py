@@ -38,6 +38,15 @@ def embedder_by_name(name: str = DEFAULT_EMBEDDER) -> PassageEmbedder:
     return SentenceTransformerEmbedder(name)
 
 
+def is_endpoint(name: str) -> bool:
+    """Whether this is the name of an endpoint, whose model is known by what it is called alone.
+
+    >>> is_endpoint("openai:http://127.0.0.1:9/v1#bge-m3"), is_endpoint("all-MiniLM-L6-v2")
+    (True, False)
+    """
+    return name.startswith(_ENDPOINT)
+
+
 def endpoint_name(url: str, model: str) -> str:
     """What an endpoint's embedder is called.
 

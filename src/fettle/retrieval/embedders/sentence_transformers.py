@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,8 +154,16 @@ class SentenceTransformerEmbedder:
 
 
 def revision_of(folder: Path) -> str:
-    """Hash of all files of a model that decide what it computes."""
+    """Hash of all files of a model that decide what it computes.
+
+    Raises:
+        ModelError: They are gone.
+    """
     deciding = [path for path in iter_files(folder) if path.suffix in _DECIDING]
+    if not any(path.suffix == _WEIGHTS for path in deciding):
+        raise ModelError(
+            "the model's weights are gone", where=str(folder), remedy="put them back, or name another model"
+        )
     return sha256_of_json([[str(path.relative_to(folder)), sha256_of_file(path)] for path in deciding])
 
 
@@ -193,5 +202,14 @@ def _cached(name: str, role: Role) -> Path:
         raise ModelError(
             f"no {role.name} {name!r} is on this machine, and none is fetched",
             where=f"--{role.name}",
-            remedy=f"name a folder, or fetch it once with `hf download {name}`; {role.else_do}",
+            remedy=_remedy(name, role),
         ) from error
+
+
+def _remedy(name: str, role: Role) -> str:
+    """What to do where there is no such model."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return f"name a folder, or fetch it once with `hf download {name}`; {role.else_do}"
+    if role is _EMBEDDER:
+        return "name the folder where it lies now: an index is told with `fettle index DOCUMENTS --name NAME --embedder FOLDER`"
+    return f"name the folder where it lies now; {role.else_do}"

@@ -42,7 +42,7 @@ from fettle.retrieval.stored import as_passage, describe_index
 from fettle.retrieval.words import language_of, words_of
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
-from fettle.store.passages import StoredPassage, find_passages
+from fettle.store.passages import StoredPassage, find_passages, hold_passages
 from fettle.store.tables import indexes, passages
 
 _STAGE = "make search files"  # as the folder calls it
@@ -174,7 +174,11 @@ def _fill(
     for start in range(0, len(numbers), _AT_ONCE):
         listener.on_stage(Stage(name=_STAGE, num_done=start, num_total=len(numbers)))
         with generation.store.writing() as connection:
-            some = find_passages(connection, made_as.id, numbers[start : start + _AT_ONCE])
+            batch = numbers[start : start + _AT_ONCE]
+            hold_passages(
+                connection, made_as.id, batch
+            )  # rows of passages that are deleted meanwhile could not be written
+            some = find_passages(connection, made_as.id, batch)
             driver = connection.connection.driver_connection
             assert isinstance(driver, DriverConnection)
             write(driver, generation, list(some.values()))

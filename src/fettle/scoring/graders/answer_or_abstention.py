@@ -14,7 +14,8 @@ from fettle.scoring.grader import BatchGrader, Grader, scored, unscorable
 class AnswerOrAbstention:
     """Another grader's score where there is an answer; where there is none, 1 for saying so and 0 for anything else.
 
-    To say that there is none where there is one scores 0.
+    To say that there is none where there is one scores 0; but where documents say so themselves (`Example.is_told`), the grader
+    inside decides of that too.
     """
 
     inner: Grader
@@ -53,4 +54,4 @@ class AnswerOrAbstention:
         says_none = self.abstentions.is_abstention(answer.text)
         if self.abstentions.is_wanted(example):
             return scored(example, says_none or plain(answer.text) == plain(example.answer))
-        return scored(example, 0.0) if says_none else None
+        return scored(example, 0.0) if says_none and not example.is_told else None

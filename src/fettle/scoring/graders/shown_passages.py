@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fettle.records import Answer, Example, Score
-from fettle.retrieval.lookup import KeptLookup, PassageLookup
+from fettle.retrieval.lookup import KeptLookup, PassageLookup, PassageSet, as_read
 from fettle.scoring.abstention import Abstentions
 from fettle.scoring.containment import holds, is_short
 from fettle.scoring.grader import Grader, scored, unscorable, unscored
@@ -92,8 +92,8 @@ class CitationPrecision:
         if not num_named:
             return unscored(example, "the answer names no passage")
         right = set(example.document_ids or ())
-        cited = self.lookup.with_ids(answer.cited)
-        return scored(example, sum(passage.document_id in right for passage in cited) / num_named)
+        cited = _documents(self.lookup, example, answer.cited)
+        return scored(example, sum(document in right for document in cited) / num_named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +111,11 @@ class CitationRecall:
         if (result := _not_citable(example, answer, self.abstentions)) is not None:
             return result
         right = set(example.document_ids or ())
-        shown = {passage.document_id for passage in self.lookup.with_ids(answer.passages)} & right
+        shown = right.intersection(_documents(self.lookup, example, answer.passages))
         if not shown:
             return unscored(example, "no document that answers it was shown")
-        cited = {passage.document_id for passage in self.lookup.with_ids(answer.cited)}
-        return scored(example, len(shown & cited) / len(shown))
+        cited = _documents(self.lookup, example, answer.cited)
+        return scored(example, len(shown.intersection(cited)) / len(shown))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +149,12 @@ def _not_citable(example: Example, answer: Answer, abstentions: Abstentions) -> 
     if abstentions.is_wanted(example):
         return unscored(example, "no document answers it")
     return None if example.document_ids else unscored(example, "the example does not say which documents answer it")
+
+
+def _documents(lookup: KeptLookup, example: Example, passage_ids: tuple[str, ...]) -> tuple[str, ...]:
+    """The document of each passage; a right one where it says the same words, since search shows one of several copies."""
+    of_copies = PassageSet(one for id_ in example.document_ids or () for one in lookup.of_document(id_)).document_of
+    return tuple(of_copies.get(as_read(one), one.document_id) for one in lookup.with_ids(passage_ids))
 
 
 def _grounded(
