@@ -1,9 +1,11 @@
-"""What each way of searching finds of SQuAD's paragraphs: recall, reciprocal rank and nDCG with 95 % intervals.
+"""What each way of searching finds: recall, reciprocal rank and nDCG with 95 % intervals, of SQuAD's paragraphs or another set.
 
-Questions count that the paragraph they were asked about answers; it is the only right document. Documents are cut as `fettle index`
-cuts them. Intervals are for other questions about other paragraphs of such articles: questions about one paragraph go together.
+Of SQuAD, questions count that the paragraph they were asked about answers; it is the only right document. Documents are cut as
+`fettle index` cuts them. Intervals are for other questions about other paragraphs of such articles: questions about one paragraph
+go together. Other sets are made by `retrieval_sets.py`.
 
     .venv/bin/python benchmarks/retrieval_quality.py --shared ../shared --split test --json
+    .venv/bin/python benchmarks/retrieval_quality.py --data sets/boolq --split all
 
 Choices are made on train and valid, never on test.
 """
@@ -82,8 +84,10 @@ class RememberingEmbedder(MiniLMEmbedder):
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with data/rag_squad2")
-    parser.add_argument("--split", choices=["train", "valid", "test"], default="test")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--shared", type=Path, help="folder with data/rag_squad2")
+    place.add_argument("--data", type=Path, help="folder with docs.jsonl and questions.jsonl")
+    parser.add_argument("--split", choices=["train", "valid", "test", "all"], default="test")
     parser.add_argument("--json", action="store_true", help="print one line of JSON at the end")
     return parser.parse_args()
 
@@ -138,7 +142,7 @@ def _shown(interval: Interval) -> str:
 def main() -> None:
     """Search in every way and print a table."""
     arguments = parse_arguments()
-    data = arguments.shared / "data" / "rag_squad2"
+    data = arguments.data or arguments.shared / "data" / "rag_squad2"
     rows = [json.loads(line) for line in (data / "questions.jsonl").open()]
     asked = [row for row in rows if row["split"] == arguments.split and row["answerable"]]
     embedder = RememberingEmbedder()

@@ -68,11 +68,10 @@ def search(
     from fettle.cli.store import open_store
     from fettle.retrieval.embedders.registry import embedder_by_name
     from fettle.retrieval.filters import AllOf
-    from fettle.retrieval.indexes.registry import open_index
-    from fettle.retrieval.indexing import make_searchable
     from fettle.retrieval.records import SearchMethod, SearchSettings
     from fettle.retrieval.search import IndexSearch
     from fettle.retrieval.stored import StoredPassages
+    from fettle.retrieval.vector_stores import open_searchable
     from fettle.store.indexes import use_index
 
     conditions = tuple(map(_condition, where or ()))
@@ -83,9 +82,9 @@ def search(
         index = named_index(connection, project, name)
         use_index(connection, index.id)
     with ProgressBars(Console(stderr=True)) as bars:
-        make_searchable(store, index, bars)
+        opened = open_searchable(store, index, bars)
     settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
-    retriever = IndexSearch(open_index(store, index), embedder_by_name(index.embedder), settings)
+    retriever = IndexSearch(opened, embedder_by_name(index.embedder), settings)
     found = retriever.search(question, where=AllOf(filters=conditions) if conditions else None)
     if as_json:
         typer.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fettle.errors import BusyError, ResourceError
-from fettle.progress import SilentListener
+from fettle.progress import Listener, SilentListener
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import backend_named
 from fettle.retrieval.indexing import make_searchable
@@ -23,12 +23,15 @@ from fettle.store.indexes import (
 _SECONDS_A_DAY = 24 * 3600
 
 
-def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:
+def open_searchable(store: Store, index: StoredIndex, listener: Listener | None = None) -> PassageIndex:
     """The present generation of an index, made searchable first where it is not: after a restore, or on another machine.
+
+    An index that was replaced since it was looked up is looked up again: what the old one was searched with is gone.
 
     Args:
         store: Where it is.
-        index: As it was a moment ago; a newer generation may have taken the place of what it is searched with.
+        index: As it was when it was looked up.
+        listener: Told what is made; None: nobody.
 
     Raises:
         NoSuchIndexError: It was deleted.
@@ -36,16 +39,17 @@ def open_searchable(store: Store, index: StoredIndex) -> PassageIndex:
         ResourceError: What it is searched with is damaged.
     """
     backend = backend_named(index.backend)
-    try:
-        if not backend.is_prepared(store, index):
-            make_searchable(store, index, SilentListener())
-        return backend.open(store, index)
-    except (BusyError, ResourceError):
-        with store.reading() as connection:
-            present = find_index(connection, index.project_id, index.id)
-        if present.generation == index.generation:
-            raise
-    return open_searchable(store, present)
+    while True:
+        try:
+            if not backend.is_prepared(store, index):
+                make_searchable(store, index, listener or SilentListener())
+            return backend.open(store, index)
+        except (BusyError, ResourceError):
+            with store.reading() as connection:
+                present = find_index(connection, index.project_id, index.id)
+            if present.generation == index.generation:
+                raise
+            index = present
 
 
 def remove_vector_store(store: Store, project_id: str, index_id: str) -> None:

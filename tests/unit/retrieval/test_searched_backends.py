@@ -14,6 +14,7 @@ from fettle.retrieval.filters import Condition, Operator
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.indexes.registry import backend_named, open_index
 from fettle.retrieval.records import Ranked
+from fettle.retrieval.vector_stores import open_searchable
 from fettle.settings import get_settings
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
@@ -193,6 +194,13 @@ def test_an_index_that_was_not_made_searchable_says_so(store: Store) -> None:
     assert not backend_named(index.backend).is_prepared(store, index)
     with pytest.raises(ResourceError, match="index the same documents again"):
         open_index(store, index)
+
+
+def test_an_index_that_was_replaced_since_it_was_looked_up_is_found_as_it_is_now(
+    store: Store, index: StoredIndex
+) -> None:
+    put(store, index, [Written(id="zoo", text="A zoo has zebras.", vector=(0, 0, 1, 1))])
+    assert _names(store, index, open_searchable(store, index).matching("zebras", 4)) == ["zoo"]
 
 
 def test_searches_in_many_threads_find_the_same(opened: PassageIndex) -> None:

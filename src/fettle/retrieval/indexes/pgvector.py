@@ -49,6 +49,8 @@ _NUM_COMPARED_AGAIN = 2
 """Times as many as are asked for, found in half precision, are compared in full."""
 _FEWEST_LOOKED_AT, _MOST_LOOKED_AT = 100, 1_000
 """Vectors on the way through the graph (`hnsw.ef_search`); the latter is the most that pgvector takes."""
+_WALKS_ON_SINCE = (0, 8)
+"""Older versions of pgvector refuse a setting that they do not know, and may lead to fewer than are asked for."""
 
 _LENGTH_COUNTS = 0.3
 """b of BM25. Tried on SQuAD: 0, 0.3, 0.4, 0.5, 0.75."""
@@ -86,6 +88,7 @@ class PgVectorIndex:
             version = pgvector_version(connection) or ()
             is_large = has_graph(connection, description.id, description.num_dimensions)
         self._graph = vector_type(version, description.num_dimensions) if is_large else None
+        self._walks_on = version >= _WALKS_ON_SINCE
 
     def nearest(self, query_D: NDArray[np.float32], k: int, where: Filter | None = None) -> list[Ranked]:
         """The `k` passages with the most similar vectors, the most similar first; equally similar ones by key.
@@ -180,8 +183,9 @@ class PgVectorIndex:
         """As many of the nearest as the graph leads to, compared in full."""
         num_compared = _NUM_COMPARED_AGAIN * k
         num_looked_at = min(max(_FEWEST_LOOKED_AT, num_compared), _MOST_LOOKED_AT)
-        for name, value in {"hnsw.ef_search": str(num_looked_at), "hnsw.iterative_scan": "strict_order"}.items():
-            connection.execute(select(func.set_config(name, value, True)))
+        connection.execute(select(func.set_config("hnsw.ef_search", str(num_looked_at), True)))
+        if self._walks_on:
+            connection.execute(select(func.set_config("hnsw.iterative_scan", "strict_order", True)))
         rounded = cast(passage_vectors.c.vector, kind)
         near = (
             select(passage_vectors.c.passage_number)
