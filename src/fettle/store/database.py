@@ -284,7 +284,7 @@ def _migrate(engine: Engine, home: Path) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Have all of what follows done, or nothing of it: half a migration, left by a kill or a full disk, could not be gone on with."""
+    """Have all of what follows done, or nothing: half a migration, left by a kill or a full disk, could not be gone on with."""
     if connection.dialect.name == "sqlite":  # which would otherwise commit each statement by itself
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -262,3 +262,10 @@ def test_what_searches_it_can_be_another_one_from_a_rebuild_on(
     with store.reading() as connection:
         (index,) = list_all_indexes(connection)
     assert [generation.name for generation in (store.indexes / index.id).iterdir()] == ["2"]
+
+
+def test_the_name_of_a_file_cannot_steer_the_terminal(run: Run, folder: Path) -> None:
+    (folder / "red\x1b[31m.pdf").write_text("no PDF")
+    printed = run("index", str(folder), "--name", "handbook")
+    assert "broken-file" in printed
+    assert "\x1b" not in printed
