@@ -69,6 +69,7 @@ def search(
     from fettle.retrieval.indexing import make_searchable
     from fettle.retrieval.records import SearchMethod, SearchSettings
     from fettle.retrieval.search import IndexSearch
+    from fettle.retrieval.vectors import require_same_vectors
     from fettle.store.indexes import use_index
 
     conditions = _filter(where or ())
@@ -81,7 +82,10 @@ def search(
     with ProgressBars(Console(stderr=True)) as bars:
         make_searchable(store, index, bars)
     settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
-    retriever = IndexSearch(open_index(store, index), embedder_by_name(index.embedder), settings)
+    embedder = embedder_by_name(index.embedder)
+    retriever = IndexSearch(open_index(store, index), embedder, settings)
+    if settings.method is not SearchMethod.FULL_TEXT:
+        require_same_vectors(store, index, embedder)
     found = retriever.search(question, where=conditions)
     if as_json:
         typer.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=1))
