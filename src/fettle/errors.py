@@ -221,8 +221,10 @@ def memory_errors_explained(doing: str) -> Iterator[None]:
 
 
 def _error_number(error: Exception) -> int:
-    """The operating system's error number, 0 for none; safetensors and copies of folders pass it on in words only."""
+    """The operating system's error number, 0 for none; safetensors, FAISS, NumPy and copies of folders pass it on in words only."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
+    if os.strerror(errno.ENOSPC) in str(error) or re.search(r"\d+ requested and \d+ written", str(error)):
+        return errno.ENOSPC
     found = re.search(r"\(os error (\d+)\)|\[Errno (\d+)\]", str(error))
     return int(found[1] or found[2]) if found else 0

@@ -62,9 +62,14 @@ def test_a_place_that_cannot_be_written_is_told_as_such(number: int) -> None:
         raise OSError(number, "words of the system")
 
 
-def test_the_words_of_safetensors_are_understood() -> None:
+@pytest.mark.parametrize("error", [
+    RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    OSError("98304 requested and 4096 written"),  # NumPy
+    RuntimeError("Error in write_index: write error in graph.faiss: 0 != 1 (No space left on device)"),  # FAISS
+])  # fmt: skip
+def test_the_words_of_libraries_are_understood(error: Exception) -> None:
     with pytest.raises(DiskFullError), disk_errors_explained(Path("run")):
-        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise error
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), RuntimeError("os error"), ValueError("28")])

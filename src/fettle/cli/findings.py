@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fettle.cli.tables import one_line
 from fettle.records import Finding, Severity
 
+_MOST_FILE_CHARACTERS = 400
 _COLOURS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
@@ -62,6 +64,7 @@ def _joined(places: Sequence[str]) -> str:
 
 
 def _place(finding: Finding, *, has_many_files: bool) -> str:
+    file = one_line(finding.file, _MOST_FILE_CHARACTERS)
     if finding.line is None:
-        return finding.file if has_many_files else "whole file"
-    return f"{finding.file}:{finding.line}" if has_many_files else f"line {finding.line}"
+        return file if has_many_files else "whole file"
+    return f"{file}:{finding.line}" if has_many_files else f"line {finding.line}"

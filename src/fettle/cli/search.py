@@ -72,6 +72,7 @@ def search(
     from fettle.retrieval.search import IndexSearch
     from fettle.retrieval.stored import StoredPassages
     from fettle.retrieval.vector_stores import open_searchable
+    from fettle.retrieval.vectors import require_same_vectors
     from fettle.store.indexes import use_index
 
     conditions = tuple(map(_condition, where or ()))
@@ -84,7 +85,10 @@ def search(
     with ProgressBars(Console(stderr=True)) as bars:
         opened = open_searchable(store, index, bars)
     settings = SearchSettings(method=SearchMethod(method.value), num_passages=num_passages, reranker=reranker)
-    retriever = IndexSearch(opened, embedder_by_name(index.embedder), settings)
+    embedder = embedder_by_name(index.embedder)
+    retriever = IndexSearch(opened, embedder, settings)
+    if settings.method is not SearchMethod.FULL_TEXT:
+        require_same_vectors(store, index, embedder)
     found = retriever.search(question, where=AllOf(filters=conditions) if conditions else None)
     if as_json:
         typer.echo(json.dumps([_as_json(one) for one in found], ensure_ascii=False, indent=1))

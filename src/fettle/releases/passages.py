@@ -22,6 +22,7 @@ from fettle.retrieval.retriever import Retriever
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import describe_index
 from fettle.retrieval.vector_stores import is_expired, open_searchable
+from fettle.retrieval.vectors import require_same_vectors
 from fettle.store.database import Store
 from fettle.store.indexes import NoSuchIndexError, find_index
 from fettle.store.model_indexes import AttachedIndex
@@ -147,7 +148,9 @@ def searching(
         )
     opened = open_searchable(store, index)
     try:
-        search = IndexSearch(opened, load_embedder(index.embedder), search_settings(attached))
+        embedder = load_embedder(index.embedder)
+        search = IndexSearch(opened, embedder, search_settings(attached))
+        require_same_vectors(store, index, embedder)
         search.search("?")  # what is read at the first search is no part of a request's time
         yield ContenderSearch(retriever=search, wording=wording_of(attached))
     finally:

@@ -22,6 +22,11 @@ MAX_TITLE_CHARACTERS = 200
 """Longer titles are cut."""
 SAMPLE_BYTES = 1 << 16
 """Of a file's beginning, enough to tell what it is encoded in."""
+_REMEDIES = {
+    "--encoding": "if these words look wrong, save the file as UTF-8",
+    '"messages"': "write one object with id, title and text, or with question and answer, per line",
+}
+"""What to do about documents, by words in what is said of examples."""
 _CUT_CHARACTER = re.compile(rb"[\x80-\xff]{1,3}$")
 
 
@@ -151,9 +156,11 @@ def encoding_of(start: bytes, *, name: str) -> tuple[str, tuple[Note, ...]]:
 
 
 def as_told_here(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """Notes of the readers of examples, without the option that is there for examples alone."""
-    remedy = "if these words look wrong, save the file as UTF-8"
-    return tuple(replace(note, remedy=remedy) if "--encoding" in note.remedy else note for note in notes)
+    """Notes of the readers of examples, without the option and the form that are there for examples alone."""
+    return tuple(
+        replace(note, remedy=next((remedy for words, remedy in _REMEDIES.items() if words in note.remedy), note.remedy))
+        for note in notes
+    )
 
 
 def refuse_foreign(start: bytes) -> None:

@@ -168,6 +168,7 @@ class Store:
         config = _alembic()
         with _database_errors_explained(self._engine), _alone(self._engine, self.home) as connection:
             config.attributes["connection"] = connection
+            _begin(connection)
             command.downgrade(config, "base")
             command.upgrade(config, version)
             connection.commit()
@@ -270,6 +271,7 @@ def _migrate(engine: Engine, home: Path) -> None:
             return
         config = _alembic()
         config.attributes["connection"] = connection
+        _begin(connection)
         try:
             command.upgrade(config, "head")
         except CommandError as error:
@@ -279,6 +281,12 @@ def _migrate(engine: Engine, home: Path) -> None:
                 remedy="install that version again, or restore a backup",
             ) from error
         connection.commit()
+
+
+def _begin(connection: Connection) -> None:
+    """Have all of what follows done, or nothing: half a migration, left by a kill or a full disk, could not be gone on with."""
+    if connection.dialect.name == "sqlite":  # which would otherwise commit each statement by itself
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _alembic() -> Config:

@@ -21,6 +21,7 @@ from fettle.retrieval.lookup import KeptLookup
 from fettle.retrieval.records import Found, SearchMethod
 from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.stored import StoredPassages
+from fettle.retrieval.vectors import require_same_vectors
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex, find_index, find_named_index
 from fettle.store.keys import ensure_project
@@ -164,6 +165,7 @@ def study_documents(settings: DocumentSettings, project: str, listener: Listener
     opened = open_index(store, index)
     if not opened.description.num_passages:
         raise ConfigError("the documents hold no passage", where=settings.described, remedy="name another place")
+    require_same_vectors(store, index, embedder)
     return StudyDocuments(
         settings=settings,
         store=store,

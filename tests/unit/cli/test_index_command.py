@@ -278,3 +278,28 @@ def test_what_searches_it_can_be_another_one_from_a_rebuild_on(
     with store.reading() as connection:
         (index,) = list_all_indexes(connection)
     assert [generation.name for generation in (store.indexes / index.id).iterdir()] == ["2"]
+
+
+def test_the_name_of_a_file_cannot_steer_the_terminal(run: Run, folder: Path) -> None:
+    (folder / "red\x1b[31m.pdf").write_text("no PDF")
+    printed = run("index", str(folder), "--name", "handbook")
+    assert "broken-file" in printed
+    assert "\x1b" not in printed
+
+
+def test_an_endpoint_with_another_model_under_its_name_is_not_searched_with(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Salted(NamedEmbedder):
+        salt = ""
+
+        def embed(self, texts):
+            return super().embed([" ".join(self.salt + word for word in text.split()) for text in texts])
+
+    monkeypatch.setattr(registry, "embedder_by_name", Salted)
+    run("index", folder, "--name", "handbook", "--embedder", "bge", "--embedder-url", "http://127.0.0.1:9/v1")
+    assert "Refunds take fourteen days." in run("search", "handbook", "refunds")
+    monkeypatch.setattr(Salted, "salt", "x")
+    with pytest.raises(ConfigError, match="another model under the same name"):
+        run("search", "handbook", "refunds")
+    assert "Refunds take fourteen days." in run("search", "handbook", "refunds", "--method", "full_text")

@@ -211,3 +211,8 @@ def test_code_with_fences_in_it_gets_a_longer_fence() -> None:
 
 def test_a_table_with_ragged_rows_is_filled_up() -> None:
     assert table_text([["a", "b"], ["1"], ["", ""]]) == "| a | b |\n| --- | --- |\n| 1 |  |"
+
+
+def test_what_is_no_object_is_told_in_terms_of_documents() -> None:
+    finding = finding_of("a.jsonl", b"[1, 2]\n")
+    assert finding.remedy == "write one object with id, title and text, or with question and answer, per line"

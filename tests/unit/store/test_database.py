@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sqlalchemy import insert, select
 
 from fettle.errors import ConfigError, ResourceError
 from fettle.store.database import Store, epoch_now, now
+from fettle.store.keys import DEFAULT_PROJECT, ensure_project
 from fettle.store.tables import metadata, projects
 
 
@@ -101,3 +104,33 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(ConfigError, match="newer version"):
         Store(tmp_path)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sqlalchemy import Engine, event
+from fettle.store.database import Store
+
+left = int(sys.argv[2])
+
+@event.listens_for(Engine, "before_cursor_execute")
+def count(connection, cursor, statement, *rest):
+    global left
+    left -= statement.lstrip().startswith(("CREATE", "ALTER", "DROP", "INSERT", "UPDATE"))
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Store(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.environ.get("FETTLE_TEST_DATABASE_URL") is not None, reason="about SQLite")
+@pytest.mark.parametrize("num_statements", [1, 4, 20, 60])
+def test_a_migration_that_is_killed_is_made_by_the_next_who_opens(tmp_path: Path, num_statements: int) -> None:
+    command = [sys.executable, "-c", _KILLED, str(tmp_path), str(num_statements)]
+    assert subprocess.run(command, check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode == -9
+    opened = Store(tmp_path)
+    assert opened.is_current
+    with opened.writing() as connection:
+        assert ensure_project(connection, DEFAULT_PROJECT).id

@@ -12,6 +12,7 @@ from fettle.records import Finding, Location
 from fettle.retrieval.document_reader import (
     SAMPLE_BYTES,
     DocumentFile,
+    as_told_here,
     encoding_of,
     place_errors_as_os_errors,
     refuse_empty,
@@ -47,7 +48,7 @@ class JsonLinesDocumentReader:
                     yield left_out("too-large", problem, "divide the document into several rows").at(place)
                     continue
                 row = parse_row(line, number)
-                yield from (note.at(place) for note in row.notes)
+                yield from (note.at(place) for note in as_told_here(row.notes))
                 if row.values is not None:
                     yield rows.document(row.values, number)
         yield from rows.findings()

@@ -42,7 +42,7 @@ class TableDocumentReader:
         values = with_numbers([row.values or {} for row in found.rows]) if file.suffix != ".json" else None
         for position, row in enumerate(found.rows):
             place = Location(file=file.name, line=row.line)
-            yield from (note.at(place) for note in row.notes)
+            yield from (note.at(place) for note in as_told_here(row.notes))
             if row.values is not None:
                 yield rows.document(row.values if values is None else values[position], row.line)
         yield from rows.findings()

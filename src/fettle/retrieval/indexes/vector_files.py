@@ -73,10 +73,13 @@ def write_vectors(
     if num_rows == 0:
         np.save(path, np.zeros((0, num_dimensions), dtype=dtype), allow_pickle=False)
         return form
-    kept_ND = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(num_rows, num_dimensions))
-    for start in range(0, num_rows, _NUM_AT_ONCE):
-        kept_ND[start : start + _NUM_AT_ONCE] = raw_ND[start : start + _NUM_AT_ONCE]
-    kept_ND.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": raw_ND.shape}
+    with path.open(
+        "wb"
+    ) as file:  # not through mapped memory: where the disk is full, that ends the process without a word
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, num_rows, _NUM_AT_ONCE):
+            file.write(raw_ND[start : start + _NUM_AT_ONCE].astype(dtype).tobytes())
     if form is not VectorForm.EXACT:
         _write_faiss(raw_ND, form, folder / f"{form}.faiss", on_progress)
     return form
