@@ -74,9 +74,7 @@ def write_vectors(
         np.save(path, np.zeros((0, num_dimensions), dtype=dtype), allow_pickle=False)
         return form
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": raw_ND.shape}
-    with path.open(
-        "wb"
-    ) as file:  # not through mapped memory: where the disk is full, that ends the process without a word
+    with path.open("wb") as file:  # not through mapped memory, where a full disk ends the process without a word
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, num_rows, _NUM_AT_ONCE):
             file.write(raw_ND[start : start + _NUM_AT_ONCE].astype(dtype).tobytes())
