@@ -17,8 +17,10 @@ from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.releases.changing import promote
 from fettle.releases.records import ContenderKind, ReleasedContender, ReleasedIndex, Router
+from fettle.retrieval.vector_stores import remove_vector_store
 from fettle.routing_records import RoutingRule
 from fettle.server import chat
+from fettle.store.indexes import change_index
 from fettle.store.keys import list_projects, owner_of
 from fettle.store.model_indexes import AttachedIndex, attach_index, detach_index
 from fettle.store.tables import projects
@@ -335,6 +337,35 @@ def test_a_store_that_a_release_searches_is_not_deleted(
         documents.client.vector_stores.delete(documents.store_id)
     assert caught.value.code == "vector_store_in_use"
     assert documents.client.vector_stores.retrieve(documents.store_id).id == documents.store_id
+
+
+def test_a_release_whose_store_is_gone_says_so_of_itself(
+    made: Callable[..., Documents], search_server: SearchServer
+) -> None:
+    documents, kept = made(REFUNDS), search_server.context.store
+    index = ReleasedIndex(
+        index_id=documents.store_id,
+        num_passages=2,
+        method="hybrid",
+        reranker=None,
+        max_tokens=None,
+        abstention=None,
+        asks_for_citations=False,
+    )
+    contender = ReleasedContender(kind=ContenderKind.RETRIEVAL, model=documents.model, index=index)
+    with kept.reading() as connection:
+        project = list_projects(connection)[documents.project_id].name
+    keep_release(kept, "gone", contender, project=project)
+    promote(kept, documents.project_id, "gone", 1, who="tester")
+    assert documents.chat(model="gone").to_dict()["retrieval"]["results"]
+    with kept.writing() as connection:
+        change_index(connection, documents.store_id, expires_after_days=1, last_active_at=1)
+    with pytest.raises(openai.BadRequestError, match=r"`gone` cannot answer.*has expired") as caught:
+        documents.chat(model="gone")
+    assert (caught.value.code, caught.value.param) == ("vector_store_not_available", "model")
+    remove_vector_store(kept, documents.project_id, documents.store_id)
+    with pytest.raises(openai.BadRequestError, match=r"`gone` cannot answer.*was deleted"):
+        documents.client.responses.create(model="gone", input="How long do refunds take?")
 
 
 @pytest.mark.parametrize(("threshold", "answers_small"), [(-1e9, True), (1e9, False)])

@@ -82,9 +82,12 @@ class TakingIn:
     def __init__(self, store: Store, embedder_named: Callable[[str], PassageEmbedder], listener: Listener) -> None:
         self._store, self._embedder_named, self._listener = store, embedder_named, listener
         self._embedders: dict[str, PassageEmbedder] = {}
+        self._turns: dict[str, None] = {}  # ids of indexes, the one whose turn was last behind the others
 
     def do_next(self) -> bool:
         """Take in some files of one index; False: none wait, or others take them in.
+
+        Indexes take turns, so that thousands of files of one make nobody else's wait until they are all read.
 
         Raises:
             FettleError: Something does not answer for now; the files still wait.
@@ -92,7 +95,12 @@ class TakingIn:
         with self._store.reading() as connection:
             waiting = indexes_with_waiting_files(connection)
             indexes = {index.id: index for index in list_all_indexes(connection)}
-        for index in (indexes[index_id] for index_id in waiting if index_id in indexes):
+        self._turns = {index_id: None for index_id in self._turns if index_id in indexes}
+        last_turn = {index_id: place for place, index_id in enumerate(self._turns)}
+        in_turn = sorted(waiting, key=lambda index_id: last_turn.get(index_id, -1))  # else whose file waits longest
+        for index in (indexes[index_id] for index_id in in_turn if index_id in indexes):
+            self._turns.pop(index.id, None)
+            self._turns[index.id] = None
             try:
                 with alone_in_store(self._store, index.id, doing="changing this index", remedy=_AGAIN):
                     self._take_in(index)

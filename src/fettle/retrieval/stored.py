@@ -14,7 +14,7 @@ from fettle.files import sha256_of_json
 from fettle.retrieval.index import IndexDescription
 from fettle.retrieval.records import AttributeValue, Passage, PassageSettings
 from fettle.store.database import Store
-from fettle.store.indexes import DocumentStatus, StoredIndex, list_documents, sizes_of
+from fettle.store.indexes import DocumentStatus, StoredIndex, list_attributes, list_documents, sizes_of
 from fettle.store.passages import (
     NewPassage,
     StoredPassage,
@@ -60,8 +60,7 @@ class StoredPassages:
     def attributes(self) -> dict[int, Mapping[str, AttributeValue]]:
         """Of every document that can be found, by its number."""
         with self._store.reading() as connection:
-            documents = list_documents(connection, self._index_id, status=DocumentStatus.COMPLETED)
-        return {document.number: document.attributes for document in documents}
+            return list_attributes(connection, self._index_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

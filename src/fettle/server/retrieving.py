@@ -17,11 +17,13 @@ from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording
 from fettle.retrieval.question import question_of
 from fettle.retrieval.records import Found, SearchSettings
+from fettle.retrieval.vector_stores import is_expired
 from fettle.server.context import Context
+from fettle.server.errors import ApiError
 from fettle.server.search_bodies import FileSearchTool, least_score
 from fettle.server.searching import search_index
 from fettle.server.vector_stores import usable
-from fettle.store.indexes import find_index
+from fettle.store.indexes import NoSuchIndexError, StoredIndex, find_index
 from fettle.store.keys import Owner
 from fettle.store.model_indexes import AttachedIndex, index_of_model
 
@@ -64,7 +66,7 @@ def look_up(
 
     Raises:
         NoSuchIndexError: There is no such index, or it is another project's.
-        ApiError: It has expired, or the filter is none.
+        ApiError: It has expired, the one of who answers was deleted, or the filter is none.
         FettleError: It cannot be searched.
     """
     with context.store.reading() as connection:
@@ -73,7 +75,7 @@ def look_up(
             index = usable(find_index(connection, owner.project_id, tool.vector_store_ids[0]))
             settings = SearchSettings(num_passages=tool.max_num_results or _NUM_PASSAGES)
         elif attached is not None:
-            index = usable(find_index(connection, owner.project_id, attached.index_id))
+            index = _searched_by(connection, answering, attached)
             settings = search_settings(attached)
         else:
             return None
@@ -96,6 +98,27 @@ def _attached(connection: Connection, owner: Owner, answering: Answering) -> Att
     if answering.contender is None:
         return index_of_model(connection, answering.model.name, owner.project_id)
     return attached_to(answering.contender, owner.project_id)
+
+
+def _searched_by(connection: Connection, answering: Answering, attached: AttachedIndex) -> StoredIndex:
+    """The index of a release or a model.
+
+    Raises:
+        ApiError: It was deleted, or has expired; who asks has named a model, and is told of it.
+    """
+    try:
+        index = find_index(connection, attached.project_id, attached.index_id)
+        problem = "has expired" if is_expired(index) else None
+    except NoSuchIndexError:
+        index, problem = None, "was deleted"
+    if index is None or problem is not None:
+        name = attached.model if answering.release is None else answering.release.name
+        message = f"`{name}` cannot answer: the vector store '{attached.index_id}', which it searches first, {problem}."
+        remedy = (
+            "Attach another one to the model" if answering.release is None else "Promote another release of this name"
+        )
+        raise ApiError(f"{message} {remedy}.", param="model", code="vector_store_not_available")
+    return index
 
 
 def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieval) -> tuple[ChatRequest, Retrieval]:

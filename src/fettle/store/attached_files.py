@@ -115,7 +115,7 @@ def find_file_of_index(connection: Connection, index_id: str, document_id: str) 
     Raises:
         NoSuchAttachedFileError: There is none of this id.
     """
-    where = (index_documents.c.index_id == index_id, index_documents.c.document_id == document_id)
+    where = (index_documents.c.index_id == index_id, index_documents.c.document_id == document_id, _is_shown())
     row = connection.execute(select(index_documents).where(*where)).first()
     if row is None:
         raise NoSuchAttachedFileError(index_id, document_id)
@@ -143,7 +143,7 @@ def list_files_of_index(
         UnknownPageError: The page is asked for after a file that is not in the index.
     """
     number = index_documents.c.number
-    where: list[ColumnElement[bool]] = [index_documents.c.index_id == index_id]
+    where: list[ColumnElement[bool]] = [index_documents.c.index_id == index_id, _is_shown()]
     if among is not None:
         where.append(index_documents.c.document_id.in_(among))
     if request.after is not None:
@@ -165,7 +165,7 @@ def count_files(
     counts: dict[DocumentStatus, int] = {}
     num_bytes = 0
     for ids in [None] if among is None else _portions(among):
-        where = [index_documents.c.index_id == index_id]
+        where = [index_documents.c.index_id == index_id, _is_shown()]
         if ids is not None:
             where.append(index_documents.c.document_id.in_(ids))
         columns = (index_documents.c.status, func.count(), func.coalesce(func.sum(index_documents.c.num_bytes), 0))
@@ -284,6 +284,21 @@ def _portions(ids: Sequence[str]) -> list[Sequence[str]]:
 def _waits() -> ColumnElement[bool]:
     in_progress = index_documents.c.status == DocumentStatus.IN_PROGRESS.value
     return in_progress & index_documents.c.file_id.is_not(None)
+
+
+def _is_shown() -> ColumnElement[bool]:
+    """Of a document of a folder that is being read again, which stands here twice, what can be found."""
+    found = index_documents.alias("found")
+    has_one = (
+        select(found.c.number)
+        .where(
+            found.c.index_id == index_documents.c.index_id,
+            found.c.document_id == index_documents.c.document_id,
+            found.c.status == DocumentStatus.COMPLETED.value,
+        )
+        .exists()
+    )
+    return (index_documents.c.status != DocumentStatus.IN_PROGRESS.value) | ~has_one
 
 
 def _record(row: Row[Any]) -> IndexedFile:

@@ -278,6 +278,13 @@ def list_documents(
     return tuple(map(_document, rows))
 
 
+def list_attributes(connection: Connection, index_id: str) -> dict[int, Mapping[str, str | float | bool]]:
+    """Of every document that can be found, by its number."""
+    columns = (index_documents.c.number, index_documents.c.attributes)
+    found = connection.execute(select(*columns).where(*_of_index(index_id, DocumentStatus.COMPLETED)))
+    return {row.number: row.attributes for row in found}
+
+
 def remove_documents(connection: Connection, numbers: Collection[int]) -> None:
     """Delete documents with their passages."""
     for some in _pieces(numbers):

@@ -128,6 +128,21 @@ def test_a_process_that_is_to_end_leaves_the_rest(store: Store, index: StoredInd
     assert state_of(store, index, file_id).status is DocumentStatus.IN_PROGRESS
 
 
+def test_many_files_of_one_index_do_not_keep_another_waiting(
+    store: Store, index: StoredIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking_in_module, "_FILES_AT_ONCE", 1)
+    ids, other = attached(store, index, *TEXTS), empty_index(store)
+    [waits] = attached(store, other, TEXTS[0])
+    worker = taking_in(store)
+    assert worker.do_next()
+    assert worker.do_next()
+    assert state_of(store, other, waits).status is DocumentStatus.COMPLETED
+    assert [state_of(store, index, file_id).status for file_id in ids[1:]] == [DocumentStatus.IN_PROGRESS] * 2
+    assert worker.do_next()
+    assert state_of(store, index, ids[1]).status is DocumentStatus.COMPLETED
+
+
 def test_while_another_process_changes_the_index_the_next_one_is_looked_at(store: Store, index: StoredIndex) -> None:
     [waiting] = attached(store, index, TEXTS[0])
     other = empty_index(store)
@@ -146,6 +161,22 @@ def test_an_endpoint_that_does_not_answer_lets_files_wait(store: Store, index: S
     assert state_of(store, index, file_id).status is DocumentStatus.IN_PROGRESS
     assert taking_in(store).do_next()
     assert state_of(store, index, file_id).status is DocumentStatus.COMPLETED
+
+
+def test_an_endpoint_that_does_not_answer_keeps_no_other_index_waiting(store: Store, index: StoredIndex) -> None:
+    [waits] = attached(store, index, TEXTS[0])
+    other = empty_index(store)
+    [read] = attached(store, other, TEXTS[1])
+    with store.writing() as connection:
+        change_index(connection, index.id, embedder="of an endpoint")
+    worker = TakingIn(
+        store, lambda name: _SilentEmbedder() if name == "of an endpoint" else WordEmbedder(), SilentListener()
+    )
+    with pytest.raises(RemoteError):
+        worker.do_next()
+    assert worker.do_next()
+    assert state_of(store, other, read).status is DocumentStatus.COMPLETED
+    assert state_of(store, index, waits).status is DocumentStatus.IN_PROGRESS
 
 
 class _SilentEmbedder(WordEmbedder):
