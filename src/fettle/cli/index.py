@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fettle.store.database import Store
     from fettle.store.indexes import Sizes
 
+_DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[str, typer.Option(help="The project whose index it is.")]
 
 
@@ -49,7 +51,7 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Cut and embed all documents anew; the index can be searched meanwhile.")
     ] = False,
-    project: ProjectOption = "default",
+    project: ProjectOption = _DEFAULT_PROJECT,
     limit: Annotated[int, typer.Option(min=1, help="Places shown per kind of finding.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
@@ -81,7 +83,7 @@ def index(
     if as_json:
         typer.echo(json.dumps(_as_json(update, sizes), ensure_ascii=False, indent=1))
     else:
-        _print(update, sizes, limit=limit)
+        _print(update, sizes, project=project, limit=limit)
 
 
 def _embedder(store: Store, project_id: str, name: str, chosen: str | None, url: str | None) -> PassageEmbedder:
@@ -136,7 +138,7 @@ def _as_json(update: IndexUpdate, sizes: Sizes) -> dict[str, object]:
     }
 
 
-def _print(update: IndexUpdate, sizes: Sizes, *, limit: int) -> None:
+def _print(update: IndexUpdate, sizes: Sizes, *, project: str, limit: int) -> None:
     console = Console()
     parts = {
         "added": update.num_added,
@@ -148,11 +150,12 @@ def _print(update: IndexUpdate, sizes: Sizes, *, limit: int) -> None:
     if update.findings:
         print_findings(console, update.findings, limit=limit, names_files=True)
     documents = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count) or "none"
+    of_project = "" if project == _DEFAULT_PROJECT else f" --project {shlex.quote(project)}"
     lines = [
         f"Index {update.index.name or update.index.id}: {sizes.num_documents:,} documents, {sizes.num_passages:,} passages",
         f"Documents: {documents}",
         f"Embedded now: {update.num_texts_embedded:,} texts, with {update.index.embedder}",
-        f'Search it: fettle search {update.index.name or update.index.id} "a question"',
+        f'Search it: fettle search {shlex.quote(update.index.name or update.index.id)} "a question"{of_project}',
     ]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

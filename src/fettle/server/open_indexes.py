@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.index import PassageIndex
 from fettle.retrieval.vector_stores import open_searchable
+from fettle.retrieval.vectors import require_same_vectors
 from fettle.store.database import Store
 from fettle.store.indexes import StoredIndex
 
@@ -72,6 +73,8 @@ class OpenEmbedders:
     def __init__(self, load: LoadEmbedder) -> None:
         self._load, self._lock = load, threading.Lock()
         self._by_name: dict[str, OneAtATime] = {}
+        self._compared: set[tuple[str, str]] = set()
+        """Indexes by id, with the embedder whose vectors were found to be theirs."""
 
     def named(self, name: str) -> PassageEmbedder:
         """The embedder of this name, as `fettle index --embedder` takes it.
@@ -84,6 +87,20 @@ class OpenEmbedders:
             if name not in self._by_name:
                 self._by_name[name] = OneAtATime(self._load(name))
             return self._by_name[name]
+
+    def of_index(self, store: Store, index: StoredIndex) -> PassageEmbedder:
+        """The embedder of an index. One at an endpoint embeds a passage of it again first, once in the life of a server.
+
+        Raises:
+            ConfigError: It gives other vectors than before.
+            ModelError: It cannot be loaded.
+            RemoteError: The endpoint does not answer.
+        """
+        embedder = self.named(index.embedder)
+        if (index.id, index.embedder) not in self._compared:
+            require_same_vectors(store, index, embedder)
+            self._compared.add((index.id, index.embedder))
+        return embedder
 
 
 @dataclass(slots=True, eq=False)

@@ -43,7 +43,8 @@ def search_index(
     started = time.monotonic()
     try:
         with context.indexes.opened(context.store, index) as opened:
-            embedder = context.embedders.named(opened.description.embedder)  # an index that was rebuilt has another one
+            made_with = opened.description.embedder  # another one, where the index was rebuilt since it was looked up
+            embedder = context.embedders.of_index(context.store, replace(index, embedder=made_with))
             search = IndexSearch(opened, embedder, settings)
             found = [search.search(query, where=where) for query in queries]
     except (ConfigError, ModelError) as error:  # who asks can do nothing about it, and is not told where it lies

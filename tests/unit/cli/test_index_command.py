@@ -98,6 +98,12 @@ def test_documents_are_indexed_and_found(run: Run, folder: Path) -> None:
     assert "\n   Returns > Refunds\n     Refunds take fourteen days.\n" in found
 
 
+def test_the_command_to_search_it_names_the_project_where_it_is_needed(run: Run, folder: Path) -> None:
+    assert run("index", folder, "--name", "handbook").endswith('Search it: fettle search handbook "a question"\n')
+    printed = run("index", folder, "--name", "our handbook", "--project", "team")
+    assert printed.endswith("Search it: fettle search 'our handbook' \"a question\" --project team\n")
+
+
 def test_what_was_done_comes_as_json(run: Run, folder: Path) -> None:
     run("index", folder, "--name", "handbook")
     (folder / "hours.txt").write_text("The counter opens at ten.")

@@ -14,6 +14,7 @@ from fettle.retrieval import vectors
 from fettle.retrieval.documents import read_documents
 from fettle.retrieval.indexing import index_for
 from fettle.retrieval.records import PassageSettings
+from fettle.server.open_indexes import OpenEmbedders
 from fettle.store.attached_files import attach_file
 from fettle.store.database import Store, now
 from fettle.store.files import StoredFile
@@ -147,6 +148,16 @@ class TestAnEndpoint:
         with store.reading() as connection:
             assert find_index(connection, index.project_id, index.id).embedder == "openai:http://b/v1#bge"
         assert index.embedder == "openai:http://b/v1#bge"
+
+    def test_is_asked_once_by_a_server_whether_it_has_the_same_model(self, store: Store) -> None:
+        index = indexed(store, [RETURNS, HOURS], embedder=EndpointAt("a")).index
+        with pytest.raises(ConfigError, match="another model under the same name"):
+            OpenEmbedders(lambda _name: EndpointAt("a", salt="x")).of_index(store, index)
+        same = EndpointAt("a")
+        embedders = OpenEmbedders(lambda _name: same)
+        for _ in range(3):
+            assert embedders.of_index(store, index).revision == same.revision
+        assert len(same.asked) == 1
 
     def test_that_makes_all_anew_may_have_another_model(self, store: Store) -> None:
         indexed(store, [RETURNS], embedder=EndpointAt("a"))
