@@ -5,7 +5,7 @@ from __future__ import annotations
 from fettle.retrieval.fence import Wording
 from fettle.retrieval.records import Found
 from fettle.server.retrieving import Retrieval, citations, retrieval_body
-from found_passages import ListedRetriever, passage
+from found_passages import passage
 
 FOUND = tuple(
     Found(passage=passage(f"{number}.md", "Refunds take five days."), rank=number, score=0.5) for number in (1, 2)
