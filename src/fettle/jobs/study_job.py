@@ -26,6 +26,7 @@ from fettle.jobs.told_steps import ToldSteps
 from fettle.models.precision import BaseWeights
 from fettle.progress import Listener, Stage
 from fettle.records import Example
+from fettle.retrieval.question import system_part_of
 from fettle.store.database import Store, now
 from fettle.store.files import FINE_TUNE, StoredFile, add_file
 from fettle.store.ids import new_id
@@ -276,6 +277,8 @@ class StudyJob:
         if documents is None or not isinstance(style, RetrievedPassages):
             return None
         search = documents.settings.search
+        split = self._plan.split
+        part = system_part_of((*split.train, *split.valid, *split.test))
         return AttachedIndex(
             model=model.id,
             project_id=model.project_id,
@@ -286,6 +289,8 @@ class StudyJob:
             max_tokens=search.max_tokens,
             abstention=style.wording.abstention,
             asks_for_citations=style.wording.asks_for_citations,
+            system_begin=None if part is None else part.begin,
+            system_end="" if part is None else part.end,
         )
 
 

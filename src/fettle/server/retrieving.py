@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.releases.catalogue import Answering
-from fettle.releases.passages import attached_to, search_settings, with_fitting, wording_of
+from fettle.releases.passages import attached_to, search_settings, system_part, with_fitting, wording_of
 from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording
 from fettle.retrieval.question import question_of
@@ -79,7 +79,7 @@ def look_up(
             settings = search_settings(attached)
         else:
             return None
-    question = question_of(asked.messages)
+    question = question_of(asked.messages, system_part(attached))
     where = None if tool is None else tool.where()
     found = search_index(context, index, [question], settings, where) if question.strip() else ()
     least = 0.0 if tool is None else least_score(tool.ranking_options)
