@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
@@ -198,6 +198,35 @@ class TestChat:
         finally:
             with search_server.context.store.writing() as connection:
                 assert detach_index(connection, documents.model, documents.project_id)
+
+    def test_what_the_system_message_asks_is_searched_for_where_the_study_did(
+        self, documents: Documents, search_server: SearchServer
+    ) -> None:
+        store = search_server.context.store
+        attached = AttachedIndex(
+            model=documents.model,
+            project_id=documents.project_id,
+            index_id=documents.store_id,
+            num_passages=1,
+            method="full_text",
+            abstention=None,
+        )
+        told = "Reply to the mail. How long do refunds take?"
+        messages = [{"role": "system", "content": told}, {"role": "user", "content": "Go on."}]
+
+        def shown() -> list[str]:
+            return [one["filename"] for one in documents.chat(messages=messages).to_dict()["retrieval"]["results"]]
+
+        try:
+            with store.writing() as connection:
+                attach_index(connection, attached)
+            assert shown() == []
+            with store.writing() as connection:
+                attach_index(connection, replace(attached, system_begin="Reply to the mail."))
+            assert shown() == ["0.md"]
+        finally:
+            with store.writing() as connection:
+                detach_index(connection, documents.model, documents.project_id)
 
     @pytest.mark.parametrize(
         ("tools", "param"),

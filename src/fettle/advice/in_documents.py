@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fettle.advice.measured import share
 from fettle.advice_records import Measurement, Unit
 from fettle.records import Example
+from fettle.retrieval.lookup import PassageSet
 from fettle.retrieval.question import question_of_example
 from fettle.scoring.abstention import learn_abstentions
 from fettle.scoring.containment import holds, is_short
@@ -15,6 +16,7 @@ from fettle.statistics.intervals import mean_interval, wilson
 from fettle.study.document_findings import ANSWER_IN_DOCUMENTS
 from fettle.study.documents import StudyDocuments
 from fettle.study.planning import StudyPlan
+from fettle.study.retrieval_report import passages_of
 
 MOST_SEARCHED = 200
 """Questions that are searched for."""
@@ -55,12 +57,13 @@ def look_into_documents(plan: StudyPlan, documents: StudyDocuments, known: Seque
     clusters = plan.split.cluster_by_id
     held, held_clusters, named, named_clusters = [], [], [], []
     for example, passages in zip(some, found, strict=True):
-        right = [example.answer, *example.references]
-        if any(map(is_short, right)):
-            held.append(float(any(holds(one.passage.embedded_text, right) for one in passages)))
+        wanted = [example.answer, *example.references]
+        if any(map(is_short, wanted)):
+            held.append(float(any(holds(one.passage.embedded_text, wanted) for one in passages)))
             held_clusters.append(clusters[example.id])
-        if example.document_ids and any(documents.lookup.of_document(one) for one in example.document_ids):
-            named.append(float(any(one.passage.document_id in example.document_ids for one in passages)))
+        if of_right := passages_of(example, documents.lookup):
+            right = PassageSet(of_right)  # with its copies, as in the report of a study
+            named.append(float(any(one.passage in right for one in passages)))
             named_clusters.append(clusters[example.id])
     how = f"in the first {number} passages, {search.describe()}; training and validation questions"
     answers = None

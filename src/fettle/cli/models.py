@@ -189,6 +189,12 @@ def attach(
         bool | None,
         typer.Option("--citations/--no-citations", help="Whether answers end with their numbers; at first they do."),
     ] = None,
+    system: Annotated[
+        bool | None,
+        typer.Option(
+            "--system/--no-system", help="Whether what system messages ask is searched for; at first it is not."
+        ),
+    ] = None,
     project: Annotated[
         str, typer.Option(help="Whose index it is; the answers of its keys alone change.")
     ] = _DEFAULT_PROJECT,
@@ -221,6 +227,8 @@ def attach(
             reranker=before.reranker if reranker is None else _unless(reranker, NO_RERANKER),
             abstention=before.abstention if abstention is None else _unless(abstention.strip(), ""),
             asks_for_citations=before.asks_for_citations if citations is None else citations,
+            system_begin=before.system_begin if system is None else (before.system_begin or "") if system else None,
+            system_end=before.system_end if system is not False else "",
         )
         attach_index(connection, attached)
     typer.echo(f"{model.id} answers the project {project} from {found.name or found.id} from now on:")
@@ -228,6 +236,8 @@ def attach(
         f"  up to {attached.num_passages} passages, search {attached.method}, reranker {attached.reranker or NO_RERANKER}, "
         f"{'with' if attached.asks_for_citations else 'without'} citations"
     )
+    if attached.system_begin is not None:
+        typer.echo("  searched for: what the user says, and what the system message asks")
     typer.echo(f"  where they do not answer: {attached.abstention or 'nothing is told'}")
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fettle.answering.check_prompts import write_check_prompts
+from fettle.contenders.prompt import PromptStyle
 from fettle.contenders.retrieval import RetrievedPassages
 from fettle.errors import FettleError
 from fettle.examples.write import chat_lines
@@ -26,6 +27,7 @@ from fettle.jobs.told_steps import ToldSteps
 from fettle.models.precision import BaseWeights
 from fettle.progress import Listener, Stage
 from fettle.records import Example
+from fettle.retrieval.question import system_part_of
 from fettle.store.database import Store, now
 from fettle.store.files import FINE_TUNE, StoredFile, add_file
 from fettle.store.ids import new_id
@@ -130,7 +132,7 @@ class StudyJob:
             events = [JobEvent(key="verdict", message=f"Verdict: {result.report.verdict.headline}")]
             if model is not None:
                 add_tuned_model(connection, model)
-                if (attached := self._attached(result, model)) is not None:
+                if (attached := index_for(model, self._plan, result.model.plan.style)) is not None:
                     attach_index(connection, attached)
                 events.append(JobEvent(key="model", message=f"New fine-tuned model created: {model.id}"))
             events.append(JobEvent(key="succeeded", message="The job has successfully completed"))
@@ -270,23 +272,32 @@ class StudyJob:
             created_at=now(),
         )
 
-    def _attached(self, result: StudyResult, model: TunedModel) -> AttachedIndex | None:
-        """The index that the model was trained to answer from, searched and worded as it was; None: it answers without."""
-        documents, style = self._plan.documents, result.model.plan.style
-        if documents is None or not isinstance(style, RetrievedPassages):
-            return None
-        search = documents.settings.search
-        return AttachedIndex(
-            model=model.id,
-            project_id=model.project_id,
-            index_id=documents.index.description.id,
-            num_passages=style.num_passages,
-            method=search.method.value,
-            reranker=search.reranker,
-            max_tokens=search.max_tokens,
-            abstention=style.wording.abstention,
-            asks_for_citations=style.wording.asks_for_citations,
-        )
+
+def index_for(model: TunedModel, plan: StudyPlan, style: PromptStyle) -> AttachedIndex | None:
+    """The index that a study's model was trained to answer from, searched and worded as it was; None: it answers without.
+
+    Args:
+        model: What was tuned.
+        plan: Of the study.
+        style: How the model is asked.
+    """
+    if plan.documents is None or not isinstance(style, RetrievedPassages):
+        return None
+    search, split = plan.documents.settings.search, plan.split
+    part = system_part_of((*split.train, *split.valid, *split.test))
+    return AttachedIndex(
+        model=model.id,
+        project_id=model.project_id,
+        index_id=plan.documents.index.description.id,
+        num_passages=style.num_passages,
+        method=search.method.value,
+        reranker=search.reranker,
+        max_tokens=search.max_tokens,
+        abstention=style.wording.abstention,
+        asks_for_citations=style.wording.asks_for_citations,
+        system_begin=None if part is None else part.begin,
+        system_end="" if part is None else part.end,
+    )
 
 
 def finished_study_job(connection: Connection, project_id: str, key: str, folder: Path) -> Job | None:

@@ -222,6 +222,8 @@ def _index(connection: Connection, project_id: str, tuned: str | None) -> Releas
         max_tokens=attached.max_tokens,
         abstention=attached.abstention,
         asks_for_citations=attached.asks_for_citations,
+        system_begin=attached.system_begin,
+        system_end=attached.system_end,
     )
 
 

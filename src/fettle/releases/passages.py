@@ -16,7 +16,7 @@ from fettle.releases.records import ReleasedContender, Router
 from fettle.retrieval.citations import read_citations
 from fettle.retrieval.embedder import PassageEmbedder
 from fettle.retrieval.fence import Wording, shown_with
-from fettle.retrieval.question import question_of
+from fettle.retrieval.question import SystemPart, question_of
 from fettle.retrieval.records import Found, SearchMethod, SearchSettings
 from fettle.retrieval.retriever import Retriever
 from fettle.retrieval.search import IndexSearch
@@ -46,6 +46,8 @@ def attached_to(contender: ReleasedContender, project_id: str) -> AttachedIndex 
         max_tokens=index.max_tokens,
         abstention=index.abstention,
         asks_for_citations=index.asks_for_citations,
+        system_begin=index.system_begin,
+        system_end=index.system_end,
     )
 
 
@@ -64,6 +66,13 @@ def wording_of(attached: AttachedIndex | None) -> Wording:
     if attached is None:
         return Wording()
     return Wording(abstention=attached.abstention, asks_for_citations=attached.asks_for_citations)
+
+
+def system_part(attached: AttachedIndex | None) -> SystemPart | None:
+    """Which part of system messages is searched for, beside what the user says; None: none is."""
+    if attached is None or attached.system_begin is None:
+        return None
+    return SystemPart(begin=attached.system_begin, end=attached.system_end)
 
 
 def with_fitting(
@@ -85,6 +94,8 @@ class ContenderSearch:
 
     retriever: Retriever
     wording: Wording
+    system_part: SystemPart | None = None
+    """Of system messages, which is searched for, too."""
 
     def shown(
         self, engine: ServingEngine, asked: ChatRequest, messages: Sequence[Message]
@@ -96,7 +107,7 @@ class ContenderSearch:
             asked: As the contender's model is asked.
             messages: As they came: what is looked for is in them.
         """
-        question = question_of(messages)
+        question = question_of(messages, self.system_part)
         found = self.retriever.search(question) if question.strip() else ()
         with_passages, shown = with_fitting(engine, replace(asked, max_new_tokens=None), found, self.wording)
         return replace(asked, messages=with_passages.messages), tuple(one.passage.id for one in shown)
@@ -152,6 +163,6 @@ def searching(
         search = IndexSearch(opened, embedder, search_settings(attached))
         require_same_vectors(store, index, embedder)
         search.search("?")  # what is read at the first search is no part of a request's time
-        yield ContenderSearch(retriever=search, wording=wording_of(attached))
+        yield ContenderSearch(retriever=search, wording=wording_of(attached), system_part=system_part(attached))
     finally:
         opened.close()

@@ -52,6 +52,11 @@ class ReleasedIndex:
     abstention: str | None
     """What the model is told to say where the passages do not answer; None: nothing."""
     asks_for_citations: bool
+    system_begin: str | None = None
+    """Where system messages ask, what they all begin with: the rest is searched for too (`fettle.retrieval.question.SystemPart`);
+    None: what the user says alone is."""
+    system_end: str = ""
+    """What they all end with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,8 +163,8 @@ class ResponseWriter:
 
     def _annotate(self, part: dict[str, Any]) -> Iterator[Event]:
         """Say which passages a text names."""
-        found = () if self._retrieval is None else self._retrieval.found
-        for place, citation in enumerate(citations(part["text"], found)):
+        named_passages = () if self._retrieval is None else citations(part["text"], self._retrieval)
+        for place, citation in enumerate(named_passages):
             passage = citation.found.passage
             named = {"file_id": passage.document_id, "filename": passage.source}
             annotation = {"type": "file_citation", "index": citation.index, **named}

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from fettle.answering.chat import ChatRequest
 from fettle.answering.serving_engine import ServingEngine
 from fettle.releases.catalogue import Answering
-from fettle.releases.passages import attached_to, search_settings, with_fitting, wording_of
+from fettle.releases.passages import attached_to, search_settings, system_part, with_fitting, wording_of
 from fettle.retrieval.citations import citation_places
 from fettle.retrieval.fence import Wording
 from fettle.retrieval.question import question_of
@@ -79,7 +79,7 @@ def look_up(
             settings = search_settings(attached)
         else:
             return None
-    question = question_of(asked.messages)
+    question = question_of(asked.messages, system_part(attached))
     where = None if tool is None else tool.where()
     found = search_index(context, index, [question], settings, where) if question.strip() else ()
     least = 0.0 if tool is None else least_score(tool.ranking_options)
@@ -127,13 +127,17 @@ def with_passages(engine: ServingEngine, asked: ChatRequest, retrieval: Retrieva
     return asked, replace(retrieval, found=shown)
 
 
-def citations(text: str, found: Sequence[Found]) -> tuple[Citation, ...]:
+def citations(text: str, retrieval: Retrieval) -> tuple[Citation, ...]:
     """The passages that an answer names by their numbers, such as [2] or [1, 3]; numbers of no passage are none.
 
-    >>> citations("It takes five days. [7]", ())
+    Where the model is not asked to name passages, numbers in brackets are the answer's own.
+
+    >>> citations("It takes five days. [7]", Retrieval(index_id="vs_1", question="How long?", found=()))
     ()
     """
-    named = citation_places(text)
+    if not retrieval.wording.asks_for_citations:
+        return ()
+    named, found = citation_places(text), retrieval.found
     return tuple(Citation(found=found[number - 1], index=place) for place, number in named if 1 <= number <= len(found))
 
 
@@ -166,7 +170,7 @@ def retrieval_body(retrieval: Retrieval, texts: Sequence[str]) -> dict[str, Any]
         retrieval: What was shown.
         texts: Of all choices.
     """
-    cited = {citation.found.rank for text in texts for citation in citations(text, retrieval.found)}
+    cited = {citation.found.rank for text in texts for citation in citations(text, retrieval)}
     return RetrievalBody(
         vector_store_id=retrieval.index_id,
         results=[

@@ -31,6 +31,11 @@ class AttachedIndex:
     """What the model is told to say where the passages do not answer; None: nothing."""
     asks_for_citations: bool = True
     """Whether it is told to end its answer with the numbers of its passages."""
+    system_begin: str | None = None
+    """Where system messages ask, what they all begin with: the rest is searched for too (`fettle.retrieval.question.SystemPart`);
+    None: what the user says alone is."""
+    system_end: str = ""
+    """What they all end with."""
 
 
 def attach_index(connection: Connection, attached: AttachedIndex) -> None:
@@ -47,6 +52,8 @@ def attach_index(connection: Connection, attached: AttachedIndex) -> None:
             max_tokens=attached.max_tokens,
             abstention=attached.abstention,
             asks_for_citations=int(attached.asks_for_citations),
+            system_begin=attached.system_begin,
+            system_end=attached.system_end,
             created_at=now(),
         )
     )
@@ -74,6 +81,8 @@ def index_of_model(connection: Connection, model: str, project_id: str) -> Attac
         max_tokens=row.max_tokens,
         abstention=row.abstention,
         asks_for_citations=bool(row.asks_for_citations),
+        system_begin=row.system_begin,
+        system_end=row.system_end,
     )
 
 

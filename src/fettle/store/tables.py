@@ -307,6 +307,8 @@ model_indexes = Table(  # what is searched before a model answers
     Column("max_tokens", Integer),  # of all passages together; null: no bound
     Column("abstention", Text),  # what the model is told to say where passages do not answer; null: nothing
     Column("asks_for_citations", Integer, nullable=False),
+    Column("system_begin", Text),  # where system messages ask, what all begin with; null: they are not searched for
+    Column("system_end", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
 )
 

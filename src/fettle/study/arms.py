@@ -5,14 +5,13 @@ What is wrong here would leave a report that looks right, so it ends the study. 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fettle.contenders.contender import Contender
 from fettle.contenders.language_model import LanguageModel
-from fettle.contenders.prompt import PromptStyle
 from fettle.contenders.retrieval import PassageReader
 from fettle.errors import IntegrityError, WrongModelError
 from fettle.examples.duplicates import (
@@ -25,7 +24,7 @@ from fettle.examples.duplicates import (
     plain_words,
 )
 from fettle.models.strength import tuned_sha256
-from fettle.records import Answer, Example, Message, Split, TokenisedExample
+from fettle.records import Answer, Example, Message, Prompt, Split, TokenisedExample
 from fettle.retrieval.fence import asks_after_passages
 
 if TYPE_CHECKING:
@@ -104,24 +103,29 @@ def require_nothing_leaked(split: Split, taught: Sequence[Example] = (), seen: C
             raise _leaked(fault, len(learned), f"{learned[0].source} asks what the model was trained on before")
 
 
-def require_fair_rows(rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split, style: PromptStyle) -> None:
+def require_fair_rows(
+    rows: Sequence[TokenisedExample], loaded: LoadedModel, split: Split, prompt: Callable[[Example], Prompt]
+) -> None:
     """Show, before a training, that its rows teach to stop where answers end, and nothing that is tested.
 
     Args:
         rows: All that is trained on, in whatever way it was put together.
         loaded: What is trained.
         split: The parts of the study.
-        style: How what is trained will be asked.
+        prompt: What the model that is trained will be asked about an example.
 
     Raises:
         IntegrityError: They do not.
     """
-    _require_untested(loaded.renderer, rows, split, style)
+    _require_untested(loaded.renderer, rows, split, prompt)
     require_stops_taught(rows, loaded.stop_token_ids)
 
 
 def _require_untested(
-    renderer: ChatRenderer, rows: Sequence[TokenisedExample], split: Split, style: PromptStyle
+    renderer: ChatRenderer,
+    rows: Sequence[TokenisedExample],
+    split: Split,
+    prompt: Callable[[Example], Prompt],
 ) -> None:
     """Show that no row is a test example or has its prompt, and that none of no example of ours asks nearly what one asks."""
     fault = ArmFault.TEST_IN_TRAINING
@@ -129,7 +133,7 @@ def _require_untested(
     asked = {
         renderer.prompt_tokens(messages, example.tools): example
         for example in split.test
-        for messages in (example.prompt, style.messages(example))
+        for messages in (example.prompt, prompt(example).messages)
     }
     own = {example.id for example in (*split.train, *split.valid)}
     for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fettle.examples.duplicates import plain_words
-from fettle.examples.notes import warning
+from fettle.examples.notes import info, warning
 from fettle.records import Example, Finding, Split
 from fettle.retrieval.citations import read_citations
 from fettle.retrieval.question import question_of_example
@@ -24,8 +24,8 @@ _SHARE_NUMBERED = 0.05
 
 
 def document_findings(split: Split, documents: StudyDocuments) -> Iterator[Finding]:
-    """What does not go together: ids that the index does not have, test questions that stand in the documents with their answers,
-    and questions that stand in system messages, which the server does not search for.
+    """What does not go together: ids that the index does not have, and test questions that stand in the documents with their
+    answers; and that questions stand in system messages, which are searched for then.
     """
     yield from _in_system_messages((*split.train, *split.valid, *split.test))
     yield from _unknown((*split.train, *split.valid, *split.test), documents)
@@ -42,11 +42,11 @@ def _in_system_messages(examples: Sequence[Example]) -> Iterator[Finding]:
     asking = [example for example in examples if example.context]
     if asking:
         text = (
-            f"{len(asking):,} of {len(examples):,} examples, this one first, ask in their system message, and the study searches "
-            "for that; the server searches for what the user says alone, and would find other passages"
+            f"{len(asking):,} of {len(examples):,} examples, this one first, ask in their system message, and that is searched for "
+            "beside what the user says; the server does so for the study's tuned model and its releases"
         )
-        remedy = "put what is asked into the user's turn, in the examples and in your requests"
-        yield warning(SYSTEM_SEARCHED, text, remedy).at(asking[0].source)
+        remedy = "attach an index to another model with `--system`: for one by hand, what the user says alone is searched for"
+        yield info(SYSTEM_SEARCHED, text, remedy).at(asking[0].source)
 
 
 def number_findings(train: Sequence[Example]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -225,9 +226,7 @@ def _planned(
             *untrained_findings(split.train, tokens.train),
             *(() if own is None else (*own.findings, *own.learned_findings((*split.train, *split.valid)))),
             *wanted.findings,
-            *(() if documents is None else (*documents.findings, *document_findings(split, documents))),
-            *told_findings(split),
-            *(text_findings(split.train, documents) if documents and data.task.kind is TaskKind.TEXT else ()),
+            *(() if documents is None else _findings_of(documents, split, data.task.kind)),
         ),
         key=key,
         folder=settings.out or home / "studies" / f"{data.name}-{key[:8]}",
@@ -236,6 +235,15 @@ def _planned(
         must_still_work=own,
         wanted=wanted,
     )
+
+
+def _findings_of(documents: StudyDocuments, split: Split, kind: TaskKind) -> Iterator[Finding]:
+    """What is noticed of the documents, and of examples beside them."""
+    yield from documents.findings
+    yield from document_findings(split, documents)
+    yield from told_findings(split)
+    if kind is TaskKind.TEXT:
+        yield from text_findings(split.train, documents)
 
 
 def _must_still_work(settings: StudySettings) -> MustStillWork | None:

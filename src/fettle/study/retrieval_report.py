@@ -31,7 +31,6 @@ from fettle.statistics.intervals import mean_interval
 from fettle.study.document_findings import (
     ANSWER_IN_DOCUMENTS,
     OWN_NUMBERS,
-    SYSTEM_SEARCHED,
     UNKNOWN_DOCUMENTS,
     is_known,
 )
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 3, 5, 10)
 """At which recall is told."""
-_TOLD = (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS, SYSTEM_SEARCHED, REPEATED_ANSWER)
+_TOLD = (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS, REPEATED_ANSWER)
 _TITLES = {SearchMethod.VECTOR: "Vector", SearchMethod.FULL_TEXT: "Full text", SearchMethod.HYBRID: "Hybrid"}
 
 

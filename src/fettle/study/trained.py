@@ -49,7 +49,7 @@ def trained_by(plan: StudyPlan, base: LoadedModel, listener: Listener, expected:
     """
     replay = _replay(plan, base, listener)
     rows = (*plan.tokens.train, *base.renderer.rows_of(replay.examples))
-    require_fair_rows(rows, base, plan.split, plan.style)
+    require_fair_rows(rows, base, plan.split, plan.prompt)
     result = train(
         base,
         rows,

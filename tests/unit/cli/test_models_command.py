@@ -255,6 +255,12 @@ class TestIndexesOfModels:
         other = replace(studied, method="hybrid", abstention="Ask us.", asks_for_citations=True, reranker=None)
         assert attached("--abstention", "Ask us.", "--citations", "--reranker", "none") == other
         assert attached("--abstention", "") == replace(other, abstention=None)
+        asking = replace(other, abstention=None, system_begin="Ticket:", system_end="Thanks.")
+        with store.writing() as connection:
+            attach_index(connection, asking)
+        assert attached("--system") == attached() == asking
+        assert attached("--no-system") == replace(other, abstention=None)
+        assert attached("--system") == replace(other, abstention=None, system_begin="")
 
     def test_an_index_that_is_deleted_is_attached_no_more(self, store: Store, run: Run, served: str) -> None:
         run("attach", served, "--index", "handbook")

@@ -6,19 +6,27 @@ import csv
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, select
 
+from fettle.contenders.retrieval import RememberedSearch, RetrievedPassages
 from fettle.jobs.control import cancel_job
-from fettle.jobs.study_job import StudyJob, StudyStoppedError
+from fettle.jobs.study_job import StudyJob, StudyStoppedError, index_for
 from fettle.models.precision import Precision
 from fettle.progress import SilentListener, Stage
+from fettle.records import Message
+from fettle.retrieval.fence import Wording
+from fettle.retrieval.records import SearchSettings
 from fettle.store.database import Store
 from fettle.store.jobs import Job, JobStatus, LeaseLostError, change_status, claim_this, read_job
+from fettle.store.model_indexes import AttachedIndex
 from fettle.store.tables import jobs
 from fettle.study.planning import StudyPlan, plan_study
 from fettle.study.settings import StudySettings
+from found_passages import ListedRetriever
 from tiny_models import save_tiny_model
 
 STAGE = Stage(name="base answers the validation split", num_done=1, num_total=9)
@@ -111,3 +119,35 @@ def test_a_study_that_is_cancelled_before_it_has_begun_again_is_another_job(stor
         assert change_status(connection, all_jobs(connection)[0].id, from_=[JobStatus.PAUSED], to=JobStatus.CANCELLED)
     with study_of(store, plan).while_running():
         assert statuses(store) == [JobStatus.CANCELLED, JobStatus.RUNNING]
+
+
+def test_the_index_of_a_model_is_searched_for_what_the_study_has_searched_for(plan: StudyPlan) -> None:
+    settings, index = (
+        SimpleNamespace(search=SearchSettings(max_tokens=90)),
+        SimpleNamespace(description=SimpleNamespace(id="vs_1")),
+    )
+    shown = replace(plan, documents=cast("Any", SimpleNamespace(settings=settings, index=index)))
+    style = RetrievedPassages(
+        RememberedSearch(ListedRetriever({})), 3, Wording(abstention="No.", asks_for_citations=False)
+    )
+    model = cast("Any", SimpleNamespace(id="ft:a", project_id="p"))
+    assert index_for(model, plan, style) is None
+    assert index_for(model, shown, plan.style) is None
+    attached = index_for(model, shown, style)
+    assert attached == AttachedIndex(
+        model="ft:a",
+        project_id="p",
+        index_id="vs_1",
+        num_passages=3,
+        method="hybrid",
+        max_tokens=90,
+        abstention="No.",
+        asks_for_citations=False,
+    )
+    system = Message(role="system", content="Reply to this. Where is it?")
+    asking = tuple(
+        replace(one, messages=(system, *one.messages[1:]), context="Where is it?") for one in plan.split.test
+    )
+    data = replace(plan.data, split=replace(plan.split, test=asking))
+    assert attached is not None
+    assert index_for(model, replace(shown, data=data), style) == replace(attached, system_begin="Reply to this.")

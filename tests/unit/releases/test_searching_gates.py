@@ -18,7 +18,7 @@ from fettle.records import Example, Location, Message
 from fettle.releases.asking import ReleaseAsker
 from fettle.releases.gate_settings import GateSettings
 from fettle.releases.making import NewRelease, create_release
-from fettle.releases.passages import ContenderSearch, index_sha256
+from fettle.releases.passages import ContenderSearch, attached_to, index_sha256
 from fettle.releases.records import ContenderKind, GateOutcome, GateResult, Release, ReleasedContender, Router
 from fettle.report_records import AnswerRow, StudyReport
 from fettle.retrieval.fence import Wording
@@ -27,7 +27,7 @@ from fettle.retrieval.search import IndexSearch
 from fettle.retrieval.vector_stores import open_searchable, remove_vector_store
 from fettle.routing_records import RoutingRule
 from fettle.store.database import Store
-from fettle.store.model_indexes import AttachedIndex, attach_index
+from fettle.store.model_indexes import AttachedIndex, attach_index, index_of_model
 from found_passages import ListedRetriever
 from indexed import WordEmbedder, document, indexed
 from released_study import INSTRUCTION, ReleasableStudy, releasable_study
@@ -116,6 +116,19 @@ def test_the_serving_engine_answers_from_the_studys_passages_as_the_study_did(
     assert gate(release, "must_pass").outcome is GateOutcome.PASSED
     assert {len(row.passages["retrieval"]) for row in searched.report.rows} == {2}
     assert len({row.answers["retrieval"] for row in searched.report.rows}) > NUM_ROWS // 2
+
+
+def test_a_release_searches_for_what_its_model_searches_for(store: Store, searched: Searched) -> None:
+    model = searched.study.model
+    with store.writing() as connection:
+        before = index_of_model(connection, model.id, model.project_id)
+        assert before is not None
+        attached = replace(before, system_begin=INSTRUCTION, max_tokens=2000, reranker=None)
+        attach_index(connection, attached)
+    release = make(store, searched)
+    assert isinstance(release.contender, ReleasedContender)
+    assert attached_to(release.contender, model.project_id) == replace(attached, model=release.contender.model)
+    assert gate(release, "parity").outcome is GateOutcome.PASSED
 
 
 def test_an_index_that_was_changed_or_deleted_since_the_study_lets_nothing_through(

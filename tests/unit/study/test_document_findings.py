@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fettle.errors import StudyConflictError
-from fettle.records import Example, Location, Message, Split
+from fettle.records import Example, Location, Message, Severity, Split
 from fettle.retrieval.records import Found, Passage, PassageSettings
 from fettle.study.document_findings import document_findings, has_own_numbers, is_known, number_findings
 from fettle.study.documents import SteadySearch, _name_of
@@ -107,10 +107,10 @@ def test_answers_that_are_cut_into_several_passages_are_told_too() -> None:
     assert "1 of 3 test questions" in finding.message
 
 
-def test_questions_in_system_messages_are_told_since_the_server_does_not_search_for_them() -> None:
+def test_questions_in_system_messages_are_told_and_searched_for() -> None:
     asking = replace(question(2, "Answer this.", "So."), context="Where is the lift?")
     [finding] = document_findings(split(question(1, "Where?", "There."), train=(asking,)), Shelf())  # pyright: ignore[reportArgumentType]
-    assert (finding.code, finding.line) == ("system-message-searched", 2)
+    assert (finding.code, finding.line, finding.severity) == ("system-message-searched", 2, Severity.INFO)
     assert "1 of 2 examples" in finding.message
 
 

@@ -89,7 +89,7 @@ def test_a_healthy_study_is_told_of_no_fault(
     assert not any(fault in told for fault in ArmFault)
     assert "cut at the token limit" not in told
     assert "Empty answers" not in told
-    require_fair_rows(plan.tokens.train, plan.loaded, plan.split, plan.style)
+    require_fair_rows(plan.tokens.train, plan.loaded, plan.split, plan.prompt)
     require_nothing_leaked(plan.split)
 
 
@@ -109,6 +109,20 @@ def test_prompts_with_more_passages_than_fit_are_checked_as_they_are_asked(plan:
         name="a", title="A", engine=LocalEngine(plan.loaded), style=style, task=plan.data.task, options=plan.options
     )
     assert prompt == model.prompt(example)
+
+
+def test_a_test_prompt_that_was_shortened_among_the_rows_of_tokens(plan: StudyPlan) -> None:
+    example = plan.split.test[0]
+    many = [passage(f"{number}.md", f"Paragraph {number}. " * 30) for number in range(20)]
+    style = RetrievedPassages(
+        RememberedSearch(ListedRetriever({question_of_example(one): many for one in plan.split.test})), len(many)
+    )
+    shown = replace(plan, style=style)
+    asked = shown.prompt(example).messages
+    assert asked != style.messages(example)
+    row = plan.loaded.renderer.example_rows(replace(example, id="other", messages=(*asked, example.messages[-1])))[-1]
+    with named(ArmFault.TEST_IN_TRAINING, "a row that is trained on"):
+        require_fair_rows([row], plan.loaded, plan.split, shown.prompt)
 
 
 # The tuned arm.
@@ -280,7 +294,7 @@ def test_a_test_row_among_the_rows_of_tokens(plan: StudyPlan) -> None:
     row = plan.loaded.renderer.example_rows(plan.split.test[0])[0]
     for one in (row, replace(row, example_id="replay-001")):
         with named(ArmFault.TEST_IN_TRAINING, "a row that is trained on"):
-            require_fair_rows([*plan.tokens.train, one], plan.loaded, plan.split, plan.style)
+            require_fair_rows([*plan.tokens.train, one], plan.loaded, plan.split, plan.prompt)
 
 
 def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
@@ -290,9 +304,9 @@ def test_a_general_row_that_is_nearly_a_test_row(plan: StudyPlan) -> None:
         messages = (Message(role="user", content=text), Message(role="assistant", content="So it is."))
         return renderer.example_rows(replace(plan.split.train[0], id="replay-001", messages=messages))[0]
 
-    require_fair_rows([general("Name three rivers of Europe.")], plan.loaded, plan.split, plan.style)
+    require_fair_rows([general("Name three rivers of Europe.")], plan.loaded, plan.split, plan.prompt)
     with named(ArmFault.TEST_IN_TRAINING, "a general row"):
-        require_fair_rows([general(f"{plan.split.test[0].user_text} now")], plan.loaded, plan.split, plan.style)
+        require_fair_rows([general(f"{plan.split.test[0].user_text} now")], plan.loaded, plan.split, plan.prompt)
 
 
 # What is shown.
