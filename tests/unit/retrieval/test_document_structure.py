@@ -69,7 +69,7 @@ class TestMarkdown:
         assert isinstance(note, Finding)
         assert note.code == "front-matter"
         assert isinstance(read, Document)
-        assert read.sections[-1].text == "Text"
+        assert read.sections[-1].text.endswith("\n\nText")
 
 
 class TestHtml:
