@@ -108,7 +108,8 @@ def _write_faiss(
     finally:
         faiss.omp_set_num_threads(num_threads)
     with path.open("wb") as file:  # by Python, for FAISS does not tell that the last bytes found no room
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        writer = faiss.PyCallbackIOWriter(file.write)  # pyright: ignore[reportAttributeAccessIssue] (stub)
+        faiss.write_index(index, writer)
 
 
 def _empty_codes(num_dimensions: int) -> Any:
