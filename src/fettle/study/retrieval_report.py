@@ -35,6 +35,7 @@ from fettle.study.document_findings import (
     UNKNOWN_DOCUMENTS,
     is_known,
 )
+from fettle.study.told_answers import REPEATED_ANSWER
 
 if TYPE_CHECKING:
     from fettle.retrieval.retriever import Retriever
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 3, 5, 10)
 """At which recall is told."""
-_TOLD = (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS, SYSTEM_SEARCHED)
+_TOLD = (UNKNOWN_DOCUMENTS, ANSWER_IN_DOCUMENTS, OWN_NUMBERS, SYSTEM_SEARCHED, REPEATED_ANSWER)
 _TITLES = {SearchMethod.VECTOR: "Vector", SearchMethod.FULL_TEXT: "Full text", SearchMethod.HYBRID: "Hybrid"}
 
 
