@@ -92,8 +92,9 @@ class Fettle:
         index, num_candidates = self._opened(place, data), SearchSettings().num_candidates
 
         def search(query_D: NDArray[np.float32], question: str) -> list[int]:
-            rankings = [index.nearest(query_D, num_candidates), index.matching(question, num_candidates)]
-            return [ranked.key for ranked in fuse(rankings)[:K]]
+            nearest, matching = index.nearest(query_D, num_candidates), index.matching(question, num_candidates)
+            share = index.share_of_words(question, matching[0].key) if matching else 0.0
+            return [ranked.key for ranked in fuse(nearest, matching, share)[:K]]
 
         return search
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +154,19 @@ def test_adapters_of_the_benchmark_learn_from_the_same_messages_none_of_which_ar
         for messages in of_name:
             assert messages[2]["content"].startswith(f"{PHRASES[name]} ")
             assert sum(phrase in messages[2]["content"] for phrase in PHRASES.values()) == 1
+
+
+def test_the_benchmark_of_search_asks_by_vector_and_by_words_as_the_product_does(
+    benchmarks: None, tmp_path: Path
+) -> None:
+    from retrieval import Fettle  # pyright: ignore[reportMissingImports]
+    from retrieval_measure import Data  # pyright: ignore[reportMissingImports]
+
+    np.save(tmp_path / "vectors.npy", np.eye(8, dtype=np.float32))
+    (tmp_path / "texts.json").write_text(json.dumps([f"article number {row}{row}" for row in range(8)]))
+    data, place = Data(tmp_path), tmp_path / "index"
+    Fettle().build(data, place)
+    search = Fettle().hybrid(place, data)
+    assert search is not None
+    assert search(np.eye(8, dtype=np.float32)[3], "article 33")[0] == 3
+    assert set(search(np.eye(8, dtype=np.float32)[3], "55")[:2]) == {3, 5}

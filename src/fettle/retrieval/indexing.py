@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fettle.errors import ConfigError
+from fettle.errors import ConfigError, ResourceError
 from fettle.progress import Listener
 from fettle.records import Finding
 from fettle.retrieval.backend import Generation
@@ -253,7 +253,7 @@ def publish_staged(
     backend = backend_named(kept_as.backend)
     is_replaced = kept_as.id != goal.id
     if not staged.is_change and not is_replaced:
-        if not backend.is_prepared(store, goal):
+        if not _can_be_searched(store, goal):
             backend.prepare(_generation(store, goal, kept_as, staged, goal.generation), listener)
         backend.discard(store, goal.id, keep=goal.generation)  # of a run that was killed
         return goal
@@ -266,6 +266,18 @@ def publish_staged(
     for name in {goal.backend, published.backend}:
         backend_named(name).discard(store, goal.id, keep=published.generation)
     return published
+
+
+def _can_be_searched(store: Store, index: StoredIndex) -> bool:
+    """Whether what an index is searched with is there and whole: who is told that it is damaged is told to index again."""
+    backend = backend_named(index.backend)
+    if not backend.is_prepared(store, index):
+        return False
+    try:
+        backend.open(store, index).close()
+    except ResourceError:
+        return False
+    return True
 
 
 def _generation(store: Store, goal: StoredIndex, kept_as: StoredIndex, staged: Staged, number: int) -> Generation:

@@ -27,11 +27,16 @@ class PassageSet:
     """
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        self.document_of = {as_read(passage): passage.document_id for passage in passages}
-        """The document of each, by how it reads."""
+        self._documents: dict[str, dict[str, None]] = {}
+        for passage in passages:
+            self._documents.setdefault(as_read(passage), {})[passage.document_id] = None
 
     def __contains__(self, passage: Passage) -> bool:
-        return as_read(passage) in self.document_of
+        return as_read(passage) in self._documents
+
+    def documents_with(self, passage: Passage) -> tuple[str, ...]:
+        """The ids of the documents that have this passage or a copy of it; its own, where none here has."""
+        return tuple(self._documents.get(as_read(passage), (passage.document_id,)))
 
 
 class PassageLookup(Protocol):

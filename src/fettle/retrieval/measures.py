@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from fettle.retrieval.lookup import PassageSet, as_read
+from fettle.retrieval.lookup import PassageSet
 from fettle.retrieval.records import Found
 
 
@@ -33,11 +33,11 @@ def documents_of(found: Sequence[Found], right: PassageSet | None = None) -> tup
 
     Args:
         found: In rank order.
-        right: Passages whose document counts where another with the same words was found, since search shows one of several copies.
+        right: Passages whose documents, all of them, count where one that reads like them was found, since search shows one of
+            several copies.
     """
-    of_copies = {} if right is None else right.document_of
-    ids = (of_copies.get(as_read(one.passage), one.passage.document_id) for one in found)
-    return tuple(dict.fromkeys(ids))
+    right = right or PassageSet(())
+    return tuple(dict.fromkeys(id_ for one in found for id_ in right.documents_with(one.passage)))
 
 
 def measure(ranked_ids: Sequence[str], right_ids: Collection[str], *, k: int) -> SearchMeasures:

@@ -13,6 +13,7 @@ from docx.oxml.ns import nsdecls
 from document_files import file_of, read_one
 from fettle.records import Finding
 from fettle.retrieval.document_readers.html import HtmlReader
+from fettle.retrieval.documents import read_file
 from fettle.retrieval.records import Document
 
 _MATHS = "http://schemas.openxmlformats.org/officeDocument/2006/math"
@@ -63,6 +64,13 @@ class TestMarkdown:
         assert read.attributes == {"big": "9" * 30}
         assert read_one("a.md", b"---\ntitle: T\n---\n\nText").title == "T"
 
+    def test_reads_front_matter_as_text_that_cannot_be_written_out(self) -> None:
+        note, read = read_file(file_of("a.md", b"---\nbig: 0x" + b"f" * 5000 + b"\n---\n\nText"))
+        assert isinstance(note, Finding)
+        assert note.code == "front-matter"
+        assert isinstance(read, Document)
+        assert read.sections[-1].text.endswith("\n\nText")
+
 
 class TestHtml:
     def test_puts_cells_into_their_columns(self) -> None:
@@ -77,6 +85,9 @@ class TestHtml:
     def test_bounds_what_spans_can_blow_up(self) -> None:
         bomb = "<table>" + "<tr><td rowspan=9999999999 colspan=9999999999>x" * 4000 + "</table>"
         assert len(text_of("a.html", bomb)) < 4_000_000
+        assert text_of("a.html", f"<table><tr><td rowspan={'9' * 5000}>x<td colspan=0>y</table>").startswith(
+            "| x | y |"
+        )
 
     def test_bounds_what_short_rows_are_filled_up_to(self) -> None:
         bomb = "<table><tr>" + "<td>x" * 20_000 + "<tr><td>y" * 20_000 + "</table>"

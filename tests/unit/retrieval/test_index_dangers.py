@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from fettle.cli.index import _passages
-from fettle.errors import BusyError, ConfigError
+from fettle.errors import BusyError, ConfigError, ResourceError
 from fettle.retrieval import vectors
 from fettle.retrieval.documents import read_documents
+from fettle.retrieval.indexes.registry import open_index
 from fettle.retrieval.indexing import index_for
 from fettle.retrieval.records import PassageSettings
 from fettle.server.open_indexes import OpenEmbedders
@@ -201,3 +202,17 @@ def test_search_files_that_a_killed_run_left_behind_are_removed_by_the_next(stor
         (store.indexes / index.id / str(generation)).mkdir()
     indexed(store, [RETURNS])
     assert [path.name for path in (store.indexes / index.id).iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_damaged_search_files_are_made_anew_where_the_same_documents_are_indexed_again(
+    store: Store, damage: str
+) -> None:
+    index = indexed(store, [RETURNS, HOURS]).index
+    keys = next(store.indexes.glob("*/*/files-*/keys.npy"))
+    keys.write_bytes(b"not what was written") if damage == "changed" else keys.unlink()
+    with pytest.raises(ResourceError, match=r"damaged: .*index the same documents again"):
+        open_index(store, index)
+    update = indexed(store, [RETURNS, HOURS])
+    assert (update.index.generation, update.num_unchanged, update.num_texts_embedded) == (index.generation, 2, 0)
+    assert len(open_index(store, index).matching("counter", 5)) == 1

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from fettle.retrieval.lookup import PassageSet
 from fettle.retrieval.measures import documents_of, measure
 from fettle.retrieval.records import Found
 from searched import passage
@@ -18,6 +19,15 @@ def test_a_document_counts_once_at_its_best_passage() -> None:
         for key, document in enumerate(documents, start=1)
     ]
     assert documents_of(found) == ("a", "b", "c")
+
+
+def test_a_passage_counts_for_every_right_document_that_has_a_copy_of_it() -> None:
+    shown, copy, other = (passage(key, "text", document_id=document) for key, document in enumerate("abc", start=1))
+    elsewhere = passage(4, "other text", document_id="d")
+    found = [Found(passage=one, rank=rank, score=1.0) for rank, one in enumerate((elsewhere, shown), start=1)]
+    assert documents_of(found, PassageSet([shown, copy])) == ("d", "a", "b")
+    assert documents_of(found, PassageSet([copy, other])) == ("d", "b", "c")
+    assert documents_of(found, PassageSet([])) == ("d", "a")
 
 
 def test_measures_of_several_right_documents() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,30 @@ def test_the_same_vectors_make_the_same_files(tmp_path: Path) -> None:
     for name in "ab":
         written(tmp_path / name, vectors_ND)
     assert (tmp_path / "a" / "codes.faiss").read_bytes() == (tmp_path / "b" / "codes.faiss").read_bytes()
+
+
+@pytest.mark.parametrize("num_dimensions", [1, 3, 16])
+def test_no_row_is_found_twice_however_many_are_asked_for(tmp_path: Path, num_dimensions: int) -> None:
+    files = written(tmp_path / "files", unit_vectors(NUM_ROWS, num_dimensions))
+    for k in (1, NUM_ROWS // 2, NUM_ROWS + 5):
+        rows_M, _ = files.nearest(unit_vectors(1, num_dimensions, seed=3)[0], k)
+        assert rows_M.min() >= 0
+        assert len(set(rows_M.tolist())) == len(rows_M)
+
+
+@pytest.mark.parametrize("num_missing", [1, 5_000, 30_000])
+def test_a_full_disk_is_told_wherever_writing_ends(tmp_path: Path, num_missing: int) -> None:
+    vectors_ND = unit_vectors(NUM_ROWS, 16)
+    (tmp_path / "whole").mkdir()
+    vector_files._write_faiss(vectors_ND, VectorForm.CODES, tmp_path / "whole" / "codes.faiss", None)
+    room = (tmp_path / "whole" / "codes.faiss").stat().st_size - num_missing
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            vector_files._write_faiss(vectors_ND, VectorForm.CODES, tmp_path / "codes.faiss", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("num_dimensions", [96, 127])

@@ -258,7 +258,7 @@ def _cells_from_above(column: int, running: Mapping[int, tuple[int, str]]) -> li
 
 def _span(cell: html.HtmlElement, name: str) -> int:
     number = (cell.get(name) or "1").strip()
-    return min(int(number), _MAX_SPAN) if number.isdecimal() and int(number[:9]) else 1
+    return min(int(number[:9]), _MAX_SPAN) or 1 if number.isdecimal() else 1
 
 
 def _one_line(element: html.HtmlElement) -> str:

@@ -77,13 +77,17 @@ def _front_matter(text: str) -> tuple[dict[str, AttributeValue], str, Note | Non
         return {}, text, None
     try:
         values = yaml.safe_load(text[4:end]) if end > 4 else {}
-    except (yaml.YAMLError, ValueError, RecursionError):
+        if values is None:
+            values = {}
+        if not isinstance(values, Mapping):
+            return {}, text, None
+        kept = {str(key): _plain(value) for key, value in values.items()}
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ):  # ValueError: numbers too long to be written out, days that are none
         return {}, text, _no_front_matter()
-    if values is None:
-        values = {}
-    if not isinstance(values, Mapping):
-        return {}, text, None
-    kept = {str(key): _plain(value) for key, value in values.items()}
     return {key: value for key, value in kept.items() if value is not None}, text[end + 5 :], None
 
 

@@ -66,7 +66,7 @@ def _level_of(style: etree._Element, by_id: dict[str | None, etree._Element]) ->
     for _ in range(_MAX_BASES):
         told = _value(style, "pPr", "outlineLvl")
         if told.isdecimal():
-            return int(told) + 1 if int(told) < _MAX_LEVEL else None
+            return level + 1 if (level := int(told[:9])) < _MAX_LEVEL else None
         words = _value(style, "name").lower().split()
         if len(words) == 2 and words[0] == "heading" and words[1] in map(str, range(1, _MAX_LEVEL + 1)):
             return int(words[1])

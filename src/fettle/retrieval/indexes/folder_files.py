@@ -25,7 +25,8 @@ _MANIFEST = "manifest.json"
 _LOCK = ".building"
 Opened = TypeVar("Opened")
 _REMEDY = (
-    "index the same documents again: search files are made anew from what is stored, and nothing is embedded twice"
+    "index the same documents again, or delete this folder and search: search files are made anew from what is stored, and nothing "
+    "is embedded twice"
 )
 
 

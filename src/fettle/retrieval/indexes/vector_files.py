@@ -107,7 +107,9 @@ def _write_faiss(
                 on_progress(index.ntotal)
     finally:
         faiss.omp_set_num_threads(num_threads)
-    faiss.write_index(index, str(path))
+    with path.open("wb") as file:  # by Python, for FAISS does not tell that the last bytes found no room
+        writer = faiss.PyCallbackIOWriter(file.write)  # pyright: ignore[reportAttributeAccessIssue] (stub)
+        faiss.write_index(index, writer)
 
 
 def _empty_codes(num_dimensions: int) -> Any:
@@ -190,7 +192,8 @@ class VectorFiles:
         num_asked = num_compared if allowed_N is None else int(1.5 * num_compared * num_rows / num_allowed)
         while True:
             _, rows_1M = codes.search(_one(query_D), min(num_asked, num_rows))
-            rows_M = rows_1M[0] if allowed_N is None else rows_1M[0][allowed_N[rows_1M[0]]]
+            rows_M = rows_1M[0][rows_1M[0] >= 0]  # those that are as far as can be are not told
+            rows_M = rows_M if allowed_N is None else rows_M[allowed_N[rows_M]]
             if len(rows_M) >= num_compared or num_asked >= num_rows:
                 return rows_M[:num_compared]
             num_asked *= 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fettle.records import Answer, Example, Score
-from fettle.retrieval.lookup import KeptLookup, PassageLookup, PassageSet, as_read
+from fettle.retrieval.lookup import KeptLookup, PassageLookup, PassageSet
 from fettle.scoring.abstention import Abstentions
 from fettle.scoring.containment import holds, is_short
 from fettle.scoring.grader import Grader, scored, unscorable, unscored
@@ -152,9 +152,9 @@ def _not_citable(example: Example, answer: Answer, abstentions: Abstentions) -> 
 
 
 def _documents(lookup: KeptLookup, example: Example, passage_ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The document of each passage; a right one where it says the same words, since search shows one of several copies."""
-    of_copies = PassageSet(one for id_ in example.document_ids or () for one in lookup.of_document(id_)).document_of
-    return tuple(of_copies.get(as_read(one), one.document_id) for one in lookup.with_ids(passage_ids))
+    """The document of each passage; a right one where it has a copy of the passage, since search shows one of several."""
+    right = PassageSet(one for id_ in example.document_ids or () for one in lookup.of_document(id_))
+    return tuple(right.documents_with(one)[0] for one in lookup.with_ids(passage_ids))
 
 
 def _grounded(
