@@ -16,6 +16,7 @@ measured (docs/design/022-search.md).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,21 @@ def _empty_graph(num_dimensions: int) -> Any:
     return graph
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is looked for among many vectors."""
+
+    query_D: NDArray[np.float32]
+    k: int
+    allowed_N: NDArray[np.bool_] | None
+    num_allowed: int
+
+    @property
+    def query_1D(self) -> NDArray[np.float32]:  # noqa: N802 (shape suffix)
+        """The query as FAISS takes it."""
+        return np.ascontiguousarray(self.query_D, dtype=np.float32)[None]
+
+
 class VectorFiles:
     """The files of a folder, searched; safe to use from several threads.
 
@@ -173,45 +189,31 @@ class VectorFiles:
         if self._index is None or num_allowed <= max(EXACT_UP_TO, int(_EXACT_SHARE * num_rows)):
             rows_M = np.arange(num_rows) if allowed_N is None else np.flatnonzero(allowed_N)
         elif self._form is VectorForm.CODES:
-            rows_M = self._scanned(self._index, query_D, k, allowed_N, num_allowed)
+            rows_M = self._scanned(self._index, _Wanted(query_D, k, allowed_N, num_allowed))
         else:
-            rows_M = self._walked(self._index, query_D, k, allowed_N, num_allowed)
+            rows_M = self._walked(self._index, _Wanted(query_D, k, allowed_N, num_allowed))
         return rows_M, self._similarities(rows_M, query_D)
 
-    def _scanned(
-        self,
-        codes: faiss.Index,
-        query_D: NDArray[np.float32],
-        k: int,
-        allowed_N: NDArray[np.bool_] | None,
-        num_allowed: int,
-    ) -> NDArray[np.intp]:
+    def _scanned(self, codes: faiss.Index, wanted: _Wanted) -> NDArray[np.intp]:
         """The rows with the best codes. FAISS knows no filter here: more are asked for until enough of them are allowed."""
-        num_rows = len(self._vectors_ND)
-        num_compared = min(max(_NUM_SCANNED_AND_COMPARED * k, _LEAST_COMPARED), num_allowed)
-        num_asked = num_compared if allowed_N is None else int(1.5 * num_compared * num_rows / num_allowed)
+        num_rows, allowed_N = len(self._vectors_ND), wanted.allowed_N
+        num_compared = min(max(_NUM_SCANNED_AND_COMPARED * wanted.k, _LEAST_COMPARED), wanted.num_allowed)
+        num_asked = num_compared if allowed_N is None else int(1.5 * num_compared * num_rows / wanted.num_allowed)
         while True:
-            _, rows_1M = codes.search(_one(query_D), min(num_asked, num_rows))
+            _, rows_1M = codes.search(wanted.query_1D, min(num_asked, num_rows))
             rows_M = rows_1M[0][rows_1M[0] >= 0]  # those that are as far as can be are not told
             rows_M = rows_M if allowed_N is None else rows_M[allowed_N[rows_M]]
             if len(rows_M) >= num_compared or num_asked >= num_rows:
                 return rows_M[:num_compared]
             num_asked *= 2
 
-    def _walked(
-        self,
-        graph: faiss.Index,
-        query_D: NDArray[np.float32],
-        k: int,
-        allowed_N: NDArray[np.bool_] | None,
-        num_allowed: int,
-    ) -> NDArray[np.intp]:
+    def _walked(self, graph: faiss.Index, wanted: _Wanted) -> NDArray[np.intp]:
         """The rows that the graph leads to; those that may not be found are walked past."""
         import faiss
 
-        num_rows = len(self._vectors_ND)
-        num_compared = min(_NUM_WALKED_AND_COMPARED * k, num_rows)
-        num_looked_at = int(max(_NUM_LOOKED_AT, 2 * num_compared) * num_rows / num_allowed)
+        num_rows, allowed_N = len(self._vectors_ND), wanted.allowed_N
+        num_compared = min(_NUM_WALKED_AND_COMPARED * wanted.k, num_rows)
+        num_looked_at = int(max(_NUM_LOOKED_AT, 2 * num_compared) * num_rows / wanted.num_allowed)
         selected: Any = None
         if allowed_N is not None:
             bits = np.packbits(allowed_N, bitorder="little")
@@ -219,7 +221,7 @@ class VectorFiles:
         parameters: Any = faiss.SearchParametersHNSW(  # pyright: ignore[reportAttributeAccessIssue] (stub)
             efSearch=num_looked_at, sel=selected
         )
-        _, rows_1M = graph.search(_one(query_D), num_compared, params=parameters)
+        _, rows_1M = graph.search(wanted.query_1D, num_compared, params=parameters)
         return rows_1M[0][rows_1M[0] >= 0]
 
     def _similarities(self, rows_M: NDArray[np.intp], query_D: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -230,8 +232,3 @@ class VectorFiles:
             chosen = rows_M[start : start + _NUM_AT_ONCE]
             found_M[start : start + _NUM_AT_ONCE] = self._vectors_ND[chosen].astype(np.float32) @ query_D
         return found_M
-
-
-def _one(query_D: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A query as FAISS takes it: [1, D]."""
-    return np.ascontiguousarray(query_D, dtype=np.float32)[None]
